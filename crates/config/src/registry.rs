@@ -1,0 +1,1 @@
+//! Every option of uWSGI by name, and what Empery does about it.

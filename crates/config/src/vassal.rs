@@ -1,0 +1,197 @@
+//! What a configuration means for a vassal: the checked, typed result. Built by [`crate::read`]; used by the master
+//! (all of it) and by the brain (identity, listeners, mercy).
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+
+/// Everything a vassal is told by its configuration. Defaults are uWSGI's unless `docs/from-uwsgi.md` says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VassalConfig {
+    /// The app; None is an error unless nothing is to be served.
+    pub app: App,
+    /// Which interpreter.
+    pub python: Python,
+    /// What to listen on, in order.
+    pub listeners: Vec<Listener>,
+    /// `stats`: where the JSON is served.
+    pub stats: Option<Address>,
+    /// `stats-http`: an HTTP head goes before the JSON.
+    pub stats_http: bool,
+    /// `processes`/`workers`, at least 1.
+    pub processes: u32,
+    /// `threads`, at least 1.
+    pub threads: u32,
+    /// `uid`, a number or a name.
+    pub uid: Option<String>,
+    /// `gid`, a number or a name.
+    pub gid: Option<String>,
+    /// `umask`, as a number.
+    pub umask: Option<u32>,
+    /// `env`, in order: `(name, Some(value))` sets, `(name, None)` is `unenv`.
+    pub env: Vec<(String, Option<String>)>,
+    /// `vacuum`: remove pidfiles and unix sockets at the end.
+    pub vacuum: bool,
+    /// `pidfile`, `pidfile2`, `safe-pidfile`, `safe-pidfile2`: files that get the master's pid.
+    pub pidfiles: Vec<PathBuf>,
+    /// `touch-reload`: a change of one of these reloads.
+    pub touch_reload: Vec<PathBuf>,
+    /// `die-on-term`: None when not said. Only an explicit `false` keeps uWSGI's reload on SIGTERM.
+    pub die_on_term: Option<bool>,
+    /// `worker-reload-mercy`, 60 s.
+    pub mercy: Duration,
+    /// `boot-deadline` (ours; seconds), 60 s.
+    pub boot_deadline: Duration,
+    /// `need-app`. Accepted: it is always so here.
+    pub no_orphans: bool,
+    /// Limits of a request.
+    pub request: RequestLimits,
+    /// Recycling.
+    pub recycle: Recycle,
+    /// Logging.
+    pub log: Log,
+    /// Process titles.
+    pub titles: Titles,
+    /// `py-autoreload`, in s; 0 is off.
+    pub py_autoreload_s: u32,
+    /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
+    pub effective: Vec<Effective>,
+}
+
+/// The app and how it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Where the callable is; None when the configuration names no app.
+    pub target: Option<AppTarget>,
+    /// `callable`, default `application`; `name()` calls a factory.
+    pub callable: String,
+    /// `chdir`.
+    pub chdir: Option<PathBuf>,
+    /// `chdir2`.
+    pub chdir2: Option<PathBuf>,
+    /// `lazy-apps` (and `lazy`).
+    pub lazy_apps: bool,
+    /// `pyargv`, split at spaces.
+    pub pyargv: Vec<String>,
+}
+
+/// Where the callable is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppTarget {
+    /// `module`/`wsgi`/`-w`, the part before `:`.
+    Module(String),
+    /// `wsgi-file`/`file`.
+    File(PathBuf),
+}
+
+/// Which interpreter, and its search path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Python {
+    /// `home`/`virtualenv`/`venv`/`pyhome`/`-H`.
+    pub home: Option<PathBuf>,
+    /// `python` (ours): a path or a name on PATH.
+    pub python: Option<String>,
+    /// `pythonpath`/`pp`, in order.
+    pub pythonpath: Vec<PathBuf>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Where.
+    pub address: Address,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// `listen`: the queue's length, as configured (100 by default); clamped to somaxconn when bound.
+    pub backlog: u32,
+    /// `chmod-socket` for unix sockets.
+    pub mode: Option<u32>,
+    /// `chown-socket` for unix sockets: user and group as written.
+    pub owner: Option<(String, Option<String>)>,
+    /// `reuse-port`.
+    pub reuse_port: bool,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// `socket`.
+    Uwsgi,
+    /// `http-socket`, `http11-socket`, `http`.
+    Http,
+}
+
+/// Limits of one request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestLimits {
+    /// `buffer-size`, in bytes; 64 KiB by default and at most (docs/from-uwsgi.md).
+    pub head_max_bytes: u32,
+    /// `limit-post`, in bytes; 0 is no limit.
+    pub body_max_bytes: u64,
+    /// `socket-timeout`, ours 30 s.
+    pub client_timeout: Duration,
+    /// `http-keepalive` in seconds, ours 75 s.
+    pub keepalive_timeout: Duration,
+    /// `harakiri`, in s; 0 is off.
+    pub harakiri_s: u32,
+}
+
+/// When a worker is replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recycle {
+    /// `max-requests`; 0 is never.
+    pub max_requests: u64,
+    /// `max-requests-delta`.
+    pub max_requests_delta: u64,
+    /// `min-worker-lifetime`, in s (10).
+    pub min_worker_lifetime_s: u64,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// `logto` (`daemonize` under an emperor).
+    pub logto: Option<PathBuf>,
+    /// `logto2`, opened after the drop of privileges.
+    pub logto2: Option<PathBuf>,
+    /// Whether a line is written for every request (`disable-logging`).
+    pub requests: bool,
+    /// `log-4xx`.
+    pub log_4xx: bool,
+    /// `log-5xx`.
+    pub log_5xx: bool,
+    /// `log-x-forwarded-for`.
+    pub x_forwarded_for: bool,
+    /// `log-maxsize`, in bytes; 0 is ours (64 MiB).
+    pub max_bytes: u64,
+}
+
+/// What `ps` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Titles {
+    /// `auto-procname`.
+    pub auto: bool,
+    /// `procname-prefix`, `procname-prefix-spaced`.
+    pub prefix: String,
+    /// `procname-append`.
+    pub append: String,
+    /// `procname`.
+    pub all: Option<String>,
+    /// `procname-master`.
+    pub master: Option<String>,
+}
+
+/// One option or placeholder with its final value and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effective {
+    /// Its name as written.
+    pub key: String,
+    /// Its value after expansion; None when it was given without one on the command line.
+    pub value: Option<String>,
+    /// Where it stands.
+    pub origin: crate::problem::Origin,
+}

@@ -1,0 +1,211 @@
+//! What a process is started with. A master finds its spec in a memfd, a zygote gets its as the first message.
+
+use std::path::PathBuf;
+
+use empery_lifecycle::{
+    fleet::MasterKey,
+    ids::{GenerationId, OperationId, RevisionId, WorkerRef},
+};
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
+/// without it runs alone. Removed from the environment before anything of the app runs.
+pub const MASTER_BOOT_FD: &str = "EMPERY_MASTER_BOOT_FD";
+
+/// A file descriptor number in the process that reads this word (already inherited, or the n-th of the message when so said).
+pub type FdNumber = i32;
+
+/// What a master under an emperor is started with. All descriptors are inherited under these numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterBoot {
+    /// Who it is.
+    pub master: MasterKey,
+    /// The path of the vassal file, as `%p` is to see it.
+    pub config_path: PathBuf,
+    /// What the brain read from the vassal file (a memfd or the open file), to be parsed again after the drop of privileges.
+    pub config_fd: FdNumber,
+    /// The revision of that content.
+    pub revision: RevisionId,
+    /// The operation that asked for this start.
+    pub operation: OperationId,
+    /// The first generation's number.
+    pub first_generation: GenerationId,
+    /// The vassal's listening sockets, bound by the keeper.
+    pub listeners: Vec<KeptListener>,
+    /// The listening `SOCK_SEQPACKET` link socket.
+    pub link_fd: FdNumber,
+    /// The real path of the link, for workers that must find a successor.
+    pub link_path: PathBuf,
+    /// The locked lock file; the lock lives as long as this descriptor is open in the master (close-on-exec set by it).
+    pub lock_fd: FdNumber,
+    /// The read end of the vassal's log pipe. The keeper keeps a spare.
+    pub log_read_fd: FdNumber,
+    /// The write end of the vassal's log pipe: what workers get as stdout and stderr.
+    pub log_write_fd: FdNumber,
+    /// The directory the master writes `current.log` into (owned by its identity) when the file names no `logto`.
+    pub log_directory: PathBuf,
+    /// The uid of the brain: besides root and its own, the only one the link accepts.
+    pub brain_uid: u32,
+    /// The uid and gid the keeper dropped to before the exec.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+}
+
+/// A listening socket that exists already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptListener {
+    /// The address as the config writes it, canonical (see `empery_config`'s `Address`): the key under which it is kept.
+    pub key: String,
+    /// The descriptor.
+    pub fd: FdNumber,
+}
+
+/// Which protocol a worker speaks on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// The uwsgi protocol (`socket`).
+    Uwsgi,
+    /// HTTP/1.1 (`http-socket`, `http`).
+    Http,
+}
+
+impl Protocol {
+    /// As uWSGI's stats name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Uwsgi => "uwsgi",
+            Protocol::Http => "http",
+        }
+    }
+}
+
+/// A listener as the zygote and its workers get it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppListener {
+    /// The canonical address.
+    pub key: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The inherited descriptor.
+    pub fd: FdNumber,
+    /// SERVER_NAME and SERVER_PORT for HTTP requests that do not say: the bound host (or host name) and port; empty port for unix.
+    pub server_name: String,
+    /// See `server_name`.
+    pub server_port: String,
+}
+
+/// Where the WSGI callable is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppTarget {
+    /// `module`/`wsgi`: a dotted module name.
+    Module(String),
+    /// `wsgi-file`/`file`: a path, loaded as module `uwsgi_file_<path with underscores>`.
+    File(PathBuf),
+}
+
+/// A value of `uwsgi.opt`: bytes there, True for an option without a value, a list when it was repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OptValue {
+    /// Given without a value, or as a true boolean.
+    Flag(bool),
+    /// Given once.
+    One(String),
+    /// Given more than once.
+    Many(Vec<String>),
+}
+
+/// What a zygote is told in its first message: everything it and its workers need to run one generation of the app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppBoot {
+    /// Which generation it is.
+    pub generation: GenerationId,
+    /// Where the callable is.
+    pub target: AppTarget,
+    /// Name of the callable in its module; `name()` calls a factory. Default `application`.
+    pub callable: String,
+    /// `chdir`: before the app is loaded.
+    pub chdir: Option<PathBuf>,
+    /// `chdir2`: after the app is loaded.
+    pub chdir2: Option<PathBuf>,
+    /// `pythonpath`, in the order of the file; each is prepended to `sys.path` in turn, as uWSGI does.
+    pub pythonpath: Vec<PathBuf>,
+    /// `pyargv` split at spaces; `sys.argv` is `['uwsgi']` and these.
+    pub pyargv: Vec<String>,
+    /// Whether each worker imports the app itself (`lazy-apps`).
+    pub lazy_apps: bool,
+    /// The sockets to serve.
+    pub listeners: Vec<AppListener>,
+    /// `processes`.
+    pub processes: u32,
+    /// `threads`.
+    pub threads: u32,
+    /// The scoreboard of the generation (a sealed memfd, inherited).
+    pub scoreboard_fd: FdNumber,
+    /// What workers put on their fds 1 and 2 (inherited). The zygote's own 1 and 2 are the boot output's pipe.
+    pub log_write_fd: FdNumber,
+    /// `buffer-size`: longest request head, in bytes.
+    pub head_max_bytes: u32,
+    /// `limit-post`: longest request body, in bytes; 0 is no limit.
+    pub body_max_bytes: u64,
+    /// `socket-timeout`: longest wait for the client to send or take the next bytes, in ms.
+    pub client_timeout_ms: u64,
+    /// How long an idle keep-alive connection is kept, in ms.
+    pub keepalive_timeout_ms: u64,
+    /// `max-requests`; 0 is never.
+    pub max_requests: u64,
+    /// `max-requests-delta` times the worker's number is added.
+    pub max_requests_delta: u64,
+    /// `min-worker-lifetime`, in s: `max-requests` waits for it.
+    pub min_worker_lifetime_s: u64,
+    /// `harakiri`, in s; 0 is off. Enforced by the master from the scoreboard.
+    pub harakiri_s: u32,
+    /// Whether a request line is written for every request (`disable-logging` turns it off).
+    pub log_requests: bool,
+    /// `log-4xx`, `log-5xx`: write the line for these although requests are not logged.
+    pub log_4xx: bool,
+    /// See `log_4xx`.
+    pub log_5xx: bool,
+    /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
+    pub log_x_forwarded_for: bool,
+    /// `wsgi-env-behaviour`, `manage-script-name` and the like come as they are widened; the process titles:
+    pub titles: Titles,
+    /// `uwsgi.opt`.
+    pub opt: Vec<(String, OptValue)>,
+    /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
+    pub py_autoreload_s: u32,
+    /// Pid of the master, for `uwsgi.masterpid()`.
+    pub master_pid: i32,
+    /// Whether workers outlive their master (under an emperor) or finish and exit when it dies (alone; also `no-orphans`).
+    pub outlive_master: bool,
+    /// Where an orphaned worker finds its next master; None for a standalone vassal.
+    pub link_path: Option<PathBuf>,
+    /// Number of reloads before this generation (`uwsgi.is_a_reload`).
+    pub reloads: u64,
+}
+
+/// What `ps` shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Titles {
+    /// `auto-procname`: `uWSGI master`, `uWSGI worker 1` and so on.
+    pub auto: bool,
+    /// `procname-prefix` (with `procname-prefix-spaced`'s blank already in it).
+    pub prefix: String,
+    /// `procname-append`.
+    pub append: String,
+    /// `procname`: for every process.
+    pub all: Option<String>,
+    /// `procname-master`.
+    pub master: Option<String>,
+}
+
+/// What a forked worker is told in the zygote's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerBoot {
+    /// Who it is.
+    pub worker: WorkerRef,
+}

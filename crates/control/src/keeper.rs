@@ -1,0 +1,236 @@
+//! Between the brain and the keeper, over a `SOCK_SEQPACKET` socketpair that the brain inherits. A closed set:
+//! this is the privilege boundary. The keeper checks every word against its own facts and trusts none.
+
+use std::path::PathBuf;
+
+use empery_lifecycle::{
+    fleet::{Identity, MasterKey},
+    ids::{GenerationId, OperationId, RevisionId, VassalName},
+};
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that tells the brain the number of its end of the socketpair.
+pub const KEEPER_FD: &str = "EMPERY_KEEPER_FD";
+
+/// Number of a request, chosen by the brain; the reply carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
+/// Brain to keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// See [`RequestId`].
+    pub id: RequestId,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What the brain may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// The entries of the vassals directory that count as vassal files. Answered by one or more [`Answer::Listing`].
+    List,
+    /// Open a vassal file for reading. Answered by [`Answer::Opened`] with one descriptor.
+    Open {
+        /// A name of the vassals directory.
+        name: VassalName,
+    },
+    /// Bind a listening socket for this vassal and keep it. Answered by [`Answer::Bound`] with one descriptor (a
+    /// duplicate). Asking again for a kept key answers with the kept one.
+    Bind {
+        /// Whose.
+        vassal: VassalName,
+        /// Who its processes are: a unix path is bound with this identity.
+        identity: Identity,
+        /// What.
+        listener: ListenSpec,
+    },
+    /// Keep this listening socket (one descriptor), re-learned from a master after the keeper was replaced.
+    Keep {
+        /// Whose.
+        vassal: VassalName,
+        /// Its canonical address.
+        key: String,
+    },
+    /// Close kept listening sockets. An empty list is all of this vassal's, its log pipe too.
+    Forget {
+        /// Whose.
+        vassal: VassalName,
+        /// Which.
+        keys: Vec<String>,
+    },
+    /// Fork and exec a master with every kept listener of the vassal named in `listeners`. One descriptor: the
+    /// content of the vassal file. Answered by [`Answer::Started`].
+    StartMaster(Box<StartMaster>),
+    /// Send a signal to a master that this keeper knows.
+    Kill {
+        /// Which.
+        master: MasterKey,
+    },
+    /// Which masters are alive, by their locks. Answered by [`Answer::Masters`].
+    Masters,
+    /// The fleet is stopped (or never was): leave with this code.
+    Leave {
+        /// Exit code.
+        code: u8,
+    },
+}
+
+/// How to start a master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartMaster {
+    /// Who it is to be.
+    pub master: MasterKey,
+    /// Who its processes are.
+    pub identity: Identity,
+    /// User name for initgroups(3), when the config names a user; without it supplementary groups are cleared.
+    pub user: Option<String>,
+    /// Of the content.
+    pub revision: RevisionId,
+    /// Asked for by.
+    pub operation: OperationId,
+    /// The first generation's number.
+    pub first_generation: GenerationId,
+    /// Keys of the kept listeners it gets.
+    pub listeners: Vec<String>,
+}
+
+/// A listening socket to be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenSpec {
+    /// The canonical address: the key under which it is kept.
+    pub key: String,
+    /// Where.
+    pub address: ListenAddress,
+    /// `listen`: the length of the queue.
+    pub backlog: u32,
+    /// `chmod-socket`: permission bits of a unix socket, as `0o666`; None leaves it to the umask.
+    pub mode: Option<u32>,
+    /// `chown-socket`: user and group of a unix socket, resolved; None leaves it with the identity.
+    pub owner: Option<(Option<u32>, Option<u32>)>,
+    /// `reuse-port`.
+    pub reuse_port: bool,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenAddress {
+    /// A TCP address. Port 0 lets the kernel choose.
+    Tcp(std::net::SocketAddr),
+    /// A path; a stale socket there is removed only when nobody answers on it.
+    Unix(PathBuf),
+    /// A name in the abstract namespace, without the leading NUL.
+    Abstract(String),
+}
+
+/// What a directory entry looks like: everything that tells one content from another without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFacts {
+    /// Its name.
+    pub name: VassalName,
+    /// st_dev.
+    pub device: u64,
+    /// st_ino.
+    pub inode: u64,
+    /// In bytes.
+    pub size: u64,
+    /// st_mtime, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// st_ctime, in nanoseconds since 1970: a rewrite within one mtime tick or with mtime put back changes it.
+    pub ctime_ns: i64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits and type, st_mode.
+    pub mode: u32,
+}
+
+/// Keeper to brain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum FromKeeper {
+    /// The answer to a request.
+    Answer {
+        /// Of the request.
+        id: RequestId,
+        /// What.
+        answer: Answer,
+    },
+    /// A master's process is gone.
+    MasterExited {
+        /// Which.
+        master: MasterKey,
+        /// How, in words ("exit code 22", "signal 9 (SIGKILL)", "unknown (it outlived an earlier keeper)").
+        how: String,
+    },
+    /// SIGTERM, SIGINT or SIGQUIT came: stop the fleet, then say [`Ask::Leave`]. Said again for a second signal.
+    ShutDown,
+    /// SIGHUP came: reload every vassal.
+    ReloadAll,
+}
+
+/// What the keeper answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// A part of the directory, in the order of names.
+    Listing {
+        /// The entries.
+        files: Vec<FileFacts>,
+        /// Whether more parts follow.
+        more: bool,
+    },
+    /// The file, as a descriptor, with its facts by fstat(2).
+    Opened {
+        /// By fstat.
+        facts: FileFacts,
+    },
+    /// The socket is kept under this key, one descriptor; `bound` is where, with the port the kernel chose.
+    Bound {
+        /// As asked, with the port filled in.
+        bound: ListenAddress,
+    },
+    /// The master runs.
+    Started {
+        /// Its pid.
+        pid: i32,
+    },
+    /// These masters hold their locks.
+    Masters(Vec<LivingMaster>),
+    /// Done, nothing more to say.
+    Done,
+    /// Not done.
+    Failed {
+        /// A stable word: `not-found`, `permission`, `address-in-use`, `directory-lost`, `policy`, `spawn`, `io`.
+        code: String,
+        /// One sentence that names the subject.
+        sentence: String,
+    },
+}
+
+/// A master that holds its lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivingMaster {
+    /// Which.
+    pub master: MasterKey,
+    /// Its pid.
+    pub pid: i32,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+/// The text of a lock file: who holds it. Believed only while the lock is held and the start time fits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockText {
+    /// Which master.
+    pub master: MasterKey,
+    /// Its pid.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat, in clock ticks since boot (proc(5)).
+    pub start_time_ticks: u64,
+    /// Who it is.
+    pub identity: Identity,
+}

@@ -1,0 +1,24 @@
+//! The words that Empery's processes say to each other, and the shape of what they share.
+//!
+//! Types and their encoding only: no sockets, no files. Sending and receiving is `empery-sys`'s;
+//! what a word means is decided by whoever handles it. One module per pair of speakers.
+//!
+//! | module | who speaks |
+//! |---|---|
+//! | [`keeper`] | brain and keeper, over a socketpair |
+//! | [`link`] | brain (or an orphaned worker) and a vassal's master, over the vassal's unix socket |
+//! | [`worker`] | master and its zygotes and workers, over socketpairs |
+//! | [`boot`] | what a master or a zygote is started with |
+//! | [`scoreboard`] | workers write, master and brain read: shared memory |
+//! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
+//! | [`fleet`] | what the brain publishes to the dashboard, the API and the command line, and what these ask of it |
+
+pub mod boot;
+pub mod fleet;
+pub mod framing;
+pub mod keeper;
+pub mod link;
+pub mod places;
+pub mod scoreboard;
+pub mod stats;
+pub mod worker;

@@ -1,0 +1,165 @@
+//! Between a master and its zygotes and workers. Each zygote and each worker has a `SOCK_SEQPACKET` socketpair to
+//! its master; whoever sees the end of file on it knows that the other is gone.
+
+use empery_lifecycle::ids::{GenerationId, WorkerRef};
+use serde::{Deserialize, Serialize};
+
+use crate::boot::{AppBoot, WorkerBoot};
+
+/// Master to zygote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum ToZygote {
+    /// The first message: load this app.
+    Load(Box<AppBoot>),
+    /// Fork a worker (double fork: its parent is the master). One descriptor: the worker's end of its channel.
+    Fork(WorkerBoot),
+    /// Exit; nothing is forked any more.
+    Retire,
+}
+
+/// Zygote to master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum FromZygote {
+    /// Ready to fork.
+    Loaded {
+        /// How long the import took, in ms (0 under `lazy-apps`).
+        import_ms: u64,
+        /// `major.minor.micro` of the interpreter.
+        python: String,
+        /// Threads that the app had started at import: the generation has fallen back to `lazy-apps` because of them.
+        threads_at_import: Vec<String>,
+    },
+    /// The app cannot be loaded. The zygote exits after this.
+    LoadFailed {
+        /// One sentence.
+        sentence: String,
+        /// The traceback, when there is one; at most 16 KiB, its end kept.
+        traceback: Option<String>,
+    },
+    /// The fork was carried out; the worker's own [`FromWorker::Up`] comes over its channel.
+    Forked {
+        /// Which.
+        worker: WorkerRef,
+        /// Its pid.
+        pid: i32,
+    },
+    /// The fork failed.
+    ForkFailed {
+        /// Which.
+        worker: WorkerRef,
+        /// One sentence.
+        sentence: String,
+    },
+}
+
+/// Master to worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Answer with [`FromWorker::Pong`] from the serving loop.
+    Ping {
+        /// Echoed.
+        token: u64,
+    },
+    /// Register the listeners and accept from now on.
+    OpenGate,
+    /// Stop accepting, send idle connections to the master ([`FromWorker::Handover`]), finish what is in flight,
+    /// run Python's exit handlers and exit 0.
+    Drain,
+    /// Serve this connection: it was idle in another worker. One descriptor.
+    Adopt(Connection),
+    /// The connection of this token was taken over: the sender's copy may be closed.
+    Adopted {
+        /// From [`FromWorker::Handover`].
+        token: u64,
+    },
+    /// Nobody takes the connection of this token: close it (HTTP allows it while idle; RFC 9112 section 9.5).
+    NotAdopted {
+        /// From [`FromWorker::Handover`].
+        token: u64,
+    },
+}
+
+/// Worker to master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The worker runs; first message on its channel, and on the link to a successor master.
+    Up {
+        /// Who it is.
+        worker: WorkerRef,
+        /// Its pid (in the master's pid namespace).
+        pid: i32,
+    },
+    /// Under `lazy-apps`: the app is loaded in this worker.
+    AppLoaded {
+        /// How long the import took, in ms.
+        import_ms: u64,
+    },
+    /// Under `lazy-apps`: it cannot be loaded. The worker exits after this.
+    LoadFailed {
+        /// One sentence.
+        sentence: String,
+        /// The traceback, when there is one.
+        traceback: Option<String>,
+    },
+    /// The answer to [`ToWorker::Ping`]: the loop runs, the app is there.
+    Pong {
+        /// From the ping.
+        token: u64,
+    },
+    /// `max-requests` is reached: the worker serves on until it is drained.
+    RecycleAsked,
+    /// An idle connection for another worker. One descriptor; the sender keeps its copy until `Adopted` or `NotAdopted`.
+    Handover {
+        /// Chosen by the sender.
+        token: u64,
+        /// What must be known of it.
+        connection: Connection,
+    },
+    /// This worker serves the adopted connection.
+    AdoptedHere {
+        /// From [`ToWorker::Adopt`]'s connection.
+        token: u64,
+    },
+    /// The app called `uwsgi.reload()`, or `py-autoreload` saw a change.
+    ReloadAsked,
+    /// The app called `uwsgi.stop()`.
+    StopAsked,
+}
+
+/// An idle keep-alive connection on its way to another worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Chosen by whoever sends the message; unique there.
+    pub token: u64,
+    /// The canonical address of the listener it came from.
+    pub listener: String,
+    /// Requests served on it so far.
+    pub requests: u64,
+}
+
+/// The first message on a link, from whoever connects to a master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "i_am", rename_all = "snake_case")]
+pub enum Introduction {
+    /// The brain: [`crate::link`] is spoken from here on.
+    Brain {
+        /// Of the protocol; a master that does not know it says so and closes.
+        version: u32,
+    },
+    /// A worker whose master died: this module is spoken from here on. Its listeners come with the message as
+    /// descriptors, in the order of `listeners`, for a successor that has none.
+    OrphanedWorker {
+        /// Who it is.
+        worker: WorkerRef,
+        /// Its pid.
+        pid: i32,
+        /// The generation it belongs to.
+        generation: GenerationId,
+        /// The canonical addresses of the listeners it serves.
+        listeners: Vec<String>,
+    },
+}

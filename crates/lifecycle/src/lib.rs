@@ -1,0 +1,10 @@
+//! The two deciding machines of Empery, and nothing else: no clock, no I/O, no randomness.
+//!
+//! [`Fleet`](fleet::Fleet) decides what every vassal of an emperor should be doing; the brain feeds it and
+//! performs its actions. [`Generations`](generations::Generations) decides which generation of one app serves;
+//! the master of a vassal feeds it and performs its actions. Time comes in as a [`Moment`](moment::Moment).
+
+pub mod fleet;
+pub mod generations;
+pub mod ids;
+pub mod moment;

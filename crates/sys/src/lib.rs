@@ -1,0 +1,3 @@
+//! Unsafe fence 1: what the kernel offers, as safe functions. Nothing here decides or knows a vassal.
+
+pub mod seqpacket;
