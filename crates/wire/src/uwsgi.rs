@@ -1,0 +1,127 @@
+//! Heads of the uwsgi protocol: four bytes (modifier1, the block's length in little-endian order, modifier2), then a
+//! block of pairs, each of a key and a value with its 16-bit length before it. Malformed packets get no answer, as in uWSGI: the
+//! status of a refusal is for the log.
+
+use crate::{
+    Bad, Limits, Parsed,
+    framing::{Body, decimal},
+};
+
+/// Length of what comes before the block.
+pub const PACKET_HEAD_BYTES: usize = 4;
+
+/// The head of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head<'b> {
+    /// Which plugin is asked for: 0 is Python.
+    pub modifier1: u8,
+    /// Of the plugin; 0.
+    pub modifier2: u8,
+    /// The block as sent.
+    pub block: &'b [u8],
+    /// Its pairs, in their order.
+    pub vars: Vec<(&'b [u8], &'b [u8])>,
+    /// Length of the body, from CONTENT_LENGTH.
+    pub body: Body,
+}
+
+/// What the bytes received so far are.
+#[must_use]
+pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
+    let Some((head, rest)) = bytes.split_first_chunk::<PACKET_HEAD_BYTES>() else {
+        return Parsed::NeedMore;
+    };
+    let [modifier1, low, high, modifier2] = *head;
+    let length = usize::from(u16::from_le_bytes([low, high]));
+    if length > limits.head_max_bytes {
+        return Parsed::Bad(Bad::new(
+            431,
+            "invalid request block size: longer than buffer-size allows",
+        ));
+    }
+    let Some(block) = rest.get(..length) else {
+        return Parsed::NeedMore;
+    };
+    match whole(modifier1, modifier2, block, limits) {
+        Ok(head) => Parsed::Head {
+            head,
+            consumed: PACKET_HEAD_BYTES + length,
+        },
+        Err(bad) => Parsed::Bad(bad),
+    }
+}
+
+fn whole<'b>(
+    modifier1: u8,
+    modifier2: u8,
+    block: &'b [u8],
+    limits: &Limits,
+) -> Result<Head<'b>, Bad> {
+    let mut vars = Vec::with_capacity(32);
+    let mut body = None;
+    // The block of another modifier need not be pairs.
+    if modifier1 == 0 {
+        if block.is_empty() {
+            return Err(Bad::new(400, "Empty python request. skip."));
+        }
+        let mut pairs = Pairs { rest: block };
+        while !pairs.rest.is_empty() {
+            let (key, value) = pairs.pair().ok_or(Bad::new(
+                400,
+                "invalid uwsgi request: a length points beyond the block",
+            ))?;
+            if key.is_empty() {
+                return Err(Bad::new(400, "uwsgi key cannot be null. skip."));
+            }
+            if vars.len() == limits.headers_max {
+                return Err(Bad::new(431, "max vec size reached. skip this request."));
+            }
+            if key == b"CONTENT_LENGTH" {
+                if body.is_some() {
+                    return Err(Bad::new(400, "CONTENT_LENGTH is given twice. skip."));
+                }
+                body = Some(content_length(value, limits.body_max_bytes)?);
+            }
+            vars.push((key, value));
+        }
+    }
+    Ok(Head {
+        modifier1,
+        modifier2,
+        block,
+        vars,
+        body: Body::Length(body.unwrap_or(0)),
+    })
+}
+
+fn content_length(value: &[u8], body_max_bytes: u64) -> Result<u64, Bad> {
+    // nginx sends the variable empty when there is no body.
+    if value.is_empty() {
+        return Ok(0);
+    }
+    let length = decimal(value).ok_or(Bad::new(400, "CONTENT_LENGTH is not a number. skip."))?;
+    if body_max_bytes != 0 && length > body_max_bytes {
+        return Err(Bad::new(413, "Invalid (too big) CONTENT_LENGTH. skip."));
+    }
+    Ok(length)
+}
+
+/// The pairs of a block.
+pub(crate) struct Pairs<'b> {
+    pub(crate) rest: &'b [u8],
+}
+
+impl<'b> Pairs<'b> {
+    /// The next pair; None when the rest is not a whole one.
+    pub(crate) fn pair(&mut self) -> Option<(&'b [u8], &'b [u8])> {
+        let (key, rest) = sized(self.rest)?;
+        let (value, rest) = sized(rest)?;
+        self.rest = rest;
+        Some((key, value))
+    }
+}
+
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
+}
