@@ -1,0 +1,213 @@
+//! Opens the database, brings its shape up to date and looks whether it is sound. A damaged file is moved aside and a
+//! new one begun: history is lost, the emperor's start is not.
+
+use std::{
+    ffi::OsString,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sqlx::{
+    Connection, SqliteConnection,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{Reader, Store, StoreError, writer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
+
+/// SQLite's default page, in bytes; the file is made with it.
+const PAGE_BYTES: u64 = 4096;
+
+/// Readers at once. Pages and the API read seldom; a slow reader must not hold up another.
+const READERS: u32 = 4;
+
+/// How long a reader waits for its turn.
+const READER_TURN: Duration = Duration::from_secs(2);
+
+/// Bounds of one database.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The file never grows beyond this (`PRAGMA max_page_count`): a fleet gone wild must not fill the disk its apps write to.
+    pub file_max_bytes: u64,
+    /// How long to wait for another program's lock.
+    pub lock_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            file_max_bytes: 4 << 30,
+            lock_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct Opened {
+    /// Writes.
+    pub store: Store,
+    /// Reads.
+    pub reader: Reader,
+    /// What an operator must know: a damaged file was moved aside.
+    pub alarm: Option<String>,
+}
+
+impl Store {
+    /// Opens the file, or makes it (mode 0600: it holds vassal files, and those hold secrets). Must be called within the
+    /// tokio runtime that is to write.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is locked, or was written by a newer version. Damage is no error: see [`Opened::alarm`].
+    pub async fn open(path: &Path) -> Result<Opened, StoreError> {
+        Store::open_within(path, Limits::default()).await
+    }
+
+    /// As [`Store::open`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_within(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
+        let (connection, alarm) = match connect(path, limits).await {
+            Ok(connection) => (connection, None),
+            Err(StoreError::Corrupt { cause, .. }) => {
+                let aside = move_aside(path)?;
+                let alarm = format!(
+                    "the database was damaged ({cause}) and is now {}; a new one was begun: history and holds from before are there",
+                    aside.display()
+                );
+                (connect(path, limits).await?, Some(alarm))
+            }
+            Err(other) => return Err(other),
+        };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(READER_TURN)
+            .connect_lazy_with(options(path, limits).read_only(true));
+        Ok(Opened {
+            store: writer::start(connection),
+            reader: Reader::new(pool),
+            alarm,
+        })
+    }
+}
+
+/// The writer's connection, with everything checked that can be checked before the first write.
+async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreError> {
+    let doing = "opening it";
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| StoreError::Open {
+            path: path.to_owned(),
+            cause: error.to_string().into(),
+        })?;
+    let of_open = |error: &sqlx::Error| match StoreError::sort(doing, error) {
+        StoreError::ReadOnly { cause, .. } | StoreError::Failed { cause, .. } => StoreError::Open {
+            path: path.to_owned(),
+            cause,
+        },
+        other => other,
+    };
+    // FULL: a hold or an operation that was answered for survives a power cut. Few writes: samples come once a minute.
+    let options = options(path, limits)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma(
+            "max_page_count",
+            (limits.file_max_bytes / PAGE_BYTES).to_string(),
+        );
+    let mut connection = SqliteConnection::connect_with(&options)
+        .await
+        .map_err(|error| of_open(&error))?;
+    check(&mut connection).await?;
+    match MIGRATIONS.run(&mut connection).await {
+        Ok(()) => Ok(connection),
+        Err(MigrateError::VersionMissing(migration)) => Err(StoreError::Newer {
+            path: path.to_owned(),
+            migration,
+        }),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            Err(of_open(&error))
+        }
+        Err(other) => Err(StoreError::Open {
+            path: path.to_owned(),
+            cause: other.to_string().into(),
+        }),
+    }
+}
+
+fn options(path: &Path, limits: Limits) -> SqliteConnectOptions {
+    use sqlx::ConnectOptions;
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(limits.lock_wait)
+        .disable_statement_logging()
+}
+
+/// Every table but `samples`, which may be large; damage there shows when it is written.
+const CHECKS: [&str; 6] = [
+    "PRAGMA quick_check(sqlite_schema)",
+    "PRAGMA quick_check(vassals)",
+    "PRAGMA quick_check(revisions)",
+    "PRAGMA quick_check(operations)",
+    "PRAGMA quick_check(incidents)",
+    "PRAGMA quick_check(holds)",
+];
+
+async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let doing = "checking it";
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'holds'")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(|error| StoreError::sort(doing, &error))?;
+    if tables == 0 {
+        return Ok(());
+    }
+    for question in CHECKS {
+        let verdict: String = sqlx::query_scalar(question)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| StoreError::sort(doing, &error))?;
+        if verdict != "ok" {
+            return Err(StoreError::Corrupt {
+                doing,
+                cause: verdict.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Renames the file and what belongs to it, so that `sqlite3` still opens the set under its new name.
+fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let unix_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let aside = with_suffix(path, &format!(".corrupt-{unix_s}"));
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let cause = format!("it is damaged and cannot be moved aside: {error}").into();
+                return Err(StoreError::Open {
+                    path: path.to_owned(),
+                    cause,
+                });
+            }
+        }
+    }
+    Ok(aside)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut text = OsString::from(path);
+    text.push(suffix);
+    PathBuf::from(text)
+}

@@ -1,0 +1,245 @@
+//! The one task that writes. What waits is written in one transaction (a commit waits for the disk: one per batch, not
+//! one per row), and each caller learns how its own write went. A failed write ends nothing: the next one is tried.
+
+use empery_control::fleet::OperationView;
+use empery_lifecycle::ids::{OperationId, VassalName};
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Hold, Incident, Revision, Sample, StoreError, holds, incidents, operations, retention,
+    revisions, samples, vassals,
+};
+
+/// Writes that may wait. At a few hundred bytes each this is some megabytes, and minutes of a busy fleet.
+const WAITING_MAX: usize = 8_192;
+
+/// Writes in one transaction.
+const BATCH_MAX: usize = 512;
+
+/// Writes to the database. Clones write to the same; the file is closed when the last is dropped.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    trouble: watch::Receiver<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    write: Write,
+    reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+#[derive(Debug)]
+enum Write {
+    VassalsSeen {
+        names: Vec<VassalName>,
+        at_unix_ms: u64,
+    },
+    Revision(Box<Revision>),
+    Operation(Box<OperationView>),
+    AbandonUnfinished {
+        still_running: Vec<OperationId>,
+        at_unix_ms: u64,
+    },
+    Incident(Box<Incident>),
+    Hold(Hold),
+    LiftHold(VassalName),
+    Samples(Vec<Sample>),
+    Prune {
+        now_unix_ms: u64,
+    },
+}
+
+/// A write that was accepted, or not. Nothing is lost by not looking at it: troubles are logged and shown anyway.
+#[derive(Debug)]
+#[must_use = "await `done`, or say `unattended`"]
+pub struct Written {
+    doing: &'static str,
+    reply: Result<oneshot::Receiver<Result<(), StoreError>>, StoreError>,
+}
+
+impl Written {
+    /// Waits until it is on the disk.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn done(self) -> Result<(), StoreError> {
+        self.reply?
+            .await
+            .unwrap_or(Err(StoreError::Closed { doing: self.doing }))
+    }
+
+    /// Goes on without waiting: [`Store::trouble`] tells when it failed.
+    pub fn unattended(self) {
+        if let Err(error) = self.reply {
+            tracing::warn!(%error, "not recorded");
+        }
+    }
+}
+
+impl Store {
+    /// What is wrong with writing now, as a sentence; None after a write that succeeded.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
+    }
+
+    /// These vassals have a file now. Said for new ones, and for all of them before each [`Store::prune`]: what was not
+    /// seen for long is forgotten.
+    pub fn record_vassals_seen(&self, names: Vec<VassalName>, at_unix_ms: u64) -> Written {
+        self.write(
+            "recording the vassals",
+            Write::VassalsSeen { names, at_unix_ms },
+        )
+    }
+
+    /// A content of a vassal file. The same number again replaces what was said of it.
+    pub fn record_revision(&self, revision: Revision) -> Written {
+        self.write("recording a revision", Write::Revision(Box::new(revision)))
+    }
+
+    /// An operation began, moved on or ended: the whole of it as it is now.
+    pub fn record_operation(&self, view: OperationView) -> Written {
+        self.write("recording an operation", Write::Operation(Box::new(view)))
+    }
+
+    /// Ends every operation that an earlier emperor left unfinished and that none of the masters found is still at.
+    pub fn abandon_unfinished(&self, still_running: Vec<OperationId>, at_unix_ms: u64) -> Written {
+        self.write(
+            "ending abandoned operations",
+            Write::AbandonUnfinished {
+                still_running,
+                at_unix_ms,
+            },
+        )
+    }
+
+    /// Something was lost, killed or odd.
+    pub fn record_incident(&self, incident: Incident) -> Written {
+        self.write("recording an incident", Write::Incident(Box::new(incident)))
+    }
+
+    /// An operator stopped a vassal: it stays stopped.
+    pub fn set_hold(&self, hold: Hold) -> Written {
+        self.write("recording a hold", Write::Hold(hold))
+    }
+
+    /// The hold is lifted.
+    pub fn lift_hold(&self, name: VassalName) -> Written {
+        self.write("lifting a hold", Write::LiftHold(name))
+    }
+
+    /// A minute of numbers, all vassals that counted anything, in one statement per few hundred.
+    pub fn append_samples(&self, samples: Vec<Sample>) -> Written {
+        self.write("recording samples", Write::Samples(samples))
+    }
+
+    /// Forgets what [`retention`] no longer keeps. Once an hour is plenty.
+    pub fn prune(&self, now_unix_ms: u64) -> Written {
+        self.write("forgetting old history", Write::Prune { now_unix_ms })
+    }
+
+    fn write(&self, doing: &'static str, write: Write) -> Written {
+        let (reply, answer) = oneshot::channel();
+        let reply = match self.jobs.try_send(Job { write, reply }) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Behind {
+                doing,
+                waiting: WAITING_MAX,
+            }),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed { doing }),
+        };
+        Written { doing, reply }
+    }
+}
+
+/// Starts the task that owns the connection.
+pub(crate) fn start(connection: SqliteConnection) -> Store {
+    let (jobs, queue) = mpsc::channel(WAITING_MAX);
+    let (trouble_sender, trouble) = watch::channel(None);
+    tokio::spawn(write_until_dropped(connection, queue, trouble_sender));
+    Store { jobs, trouble }
+}
+
+async fn write_until_dropped(
+    mut connection: SqliteConnection,
+    mut queue: mpsc::Receiver<Job>,
+    trouble: watch::Sender<Option<String>>,
+) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        match commit(&mut connection, &batch).await {
+            // One bad write must not take its neighbours along; a lock or a full disk would fail each of them anyway.
+            Err(StoreError::Failed { .. }) if batch.len() > 1 => {
+                for job in batch.drain(..) {
+                    let outcome = commit(&mut connection, std::slice::from_ref(&job)).await;
+                    answer(job, outcome, &trouble);
+                }
+            }
+            outcome => {
+                for job in batch.drain(..) {
+                    answer(job, outcome.clone(), &trouble);
+                }
+            }
+        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "the database was not closed cleanly");
+    }
+}
+
+/// Tells the caller, and everybody when it began or ceased to fail.
+fn answer(job: Job, outcome: Result<(), StoreError>, trouble: &watch::Sender<Option<String>>) {
+    let now = outcome.as_ref().err().map(ToString::to_string);
+    trouble.send_if_modified(|before| {
+        let changed = *before != now;
+        match (&*before, &now) {
+            (None, Some(error)) => tracing::warn!(%error, "history is not being recorded"),
+            (Some(_), None) => tracing::info!("history is being recorded again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        *before = now;
+        changed
+    });
+    // A caller that went on unattended has dropped its end.
+    let _ = job.reply.send(outcome);
+}
+
+async fn commit(connection: &mut SqliteConnection, batch: &[Job]) -> Result<(), StoreError> {
+    // IMMEDIATE: wait for a lock here, where busy_timeout applies, not at the first write inside.
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(|error| StoreError::sort("beginning to write", &error))?;
+    for job in batch {
+        perform(&mut transaction, &job.write).await?;
+    }
+    transaction
+        .commit()
+        .await
+        .map_err(|error| StoreError::sort("writing to the disk", &error))
+}
+
+async fn perform(
+    transaction: &mut Transaction<'_, Sqlite>,
+    write: &Write,
+) -> Result<(), StoreError> {
+    let connection: &mut SqliteConnection = transaction;
+    match write {
+        Write::VassalsSeen { names, at_unix_ms } => {
+            vassals::record_seen(connection, names, *at_unix_ms).await
+        }
+        Write::Revision(revision) => revisions::record(connection, revision).await,
+        Write::Operation(view) => operations::record(connection, view).await,
+        Write::AbandonUnfinished {
+            still_running,
+            at_unix_ms,
+        } => operations::abandon(connection, still_running, *at_unix_ms).await,
+        Write::Incident(incident) => incidents::record(connection, incident).await,
+        Write::Hold(hold) => holds::set(connection, hold).await,
+        Write::LiftHold(name) => holds::lift(connection, name).await,
+        Write::Samples(minute) => samples::append(connection, minute).await,
+        Write::Prune { now_unix_ms } => retention::prune(connection, *now_unix_ms).await,
+    }
+}
