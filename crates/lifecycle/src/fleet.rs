@@ -2,9 +2,15 @@
 
 mod words;
 
-pub use words::{Action, Alive, Berth, Cause, Command, Event, Identity, MasterKey, OperationEnd, Policy, Sighting, VassalView, Verb, Verdict, State};
+pub use words::{
+    Action, Alive, Berth, Cause, Command, Event, Identity, MasterKey, OperationEnd, Policy,
+    Sighting, State, VassalView, Verb, Verdict,
+};
 
-use crate::{ids::{OperationId, VassalName}, moment::Moment};
+use crate::{
+    ids::{OperationId, VassalName},
+    moment::Moment,
+};
 
 /// The machine. See the module.
 pub struct Fleet {}

@@ -4,6 +4,10 @@
 //! performs its actions. [`Generations`](generations::Generations) decides which generation of one app serves;
 //! the master of a vassal feeds it and performs its actions. Time comes in as a [`Moment`](moment::Moment).
 
+#![forbid(unsafe_code)]
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod backoff;
 pub mod fleet;
 pub mod generations;
 pub mod ids;

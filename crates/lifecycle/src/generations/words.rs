@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerId, WorkerRef};
 
 /// Deadlines and rates. Every one has a default that is uWSGI's, or ours where uWSGI has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Policy {
     /// From `Boot` to the last worker's proof (`boot deadline`, 60 s).
     pub boot_deadline: Duration,
@@ -34,7 +34,7 @@ impl Default for Policy {
 }
 
 /// What a generation consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Plan {
     /// How many workers (`processes`).
     pub workers: u32,
@@ -225,17 +225,19 @@ pub enum Report {
         revision: RevisionId,
         /// Why.
         reason: FailureReason,
-        /// Whether an older generation serves.
+        /// Whether something older serves on: a generation, or workers of an earlier master. If not, `Leave`
+        /// follows as soon as every process is gone (unless another deploy comes in between).
         still_serving: bool,
     },
     /// Every process of a drained generation is gone.
     Drained {
         /// The generation.
         generation: GenerationId,
-        /// How many of its workers had to be killed at the end of mercy.
+        /// How many of its workers did not finish: killed at the end of mercy, or died while they drained.
         killed: u32,
     },
-    /// A worker that served ended without being asked; it is replaced after `retry_in`.
+    /// A worker that served, or was to take such a one's place, ended without being asked; it is replaced after
+    /// `retry_in`, or with the whole generation when there is no zygote.
     WorkerDied {
         /// Which.
         worker: WorkerRef,

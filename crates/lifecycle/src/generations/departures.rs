@@ -1,0 +1,154 @@
+//! The processes that were asked to go or were killed, and when each that was only asked is killed. Does not know why
+//! they go. Used by the machine in the parent module.
+
+use std::collections::BTreeMap;
+
+use super::words::Action;
+use crate::{
+    ids::{GenerationId, OrphanId, WorkerId, WorkerRef},
+    moment::Moment,
+};
+
+/// A process of this vassal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Process {
+    /// The zygote of a generation.
+    Zygote(GenerationId),
+    /// A worker of a generation.
+    Worker(WorkerRef),
+    /// A worker of an earlier master.
+    Orphan(OrphanId),
+}
+
+impl Process {
+    fn asked(self) -> Action {
+        match self {
+            Process::Zygote(generation) => Action::RetireZygote(generation),
+            Process::Worker(worker) => Action::Drain(worker),
+            Process::Orphan(orphan) => Action::DrainOrphan(orphan),
+        }
+    }
+
+    fn killed(self) -> Action {
+        match self {
+            Process::Zygote(generation) => Action::KillZygote(generation),
+            Process::Worker(worker) => Action::Kill(worker),
+            Process::Orphan(orphan) => Action::KillOrphan(orphan),
+        }
+    }
+
+    fn is_of(self, of: GenerationId) -> bool {
+        match self {
+            Process::Zygote(generation) => generation == of,
+            Process::Worker(worker) => worker.generation == of,
+            Process::Orphan(_) => false,
+        }
+    }
+}
+
+/// How far a departure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Departure {
+    /// It finishes what it has, until then.
+    Asked {
+        /// When it is killed.
+        kill_at: Moment,
+    },
+    /// It was killed; only its exit is waited for.
+    Killed,
+}
+
+/// All processes on their way out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Departures {
+    going: BTreeMap<Process, Departure>,
+}
+
+impl Departures {
+    /// Asks a process to finish and go until `kill_at`.
+    pub(super) fn ask(&mut self, process: Process, kill_at: Moment) -> Action {
+        self.going.insert(process, Departure::Asked { kill_at });
+        process.asked()
+    }
+
+    /// Kills a process.
+    pub(super) fn kill(&mut self, process: Process) -> Action {
+        self.going.insert(process, Departure::Killed);
+        process.killed()
+    }
+
+    /// Kills every process that was only asked so far.
+    pub(super) fn kill_all(&mut self) -> Vec<Process> {
+        self.kill_where(|_| true)
+    }
+
+    /// Kills every process whose time is up.
+    pub(super) fn kill_due(&mut self, now: Moment) -> Vec<Process> {
+        self.kill_where(|kill_at| kill_at <= now)
+    }
+
+    fn kill_where(&mut self, chosen: impl Fn(Moment) -> bool) -> Vec<Process> {
+        let mut killed = Vec::new();
+        for (process, departure) in &mut self.going {
+            match *departure {
+                Departure::Asked { kill_at } if chosen(kill_at) => {
+                    *departure = Departure::Killed;
+                    killed.push(*process);
+                }
+                Departure::Asked { .. } | Departure::Killed => {}
+            }
+        }
+        killed
+    }
+
+    /// Notes that a process is gone, and answers how far its departure was, if it was on its way out.
+    pub(super) fn gone(&mut self, process: Process) -> Option<Departure> {
+        self.going.remove(&process)
+    }
+
+    /// Whether this process was asked to go or killed.
+    pub(super) fn is_leaving(&self, process: Process) -> bool {
+        self.going.contains_key(&process)
+    }
+
+    /// When the next process is to be killed.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.going
+            .values()
+            .filter_map(|departure| match departure {
+                Departure::Asked { kill_at } => Some(*kill_at),
+                Departure::Killed => None,
+            })
+            .min()
+    }
+
+    /// Whether everything is gone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.going.is_empty()
+    }
+
+    /// Whether everything of this generation is gone.
+    pub(super) fn none_of(&self, generation: GenerationId) -> bool {
+        !self.going.keys().any(|process| process.is_of(generation))
+    }
+
+    /// Whether a process that once filled this place is still on its way out.
+    pub(super) fn any_in_place(&self, generation: GenerationId, worker: WorkerId) -> bool {
+        let first = Process::Worker(WorkerRef {
+            generation,
+            worker,
+            spawn: 0,
+        });
+        let last = Process::Worker(WorkerRef {
+            generation,
+            worker,
+            spawn: u32::MAX,
+        });
+        self.going.range(first..=last).next().is_some()
+    }
+
+    /// The action that kills a process already noted as killed.
+    pub(super) fn killing(processes: Vec<Process>) -> impl Iterator<Item = Action> {
+        processes.into_iter().map(Process::killed)
+    }
+}

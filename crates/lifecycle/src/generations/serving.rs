@@ -1,0 +1,470 @@
+//! The generation that serves: its places, who fills them, and who replaces whom. Does not decide when it is retired.
+//! Used by the machine in the parent module.
+
+use std::collections::BTreeMap;
+
+use super::{
+    boot::Boot,
+    departures::{Departures, Process},
+    words::{Action, Plan, Policy, Report, workers_of},
+};
+use crate::{
+    backoff::Backoff,
+    ids::{GenerationId, RevisionId, WorkerId, WorkerRef},
+    moment::Moment,
+};
+
+/// The generation that serves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Serving {
+    /// Its number.
+    pub(super) generation: GenerationId,
+    /// What it runs.
+    pub(super) revision: RevisionId,
+    /// Its shape.
+    pub(super) plan: Plan,
+    /// Since when it serves.
+    pub(super) since: Moment,
+    /// Whether anything can be forked for it.
+    pub(super) zygote: Zygote,
+    /// Its workers.
+    pub(super) places: BTreeMap<WorkerId, Place>,
+}
+
+/// What forks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Zygote {
+    /// It forks.
+    Alive,
+    /// It is gone; a boot is under way that will replace the generation.
+    Gone,
+    /// It is gone; a generation that replaces this one is booted then.
+    RebootAt(Moment),
+}
+
+/// The place of one worker.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Who fills it.
+    pub(super) seat: Seat,
+    /// The highest `spawn` there was.
+    pub(super) last_spawn: u32,
+    /// Failures of late.
+    pub(super) backoff: Backoff,
+}
+
+/// Who fills a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seat {
+    /// This process accepts connections.
+    Serving {
+        /// Which.
+        spawn: u32,
+        /// Since when.
+        since: Moment,
+        /// Whether it wants to be replaced.
+        recycle: Recycle,
+    },
+    /// One accepts connections, its successor boots.
+    Recycling {
+        /// Who serves.
+        spawn: u32,
+        /// Since when.
+        since: Moment,
+        /// Who boots.
+        successor: u32,
+        /// Until when the successor may boot.
+        prove_by: Moment,
+    },
+    /// Nobody accepts; this process boots.
+    Proving {
+        /// Which.
+        spawn: u32,
+        /// Until when it may boot.
+        prove_by: Moment,
+    },
+    /// Nobody is there; the next is forked then.
+    Waiting {
+        /// When.
+        until: Moment,
+    },
+    /// Nobody is there and nothing can be forked: the generation that replaces this one fills all places.
+    Vacant,
+}
+
+/// Whether a worker wants to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Recycle {
+    /// No.
+    No,
+    /// Yes, in its turn.
+    Asked,
+    /// Yes, but its successor failed: not before then.
+    NotBefore(Moment),
+}
+
+impl Serving {
+    /// The generation of a boot in which everybody has proved.
+    pub(super) fn from_boot(boot: &Boot, now: Moment) -> Self {
+        let seat = Seat::Serving {
+            spawn: 0,
+            since: now,
+            recycle: Recycle::No,
+        };
+        Serving {
+            generation: boot.generation,
+            revision: boot.revision,
+            plan: boot.plan,
+            since: now,
+            zygote: Zygote::Alive,
+            places: workers_of(boot.plan)
+                .map(|worker| {
+                    (
+                        worker,
+                        Place {
+                            seat,
+                            last_spawn: 0,
+                            backoff: Backoff::default(),
+                        },
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether anybody serves for it, or is going to without a new generation.
+    pub(super) fn serves(&self) -> bool {
+        self.zygote == Zygote::Alive
+            || self.places.values().any(|place| match place.seat {
+                Seat::Serving { .. } | Seat::Recycling { .. } | Seat::Proving { .. } => true,
+                Seat::Waiting { .. } | Seat::Vacant => false,
+            })
+    }
+
+    /// The workers whose gate is open.
+    pub(super) fn accepting(&self) -> Vec<WorkerRef> {
+        self.refs(|seat| match seat {
+            Seat::Serving { spawn, .. } | Seat::Recycling { spawn, .. } => Some(spawn),
+            Seat::Proving { .. } | Seat::Waiting { .. } | Seat::Vacant => None,
+        })
+    }
+
+    /// The workers that boot behind a closed gate.
+    pub(super) fn proving(&self) -> Vec<WorkerRef> {
+        self.refs(|seat| match seat {
+            Seat::Recycling {
+                successor: spawn, ..
+            }
+            | Seat::Proving { spawn, .. } => Some(spawn),
+            Seat::Serving { .. } | Seat::Waiting { .. } | Seat::Vacant => None,
+        })
+    }
+
+    fn refs(&self, chosen: impl Fn(Seat) -> Option<u32>) -> Vec<WorkerRef> {
+        let generation = self.generation;
+        self.places
+            .iter()
+            .filter_map(|(worker, place)| {
+                Some(WorkerRef {
+                    generation,
+                    worker: *worker,
+                    spawn: chosen(place.seat)?,
+                })
+            })
+            .collect()
+    }
+
+    /// A worker proved: if it was waited for it accepts now, and a predecessor drains.
+    pub(super) fn proved(
+        &mut self,
+        worker: WorkerRef,
+        departures: &mut Departures,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(place) = self.places.get_mut(&worker.worker) else {
+            return;
+        };
+        match place.seat {
+            Seat::Proving { spawn, .. } if spawn == worker.spawn => {
+                out.push(Action::OpenGate(worker))
+            }
+            Seat::Recycling {
+                spawn, successor, ..
+            } if successor == worker.spawn => {
+                let predecessor = WorkerRef { spawn, ..worker };
+                out.push(Action::OpenGate(worker));
+                out.push(departures.ask(Process::Worker(predecessor), now.after(self.plan.mercy)));
+                out.push(Action::Report(Report::Recycled { worker }));
+            }
+            Seat::Serving { .. }
+            | Seat::Recycling { .. }
+            | Seat::Proving { .. }
+            | Seat::Waiting { .. }
+            | Seat::Vacant => return,
+        }
+        place.seat = Seat::Serving {
+            spawn: worker.spawn,
+            since: now,
+            recycle: Recycle::No,
+        };
+    }
+
+    /// A worker wants to be replaced; it gets its turn in [`Serving::recycle_one`].
+    pub(super) fn recycle_asked(&mut self, worker: WorkerRef) {
+        let Some(place) = self.places.get_mut(&worker.worker) else {
+            return;
+        };
+        match &mut place.seat {
+            Seat::Serving {
+                spawn,
+                recycle: recycle @ Recycle::No,
+                ..
+            } if *spawn == worker.spawn => *recycle = Recycle::Asked,
+            Seat::Serving { .. }
+            | Seat::Recycling { .. }
+            | Seat::Proving { .. }
+            | Seat::Waiting { .. }
+            | Seat::Vacant => {}
+        }
+    }
+
+    /// Forks the successor of the first worker that waits for one: one at a time, and never while an earlier process
+    /// of the same place drains, so that a place never holds three.
+    pub(super) fn recycle_one(
+        &mut self,
+        departures: &Departures,
+        policy: &Policy,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let recycling = self
+            .places
+            .values()
+            .any(|place| matches!(place.seat, Seat::Recycling { .. }));
+        if recycling || self.zygote != Zygote::Alive {
+            return;
+        }
+        for (worker, place) in &mut self.places {
+            let Seat::Serving {
+                spawn,
+                since,
+                recycle: Recycle::Asked,
+            } = place.seat
+            else {
+                continue;
+            };
+            if departures.any_in_place(self.generation, *worker) {
+                continue;
+            }
+            place.last_spawn += 1;
+            let prove_by = now.after(policy.boot_deadline);
+            place.seat = Seat::Recycling {
+                spawn,
+                since,
+                successor: place.last_spawn,
+                prove_by,
+            };
+            out.push(Action::Spawn(WorkerRef {
+                generation: self.generation,
+                worker: *worker,
+                spawn: place.last_spawn,
+            }));
+            return;
+        }
+    }
+
+    /// A worker is gone that nobody had asked to go.
+    pub(super) fn worker_exited(
+        &mut self,
+        worker: WorkerRef,
+        how: String,
+        policy: &Policy,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(place) = self.places.get_mut(&worker.worker) else {
+            return;
+        };
+        match place.seat {
+            Seat::Serving { spawn, since, .. } if spawn == worker.spawn => {
+                if now.since(since) >= policy.respawn_delay_longest {
+                    place.backoff.forget();
+                }
+                self.vacated(worker, how, policy, now, out);
+            }
+            Seat::Recycling {
+                spawn,
+                successor,
+                prove_by,
+                ..
+            } if spawn == worker.spawn => {
+                // Its successor is on the way already.
+                place.seat = Seat::Proving {
+                    spawn: successor,
+                    prove_by,
+                };
+                out.push(Action::Report(Report::WorkerDied {
+                    worker,
+                    how,
+                    retry_in: std::time::Duration::ZERO,
+                }));
+            }
+            Seat::Recycling {
+                spawn,
+                since,
+                successor,
+                ..
+            } if successor == worker.spawn => {
+                let retry_in = place
+                    .backoff
+                    .fail(policy.respawn_delay_first, policy.respawn_delay_longest);
+                place.seat = Seat::Serving {
+                    spawn,
+                    since,
+                    recycle: Recycle::NotBefore(now.after(retry_in)),
+                };
+                out.push(Action::Report(Report::WorkerDied {
+                    worker,
+                    how,
+                    retry_in,
+                }));
+            }
+            Seat::Proving { spawn, .. } if spawn == worker.spawn => {
+                self.vacated(worker, how, policy, now, out)
+            }
+            Seat::Serving { .. }
+            | Seat::Recycling { .. }
+            | Seat::Proving { .. }
+            | Seat::Waiting { .. }
+            | Seat::Vacant => {}
+        }
+    }
+
+    fn vacated(
+        &mut self,
+        worker: WorkerRef,
+        how: String,
+        policy: &Policy,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(place) = self.places.get_mut(&worker.worker) else {
+            return;
+        };
+        let retry_in = place
+            .backoff
+            .fail(policy.respawn_delay_first, policy.respawn_delay_longest);
+        out.push(Action::Report(Report::WorkerDied {
+            worker,
+            how,
+            retry_in,
+        }));
+        place.seat = Seat::Waiting {
+            until: now.after(retry_in),
+        };
+        if retry_in.is_zero() {
+            self.refill(worker.worker, policy, now, out);
+        }
+    }
+
+    fn refill(&mut self, worker: WorkerId, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
+        let Some(place) = self.places.get_mut(&worker) else {
+            return;
+        };
+        match self.zygote {
+            Zygote::Alive => {
+                place.last_spawn += 1;
+                place.seat = Seat::Proving {
+                    spawn: place.last_spawn,
+                    prove_by: now.after(policy.boot_deadline),
+                };
+                out.push(Action::Spawn(WorkerRef {
+                    generation: self.generation,
+                    worker,
+                    spawn: place.last_spawn,
+                }));
+            }
+            Zygote::Gone | Zygote::RebootAt(_) => place.seat = Seat::Vacant,
+        }
+    }
+
+    /// Does what is due in its places.
+    pub(super) fn deadline_reached(
+        &mut self,
+        departures: &mut Departures,
+        policy: &Policy,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let due: Vec<WorkerId> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.deadline().is_some_and(|at| at <= now))
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in due {
+            let Some(place) = self.places.get_mut(&worker) else {
+                continue;
+            };
+            match place.seat {
+                Seat::Proving { spawn, .. }
+                | Seat::Recycling {
+                    successor: spawn, ..
+                } => {
+                    let late = WorkerRef {
+                        generation: self.generation,
+                        worker,
+                        spawn,
+                    };
+                    out.push(departures.kill(Process::Worker(late)));
+                    let how = format!(
+                        "no answer within {} s of its fork",
+                        policy.boot_deadline.as_secs()
+                    );
+                    self.worker_exited(late, how, policy, now, out);
+                }
+                Seat::Waiting { .. } => self.refill(worker, policy, now, out),
+                Seat::Serving { spawn, since, .. } => {
+                    place.seat = Seat::Serving {
+                        spawn,
+                        since,
+                        recycle: Recycle::Asked,
+                    }
+                }
+                Seat::Vacant => {}
+            }
+        }
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let reboot = match self.zygote {
+            Zygote::RebootAt(at) => Some(at),
+            Zygote::Alive | Zygote::Gone => None,
+        };
+        self.places
+            .values()
+            .filter_map(Place::deadline)
+            .chain(reboot)
+            .min()
+    }
+}
+
+impl Place {
+    fn deadline(&self) -> Option<Moment> {
+        match self.seat {
+            Seat::Serving {
+                recycle: Recycle::NotBefore(at),
+                ..
+            } => Some(at),
+            Seat::Recycling { prove_by, .. } | Seat::Proving { prove_by, .. } => Some(prove_by),
+            Seat::Waiting { until } => Some(until),
+            Seat::Serving {
+                recycle: Recycle::No | Recycle::Asked,
+                ..
+            }
+            | Seat::Vacant => None,
+        }
+    }
+}
