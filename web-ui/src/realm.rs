@@ -1,0 +1,93 @@
+//! What the brain hands to the web: what it publishes, where questions go, and who may ask. All of it is cheap to clone.
+
+use std::{path::PathBuf, sync::Arc};
+
+use empery_control::fleet::{FleetEvent, FleetSnapshot, OperationView, VassalSnapshot};
+use empery_lifecycle::{fleet::Verb, ids::VassalName};
+use empery_store::Reader;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{Access, OperationBoard};
+
+/// Where the log of a vassal is being written; None when it is written nowhere that can be read.
+pub type LogFileOf = dyn Fn(&VassalName) -> Option<PathBuf> + Send + Sync;
+
+/// The fleet as the web sees it.
+#[derive(Clone)]
+pub struct Realm {
+    /// The fleet now.
+    pub snapshot: watch::Receiver<Arc<FleetSnapshot>>,
+    /// What changes; subscribed to by each live page.
+    pub events: broadcast::Sender<FleetEvent>,
+    /// Where requests of operators and pipelines go.
+    pub asks: mpsc::Sender<Ask>,
+    /// Operations of this emperor's life, to be waited for.
+    pub operations: OperationBoard,
+    /// History; None while the database cannot be opened.
+    pub reader: watch::Receiver<Option<Reader>>,
+    /// Who may.
+    pub access: Arc<Access>,
+    /// Where logs are.
+    pub log_file_of: Arc<LogFileOf>,
+    /// Names and addresses a browser may call us by, beside loopback ones: the host part of `--listen`, lower case.
+    pub hosts: Arc<[String]>,
+    /// What a login link begins with, such as `http://127.0.0.1:7070`.
+    pub base_url: Arc<str>,
+}
+
+/// A request for something that takes time.
+#[derive(Debug)]
+pub struct Ask {
+    /// Which vassal.
+    pub name: VassalName,
+    /// What.
+    pub verb: Verb,
+    /// Who asked: `api`, `dashboard`, `cli:uid 0`.
+    pub actor: String,
+    /// The operation that was begun for it.
+    pub reply: oneshot::Sender<Result<OperationView, AskError>>,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// There is no such vassal.
+    #[error("there is no vassal \"{0}\": no file of that name counts in the vassals directory")]
+    UnknownVassal(VassalName),
+    /// It makes no sense now: one sentence, with what to do instead.
+    #[error("{0}")]
+    Conflict(String),
+    /// The brain has too much to do.
+    #[error("the emperor is busy with other requests; try again in a moment")]
+    Busy,
+    /// The emperor is on its way out.
+    #[error("the emperor is shutting down and takes no requests any more")]
+    Leaving,
+}
+
+impl Realm {
+    /// The fleet at this moment.
+    pub(crate) fn now(&self) -> Arc<FleetSnapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Asks the brain and hands back what it began.
+    pub(crate) async fn ask(&self, name: VassalName, verb: Verb, actor: String) -> Result<OperationView, AskError> {
+        let (reply, answer) = oneshot::channel();
+        match self.asks.try_send(Ask { name, verb, actor, reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(AskError::Leaving)),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(AskError::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(AskError::Leaving),
+        }
+    }
+
+    /// History, when there is a database.
+    pub(crate) fn history(&self) -> Option<Reader> {
+        self.reader.borrow().clone()
+    }
+}
+
+/// The vassal of that name.
+pub(crate) fn find<'s>(snapshot: &'s FleetSnapshot, name: &str) -> Option<&'s VassalSnapshot> {
+    snapshot.vassals.iter().find(|vassal| vassal.name.as_str() == name)
+}
