@@ -8,12 +8,14 @@
 //! | [`keeper`] | brain and keeper, over a socketpair |
 //! | [`link`] | brain (or an orphaned worker) and a vassal's master, over the vassal's unix socket |
 //! | [`worker`] | master and its zygotes and workers, over socketpairs |
+//! | [`bootstrap`] | the first Python statements of a zygote |
 //! | [`boot`] | what a master or a zygote is started with |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
 //! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
 //! | [`fleet`] | what the brain publishes to the dashboard, the API and the command line, and what these ask of it |
 
 pub mod boot;
+pub mod bootstrap;
 pub mod fleet;
 pub mod framing;
 pub mod keeper;
