@@ -3,7 +3,7 @@
 mod words;
 
 pub use words::{
-    Action, Alive, Berth, Cause, Command, Event, Identity, MasterKey, OperationEnd, Policy,
+    Action, Alive, Berth, Cause, Command, ContentDigest, Event, Identity, MasterKey, OperationEnd, Policy,
     Sighting, State, VassalView, Verb, Verdict,
 };
 

@@ -39,7 +39,7 @@ number!(
     OperationId
 );
 number!(
-    /// One process of a vassal's master: numbered from 1 within a vassal.
+    /// One process of a vassal's master: counted upwards over the whole fleet, and on from those found alive.
     MasterSerial
 );
 number!(

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Deadlines and rates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Policy {
     /// First wait before a vassal that failed is tried again; doubles up to `retry_longest`.
     pub retry_first: Duration,
@@ -21,8 +21,13 @@ pub struct Policy {
     pub forgiven_after: Duration,
     /// How long a master may take to stop beyond its own mercy before it is killed.
     pub stop_grace: Duration,
-    /// How many masters may boot at once.
+    /// What a master may take to stop, beside `stop_grace`, when its file's mercy is not known.
+    pub mercy: Duration,
+    /// How many vassals may boot (start or deploy) at once; the others wait for their turn.
     pub boots_at_once: u32,
+    /// A boot that takes longer than this no longer counts against `boots_at_once`: imports that hang must not keep
+    /// the rest of the fleet waiting until their deadline.
+    pub boots_counted_for: Duration,
 }
 
 impl Default for Policy {
@@ -32,7 +37,9 @@ impl Default for Policy {
             retry_longest: Duration::from_secs(180),
             forgiven_after: Duration::from_secs(30),
             stop_grace: Duration::from_secs(5),
+            mercy: Duration::from_secs(60),
             boots_at_once: 8,
+            boots_counted_for: Duration::from_secs(10),
         }
     }
 }
@@ -80,13 +87,18 @@ pub struct MasterKey {
 }
 
 /// What a running master cannot change about itself: the ids it dropped to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// User id.
     pub uid: u32,
     /// Group id.
     pub gid: u32,
 }
+
+/// What tells contents of vassal files apart: the first eight bytes (big-endian) of the SHA-256 of the file. Two names
+/// with the same content, one gone and one new, are a renamed file; nothing else is concluded from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContentDigest(pub u64);
 
 /// One vassal file as the scan saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +107,14 @@ pub struct Sighting {
     pub name: VassalName,
     /// Counts up when what the file says changed: any difference in (device, inode, size, mtime, uid, gid, mode, content).
     pub revision: RevisionId,
+    /// Its content.
+    pub content: ContentDigest,
     /// Whether the content can be run.
     pub verdict: Verdict,
 }
 
 /// What the config parser said about a revision. The problems themselves stay with the brain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It can be run, as this identity; a drain may take `mercy`.
     Runs {
@@ -161,6 +175,8 @@ pub struct Alive {
     pub serving: Option<(GenerationId, RevisionId)>,
     /// The revision it is booting.
     pub booting: Option<RevisionId>,
+    /// The content it serves, when it said so: a file may have been renamed while nobody looked.
+    pub content: Option<ContentDigest>,
 }
 
 /// What the machine is told.
@@ -268,7 +284,8 @@ pub enum OperationEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Bind the listeners of the revision that are not kept already, then start this master with them and have it
-    /// deploy the revision. Answered by `MasterStarted` or `StartFailed`, then by the master's own words.
+    /// deploy the revision. Answered by `MasterStarted` or `StartFailed`, then by the master's own words. The revision
+    /// is the file's present one, or the one that served last when the file is refused now.
     Start {
         /// Which.
         master: MasterKey,
@@ -277,7 +294,8 @@ pub enum Action {
         /// The operation this belongs to.
         operation: OperationId,
     },
-    /// Bind what is new, then order the master to deploy the revision. Answered by `DeployRefused`, or the master's words.
+    /// Bind what is new, then order the master to deploy the revision. Answered by `DeployRefused`, or the master's
+    /// words. Never comes before `MasterStarted`.
     Deploy {
         /// Which.
         master: MasterKey,
@@ -286,7 +304,8 @@ pub enum Action {
         /// The operation this belongs to.
         operation: OperationId,
     },
-    /// An operation has begun: record it. Comes before the `Start`, `Deploy` or `Stop` that carries it out.
+    /// An operation has begun: record it. Comes before the `Start`, `Deploy` or `Stop` that carries it out, and is
+    /// followed by exactly one `End`. Only a command for a vassal that does not exist ends without having begun.
     Begin {
         /// Its number: the command's, or one the machine counted up to itself.
         operation: OperationId,
@@ -297,17 +316,19 @@ pub enum Action {
         /// Who or what asked for it.
         cause: Cause,
     },
-    /// Order the master to drain and leave.
+    /// Order the master to drain and leave. Never comes before `MasterStarted`; answered by `MasterExited`.
     Stop {
         /// Which.
         master: MasterKey,
     },
-    /// SIGKILL the master and, through its cgroup or the link, what it started.
+    /// SIGKILL the master and, through its cgroup or the link, what it started. May come before `MasterStarted`
+    /// when a start hangs: it is said again after it.
     Kill {
         /// Which.
         master: MasterKey,
     },
-    /// Close every kept listener and log pipe of this vassal: nobody is going to serve it.
+    /// Close every kept listener and log pipe of this vassal: nobody serves it, and clients must not wait in a queue
+    /// that nobody reads.
     Forget {
         /// Whose.
         name: VassalName,
