@@ -19,6 +19,10 @@ pub(crate) struct Problem {
     pub(crate) retry_after_s: Option<u64>,
 }
 
+/// On a response that failed and says so itself: the guard leaves it as it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Complete;
+
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
         Problem { status, code, detail: detail.into(), retry_after_s: None }

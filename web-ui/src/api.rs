@@ -1,0 +1,205 @@
+//! The REST API. Reading is answered from the snapshot; what takes time is passed to the brain and answered with an
+//! operation to wait for. The shape of every answer stands in `/openapi.json`; [`ROUTES`] and that file are compared by a test.
+
+mod events;
+mod history;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, Query, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use empery_control::fleet::{FleetSnapshot, Numbers, OperationView};
+use empery_lifecycle::{
+    fleet::Verb,
+    ids::{OperationId, VassalName},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Realm,
+    duration::parse_wait,
+    guard::Caller,
+    logs, metrics,
+    problem::Problem,
+    realm::find,
+};
+
+/// Lines of a log when the caller names no number.
+const LOG_LINES: usize = 200;
+
+/// The OpenAPI document, kept by hand.
+const OPENAPI: &str = include_str!("../openapi.json");
+
+/// Routes anybody may call.
+pub(crate) fn open_routes() -> Router<Realm> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).route(
+        "/openapi.json",
+        get(|| async { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI) }),
+    )
+}
+
+/// Routes that need a caller.
+pub(crate) fn routes() -> Router<Realm> {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/api/v1/vassals", get(fleet))
+        .route("/api/v1/vassals/{name}", get(vassal))
+        .route("/api/v1/vassals/{name}/reload", post(reload))
+        .route("/api/v1/vassals/{name}/stop", post(stop))
+        .route("/api/v1/vassals/{name}/start", post(start))
+        .route("/api/v1/vassals/{name}/logs", get(log))
+        .route("/api/v1/vassals/{name}/operations", get(history::operations))
+        .route("/api/v1/vassals/{name}/incidents", get(history::incidents))
+        .route("/api/v1/vassals/{name}/revisions", get(history::revisions))
+        .route("/api/v1/vassals/{name}/samples", get(history::samples))
+        .route("/api/v1/operations/{id}", get(operation))
+        .route("/api/v1/stats", get(stats))
+        .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/login-links", post(login_link))
+}
+
+/// Ready once the vassals directory was read for the first time.
+async fn ready(State(realm): State<Realm>) -> Result<&'static str, Problem> {
+    if realm.snapshot.borrow().sequence == 0 {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the vassals directory has not been read yet"));
+    }
+    Ok("ready\n")
+}
+
+async fn scrape(State(realm): State<Realm>) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], metrics::render(&realm.now())).into_response()
+}
+
+/// Boot outputs stay out of the list: 16 KiB for each vassal.
+async fn fleet(State(realm): State<Realm>) -> Json<FleetSnapshot> {
+    let mut snapshot = FleetSnapshot::clone(&realm.now());
+    for deployment in snapshot.vassals.iter_mut().filter_map(|vassal| vassal.last_deployment.as_mut()) {
+        deployment.boot_output = None;
+    }
+    Json(snapshot)
+}
+
+async fn vassal(State(realm): State<Realm>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let snapshot = realm.now();
+    let vassal = find(&snapshot, &name).ok_or_else(|| Problem::unknown_vassal(&name))?;
+    Ok(Json(vassal).into_response())
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    wait: Option<String>,
+}
+
+async fn reload(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+    ask(realm, name, wait, caller, Verb::Reload).await
+}
+
+async fn stop(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+    ask(realm, name, wait, caller, Verb::Stop).await
+}
+
+async fn start(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+    ask(realm, name, wait, caller, Verb::Start).await
+}
+
+async fn ask(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(Wait { wait }): Query<Wait>,
+    Extension(caller): Extension<Caller>,
+    verb: Verb,
+) -> Result<Response, Problem> {
+    let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
+    // Before anything is begun: a wait that cannot be read must not leave an operation behind.
+    let wait = wait.as_deref().map(parse_wait).transpose()?;
+    let mut view = realm.ask(name, verb, caller.actor()).await?;
+    if let Some(at_most) = wait {
+        view = realm.operations.wait(view.id, at_most).await.unwrap_or(view);
+    }
+    Ok(operation_answer(&view))
+}
+
+/// 200 when it has ended, well or not: the body says how. 202 and where to ask again while it runs.
+fn operation_answer(view: &OperationView) -> Response {
+    let status = if view.end.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let place = [(header::LOCATION, format!("/api/v1/operations/{}", view.id))];
+    (status, place, Json(view)).into_response()
+}
+
+async fn operation(
+    State(realm): State<Realm>,
+    Path(id): Path<String>,
+    Query(Wait { wait }): Query<Wait>,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::unknown_operation(&id);
+    let number = OperationId(id.parse().map_err(|_| unknown())?);
+    let wait = wait.as_deref().map(parse_wait).transpose()?.unwrap_or_default();
+    if let Some(view) = realm.operations.wait(number, wait).await {
+        return Ok(operation_answer(&view));
+    }
+    let Some(reader) = realm.history() else { return Err(unknown()) };
+    let view = reader.operation(number).await?.ok_or_else(unknown)?;
+    Ok(operation_answer(&view))
+}
+
+#[derive(Serialize)]
+struct Stats<'s> {
+    at_unix_ms: u64,
+    fleet: Numbers,
+    vassals: Vec<VassalStats<'s>>,
+}
+
+#[derive(Serialize)]
+struct VassalStats<'s> {
+    name: &'s VassalName,
+    state: &'s str,
+    generation: Option<u64>,
+    #[serde(flatten)]
+    numbers: Numbers,
+}
+
+async fn stats(State(realm): State<Realm>) -> Response {
+    let snapshot = realm.now();
+    let vassals = snapshot
+        .vassals
+        .iter()
+        .map(|vassal| VassalStats { name: &vassal.name, state: &vassal.state, generation: vassal.generation, numbers: vassal.numbers })
+        .collect();
+    Json(Stats { at_unix_ms: snapshot.at_unix_ms, fleet: snapshot.numbers, vassals }).into_response()
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    lines: Option<usize>,
+}
+
+async fn log(State(realm): State<Realm>, Path(name): Path<String>, Query(Lines { lines }): Query<Lines>) -> Result<Response, Problem> {
+    let text = read_log(&realm, &name, lines.unwrap_or(LOG_LINES).min(logs::LINES_MAX)).await?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text).into_response())
+}
+
+/// The end of a vassal's log, for the API and the page.
+pub(crate) async fn read_log(realm: &Realm, name: &str, lines: usize) -> Result<String, Problem> {
+    let unknown = || Problem::unknown_vassal(name);
+    let vassal = find(&realm.now(), name).map(|vassal| vassal.name.clone()).ok_or_else(unknown)?;
+    let Some(path) = (realm.log_file_of)(&vassal) else {
+        let detail = format!("the log of \"{name}\" is written where the emperor does not read it");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-log", detail));
+    };
+    let shown = path.display().to_string();
+    logs::tail(path, lines).await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-unreadable", format!("the log {shown} cannot be read: {error}"))
+    })
+}
+
+/// Over the control socket only: whoever may use it may sign a browser in.
+async fn login_link(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+    let Caller::Local { .. } = caller else {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "control-socket-only", "login links are made by `emperor login` on the emperor's host"));
+    };
+    let link = realm.access.login_link(&realm.base_url).map_err(|error| Problem::failed(error.to_string()))?;
+    Ok((StatusCode::CREATED, Json(link)).into_response())
+}

@@ -1,0 +1,96 @@
+//! The end of a vassal's log. The directory belongs to the vassal, which may put anything in place of the file: only a
+//! regular file with one name is read, never through a link, and never more than stated.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// Most that is read for one answer, in bytes.
+const TAIL_MAX_BYTES: u64 = 1 << 20;
+
+/// Most lines of one answer.
+pub(crate) const LINES_MAX: usize = 10_000;
+
+/// The last lines of the file; empty when there is none yet. Bytes that are no UTF-8 show as U+FFFD.
+pub(crate) async fn tail(path: std::path::PathBuf, lines: usize) -> io::Result<String> {
+    tokio::task::spawn_blocking(move || read_tail(&path, lines)).await.map_err(io::Error::other)?
+}
+
+fn read_tail(path: &Path, lines: usize) -> io::Result<String> {
+    // O_NONBLOCK: a FIFO in its place must not hold the thread up; open(2).
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let meta = file.metadata()?;
+    // A second name would be a hard link to a file of somebody else's; 0 is a file just rotated away.
+    if !meta.is_file() || meta.nlink() > 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file with one name"));
+    }
+    last_lines(file, meta.len(), lines)
+}
+
+fn last_lines(mut file: File, length: u64, lines: usize) -> io::Result<String> {
+    let start = length.saturating_sub(TAIL_MAX_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_MAX_BYTES).read_to_end(&mut bytes)?;
+    let whole = match bytes.iter().position(|byte| *byte == b'\n') {
+        // Begun in the middle of a line: that line is left out.
+        Some(end) if start > 0 => &bytes[end + 1..],
+        Some(_) | None => &bytes[..],
+    };
+    let ended = whole.strip_suffix(b"\n").unwrap_or(whole);
+    let from = ended.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').nth(lines.saturating_sub(1)).map_or(0, |(at, _)| at + 1);
+    Ok(String::from_utf8_lossy(&whole[from..]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> std::path::PathBuf {
+        let directory = std::env::temp_dir().join(format!("empery-logs-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        directory.join(name)
+    }
+
+    #[test]
+    fn the_last_lines_are_read_and_a_missing_file_is_an_empty_log() {
+        let path = place("plain");
+        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(read_tail(&path, 2).unwrap(), "two\nthree\n");
+        assert_eq!(read_tail(&path, 9).unwrap(), "one\ntwo\nthree\n");
+        std::fs::write(&path, b"half\xff line").unwrap();
+        assert_eq!(read_tail(&path, 2).unwrap(), "half\u{fffd} line");
+        assert_eq!(read_tail(&place("none"), 5).unwrap(), "");
+    }
+
+    #[test]
+    fn a_long_log_is_read_from_its_end_only() {
+        let path = place("long");
+        let line = "x".repeat(99) + "\n";
+        std::fs::write(&path, line.repeat(20_000)).unwrap();
+        assert_eq!(read_tail(&path, 3).unwrap(), line.repeat(3));
+        assert!(read_tail(&path, LINES_MAX * 2).unwrap().len() as u64 <= TAIL_MAX_BYTES);
+    }
+
+    #[test]
+    fn what_a_vassal_puts_in_place_of_its_log_is_not_read() {
+        let secret = place("secret");
+        std::fs::write(&secret, "secret\n").unwrap();
+        let link = place("link");
+        let hard = place("hard");
+        let _ = (std::fs::remove_file(&link), std::fs::remove_file(&hard));
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        assert!(read_tail(&link, 5).is_err(), "a symbolic link");
+        std::fs::hard_link(&secret, &hard).unwrap();
+        assert!(read_tail(&hard, 5).is_err(), "a hard link");
+        assert!(read_tail(Path::new("/dev/zero"), 5).is_err(), "a device");
+    }
+}

@@ -1,0 +1,64 @@
+//! The buttons. Each is a form sent with POST that carries its session's token, and leads back to the vassal's page,
+//! which shows how far the operation is.
+
+use axum::{
+    Extension, Form,
+    extract::{Path, State},
+    http::StatusCode,
+    response::Redirect,
+};
+use empery_lifecycle::{fleet::Verb, ids::VassalName};
+use serde::Deserialize;
+
+use super::words::segment;
+use crate::{Realm, access::same, guard::Caller, problem::Problem};
+
+/// What every form of ours carries.
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    form_token: String,
+}
+
+impl Sent {
+    /// A form of another site could be sent with this browser's cookie, but does not know the token.
+    pub(super) fn check(&self, caller: &Caller) -> Result<(), Problem> {
+        match caller {
+            Caller::Session { form_token, .. } if !same(form_token.as_bytes(), self.form_token.as_bytes()) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "wrong-form-token",
+                "this form does not belong to your session; go back, load the page again and repeat",
+            )),
+            Caller::Session { .. } | Caller::Token | Caller::Local { .. } => Ok(()),
+        }
+    }
+}
+
+type Answer = Result<Redirect, Problem>;
+
+pub(super) async fn reload(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+    act(realm, name, caller, form, Verb::Reload).await
+}
+
+pub(super) async fn stop(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+    act(realm, name, caller, form, Verb::Stop).await
+}
+
+pub(super) async fn start(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+    act(realm, name, caller, form, Verb::Start).await
+}
+
+async fn act(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Form(sent): Form<Sent>,
+    verb: Verb,
+) -> Answer {
+    sent.check(&caller)?;
+    let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
+    let back = format!("/vassals/{}", segment(name.as_str()));
+    let operation = realm.ask(name, verb, caller.actor()).await?;
+    // 303: the browser asks for the page with GET, and a reload of it repeats nothing.
+    Ok(Redirect::to(&format!("{back}?operation={}", operation.id)))
+}
