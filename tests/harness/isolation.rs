@@ -1,0 +1,92 @@
+//! Makes a story's process its own little machine: a network namespace with nothing but loopback, a parent for every
+//! orphan, and a process that dies with its runner.
+
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::{
+        prctl,
+        signal::Signal,
+        socket::{
+            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
+            socket,
+        },
+    },
+};
+
+/// Whether the story has a network of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// A namespace with loopback only: every port is free, port 80 too.
+    Own,
+    /// The machine's: namespaces are not permitted here.
+    Shared,
+}
+
+/// To be called first thing, while the process has one thread.
+///
+/// # Errors
+/// When the process cannot adopt orphans or loopback cannot be brought up in the new namespace.
+pub fn enter() -> Result<Network> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
+    adopt_orphans()?;
+    if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+        return Ok(Network::Shared);
+    }
+    loopback_up().context("loopback of the story's network namespace")?;
+    Ok(Network::Own)
+}
+
+/// Orphans of this process's descendants become its children, so that none gets away unseen.
+///
+/// # Errors
+/// On kernels before 3.4.
+pub fn adopt_orphans() -> Result<()> {
+    prctl::set_child_subreaper(true).context("PR_SET_CHILD_SUBREAPER")
+}
+
+/// `ip link set lo up` in one netlink message (rtnetlink(7)), so that iproute2 need not be installed.
+fn loopback_up() -> Result<()> {
+    const RTM_NEWLINK: u16 = 16;
+    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
+    const IFF_UP: u32 = 1;
+    const LOOPBACK_INDEX: u32 = 1;
+    let mut message = Vec::with_capacity(32);
+    // struct nlmsghdr: length, type, flags, sequence, port
+    message.extend(32u32.to_ne_bytes());
+    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend(NLM_F_REQUEST_ACK.to_ne_bytes());
+    message.extend(1u32.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes());
+    // struct ifinfomsg: family and padding, type, index, flags, change
+    message.extend([0u8, 0]);
+    message.extend(0u16.to_ne_bytes());
+    message.extend(LOOPBACK_INDEX.to_ne_bytes());
+    message.extend(IFF_UP.to_ne_bytes());
+    message.extend(IFF_UP.to_ne_bytes());
+
+    let route = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    sendto(
+        route.as_raw_fd(),
+        &message,
+        &NetlinkAddr::new(0, 0),
+        MsgFlags::empty(),
+    )?;
+    let mut answer = [0u8; 256];
+    let length = recv(route.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    // NLMSG_ERROR: the header, then the negative errno; 0 acknowledges.
+    let code = answer
+        .get(16..20)
+        .filter(|_| length >= 20)
+        .context("short netlink answer")?;
+    let code = i32::from_ne_bytes(code.try_into()?);
+    anyhow::ensure!(code == 0, "netlink answered errno {}", -code);
+    Ok(())
+}
