@@ -1,3 +1,23 @@
 //! Unsafe fence 1: what the kernel offers, as safe functions. Nothing here decides or knows a vassal.
+//!
+//! | module | what of the kernel |
+//! |---|---|
+//! | [`seqpacket`], [`channel`] | messages with descriptors, waiting and under tokio |
+//! | [`spawn`] | fork and exec with exactly the named descriptors, signals and identity |
+//! | [`process`] | pidfds, reaping, start times, memory, titles |
+//! | [`listen`] | listening sockets and their queues |
+//! | [`identity`] | users, groups, and giving up privileges |
+//! | [`scoreboard`], [`memfd`] | shared and sealed memory |
+//! | [`pipe`], [`lock`] | pipes and locks |
+#![allow(unsafe_code)]
 
+pub mod channel;
+pub mod identity;
+pub mod listen;
+pub mod lock;
+pub mod memfd;
+pub mod pipe;
+pub mod process;
+pub mod scoreboard;
 pub mod seqpacket;
+pub mod spawn;

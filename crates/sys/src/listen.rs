@@ -1,0 +1,197 @@
+//! Listening sockets: TCP, unix paths and abstract names, and how full their queues are.
+//!
+//! A stale unix path is removed only when nobody answers on it; uWSGI removes it from under a running instance.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
+    path::Path,
+};
+
+use empery_control::keeper::{ListenAddress, ListenSpec};
+use nix::{
+    sys::{
+        socket::{
+            self, AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, setsockopt,
+            sockopt,
+        },
+        stat::{FchmodatFlags, Mode, fchmodat},
+    },
+    unistd::{Gid, Uid},
+};
+
+/// Why a socket was not bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody has it.
+    #[error("cannot listen on {address}: it is in use by another process")]
+    InUse {
+        /// The address.
+        address: String,
+    },
+    /// Any other reason.
+    #[error("cannot listen on {address}: {source}")]
+    Failed {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Binds and listens: the socket (non-blocking, close-on-exec) and where it is, with the port that the kernel chose.
+/// The queue is cut to net.core.somaxconn by the kernel (listen(2)).
+///
+/// # Errors
+/// When the address is in use, not allowed or not there.
+pub fn bind(spec: &ListenSpec) -> Result<(OwnedFd, ListenAddress), BindError> {
+    bind_unnamed(spec).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address: spec.key.clone() },
+        _ => BindError::Failed { address: spec.key.clone(), source },
+    })
+}
+
+fn bind_unnamed(spec: &ListenSpec) -> io::Result<(OwnedFd, ListenAddress)> {
+    let backlog = Backlog::new(i32::try_from(spec.backlog).unwrap_or(i32::MAX)).unwrap_or(Backlog::MAXCONN);
+    match &spec.address {
+        ListenAddress::Tcp(address) => {
+            let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            let fd = stream(family)?;
+            setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+            if spec.reuse_port {
+                setsockopt(&fd, sockopt::ReusePort, &true)?;
+            }
+            socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*address))?;
+            socket::listen(&fd, backlog)?;
+            let bound = bound_tcp(&fd)?;
+            Ok((fd, ListenAddress::Tcp(bound)))
+        }
+        ListenAddress::Unix(path) => {
+            let fd = stream(AddressFamily::Unix)?;
+            remove_stale(path)?;
+            socket::bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+            give(path, spec)?;
+            socket::listen(&fd, backlog)?;
+            Ok((fd, spec.address.clone()))
+        }
+        ListenAddress::Abstract(name) => {
+            let fd = stream(AddressFamily::Unix)?;
+            socket::bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+            socket::listen(&fd, backlog)?;
+            Ok((fd, spec.address.clone()))
+        }
+    }
+}
+
+fn stream(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?)
+}
+
+fn bound_tcp(fd: &OwnedFd) -> io::Result<std::net::SocketAddr> {
+    let address: SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Ok(std::net::SocketAddr::V4((*v4).into()));
+    }
+    match address.as_sockaddr_in6() {
+        Some(v6) => Ok(std::net::SocketAddr::V6((*v6).into())),
+        None => Err(io::Error::other(format!("a TCP socket of family {:?}", address.family()))),
+    }
+}
+
+/// Removes a socket that nobody listens on. Anything that is no socket is left, and bind(2) will say so.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(facts) if facts.file_type().is_socket() => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // A full queue (EAGAIN) or another type of socket (EPROTOTYPE): somebody is there.
+        Err(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Mode and owner of a new socket, before anybody can be waiting for it.
+fn give(path: &Path, spec: &ListenSpec) -> io::Result<()> {
+    if let Some((uid, gid)) = spec.owner {
+        nix::unistd::chown(path, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
+    }
+    if let Some(mode) = spec.mode {
+        fchmodat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
+    }
+    Ok(())
+}
+
+/// Connections that wait in the queue of a listening TCP socket, and how many it takes (tcp_info's tcpi_unacked and
+/// tcpi_sacked mean that for a listening socket, tcp(7)). None for unix sockets, whose queues the kernel does not tell.
+#[must_use]
+pub fn queue_length(fd: BorrowedFd<'_>) -> Option<(u64, u64)> {
+    let mut answer = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: the pointers are to a tcp_info of ours and its length; the borrow keeps the descriptor open.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, answer.as_mut_ptr().cast(), &raw mut length)
+    };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: tcp_info holds only integers, for which zeroed memory is valid; the kernel has written a prefix of it.
+    let answer = unsafe { answer.assume_init() };
+    Some((u64::from(answer.tcpi_unacked), u64::from(answer.tcpi_sacked)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(address: ListenAddress, key: &str) -> ListenSpec {
+        ListenSpec { key: key.to_owned(), address, backlog: 10, mode: Some(0o600), owner: None, reuse_port: false }
+    }
+
+    fn room() -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!(
+            "empery-listen-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let (_kept, bound) = bind(&spec(any, "127.0.0.1:0")).unwrap();
+        let ListenAddress::Tcp(address) = &bound else { panic!("a TCP address was asked for") };
+        let error = bind(&spec(bound.clone(), &address.to_string())).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }));
+        assert!(error.to_string().contains(&address.to_string()));
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_living_one_is_not() {
+        let path = room().join("s.sock");
+        let wanted = spec(ListenAddress::Unix(path.clone()), "s.sock");
+        let (first, _) = bind(&wanted).unwrap();
+        assert!(matches!(bind(&wanted), Err(BindError::InUse { .. })));
+        drop(first);
+        let (_second, _) = bind(&wanted).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_never_removed() {
+        let path = room().join("precious");
+        fs::write(&path, "kept").unwrap();
+        assert!(bind(&spec(ListenAddress::Unix(path.clone()), "precious")).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+    }
+}

@@ -1,0 +1,160 @@
+//! Processes: how they end, who watches whom, what /proc says of them, what `ps` shows.
+
+use std::{
+    fmt, io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+
+use nix::sys::signal::Signal;
+
+mod title;
+pub use title::set_title;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// By exit(2) with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Code(code) => write!(f, "exit code {code}"),
+            How::Signal(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "signal {number} ({signal})"),
+                Err(_) => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// Sizes of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident set, in bytes.
+    pub rss_bytes: u64,
+    /// Virtual size, in bytes.
+    pub vsz_bytes: u64,
+}
+
+/// Makes this process the one that orphaned descendants are re-parented to (PR_SET_CHILD_SUBREAPER, prctl(2)).
+///
+/// # Errors
+/// prctl(2).
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Reaps one child that has ended, if there is one.
+///
+/// # Errors
+/// waitid(2) other than "no child".
+pub fn reap_any() -> io::Result<Option<(i32, How)>> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    loop {
+        return match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(pid, code)) => Ok(Some((pid.as_raw(), How::Code(code)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(Some((pid.as_raw(), How::Signal(signal as i32)))),
+            Ok(_) | Err(nix::Error::ECHILD) => Ok(None),
+            Err(nix::Error::EINTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// A descriptor that stands for the process and becomes readable when it ends (pidfd_open(2)).
+///
+/// # Errors
+/// `ESRCH` when there is no such process.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two numbers and returns a new descriptor (close-on-exec) or -1.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let raw = i32::try_from(raw).map_err(io::Error::other)?;
+    // SAFETY: pidfd_open has just returned this descriptor, so it is open and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Sends a signal to exactly the process the descriptor stands for (pidfd_send_signal(2)).
+///
+/// # Errors
+/// `ESRCH` when it has ended.
+pub fn pidfd_kill(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open (borrowed), a null siginfo means as kill(2), flags are 0.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). With the pid it names a
+/// process for as long as the machine is up. None when there is no such process.
+#[must_use]
+pub fn start_time_ticks(pid: i32) -> Option<u64> {
+    const STARTTIME: usize = 22;
+    stat_field(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, STARTTIME)
+}
+
+/// A field of /proc/PID/stat, counted from 1 as proc(5) does; not for the first two. The name in field 2 may hold anything.
+fn stat_field(stat: &str, number: usize) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// Sizes of the process, from /proc/PID/statm (proc(5)). None when there is no such process.
+#[must_use]
+pub fn memory(pid: i32) -> Option<Memory> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    let page = u64::try_from(page).ok()?;
+    let mut pages = statm.split_ascii_whitespace().map(str::parse::<u64>);
+    let (vsz, rss) = (pages.next()?.ok()?, pages.next()?.ok()?);
+    Some(Memory { rss_bytes: rss * page, vsz_bytes: vsz * page })
+}
+
+/// CLOCK_MONOTONIC, in nanoseconds.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours; CLOCK_MONOTONIC always exists on Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_brackets_does_not_shift_the_fields() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(stat_field(stat, 22), Some(4711));
+    }
+
+    #[test]
+    fn a_process_is_told_by_its_start_and_its_sizes() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(start_time_ticks(me).unwrap() > 0);
+        assert!(memory(me).unwrap().rss_bytes > 0);
+        assert_eq!(start_time_ticks(i32::MAX), None);
+    }
+
+    #[test]
+    fn endings_are_told_in_words() {
+        assert_eq!(How::Code(3).to_string(), "exit code 3");
+        assert_eq!(How::Signal(11).to_string(), "signal 11 (SIGSEGV)");
+    }
+
+    #[test]
+    fn a_pidfd_reaches_only_a_living_process() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pidfd = pidfd_open(i32::try_from(child.id()).unwrap()).unwrap();
+        pidfd_kill(&pidfd, libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        assert_eq!(pidfd_kill(&pidfd, libc::SIGKILL).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    }
+}
