@@ -9,10 +9,12 @@
 //! | [`identity`] | users, groups, and giving up privileges |
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
 //! | [`pipe`], [`lock`] | pipes and locks |
+//! | [`inherited`] | descriptors a process was started with |
 #![allow(unsafe_code)]
 
 pub mod channel;
 pub mod identity;
+pub mod inherited;
 pub mod listen;
 pub mod lock;
 pub mod memfd;
