@@ -1,2 +1,61 @@
-//! Placeholder.
-fn main() {}
+//! The vassal: one app and its master. This file is the table of contents; see `ARCHITECTURE.md` for the walks.
+#![forbid(unsafe_code)]
+
+mod boot_output;
+mod cli;
+mod clock;
+mod descriptor;
+mod extension;
+mod facts;
+mod handover;
+mod interpreter;
+mod link;
+mod listeners;
+mod log;
+mod peer;
+mod pidfile;
+mod reading;
+mod revision;
+mod runtime;
+mod signals;
+mod standalone;
+mod station;
+mod stats;
+mod supervise;
+mod title;
+mod touch;
+mod under_emperor;
+mod zygote;
+
+use std::process::ExitCode;
+
+use cli::Command;
+use empery_control::boot::MASTER_BOOT_FD;
+
+fn main() -> ExitCode {
+    if let Some(boot_fd) = std::env::var_os(MASTER_BOOT_FD) {
+        return under_emperor::run(&boot_fd.to_string_lossy());
+    }
+    let mut arguments = Vec::new();
+    for argument in std::env::args_os().skip(1) {
+        match argument.into_string() {
+            Ok(argument) => arguments.push(argument),
+            Err(argument) => {
+                eprintln!("vassal: {argument:?} is not UTF-8");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    match cli::command(&arguments) {
+        Ok(Command::Run) => standalone::run(arguments),
+        Ok(Command::Signal { pidfile, signal }) => cli::pid_signal::run(&pidfile, signal),
+        Ok(Command::ReadStats { address }) => cli::read_stats::run(&address),
+        Ok(Command::Emperor { vassals }) => cli::emperor::run(&vassals),
+        Ok(Command::Version) => cli::show::version(),
+        Ok(Command::Help) => cli::show::help(),
+        Err(sentence) => {
+            eprintln!("vassal: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -63,6 +63,33 @@ impl AsFd for Channel {
     }
 }
 
+/// A listening `SOCK_SEQPACKET` socket.
+#[derive(Debug)]
+pub struct Listener {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Listener {
+    /// Takes a listening socket and makes it non-blocking.
+    ///
+    /// # Errors
+    /// fcntl(2), or no tokio reactor.
+    pub fn new(fd: OwnedFd) -> std::io::Result<Self> {
+        set_nonblocking(fd.as_fd())?;
+        // SAFETY: as in Channel::new.
+        let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
+        Ok(Self { fd })
+    }
+
+    /// The next connection, close-on-exec.
+    ///
+    /// # Errors
+    /// accept(2).
+    pub async fn accept(&self) -> std::io::Result<OwnedFd> {
+        self.fd.async_io(Interest::READABLE, |fd| seqpacket::accept(fd.as_fd())).await
+    }
+}
+
 /// Makes a descriptor non-blocking.
 ///
 /// # Errors

@@ -1,0 +1,20 @@
+//! `--emperor DIR`, or a file with `emperor = DIR`: the `emperor` beside this binary takes over, in this process.
+
+use std::{
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+/// Becomes the emperor. Returns only when that failed.
+pub(crate) fn run(vassals: &str) -> ExitCode {
+    let program = beside().unwrap_or_else(|| PathBuf::from("emperor"));
+    let error = Command::new(&program).args(["run", "--vassals", vassals]).exec();
+    eprintln!("vassal: {} cannot be run: {error}", program.display());
+    ExitCode::FAILURE
+}
+
+fn beside() -> Option<PathBuf> {
+    let path = crate::extension::binary().ok()?.parent()?.join("emperor");
+    path.is_file().then_some(path)
+}

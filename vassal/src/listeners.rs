@@ -1,0 +1,198 @@
+//! The vassal's listening sockets, kept by canonical address across revisions. Alone, the master binds them; under an
+//! emperor it is given them. Either way a revision gets all of its sockets or none, and the old ones stay.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::PathBuf,
+};
+
+use empery_config::{
+    address::Address,
+    vassal::{Listener, Protocol},
+};
+use empery_control::keeper::{ListenAddress, ListenSpec};
+
+/// See the module.
+pub(crate) struct Listeners {
+    held: BTreeMap<String, Held>,
+    source: Source,
+}
+
+/// Where a socket that is not held comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This process binds it.
+    Bind,
+    /// The emperor passes it along with the order.
+    Emperor,
+}
+
+/// One socket.
+pub(crate) struct Held {
+    /// The socket.
+    pub(crate) socket: OwnedFd,
+    /// Where it is bound, with the port the kernel chose; None when it was given and nobody has asked yet.
+    pub(crate) bound: Option<ListenAddress>,
+    /// Device and inode of its path, so that a path somebody else has taken is never removed.
+    path: Option<(PathBuf, u64, u64)>,
+}
+
+impl Listeners {
+    /// None yet.
+    pub(crate) fn new(source: Source) -> Self {
+        Self { held: BTreeMap::new(), source }
+    }
+
+    /// Takes a socket that exists; one held under the same address stays.
+    pub(crate) fn take(&mut self, key: String, socket: OwnedFd) {
+        self.held.entry(key).or_insert(Held { socket, bound: None, path: None });
+    }
+
+    /// Makes sure that every listener of a revision is held.
+    ///
+    /// # Errors
+    /// One sentence that names the address; what was bound by this call is closed again.
+    pub(crate) fn provide(&mut self, wanted: &[Listener]) -> Result<(), String> {
+        let mut fresh: Vec<String> = Vec::new();
+        for listener in wanted {
+            let key = listener.address.to_string();
+            if self.held.contains_key(&key) {
+                continue;
+            }
+            match self.obtain(&key, listener) {
+                Ok(held) => {
+                    self.held.insert(key.clone(), held);
+                    fresh.push(key);
+                }
+                Err(sentence) => {
+                    self.close(&fresh);
+                    return Err(sentence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says where the sockets of a configuration are bound, in uWSGI's words.
+    pub(crate) fn say_bound(&self, listeners: &[Listener]) {
+        for (number, listener) in listeners.iter().enumerate() {
+            let bound = self.get(&listener.address.to_string()).and_then(|held| held.bound.as_ref());
+            let place = match (bound, &listener.address) {
+                (Some(ListenAddress::Tcp(address)), Address::Tcp(asked)) => {
+                    let auto = if asked.port() == 0 { " (port auto-assigned)" } else { "" };
+                    format!("TCP address {address}{auto}")
+                }
+                (_, Address::Tcp(address)) => format!("TCP address {address}"),
+                (_, address) => format!("UNIX address {address}"),
+            };
+            let spoken = match listener.protocol {
+                Protocol::Uwsgi => "uwsgi",
+                Protocol::Http => "http",
+            };
+            crate::log::say(&format!("{spoken} socket {number} bound to {place}"));
+        }
+    }
+
+    /// The socket of an address.
+    pub(crate) fn get(&self, key: &str) -> Option<&Held> {
+        self.held.get(key)
+    }
+
+    /// All, in the order of their addresses.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Held)> {
+        self.held.iter().map(|(key, held)| (key.as_str(), held))
+    }
+
+    /// Closes every socket that is not in use, and answers with their addresses.
+    pub(crate) fn release_all_but(&mut self, used: &BTreeSet<String>) -> Vec<String> {
+        let released: Vec<_> = self.held.keys().filter(|key| !used.contains(*key)).cloned().collect();
+        self.close(&released);
+        released
+    }
+
+    /// `vacuum`: removes the paths of the unix sockets this process bound, and closes everything.
+    pub(crate) fn vacuum(&mut self) {
+        for (path, device, inode) in self.held.values().filter_map(|held| held.path.as_ref()) {
+            if remove_own_path(path, *device, *inode) {
+                crate::log::say(&format!("VACUUM: unix socket {} removed.", path.display()));
+            }
+        }
+        self.held.clear();
+    }
+
+    fn close(&mut self, keys: &[String]) {
+        for held in keys.iter().filter_map(|key| self.held.remove(key)) {
+            if let Some((path, device, inode)) = held.path {
+                remove_own_path(&path, device, inode);
+            }
+        }
+    }
+
+    fn obtain(&self, key: &str, listener: &Listener) -> Result<Held, String> {
+        if self.source == Source::Emperor {
+            return Err(format!("the emperor did not pass the listening socket {key} along"));
+        }
+        let spec = spec(key, listener)?;
+        warn_of_clamp(key, listener.backlog);
+        let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| error.to_string())?;
+        let path = match &bound {
+            ListenAddress::Unix(path) => {
+                std::fs::symlink_metadata(path).ok().map(|facts| (path.clone(), facts.dev(), facts.ino()))
+            }
+            ListenAddress::Tcp(_) | ListenAddress::Abstract(_) => None,
+        };
+        Ok(Held { socket, bound: Some(bound), path })
+    }
+}
+
+fn remove_own_path(path: &PathBuf, device: u64, inode: u64) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (device, inode))
+        && std::fs::remove_file(path).is_ok()
+}
+
+fn spec(key: &str, listener: &Listener) -> Result<ListenSpec, String> {
+    let owner = match &listener.owner {
+        None => None,
+        Some((user, group)) => Some(owner(key, user, group.as_deref())?),
+    };
+    Ok(ListenSpec {
+        key: key.to_owned(),
+        address: where_to(&listener.address),
+        backlog: listener.backlog,
+        mode: listener.mode,
+        owner,
+        reuse_port: listener.reuse_port,
+    })
+}
+
+fn owner(key: &str, user: &str, group: Option<&str>) -> Result<(Option<u32>, Option<u32>), String> {
+    let uid = match user {
+        "" => None,
+        user => Some(empery_sys::identity::user(user).map_err(|error| format!("chown-socket of {key}: {error}"))?.uid),
+    };
+    let gid = match group {
+        None | Some("") => None,
+        Some(group) => Some(empery_sys::identity::group(group).map_err(|error| format!("chown-socket of {key}: {error}"))?),
+    };
+    Ok((uid, gid))
+}
+
+/// The address in the words of the keeper.
+pub(crate) fn where_to(address: &Address) -> ListenAddress {
+    match address {
+        Address::Tcp(address) => ListenAddress::Tcp(*address),
+        Address::Unix(path) => ListenAddress::Unix(path.clone()),
+        Address::Abstract(name) => ListenAddress::Abstract(name.clone()),
+    }
+}
+
+/// uWSGI refuses to start with a `listen` above the kernel's limit; here it is cut to it, and said.
+fn warn_of_clamp(key: &str, backlog: u32) {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(limit) = limit.filter(|limit| backlog > *limit) {
+        crate::log::say(&format!(
+            "*** WARNING: the listen queue of {key} is {limit}, not {backlog}: net.core.somaxconn allows no more ***"
+        ));
+    }
+}

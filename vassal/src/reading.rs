@@ -1,0 +1,53 @@
+//! Reads the configuration and shows what is wrong with it.
+
+use empery_config::{
+    problem::{Colour, Problem, Severity},
+    read::{Entry, Outcome},
+};
+use empery_lifecycle::ids::RevisionId;
+use sha2::{Digest, Sha256};
+
+use crate::{facts, revision::Revision};
+
+/// Reads an entry; `directory` is `%v` when it is not the working directory. Problems are said in the log.
+///
+/// # Errors
+/// The first error in one sentence with its place.
+pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
+    let outcome = outcome(entry, directory);
+    say(&outcome.problems);
+    match outcome.config {
+        Some(config) => Ok(Revision { id, config, sha256: sha256(entry) }),
+        None => Err(sentence(&outcome.problems)),
+    }
+}
+
+/// Reads an entry without saying anything.
+pub(crate) fn outcome(entry: &Entry, directory: Option<String>) -> Outcome {
+    let facts = facts::gather(directory.unwrap_or_else(facts::working_directory));
+    empery_config::read::read(entry, &facts, &facts::Disk)
+}
+
+/// Shows problems with their source lines.
+pub(crate) fn say(problems: &[Problem]) {
+    if !problems.is_empty() {
+        crate::log::say(empery_config::problem::render(problems, Colour::Plain).trim_end());
+    }
+}
+
+/// The first error, as a sentence with its place.
+fn sentence(problems: &[Problem]) -> String {
+    problems.iter().find(|problem| problem.severity == Severity::Error).map_or_else(
+        || "the configuration cannot be run".to_owned(),
+        |problem| format!("{}: {}", problem.origin, problem.message),
+    )
+}
+
+fn sha256(entry: &Entry) -> Option<String> {
+    match entry {
+        Entry::File { content, .. } => {
+            Some(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+        Entry::Arguments(_) => None,
+    }
+}

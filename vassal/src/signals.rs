@@ -1,0 +1,47 @@
+//! Signals to the master, as inputs of the supervisor.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::supervise::input::{Inbox, Input};
+
+/// A signal that means something to a master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGHUP: reload.
+    Hangup,
+    /// SIGINT or SIGQUIT: stop.
+    Interrupt,
+    /// SIGTERM: stop, unless the file asks for uWSGI's old meaning.
+    Terminate,
+    /// SIGUSR1: say how things are.
+    Status,
+}
+
+/// Takes the signals over.
+///
+/// # Errors
+/// When the runtime cannot register them.
+pub(crate) fn start(inbox: &Inbox) -> std::io::Result<()> {
+    let children = || Input::ChildrenEnded;
+    forward(SignalKind::child(), inbox.clone(), children)?;
+    for (kind, meaning) in [
+        (SignalKind::hangup(), Signal::Hangup),
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::quit(), Signal::Interrupt),
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::user_defined1(), Signal::Status),
+    ] {
+        forward(kind, inbox.clone(), move || Input::Signal(meaning))?;
+    }
+    Ok(())
+}
+
+fn forward(kind: SignalKind, inbox: Inbox, input: impl Fn() -> Input + Send + 'static) -> std::io::Result<()> {
+    let mut stream = signal(kind)?;
+    tokio::spawn(async move {
+        while stream.recv().await.is_some() {
+            inbox.put(input());
+        }
+    });
+    Ok(())
+}

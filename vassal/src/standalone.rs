@@ -1,0 +1,128 @@
+//! A vassal without an emperor, started as uWSGI was: it opens its log, binds its sockets and writes its pidfiles with
+//! the privileges it was started with, drops them, and only then runs anything of the app's.
+
+use std::{
+    fs::OpenOptions,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use empery_config::vassal::VassalConfig;
+use empery_lifecycle::generations::{Generations, Policy};
+use empery_sys::identity::DropTo;
+use nix::unistd::geteuid;
+
+use crate::{
+    listeners::{Listeners, Source}, log, pidfile, revision::Revision, runtime, signals, station::Station,
+    stats::serve, supervise::{Parts, Supervisor, input::Inbox}, title, zygote::Surroundings,
+};
+
+/// Exit code of everything that keeps a vassal from starting before its app is loaded.
+const EXIT_SETUP: u8 = 1;
+
+/// Runs the vassal that the command line describes, until it is stopped.
+pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
+    let mut station = Station::alone(arguments);
+    let (operation, id, read) = station.read_again();
+    let revision = match read {
+        Ok(revision) => revision,
+        Err(sentence) => return refuse(&sentence),
+    };
+    match prepare(&revision.config) {
+        Ok(prepared) => runtime::block_on(supervise(prepared, station, operation, id, revision)),
+        Err(sentence) => refuse(&sentence),
+    }
+}
+
+fn refuse(sentence: &str) -> ExitCode {
+    log::say(&format!("*** this vassal cannot start: {sentence} ***"));
+    ExitCode::from(EXIT_SETUP)
+}
+
+/// What was made ready before privileges were dropped.
+struct Prepared {
+    listeners: Listeners,
+    stats: Option<serve::StatsSocket>,
+    log: OwnedFd,
+}
+
+fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
+    if let Some(path) = &config.log.logto {
+        log_to(path)?;
+    }
+    log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
+    if let Some(mask) = config.umask {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+    }
+    let mut listeners = Listeners::new(Source::Bind);
+    listeners.provide(&config.listeners)?;
+    listeners.say_bound(&config.listeners);
+    let stats = serve::bind(config)?;
+    pidfile::write(&config.pidfiles);
+    drop_privileges(config)?;
+    if let Some(path) = &config.log.logto2 {
+        log_to(path)?;
+    }
+    let log = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| format!("stderr: {error}"))?;
+    Ok(Prepared { listeners, stats, log })
+}
+
+/// Puts a file in the place of stdout and stderr, for this process and all it starts.
+fn log_to(path: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the log file {} cannot be opened: {error}", path.display());
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(failed)?;
+    nix::unistd::dup2_stdout(&file).map_err(|error| failed(error.into()))?;
+    nix::unistd::dup2_stderr(&file).map_err(|error| failed(error.into()))
+}
+
+fn drop_privileges(config: &VassalConfig) -> Result<(), String> {
+    let identity = |error: &dyn std::fmt::Display| format!("uid and gid cannot be changed: {error}");
+    let user = config.uid.as_deref().map(empery_sys::identity::user).transpose().map_err(|error| identity(&error))?;
+    let gid = config.gid.as_deref().map(empery_sys::identity::group).transpose().map_err(|error| identity(&error))?;
+    if user.is_none() && gid.is_none() {
+        if geteuid().is_root() {
+            log::say("*** WARNING: this vassal runs as root: name another user with \"uid\" ***");
+        }
+        return Ok(());
+    }
+    let uid = user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
+    // Without a gid the user's own group: uWSGI would leave the process in root's.
+    let gid = gid.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(|| nix::unistd::getegid().as_raw());
+    let name = user.and_then(|user| user.name);
+    empery_sys::identity::drop_to(&DropTo { uid, gid, user: name }).map_err(|error| identity(&error))?;
+    log::say(&format!("running as uid {uid}, gid {gid}"));
+    Ok(())
+}
+
+async fn supervise(
+    prepared: Prepared,
+    station: Station,
+    operation: empery_lifecycle::ids::OperationId,
+    id: empery_lifecycle::ids::RevisionId,
+    revision: Revision,
+) -> Result<u8, String> {
+    let (inbox, inputs) = Inbox::new();
+    empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
+    signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
+    let stats = prepared.stats.map(|socket| socket.serve(inbox.clone())).transpose();
+    let config = &revision.config;
+    title::set(&config.titles);
+    let policy = Policy { boot_deadline: config.boot_deadline, mercy: config.mercy, ..Policy::default() };
+    let mut supervisor = Supervisor::new(Parts {
+        machine: Generations::new(policy),
+        inbox,
+        station,
+        surroundings: Surroundings { log: prepared.log, link_path: None },
+        listeners: prepared.listeners,
+        stats: stats.map_err(|error| format!("the stats socket cannot be served: {error}"))?,
+        pidfiles: config.pidfiles.clone(),
+        vacuum: config.vacuum,
+    });
+    supervisor.deploy(operation, id, Ok(Arc::new(revision)));
+    Ok(supervisor.run(inputs).await)
+}

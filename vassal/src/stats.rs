@@ -1,0 +1,4 @@
+//! The `stats` socket: uWSGI's JSON about this vassal, for `uwsgitop`, exporters and curious people.
+
+pub(crate) mod collect;
+pub(crate) mod serve;

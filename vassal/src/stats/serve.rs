@@ -1,0 +1,158 @@
+//! Serves the statistics: the JSON is written when somebody connects, and the connection is closed. A client that
+//! does not read costs one task and one buffer for a second, and there are never many.
+
+use std::{
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use empery_config::{address::Address, vassal::VassalConfig};
+use empery_control::keeper::{ListenAddress, ListenSpec};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
+};
+
+use crate::supervise::input::{Inbox, Input};
+
+/// How long one client may take.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How many clients are served at once; more wait in the socket's queue.
+const CLIENTS_MAX: usize = 16;
+
+/// Length of the socket's queue.
+const BACKLOG: u32 = 100;
+
+/// What goes before the JSON with `stats-http`, as uWSGI writes it.
+const HTTP_HEAD: &str =
+    "HTTP/1.0 200 OK\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: application/json\r\n\r\n";
+
+/// A bound stats socket that nobody serves yet: it is bound while this process may still have privileges.
+pub(crate) struct StatsSocket {
+    address: Address,
+    http: bool,
+    socket: OwnedFd,
+    path: Option<(PathBuf, u64, u64)>,
+}
+
+/// Serves until dropped.
+pub(crate) struct StatsServer {
+    address: Address,
+    http: Arc<AtomicBool>,
+    path: Option<(PathBuf, u64, u64)>,
+    task: AbortHandle,
+}
+
+/// Binds what the configuration asks for.
+///
+/// # Errors
+/// One sentence that names the address.
+pub(crate) fn bind(config: &VassalConfig) -> Result<Option<StatsSocket>, String> {
+    let Some(address) = &config.stats else { return Ok(None) };
+    let spec = ListenSpec {
+        key: address.to_string(),
+        address: crate::listeners::where_to(address),
+        backlog: BACKLOG,
+        // uWSGI applies `chmod-socket` here too; what it shows of requests is for whoever may connect to the app.
+        mode: config.listeners.iter().find_map(|listener| listener.mode),
+        owner: None,
+        reuse_port: false,
+    };
+    let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| format!("stats: {error}"))?;
+    let path = match bound {
+        ListenAddress::Unix(path) => std::fs::symlink_metadata(&path).ok().map(|facts| (path, facts.dev(), facts.ino())),
+        ListenAddress::Tcp(_) | ListenAddress::Abstract(_) => None,
+    };
+    Ok(Some(StatsSocket { address: address.clone(), http: config.stats_http, socket, path }))
+}
+
+impl StatsSocket {
+    /// Serves from now on.
+    ///
+    /// # Errors
+    /// When the socket cannot be polled.
+    pub(crate) fn serve(self, inbox: Inbox) -> std::io::Result<StatsServer> {
+        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let http = Arc::new(AtomicBool::new(self.http));
+        let shared = Arc::clone(&http);
+        let task = match &self.address {
+            Address::Tcp(_) => {
+                let listener = TcpListener::from_std(std::net::TcpListener::from(self.socket))?;
+                tokio::spawn(async move {
+                    while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
+                        if let Ok((stream, _)) = listener.accept().await {
+                            tokio::spawn(answer(stream, shared.load(Ordering::Relaxed), inbox.clone(), permit));
+                        }
+                    }
+                })
+            }
+            Address::Unix(_) | Address::Abstract(_) => {
+                let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(self.socket))?;
+                tokio::spawn(async move {
+                    while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
+                        if let Ok((stream, _)) = listener.accept().await {
+                            tokio::spawn(answer(stream, shared.load(Ordering::Relaxed), inbox.clone(), permit));
+                        }
+                    }
+                })
+            }
+        };
+        Ok(StatsServer { address: self.address, http, path: self.path, task: task.abort_handle() })
+    }
+}
+
+impl StatsServer {
+    /// Goes on in the way a configuration asks for, if it asks for the same address. False when it does not.
+    pub(crate) fn follow(&self, config: &VassalConfig) -> bool {
+        self.http.store(config.stats_http, Ordering::Relaxed);
+        config.stats.as_ref() == Some(&self.address)
+    }
+
+    /// `vacuum`: removes the path of a unix socket, unless somebody else has taken it.
+    pub(crate) fn vacuum(self) {
+        if let Some((path, device, inode)) = &self.path {
+            let ours = std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (*device, *inode));
+            if ours && std::fs::remove_file(path).is_ok() {
+                crate::log::say(&format!("VACUUM: stats socket {} removed.", path.display()));
+            }
+        }
+    }
+}
+
+impl Drop for StatsServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer<Stream>(mut stream: Stream, http: bool, inbox: Inbox, _permit: tokio::sync::OwnedSemaphorePermit)
+where
+    Stream: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    let exchange = async {
+        if http {
+            // The request is not looked at, as in uWSGI: every path is the statistics.
+            let mut request = [0; 4096];
+            stream.read(&mut request).await?;
+        }
+        let (asked, answered) = oneshot::channel();
+        inbox.put(Input::StatsAsked(asked));
+        if let Ok(text) = answered.await {
+            if http {
+                stream.write_all(HTTP_HEAD.as_bytes()).await?;
+            }
+            stream.write_all(text.as_bytes()).await?;
+        }
+        stream.shutdown().await
+    };
+    // A client that is gone or does not read has no claim on anything.
+    let _ = tokio::time::timeout(CLIENT_DEADLINE, exchange).await;
+}

@@ -1,0 +1,267 @@
+//! The one task that owns a vassal: it hears what happened, tells the generation machine, and performs what the
+//! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
+
+mod deploy;
+pub(crate) mod generation;
+mod harakiri;
+mod hear;
+pub(crate) mod input;
+mod link_side;
+mod perform;
+mod reap;
+mod report;
+mod stats_side;
+pub(crate) mod worker_id;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
+
+use empery_control::{
+    link::{FromMaster, WorkerView},
+    scoreboard::Totals,
+};
+use empery_lifecycle::{
+    generations::{Event, Generations, Report},
+    ids::{GenerationId, OperationId, OrphanId, RevisionId},
+    moment::Moment,
+};
+
+use self::{
+    generation::GenerationHandles,
+    input::{Inbox, Inputs},
+    worker_id::Who,
+};
+use crate::{
+    clock,
+    handover::Handovers,
+    link::brain::Brain,
+    link::orphan::OrphanHandle,
+    listeners::Listeners,
+    revision::Revisions,
+    station::Station,
+    stats::serve::StatsServer,
+    touch::Watch,
+    zygote::Surroundings,
+};
+
+/// uWSGI's exit code when the app could not be loaded (UWSGI_FAILED_APP_CODE).
+const EXIT_FAILED_APP: u8 = 22;
+
+/// See the module.
+pub(crate) struct Supervisor {
+    machine: Generations,
+    inbox: Inbox,
+    station: Station,
+    surroundings: Surroundings,
+    listeners: Listeners,
+    revisions: Revisions,
+    generations: GenerationHandles,
+    orphans: BTreeMap<OrphanId, OrphanHandle>,
+    last_orphan: u64,
+    handovers: Handovers<Who>,
+    /// Counts up so that connections go to every worker in turn.
+    turn: usize,
+    /// Processes that ended before anybody said whose they were, while a fork is under way.
+    unclaimed: BTreeMap<i32, empery_sys::process::How>,
+    brain: Option<Brain>,
+    /// How many brains there have been.
+    last_brain: u64,
+    /// Reports for the first of them.
+    unsent: Vec<FromMaster>,
+    stats: Option<StatsServer>,
+    touch: Option<Watch>,
+    harakiri_at: Option<Moment>,
+    /// Pidfiles and sockets to be removed at the end.
+    vacuum: bool,
+    pidfiles: Vec<PathBuf>,
+    /// A revision may have lost its last process, or its chance to get one.
+    listeners_changed: bool,
+    retired: Totals,
+    last_failure: Option<Report>,
+    last_booting: Option<OperationId>,
+    last_workers: Vec<WorkerView>,
+    deploys: u64,
+    stop_asked: bool,
+    events: VecDeque<Event>,
+    /// Set when there is nothing left to do: the exit code.
+    leaving: Option<u8>,
+}
+
+/// What a supervisor is made of.
+pub(crate) struct Parts {
+    /// The machine.
+    pub(crate) machine: Generations,
+    /// Where its inputs come from.
+    pub(crate) inbox: Inbox,
+    /// Alone, or under an emperor.
+    pub(crate) station: Station,
+    /// What is the same for every generation.
+    pub(crate) surroundings: Surroundings,
+    /// The sockets there are already.
+    pub(crate) listeners: Listeners,
+    /// The stats socket, when it is bound already.
+    pub(crate) stats: Option<StatsServer>,
+    /// Pidfiles that were written.
+    pub(crate) pidfiles: Vec<PathBuf>,
+    /// Whether they and the sockets are removed at the end, also when nothing ever serves.
+    pub(crate) vacuum: bool,
+}
+
+impl Supervisor {
+    /// A vassal without any process yet.
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            machine: parts.machine,
+            inbox: parts.inbox,
+            station: parts.station,
+            surroundings: parts.surroundings,
+            listeners: parts.listeners,
+            revisions: Revisions::default(),
+            generations: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            last_orphan: 0,
+            handovers: Handovers::new(),
+            turn: 0,
+            unclaimed: BTreeMap::new(),
+            brain: None,
+            last_brain: 0,
+            unsent: Vec::new(),
+            stats: parts.stats,
+            touch: None,
+            harakiri_at: None,
+            vacuum: parts.vacuum,
+            pidfiles: parts.pidfiles,
+            listeners_changed: false,
+            retired: Totals::default(),
+            last_failure: None,
+            last_booting: None,
+            last_workers: Vec::new(),
+            deploys: 0,
+            stop_asked: false,
+            events: VecDeque::new(),
+            leaving: None,
+        }
+    }
+
+    /// Supervises until nothing is left to supervise. Answers with the exit code.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) -> u8 {
+        self.settle();
+        while self.leaving.is_none() {
+            let wake_at = [self.machine.deadline(), self.harakiri_at].into_iter().flatten().min();
+            tokio::select! {
+                // What has happened already goes before deadlines: this process may have slept, the others not.
+                biased;
+                input = inputs.recv() => {
+                    let Some(input) = input else { break };
+                    self.hear(input);
+                }
+                () = sleep_until(wake_at) => self.wake(),
+            }
+            self.settle();
+        }
+        self.depart(&mut inputs).await
+    }
+
+    /// A deadline has come.
+    fn wake(&mut self) {
+        let now = clock::now();
+        if self.harakiri_at.is_some_and(|at| at <= now) {
+            self.harakiri(now);
+        }
+        if self.machine.deadline().is_some_and(|at| at <= now) {
+            self.tell(Event::DeadlineReached);
+        }
+    }
+
+    /// Tells the machine, once whatever is being performed is done.
+    fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Lets the machine take what it was told, performs what it answers, and cleans up behind it.
+    fn settle(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            for action in self.machine.handle(event, clock::now()) {
+                self.perform(action);
+            }
+        }
+        self.retire_empty_generations();
+        if std::mem::take(&mut self.listeners_changed) {
+            self.release_listeners();
+        }
+        self.tell_workers();
+    }
+
+    /// Drops the handles of generations nothing is left of, and the sockets nobody uses any more.
+    fn retire_empty_generations(&mut self) {
+        let over: Vec<GenerationId> = self
+            .generations
+            .iter()
+            .filter(|(_, generation)| generation.ended && generation.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        for id in over {
+            if let Some(generation) = self.generations.remove(&id) {
+                let totals = generation.scoreboard.totals();
+                self.retired.add(&totals);
+                self.tell_brain(FromMaster::Retired { generation: id, totals }, Vec::new());
+            }
+        }
+        let generations = &self.generations;
+        self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
+        self.listeners_changed = true;
+    }
+
+    /// Closes the sockets that no revision with processes, or about to have some, listens on.
+    fn release_listeners(&mut self) {
+        if self.leaving.is_some() || self.stop_asked {
+            // The vassal goes as a whole: what is left of its sockets is `vacuum`'s or the keeper's.
+            return;
+        }
+        let used = self
+            .generations
+            .values()
+            .map(|generation| &generation.revision)
+            .chain(self.revisions.offered())
+            .flat_map(|revision| revision.listener_keys())
+            .chain(self.orphans.values().flat_map(|orphan| orphan.listeners.iter().cloned()))
+            .collect();
+        let released = self.listeners.release_all_but(&used);
+        if !released.is_empty() {
+            self.tell_brain(FromMaster::ListenersReleased { keys: released }, Vec::new());
+        }
+    }
+
+    /// The last things: what was said is sent, what `vacuum` asks for is removed.
+    async fn depart(mut self, inputs: &mut Inputs) -> u8 {
+        let code = self.leaving.unwrap_or(0);
+        if self.vacuum {
+            self.listeners.vacuum();
+            if let Some(stats) = self.stats.take() {
+                stats.vacuum();
+            }
+            crate::pidfile::remove(&self.pidfiles);
+        }
+        self.take_leave_of_brain(inputs).await;
+        code
+    }
+}
+
+/// Never, when there is nothing to wait for.
+async fn sleep_until(at: Option<Moment>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Seconds, as people read them.
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

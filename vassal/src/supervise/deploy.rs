@@ -1,0 +1,52 @@
+//! How a revision gets to the machine: read, its sockets made sure of, offered. One that cannot be run is offered too,
+//! with the sentence that says why: its boot fails the way every boot fails, and what serves serves on.
+
+use std::sync::Arc;
+
+use empery_lifecycle::{
+    generations::{Event, Plan},
+    ids::{OperationId, RevisionId},
+};
+
+use super::Supervisor;
+use crate::{log, revision::Offer};
+
+impl Supervisor {
+    /// Brings a revision into service.
+    pub(crate) fn deploy(&mut self, operation: OperationId, id: RevisionId, offer: Offer) {
+        let offer = offer.and_then(|revision| {
+            self.listeners.provide(&revision.config.listeners)?;
+            Ok(revision)
+        });
+        // The shape of a boot that fails at once does not matter to anybody.
+        let plan = offer.as_ref().map_or(Plan { workers: 1, mercy: std::time::Duration::ZERO }, |revision| Plan {
+            workers: revision.config.processes,
+            mercy: revision.config.mercy,
+        });
+        self.deploys += 1;
+        self.revisions.offer(id, offer);
+        self.tell(Event::Deploy { operation, revision: id, plan });
+    }
+
+    /// Reads the configuration again and deploys it: SIGHUP, a touched file, `uwsgi.reload()`.
+    pub(super) fn reload(&mut self, why: &str) {
+        if self.stop_asked {
+            return;
+        }
+        log::say(&format!("...reloading: {why}"));
+        log::reopen();
+        let (operation, id, offer) = self.station.read_again();
+        self.deploy(operation, id, offer.map(Arc::new));
+    }
+
+    /// SIGHUP.
+    pub(super) fn hangup(&mut self) {
+        self.reload("SIGHUP came");
+    }
+
+    /// `die-on-term = false`, said explicitly, keeps uWSGI's old meaning of SIGTERM.
+    pub(super) fn term_reloads(&self) -> bool {
+        let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));
+        serving.is_some_and(|generation| generation.revision.config.die_on_term == Some(false))
+    }
+}

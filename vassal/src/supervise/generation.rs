@@ -1,0 +1,107 @@
+//! The master's handles of one generation: its zygote, its workers, its scoreboard. Decides nothing.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+use empery_control::{
+    link::{WorkerPhase, WorkerView},
+    scoreboard::slot_index,
+    worker::{ToWorker, ToZygote},
+};
+use empery_lifecycle::ids::{GenerationId, WorkerId, WorkerRef};
+use empery_sys::{process::How, scoreboard::Scoreboard};
+
+use crate::{boot_output::BootOutput, peer::Peer, revision::Revision};
+
+/// See the module.
+pub(crate) struct Generation {
+    /// What it runs.
+    pub(crate) revision: Arc<Revision>,
+    /// What its workers write.
+    pub(crate) scoreboard: Scoreboard,
+    /// The memfd of it, for the brain and a successor.
+    pub(crate) scoreboard_fd: OwnedFd,
+    /// None once it is gone.
+    pub(crate) zygote: Option<ZygoteHandle>,
+    /// Those that are not gone.
+    pub(crate) workers: BTreeMap<WorkerRef, WorkerHandle>,
+    /// What was printed while it booted; None for a generation taken over from an earlier image of this master.
+    pub(crate) boot_output: Option<BootOutput>,
+    /// How long the import took, in ms.
+    pub(crate) import_ms: u64,
+    /// How often harakiri struck each worker.
+    pub(crate) harakiris: BTreeMap<WorkerId, u64>,
+    /// Its end was reported: once nothing of it is left, it is retired.
+    pub(crate) ended: bool,
+}
+
+/// A zygote.
+pub(crate) struct ZygoteHandle {
+    /// Its pid.
+    pub(crate) pid: i32,
+    /// The channel to it.
+    pub(crate) peer: Peer<ToZygote>,
+    /// How it ended, once that is known and its last words are still to be heard.
+    pub(crate) exit: Option<How>,
+    /// Its last word was heard; its end is still to be seen.
+    pub(crate) silent: bool,
+}
+
+/// A worker.
+pub(crate) struct WorkerHandle {
+    /// Its pid, once it or the zygote said so.
+    pub(crate) pid: Option<i32>,
+    /// The channel to it.
+    pub(crate) peer: Peer<ToWorker>,
+    /// What it does.
+    pub(crate) phase: WorkerPhase,
+    /// When it was forked, unix s.
+    pub(crate) since_unix_s: u64,
+    /// How it ended, once that is known and its last words are still to be heard.
+    pub(crate) exit: Option<How>,
+    /// Its last word was heard; its end is still to be seen.
+    pub(crate) silent: bool,
+    /// Why the master killed it, in words that say more than the signal.
+    pub(crate) condemned: Option<String>,
+    /// It was to be killed before its pid was known.
+    pub(crate) kill_when_known: bool,
+}
+
+impl WorkerHandle {
+    /// Whether it takes connections.
+    pub(crate) fn accepts(&self) -> bool {
+        self.phase == WorkerPhase::Serving && self.exit.is_none() && !self.silent
+    }
+
+    /// As the brain and the dashboard see it.
+    pub(crate) fn view(&self, worker: WorkerRef) -> WorkerView {
+        WorkerView { worker, pid: self.pid.unwrap_or(0), phase: self.phase, since_unix_s: self.since_unix_s }
+    }
+}
+
+impl Generation {
+    /// Whether no process of it is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.zygote.is_none() && self.workers.is_empty()
+    }
+
+    /// The slots of one process of a worker.
+    pub(crate) fn slots_of(&self, worker: WorkerRef) -> impl Iterator<Item = u32> + use<> {
+        let (processes, threads) = (self.revision.config.processes, self.revision.config.threads);
+        (0..threads).map(move |thread| slot_index(processes, threads, worker.worker.0, worker.spawn, thread))
+    }
+
+    /// Whether this process runs a request now.
+    pub(crate) fn is_busy(&self, worker: WorkerRef) -> bool {
+        self.slots_of(worker).any(|slot| {
+            let state = &self.scoreboard.slot(slot).state;
+            state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) != 0
+        })
+    }
+}
+
+/// All generations there is anything left of.
+pub(crate) type GenerationHandles = BTreeMap<GenerationId, Generation>;

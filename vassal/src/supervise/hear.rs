@@ -1,0 +1,199 @@
+//! What each input means. Words of processes become events of the machine; the rest is passed to whoever it concerns.
+
+use std::os::fd::OwnedFd;
+
+use empery_control::{
+    link::{FromMaster, Severity},
+    worker::{Connection, FromWorker, FromZygote, ToWorker},
+};
+use empery_lifecycle::{
+    generations::{Event, FailureReason},
+    ids::{GenerationId, OrphanId, WorkerRef},
+};
+
+use super::{Supervisor, input::Input, worker_id::Who};
+use crate::{handover::Travelling, log, signals::Signal, stats};
+
+impl Supervisor {
+    pub(super) fn hear(&mut self, input: Input) {
+        match input {
+            Input::Signal(signal) => self.signal(signal),
+            Input::ChildrenEnded => self.reap(),
+            Input::FromZygote(generation, word) => self.from_zygote(generation, word),
+            Input::ZygoteSilent(generation) => self.zygote_silent(generation),
+            Input::FromWorker(worker, word, descriptors) => self.from_worker(worker, word, descriptors),
+            Input::WorkerSilent(worker) => self.worker_silent(worker),
+            Input::FromOrphan(orphan, word, descriptors) => self.from_orphan(orphan, word, descriptors),
+            Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
+            Input::Touched(path) => self.reload(&format!("{} has been touched", path.display())),
+            // Whoever asked may have hung up.
+            Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
+            Input::Introduced(newcomer) => self.introduced(*newcomer),
+            Input::Ordered(brain, order, descriptors) => self.ordered(brain, order, descriptors),
+            Input::BrainSilent(brain) => self.brain_silent(brain),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Hangup => self.hangup(),
+            Signal::Terminate if self.term_reloads() => self.reload("SIGTERM came and die-on-term is off"),
+            Signal::Interrupt | Signal::Terminate => self.stop(),
+            Signal::Status => self.say_status(),
+        }
+    }
+
+    /// Drains and leaves; asked a second time, kills and leaves.
+    pub(super) fn stop(&mut self) {
+        if self.stop_asked {
+            log::say("*** stopping at once ***");
+            self.tell(Event::StopNow);
+        } else {
+            log::say("*** stopping: requests in flight are finished first; a second signal stops at once ***");
+            self.stop_asked = true;
+            self.tell(Event::Stop);
+        }
+    }
+
+    fn from_zygote(&mut self, id: GenerationId, word: FromZygote) {
+        match word {
+            FromZygote::Loaded { import_ms, python, threads_at_import } => {
+                if let Some(generation) = self.generations.get_mut(&id) {
+                    generation.import_ms = import_ms;
+                    log::say(&format!(
+                        "WSGI app 0 imported in {:.3} seconds by CPython {python} (generation {id})",
+                        import_ms as f64 / 1000.0
+                    ));
+                }
+                if !threads_at_import.is_empty() {
+                    self.notice(Severity::Warning, "threads-at-import", threads_sentence(&threads_at_import), None);
+                }
+                self.tell(Event::Loaded { generation: id });
+            }
+            FromZygote::LoadFailed { sentence, traceback } => {
+                self.tell(Event::BootFailed { generation: id, reason: FailureReason::App { sentence, traceback } });
+            }
+            FromZygote::Forked { worker, pid } => self.worker_has_pid(worker, pid),
+            FromZygote::ForkFailed { worker, sentence } => self.worker_lost(worker, sentence),
+        }
+    }
+
+    fn from_worker(&mut self, worker: WorkerRef, word: FromWorker, descriptors: Vec<OwnedFd>) {
+        match word {
+            FromWorker::Up { pid, .. } => self.worker_has_pid(worker, pid),
+            FromWorker::AppLoaded { import_ms } => {
+                if let Some(generation) = self.generations.get_mut(&worker.generation) {
+                    generation.import_ms = import_ms;
+                }
+            }
+            FromWorker::LoadFailed { sentence, traceback } => {
+                let reason = FailureReason::App { sentence, traceback };
+                self.tell(Event::BootFailed { generation: worker.generation, reason });
+            }
+            FromWorker::Pong { .. } => self.tell(Event::Proved { worker }),
+            FromWorker::RecycleAsked => self.tell(Event::RecycleAsked { worker }),
+            FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
+            FromWorker::StopAsked => self.stop_by_app(),
+            FromWorker::Handover { token, connection } => self.hand_over(Who::Worker(worker), token, connection, descriptors),
+            FromWorker::AdoptedHere { token } => self.adopted(Who::Worker(worker), token),
+        }
+    }
+
+    fn from_orphan(&mut self, orphan: OrphanId, word: FromWorker, descriptors: Vec<OwnedFd>) {
+        match word {
+            FromWorker::Handover { token, connection } => self.hand_over(Who::Orphan(orphan), token, connection, descriptors),
+            FromWorker::AdoptedHere { token } => self.adopted(Who::Orphan(orphan), token),
+            FromWorker::ReloadAsked => self.reload("a worker of an earlier master asked for it"),
+            FromWorker::StopAsked => self.stop_by_app(),
+            // It is replaced with its whole generation anyway, and has proved long ago.
+            FromWorker::Up { .. }
+            | FromWorker::AppLoaded { .. }
+            | FromWorker::LoadFailed { .. }
+            | FromWorker::Pong { .. }
+            | FromWorker::RecycleAsked => {}
+        }
+    }
+
+    fn stop_by_app(&mut self) {
+        if !self.stop_asked {
+            log::say("*** the app called uwsgi.stop() ***");
+            self.stop();
+        }
+    }
+
+    /// An idle connection looks for another worker.
+    fn hand_over(&mut self, from: Who, token: u64, connection: Connection, mut descriptors: Vec<OwnedFd>) {
+        let Some(socket) = descriptors.pop() else {
+            self.say_to(from, ToWorker::NotAdopted { token }, Vec::new());
+            return;
+        };
+        self.route(from, token, connection, socket);
+    }
+
+    fn route(&mut self, from: Who, token: u64, connection: Connection, socket: OwnedFd) {
+        let receiver = self.next_receiver(from).and_then(|to| Some((to, socket.try_clone().ok()?)));
+        let Some((to, copy)) = receiver else {
+            self.say_to(from, ToWorker::NotAdopted { token }, Vec::new());
+            return;
+        };
+        let told = self.handovers.depart(Travelling { from, token, to, connection, socket });
+        self.say_to(to, ToWorker::Adopt(told), vec![copy]);
+    }
+
+    fn adopted(&mut self, to: Who, token: u64) {
+        if let Some((from, token)) = self.handovers.arrive(to, token) {
+            self.say_to(from, ToWorker::Adopted { token }, Vec::new());
+        }
+    }
+
+    /// A worker is gone: connections on their way to it go to another.
+    pub(super) fn reroute(&mut self, gone: Who) {
+        for stranded in self.handovers.lost(gone) {
+            self.route(stranded.from, stranded.token, stranded.connection, stranded.socket);
+        }
+    }
+
+    /// Whose turn it is to get a connection: a worker of the generation in service, an idle one if there is one.
+    fn next_receiver(&mut self, from: Who) -> Option<Who> {
+        let (serving, _) = self.machine.serving()?;
+        let generation = self.generations.get(&serving)?;
+        let accepting: Vec<WorkerRef> = generation
+            .workers
+            .iter()
+            .filter(|(worker, handle)| handle.accepts() && Who::Worker(**worker) != from)
+            .map(|(worker, _)| *worker)
+            .collect();
+        self.turn = self.turn.wrapping_add(1);
+        let turned = || accepting.iter().cycle().skip(self.turn % accepting.len().max(1)).take(accepting.len());
+        turned().find(|worker| !generation.is_busy(**worker)).or_else(|| turned().next()).map(|worker| Who::Worker(*worker))
+    }
+
+    fn say_to(&mut self, who: Who, word: ToWorker, descriptors: Vec<OwnedFd>) {
+        match who {
+            Who::Worker(worker) => {
+                if let Some(handle) = self.worker_mut(worker) {
+                    handle.peer.say(word, descriptors);
+                }
+            }
+            Who::Orphan(orphan) => {
+                if let Some(handle) = self.orphans.get(&orphan) {
+                    handle.peer.say(word, descriptors);
+                }
+            }
+        }
+    }
+
+    /// Says something an operator should know, in the log and to the brain.
+    pub(super) fn notice(&mut self, severity: Severity, code: &str, text: String, worker: Option<WorkerRef>) {
+        log::say(&format!("*** {text} ***"));
+        let at_unix_ms = crate::clock::unix_ms();
+        self.tell_brain(FromMaster::Notice { severity, code: code.to_owned(), text, worker, at_unix_ms }, Vec::new());
+    }
+}
+
+fn threads_sentence(names: &[String]) -> String {
+    format!(
+        "the app started threads at import ({}): they would not exist in forked workers, so each worker imports the app itself; \"lazy-apps = true\" makes that explicit",
+        names.join(", ")
+    )
+}

@@ -1,0 +1,76 @@
+//! Everything that reaches the supervisor, in one queue: whatever happens to a vassal is handled one thing at a time.
+
+use std::{os::fd::OwnedFd, path::PathBuf};
+
+use empery_control::{
+    link::Order,
+    worker::{FromWorker, FromZygote, Introduction},
+};
+use empery_lifecycle::ids::{GenerationId, OrphanId, WorkerRef};
+use empery_sys::channel::Channel;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::signals::Signal;
+
+/// Something that happened.
+pub(crate) enum Input {
+    /// A signal came.
+    Signal(Signal),
+    /// Children may have ended (SIGCHLD).
+    ChildrenEnded,
+    /// A zygote said something.
+    FromZygote(GenerationId, FromZygote),
+    /// A zygote will say nothing more.
+    ZygoteSilent(GenerationId),
+    /// A worker said something, with descriptors.
+    FromWorker(WorkerRef, FromWorker, Vec<OwnedFd>),
+    /// A worker will say nothing more.
+    WorkerSilent(WorkerRef),
+    /// A worker of an earlier master said something, with descriptors.
+    FromOrphan(OrphanId, FromWorker, Vec<OwnedFd>),
+    /// A worker of an earlier master is gone.
+    OrphanSilent(OrphanId),
+    /// A file of `touch-reload` changed.
+    Touched(PathBuf),
+    /// Somebody connected to the stats socket.
+    StatsAsked(oneshot::Sender<String>),
+    /// Somebody whose credentials were checked introduced himself on the link.
+    Introduced(Box<Introduced>),
+    /// The brain of this number ordered something, with descriptors.
+    Ordered(u64, Order, Vec<OwnedFd>),
+    /// The brain of this number is gone.
+    BrainSilent(u64),
+}
+
+/// A newcomer on the link.
+pub(crate) struct Introduced {
+    /// What it said.
+    pub(crate) introduction: Introduction,
+    /// The descriptors that came with it.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// The connection.
+    pub(crate) channel: Channel,
+    /// Its pid by SO_PEERCRED: what it says itself is not needed.
+    pub(crate) pid: i32,
+}
+
+/// Where inputs are put.
+#[derive(Clone)]
+pub(crate) struct Inbox(mpsc::UnboundedSender<Input>);
+
+/// Where they come out.
+pub(crate) type Inputs = mpsc::UnboundedReceiver<Input>;
+
+impl Inbox {
+    /// A queue.
+    pub(crate) fn new() -> (Self, Inputs) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Puts an input at the end of the queue.
+    pub(crate) fn put(&self, input: Input) {
+        // The supervisor that would have cared has left already.
+        let _ = self.0.send(input);
+    }
+}

@@ -1,0 +1,234 @@
+//! What comes and goes over the link: a brain's orders, the news for it, and workers of an earlier master.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use empery_control::{
+    link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, WorkerPhase, WorkerView},
+    worker::Introduction,
+};
+use empery_lifecycle::{
+    fleet::Identity,
+    generations::Event,
+    ids::{OperationId, OrphanId, RevisionId, WorkerRef},
+};
+use empery_sys::{channel::Channel, process};
+
+use super::{
+    Supervisor,
+    input::{Input, Introduced},
+    worker_id::Who,
+};
+use crate::{
+    link::{brain::Brain, orphan::OrphanHandle},
+    log,
+    peer::{Heard, Peer},
+    station::Station,
+};
+
+/// News kept for the first brain to connect, at most: a deploy can fail before there is one.
+const UNSENT_MAX: usize = 256;
+
+/// How long a master that has nothing left waits for a brain to take its last words.
+const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(3);
+
+impl Supervisor {
+    /// Somebody connected whose credentials are right.
+    pub(super) fn introduced(&mut self, newcomer: Introduced) {
+        match newcomer.introduction {
+            Introduction::Brain { version } => self.brain_connected(version, newcomer.channel),
+            Introduction::OrphanedWorker { worker, ref listeners, .. } => {
+                let listeners = listeners.clone();
+                self.orphan_found(worker, listeners, newcomer);
+            }
+        }
+    }
+
+    fn brain_connected(&mut self, version: u32, channel: Channel) {
+        self.last_brain += 1;
+        let serial = self.last_brain;
+        let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
+            Heard::Word(order, descriptors) => Input::Ordered(serial, order, descriptors),
+            Heard::Silence => Input::BrainSilent(serial),
+        });
+        if version != LINK_VERSION {
+            peer.say(FromMaster::WrongVersion { speaks: LINK_VERSION }, Vec::new());
+            return;
+        }
+        let (snapshot, descriptors) = self.snapshot();
+        peer.say(FromMaster::Snapshot(Box::new(snapshot)), descriptors);
+        for news in std::mem::take(&mut self.unsent) {
+            peer.say(news, Vec::new());
+        }
+        self.brain = Some(Brain { serial, peer });
+    }
+
+    fn snapshot(&self) -> (MasterSnapshot, Vec<OwnedFd>) {
+        let (mut descriptors, mut listeners, mut generations) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, held) in self.listeners.iter() {
+            if let Ok(copy) = held.socket.try_clone() {
+                listeners.push(key.to_owned());
+                descriptors.push(copy);
+            }
+        }
+        for (id, generation) in &self.generations {
+            if let Ok(copy) = generation.scoreboard_fd.try_clone() {
+                generations.push(*id);
+                descriptors.push(copy);
+            }
+        }
+        let Station::Governed(governed) = &self.station else { unreachable!("only a master under an emperor has a link") };
+        let serving = self.machine.serving();
+        let snapshot = MasterSnapshot {
+            master: governed.boot.master.clone(),
+            pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+            identity: Identity { uid: governed.boot.uid, gid: governed.boot.gid },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            serving,
+            booting: self.machine.booting().and_then(|(generation, revision, operation)| {
+                Some((generation, revision, operation.filter(|operation| operation.0 < crate::station::OWN_OPERATIONS)?))
+            }),
+            listeners,
+            generations,
+            retired: self.retired,
+            workers: self.worker_views(),
+            last_failure: self.last_failure.clone(),
+            serving_sha256: serving
+                .and_then(|(generation, _)| self.generations.get(&generation)?.revision.sha256.clone()),
+        };
+        (snapshot, descriptors)
+    }
+
+    /// The brain ordered something.
+    pub(super) fn ordered(&mut self, serial: u64, order: Order, descriptors: Vec<OwnedFd>) {
+        if self.brain.as_ref().is_none_or(|brain| brain.serial != serial) {
+            return;
+        }
+        match order {
+            Order::Deploy { operation, revision, new_listeners } => {
+                self.ordered_deploy(operation, revision, new_listeners, descriptors);
+            }
+            Order::Cancel { operation } => self.tell(Event::Cancel { operation }),
+            Order::Stop => self.stop(),
+            Order::ReopenLogs => log::reopen(),
+        }
+    }
+
+    fn ordered_deploy(
+        &mut self,
+        operation: OperationId,
+        revision: RevisionId,
+        new_listeners: Vec<String>,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        let Station::Governed(governed) = &mut self.station else { return };
+        let mut descriptors = descriptors.into_iter();
+        let content = match descriptors.next().map(|content| empery_sys::memfd::read_all(content.as_fd())) {
+            Some(Ok(content)) => content,
+            Some(Err(_)) | None => {
+                let sentence = "the content of the vassal file did not come with the order".to_owned();
+                self.deploy(operation, revision, Err(sentence));
+                return;
+            }
+        };
+        (governed.content, governed.revision) = (content, revision);
+        let offer = governed.read();
+        for (key, socket) in new_listeners.into_iter().zip(descriptors) {
+            self.listeners.take(key, socket);
+        }
+        self.deploy(operation, revision, offer.map(Arc::new));
+    }
+
+    /// The brain is gone; the next one is told everything anew.
+    pub(super) fn brain_silent(&mut self, serial: u64) {
+        self.brain.take_if(|brain| brain.serial == serial);
+    }
+
+    /// Tells the brain, if there is one. Reports made before the first brain came are kept for it.
+    pub(super) fn tell_brain(&mut self, news: FromMaster, descriptors: Vec<OwnedFd>) {
+        match &self.brain {
+            Some(brain) => brain.peer.say(news, descriptors),
+            None => {
+                let lasting = matches!(news, FromMaster::Report { .. } | FromMaster::Notice { .. });
+                let expected = matches!(self.station, Station::Governed(_)) && self.last_brain == 0;
+                if lasting && expected && self.unsent.len() < UNSENT_MAX {
+                    self.unsent.push(news);
+                }
+            }
+        }
+    }
+
+    /// Tells the brain which workers there are, when that has changed.
+    pub(super) fn tell_workers(&mut self) {
+        if self.brain.is_none() {
+            return;
+        }
+        let views = self.worker_views();
+        if views != self.last_workers {
+            self.last_workers.clone_from(&views);
+            self.tell_brain(FromMaster::Workers(views), Vec::new());
+        }
+    }
+
+    fn worker_views(&self) -> Vec<WorkerView> {
+        let own = self.generations.values().flat_map(|generation| &generation.workers);
+        own.map(|(worker, handle)| handle.view(*worker)).chain(self.orphans.values().map(OrphanHandle::view)).collect()
+    }
+
+    /// Sees to it that the last reports reach the brain. A master whose first boot failed may be done before the
+    /// brain has connected at all: the link socket is bound already, so it is only moments away.
+    pub(super) async fn take_leave_of_brain(&mut self, inputs: &mut super::Inputs) {
+        if !matches!(self.station, Station::Governed(_)) {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + LAST_WORDS_DEADLINE;
+        while self.last_brain == 0 {
+            match tokio::time::timeout_at(deadline, inputs.recv()).await {
+                Ok(Some(Input::Introduced(newcomer))) => self.introduced(*newcomer),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+        if let Some(brain) = self.brain.take() {
+            // A brain that does not read is not waited for longer.
+            let _ = tokio::time::timeout_at(deadline, brain.peer.finish()).await;
+        }
+    }
+
+    fn orphan_found(&mut self, worker: WorkerRef, listeners: Vec<String>, newcomer: Introduced) {
+        self.last_orphan += 1;
+        let orphan = OrphanId(self.last_orphan);
+        let Ok(pidfd) = process::pidfd_open(newcomer.pid) else { return };
+        for (key, socket) in listeners.iter().zip(newcomer.descriptors) {
+            self.listeners.take(key.clone(), socket);
+        }
+        let peer = Peer::attach(newcomer.channel, self.inbox.clone(), move |heard| match heard {
+            Heard::Word(word, descriptors) => Input::FromOrphan(orphan, word, descriptors),
+            Heard::Silence => Input::OrphanSilent(orphan),
+        });
+        log::say(&format!("*** {worker} (pid: {}) of an earlier master serves on until it is relieved ***", newcomer.pid));
+        let handle = OrphanHandle {
+            worker,
+            pid: newcomer.pid,
+            pidfd,
+            peer,
+            phase: WorkerPhase::Orphan,
+            listeners,
+            since_unix_s: crate::clock::unix_s(),
+        };
+        self.orphans.insert(orphan, handle);
+        self.tell(Event::OrphanFound { orphan });
+    }
+
+    /// A worker of an earlier master is gone.
+    pub(super) fn orphan_silent(&mut self, orphan: OrphanId) {
+        if self.orphans.remove(&orphan).is_some() {
+            self.listeners_changed = true;
+            self.reroute(Who::Orphan(orphan));
+            self.tell(Event::OrphanExited { orphan });
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Performs what the machine asks for. A process that is not there (any more) is reported as gone at once, so that
+//! the machine never waits for an exit that nobody will see.
+
+use std::{collections::BTreeMap, os::fd::AsRawFd};
+
+use empery_control::{
+    boot::WorkerBoot,
+    link::{FromMaster, WorkerPhase},
+    worker::{ToWorker, ToZygote},
+};
+use empery_lifecycle::{
+    generations::{Action, Event, Exit, FailureReason},
+    ids::{GenerationId, OrphanId, RevisionId, WorkerRef},
+};
+use empery_sys::{channel::Channel, process, scoreboard::Scoreboard, seqpacket};
+use nix::sys::signal::Signal;
+
+use super::{
+    EXIT_FAILED_APP, Supervisor,
+    generation::{Generation, WorkerHandle, ZygoteHandle},
+    input::Input,
+};
+use crate::{
+    boot_output::BootOutput,
+    peer::{Heard, Peer},
+    zygote::{self, Descriptors},
+};
+
+impl Supervisor {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Boot { generation, revision } => self.boot(generation, revision),
+            Action::Spawn(worker) => self.spawn(worker),
+            Action::OpenGate(worker) => self.open_gate(worker),
+            Action::Drain(worker) => self.drain(worker),
+            Action::Kill(worker) => self.kill(worker),
+            Action::RetireZygote(generation) => self.retire_zygote(generation),
+            Action::KillZygote(generation) => self.kill_zygote(generation),
+            Action::DrainOrphan(orphan) => self.drain_orphan(orphan),
+            Action::KillOrphan(orphan) => self.kill_orphan(orphan),
+            Action::Report(report) => self.report(report),
+            Action::Leave => self.leaving = Some(if self.stop_asked { 0 } else { EXIT_FAILED_APP }),
+        }
+    }
+
+    fn boot(&mut self, id: GenerationId, revision: RevisionId) {
+        match self.try_boot(id, revision) {
+            Ok(generation) => {
+                if let Ok(scoreboard) = generation.scoreboard_fd.try_clone() {
+                    self.tell_brain(FromMaster::Scoreboard { generation: id }, vec![scoreboard]);
+                }
+                self.generations.insert(id, generation);
+            }
+            Err(sentence) => {
+                self.tell(Event::BootFailed { generation: id, reason: FailureReason::Setup { sentence } });
+            }
+        }
+    }
+
+    fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, String> {
+        let out_of_descriptors = |error: std::io::Error| format!("the zygote cannot be started: {error}");
+        let revision = self.revisions.take(revision)?;
+        let config = &revision.config;
+        let (scoreboard, scoreboard_fd) =
+            Scoreboard::create(id, config.processes, config.threads).map_err(out_of_descriptors)?;
+        let (output_read, output_write) = empery_sys::pipe::cloexec_pipe().map_err(out_of_descriptors)?;
+        let (ours, theirs) = seqpacket::pair().map_err(out_of_descriptors)?;
+        let reloads = self.deploys.saturating_sub(1);
+        let app = zygote::app_boot(id, config, &self.listeners, scoreboard_fd.as_raw_fd(), &self.surroundings, reloads)?;
+        let boot_output = BootOutput::start(output_read).map_err(out_of_descriptors)?;
+        let channel = Channel::new(ours).map_err(out_of_descriptors)?;
+        let child = zygote::start(config, Descriptors { channel: theirs, boot_output: output_write }, &app)?;
+        let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
+            Heard::Word(word, _) => Input::FromZygote(id, word),
+            Heard::Silence => Input::ZygoteSilent(id),
+        });
+        peer.say(ToZygote::Load(Box::new(app)), Vec::new());
+        Ok(Generation {
+            revision,
+            scoreboard,
+            scoreboard_fd,
+            zygote: Some(ZygoteHandle { pid: child.pid, peer, exit: None, silent: false }),
+            workers: BTreeMap::new(),
+            boot_output: Some(boot_output),
+            import_ms: 0,
+            harakiris: BTreeMap::new(),
+            ended: false,
+        })
+    }
+
+    fn spawn(&mut self, worker: WorkerRef) {
+        if let Err(how) = self.try_spawn(worker) {
+            self.tell(Event::WorkerExited { worker, exit: Exit::Died, how });
+        }
+    }
+
+    fn try_spawn(&mut self, worker: WorkerRef) -> Result<(), String> {
+        let inbox = self.inbox.clone();
+        let generation = self.generations.get_mut(&worker.generation).ok_or("its generation is gone")?;
+        let zygote = generation.zygote.as_ref().ok_or("its zygote is gone")?;
+        let no_channel = |error: std::io::Error| format!("no channel could be made for it: {error}");
+        let (ours, theirs) = seqpacket::pair().map_err(no_channel)?;
+        let peer = Peer::attach(Channel::new(ours).map_err(no_channel)?, inbox, move |heard| match heard {
+            Heard::Word(word, descriptors) => Input::FromWorker(worker, word, descriptors),
+            Heard::Silence => Input::WorkerSilent(worker),
+        });
+        zygote.peer.say(ToZygote::Fork(WorkerBoot { worker }), vec![theirs]);
+        // It waits in the channel and is answered when the worker's loop runs: that is the proof.
+        peer.say(ToWorker::Ping { token: 0 }, Vec::new());
+        let handle = WorkerHandle {
+            pid: None,
+            peer,
+            phase: WorkerPhase::Booting,
+            since_unix_s: crate::clock::unix_s(),
+            exit: None,
+            silent: false,
+            condemned: None,
+            kill_when_known: false,
+        };
+        generation.workers.insert(worker, handle);
+        Ok(())
+    }
+
+    fn open_gate(&mut self, worker: WorkerRef) {
+        if let Some(handle) = self.worker_mut(worker) {
+            handle.phase = WorkerPhase::Serving;
+            handle.peer.say(ToWorker::OpenGate, Vec::new());
+        }
+    }
+
+    fn drain(&mut self, worker: WorkerRef) {
+        match self.worker_mut(worker) {
+            Some(handle) => {
+                handle.phase = WorkerPhase::Draining;
+                handle.peer.say(ToWorker::Drain, Vec::new());
+            }
+            None => self.worker_is_gone(worker),
+        }
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerRef) {
+        match self.worker_mut(worker) {
+            Some(WorkerHandle { pid: Some(pid), exit: None, .. }) => kill_child(*pid),
+            Some(WorkerHandle { pid: Some(_), exit: Some(_), .. }) => {}
+            Some(handle) => handle.kill_when_known = true,
+            None => self.worker_is_gone(worker),
+        }
+    }
+
+    fn worker_is_gone(&mut self, worker: WorkerRef) {
+        self.tell(Event::WorkerExited { worker, exit: Exit::Died, how: "it was gone already".to_owned() });
+    }
+
+    fn retire_zygote(&mut self, generation: GenerationId) {
+        match self.zygote(generation) {
+            Some(zygote) => zygote.peer.say(ToZygote::Retire, Vec::new()),
+            None => self.zygote_is_gone(generation),
+        }
+    }
+
+    fn kill_zygote(&mut self, generation: GenerationId) {
+        match self.zygote(generation) {
+            Some(ZygoteHandle { pid, exit: None, .. }) => kill_child(*pid),
+            Some(ZygoteHandle { exit: Some(_), .. }) => {}
+            None => self.zygote_is_gone(generation),
+        }
+    }
+
+    fn zygote_is_gone(&mut self, generation: GenerationId) {
+        self.tell(Event::ZygoteExited { generation, how: "it was gone already".to_owned() });
+    }
+
+    fn drain_orphan(&mut self, orphan: OrphanId) {
+        match self.orphans.get_mut(&orphan) {
+            Some(handle) => {
+                handle.phase = WorkerPhase::Draining;
+                handle.peer.say(ToWorker::Drain, Vec::new());
+            }
+            None => self.tell(Event::OrphanExited { orphan }),
+        }
+    }
+
+    fn kill_orphan(&mut self, orphan: OrphanId) {
+        match self.orphans.get(&orphan) {
+            // A process of another parent: only a pidfd is sure to mean it.
+            Some(handle) => drop(process::pidfd_kill(&handle.pidfd, Signal::SIGKILL as i32)),
+            None => self.tell(Event::OrphanExited { orphan }),
+        }
+    }
+
+    pub(super) fn worker_mut(&mut self, worker: WorkerRef) -> Option<&mut WorkerHandle> {
+        self.generations.get_mut(&worker.generation)?.workers.get_mut(&worker)
+    }
+
+    pub(super) fn zygote(&self, generation: GenerationId) -> Option<&ZygoteHandle> {
+        self.generations.get(&generation)?.zygote.as_ref()
+    }
+}
+
+/// SIGKILL to a child of ours that has not been reaped, so that the pid is surely still its own.
+pub(super) fn kill_child(pid: i32) {
+    // It may have ended meanwhile; its exit is on its way then.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+}

@@ -1,0 +1,137 @@
+//! Ends of children. A process's end is told to the machine once its last words on its channel have been heard:
+//! why it ended comes before that it ended.
+
+use empery_control::link::WorkerPhase;
+use empery_lifecycle::{
+    generations::{Event, Exit},
+    ids::{GenerationId, WorkerRef},
+};
+use empery_sys::process::{How, reap_any};
+
+use super::{Supervisor, Who, generation::ZygoteHandle, perform::kill_child};
+
+impl Supervisor {
+    /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
+    pub(super) fn reap(&mut self) {
+        while let Ok(Some((pid, how))) = reap_any() {
+            if let Some(generation) = self.generation_of_zygote(pid) {
+                self.zygote_exited(generation, how);
+            } else if let Some(worker) = self.worker_of_pid(pid) {
+                self.worker_exited(worker, how);
+            } else if self.is_forking() {
+                self.unclaimed.insert(pid, how);
+            }
+        }
+    }
+
+    fn generation_of_zygote(&self, pid: i32) -> Option<GenerationId> {
+        let is_its = |zygote: &ZygoteHandle| zygote.pid == pid && zygote.exit.is_none();
+        self.generations.iter().find(|(_, generation)| generation.zygote.as_ref().is_some_and(is_its)).map(|(id, _)| *id)
+    }
+
+    fn worker_of_pid(&self, pid: i32) -> Option<WorkerRef> {
+        self.generations
+            .values()
+            .flat_map(|generation| &generation.workers)
+            .find(|(_, handle)| handle.pid == Some(pid) && handle.exit.is_none())
+            .map(|(worker, _)| *worker)
+    }
+
+    fn is_forking(&self) -> bool {
+        self.generations.values().any(|generation| generation.workers.values().any(|handle| handle.pid.is_none()))
+    }
+
+    fn worker_exited(&mut self, worker: WorkerRef, how: How) {
+        let Some(handle) = self.worker_mut(worker) else { return };
+        handle.exit = Some(how);
+        if handle.silent {
+            self.worker_ended(worker);
+        } else {
+            handle.peer.is_gone();
+        }
+    }
+
+    fn zygote_exited(&mut self, id: GenerationId, how: How) {
+        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else { return };
+        zygote.exit = Some(how);
+        if zygote.silent {
+            self.zygote_ended(id);
+        } else {
+            zygote.peer.is_gone();
+        }
+    }
+
+    /// The zygote or the worker itself said which pid it has.
+    pub(super) fn worker_has_pid(&mut self, worker: WorkerRef, pid: i32) {
+        let ended = self.unclaimed.remove(&pid);
+        if let Some(handle) = self.worker_mut(worker).filter(|handle| handle.pid.is_none()) {
+            handle.pid = Some(pid);
+            match ended {
+                Some(how) => self.worker_exited(worker, how),
+                None if handle.kill_when_known => kill_child(pid),
+                None => {}
+            }
+        }
+        if !self.is_forking() {
+            self.unclaimed.clear();
+        }
+    }
+
+    /// Nothing more comes from a worker: it has ended, was never forked, or has closed its channel, in which case
+    /// nobody can ask it anything any more.
+    pub(super) fn worker_silent(&mut self, worker: WorkerRef) {
+        let Some(handle) = self.worker_mut(worker) else { return };
+        handle.silent = true;
+        match (&handle.exit, handle.pid) {
+            (Some(_), _) => self.worker_ended(worker),
+            (None, None) => self.worker_lost(worker, "the zygote ended before it was forked".to_owned()),
+            // While it drains it may close its end before it has run the app's exit handlers.
+            (None, Some(_)) if handle.phase == WorkerPhase::Draining => {}
+            // Usually it is ending this moment: the kernel closes what it had open before its parent is told.
+            (None, Some(pid)) => kill_child(pid),
+        }
+    }
+
+    /// Both are known: that it ended, and that nothing more comes from it.
+    fn worker_ended(&mut self, worker: WorkerRef) {
+        let Some(handle) = self.worker_mut(worker) else { return };
+        let Some(how) = handle.exit.take() else { return };
+        let exit = match how {
+            How::Code(0) => Exit::Clean,
+            How::Code(_) | How::Signal(_) => Exit::Died,
+        };
+        let words = handle.condemned.take().unwrap_or_else(|| how.to_string());
+        self.forget_worker(worker);
+        self.tell(Event::WorkerExited { worker, exit, how: words });
+    }
+
+    /// It will never have a pid.
+    pub(super) fn worker_lost(&mut self, worker: WorkerRef, how: String) {
+        self.forget_worker(worker);
+        self.tell(Event::WorkerExited { worker, exit: Exit::Died, how });
+    }
+
+    fn forget_worker(&mut self, worker: WorkerRef) {
+        if let Some(generation) = self.generations.get_mut(&worker.generation) {
+            generation.workers.remove(&worker);
+        }
+        self.reroute(Who::Worker(worker));
+    }
+
+    /// Nothing more comes from a zygote.
+    pub(super) fn zygote_silent(&mut self, id: GenerationId) {
+        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else { return };
+        zygote.silent = true;
+        match zygote.exit {
+            Some(_) => self.zygote_ended(id),
+            None => kill_child(zygote.pid),
+        }
+    }
+
+    fn zygote_ended(&mut self, id: GenerationId) {
+        let ended = self.generations.get_mut(&id).and_then(|generation| generation.zygote.take());
+        if let Some(how) = ended.and_then(|zygote| zygote.exit) {
+            self.tell(Event::ZygoteExited { generation: id, how: how.to_string() });
+        }
+    }
+}

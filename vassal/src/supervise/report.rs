@@ -1,0 +1,143 @@
+//! What the machine reports: lines of the log in uWSGI's manner, news for the brain, and what this process does
+//! differently once another revision serves.
+
+use empery_control::link::FromMaster;
+use empery_lifecycle::{
+    generations::{FailureReason, Report},
+    ids::{GenerationId, OperationId, WorkerRef},
+};
+
+use super::{Supervisor, seconds};
+use crate::{log, station::OWN_OPERATIONS, touch::Watch};
+
+impl Supervisor {
+    pub(super) fn report(&mut self, report: Report) {
+        let boot_output = self.boot_output_of(&report);
+        self.say_report(&report);
+        match &report {
+            Report::Booting { operation, .. } => self.last_booting = *operation,
+            Report::Serving { generation, .. } => self.in_service(*generation),
+            Report::Failed { generation, .. } => self.failed(*generation, &report),
+            Report::Drained { generation, .. } => self.end(*generation),
+            Report::Loaded { .. } | Report::WorkerDied { .. } | Report::Recycled { .. } | Report::Stopped => {}
+        }
+        let report = without_own_operations(report);
+        self.tell_brain(FromMaster::Report { report, at_unix_ms: crate::clock::unix_ms(), boot_output }, Vec::new());
+    }
+
+    fn boot_output_of(&self, report: &Report) -> Option<String> {
+        let (Report::Serving { generation, .. } | Report::Failed { generation, .. }) = report else { return None };
+        self.generations.get(generation)?.boot_output.as_ref().map(crate::boot_output::BootOutput::text)
+    }
+
+    /// The settings of this process follow the revision that serves.
+    fn in_service(&mut self, id: GenerationId) {
+        self.last_failure = None;
+        self.last_booting = None;
+        let Some(generation) = self.generations.get(&id) else { return };
+        let revision = std::sync::Arc::clone(&generation.revision);
+        let config = &revision.config;
+        self.vacuum = config.vacuum;
+        if self.touch.as_ref().map_or(&[][..], Watch::paths) != config.touch_reload {
+            self.touch = Watch::start(&config.touch_reload, self.inbox.clone());
+        }
+        self.serve_stats(config);
+        self.arm_harakiri();
+        crate::title::set(&config.titles);
+    }
+
+    fn failed(&mut self, generation: GenerationId, report: &Report) {
+        self.last_booting = None;
+        if let Report::Failed { reason: FailureReason::Superseded | FailureReason::Cancelled, .. } = report {
+            // Nothing is wrong with it.
+        } else {
+            self.last_failure = Some(without_own_operations(report.clone()));
+        }
+        // A boot that failed before it had a process has no handles, but may have brought sockets.
+        self.listeners_changed = true;
+        self.end(generation);
+    }
+
+    fn end(&mut self, generation: GenerationId) {
+        if let Some(generation) = self.generations.get_mut(&generation) {
+            generation.ended = true;
+        }
+    }
+
+    fn say_report(&self, report: &Report) {
+        match report {
+            Report::Booting { generation, revision, .. } => {
+                log::say(&format!("*** generation {generation} boots (revision {revision}) ***"));
+            }
+            Report::Loaded { .. } => {}
+            Report::Serving { generation, .. } => self.say_serving(*generation),
+            Report::Failed { generation, reason, still_serving, .. } => say_failure(*generation, reason, *still_serving),
+            Report::Drained { generation, killed: 0 } => log::say(&format!("*** generation {generation} has finished ***")),
+            Report::Drained { generation, killed } => {
+                log::say(&format!("*** generation {generation} has ended; {killed} of its workers did not finish ***"));
+            }
+            Report::WorkerDied { worker, how, retry_in } => {
+                let when = if retry_in.is_zero() { "respawning it".to_owned() } else { format!("respawning it in {}", seconds(*retry_in)) };
+                log::say(&format!("DAMN ! worker {} of generation {} died ({how}), {when}", worker.worker.0, worker.generation));
+            }
+            Report::Recycled { worker } => {
+                log::say(&format!("worker {} has been recycled (now pid: {})", worker.worker.0, self.pid_of(*worker)));
+            }
+            Report::Stopped => log::say("*** goodbye ***"),
+        }
+    }
+
+    fn say_serving(&self, id: GenerationId) {
+        let Some(generation) = self.generations.get(&id) else { return };
+        let cores = generation.revision.config.threads;
+        for (worker, handle) in &generation.workers {
+            log::say(&format!("spawned worker {} (pid: {}, cores: {cores})", worker.worker.0, handle.pid.unwrap_or(0)));
+        }
+        log::say(&format!("*** generation {id} serves ***"));
+    }
+
+    fn pid_of(&self, worker: WorkerRef) -> i32 {
+        self.generations.get(&worker.generation).and_then(|generation| generation.workers.get(&worker)?.pid).unwrap_or(0)
+    }
+
+    /// SIGUSR1: one line.
+    pub(super) fn say_status(&self) {
+        let serving = self.machine.serving().map_or_else(|| "nothing serves".to_owned(), |(generation, revision)| {
+            let workers = self.generations.get(&generation).map_or(0, |handles| handles.workers.len());
+            let requests = self.generations.get(&generation).map_or(0, |handles| handles.scoreboard.totals().requests);
+            format!("generation {generation} (revision {revision}) serves with {workers} workers, {requests} requests")
+        });
+        let booting = self.machine.booting().map_or_else(String::new, |(generation, ..)| format!(", generation {generation} boots"));
+        let failed = if self.last_failure.is_some() { ", the last deploy failed" } else { "" };
+        log::say(&format!("*** status: {serving}{booting}{failed} ***"));
+    }
+}
+
+fn say_failure(generation: GenerationId, reason: &FailureReason, still_serving: bool) {
+    let sentence = match reason {
+        FailureReason::App { sentence, traceback } => {
+            if let Some(traceback) = traceback {
+                log::say(traceback.trim_end());
+            }
+            sentence.clone()
+        }
+        FailureReason::Setup { sentence } => sentence.clone(),
+        FailureReason::Died { how } => format!("it died while it booted: {how}"),
+        FailureReason::BootDeadline { after_s } => format!("it did not boot within {after_s} s"),
+        FailureReason::Superseded => "a newer one takes its place".to_owned(),
+        FailureReason::Cancelled => "it was cancelled".to_owned(),
+    };
+    let outcome = if still_serving { "what served before serves on" } else { "nothing serves" };
+    log::say(&format!("*** generation {generation} did not come into service: {sentence} ({outcome}) ***"));
+}
+
+/// Operations of this master's own making (a signal, a touched file) have numbers that mean nothing elsewhere.
+fn without_own_operations(mut report: Report) -> Report {
+    match &mut report {
+        Report::Booting { operation, .. } | Report::Serving { operation, .. } | Report::Failed { operation, .. } => {
+            *operation = operation.filter(|operation: &OperationId| operation.0 < OWN_OPERATIONS);
+        }
+        Report::Loaded { .. } | Report::Drained { .. } | Report::WorkerDied { .. } | Report::Recycled { .. } | Report::Stopped => {}
+    }
+    report
+}

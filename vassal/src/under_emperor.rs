@@ -1,0 +1,144 @@
+//! A vassal under an emperor: its sockets, its log and its link were made by the keeper, who has dropped its
+//! privileges too. Nothing is left to do with more rights than the app has.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use empery_control::{boot::MasterBoot, places::CURRENT_LOG};
+use empery_lifecycle::generations::{Generations, Policy};
+use empery_sys::{inherited, memfd};
+
+use crate::{
+    descriptor,
+    link::accept::{self, Admitted},
+    listeners::{Listeners, Source},
+    log::{self, file::{LogFile, Retired}, pump},
+    runtime, signals,
+    station::{Governed, Station},
+    supervise::{Parts, Supervisor, input::Inbox},
+    title,
+    zygote::Surroundings,
+};
+
+/// A log file without `log-maxsize` is rotated at this size.
+const LOG_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The name a full `current.log` takes.
+const PREVIOUS_LOG: &str = "previous.log";
+
+/// Runs the vassal whose boot spec is in this inherited descriptor.
+pub(crate) fn run(boot_fd: &str) -> ExitCode {
+    match take_boot(boot_fd) {
+        Ok((boot, inheritance)) => runtime::block_on(supervise(boot, inheritance)),
+        Err(sentence) => {
+            eprintln!("vassal: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The inherited descriptors, owned.
+struct Inheritance {
+    content: Vec<u8>,
+    listeners: Vec<(String, OwnedFd)>,
+    link: OwnedFd,
+    /// Held, never used: it is locked as long as this process lives.
+    lock: OwnedFd,
+    log_read: OwnedFd,
+    log_write: OwnedFd,
+}
+
+fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
+    let take = |number: i32, what: &str| {
+        inherited::take(number).map_err(|error| format!("descriptor {number} ({what}) was not inherited: {error}"))
+    };
+    let number = boot_fd.parse().map_err(|_| format!("{boot_fd:?} is no descriptor number"))?;
+    let spec = take(number, "the boot spec")?;
+    let bytes = memfd::read_all(spec.as_fd()).map_err(|error| format!("the boot spec cannot be read: {error}"))?;
+    let boot: MasterBoot = serde_json::from_slice(&bytes).map_err(|error| format!("the boot spec is not understood: {error}"))?;
+    let content = take(boot.config_fd, "the vassal file")?;
+    let content = memfd::read_all(content.as_fd()).map_err(|error| format!("the vassal file cannot be read: {error}"))?;
+    let listeners = boot
+        .listeners
+        .iter()
+        .map(|kept| Ok((kept.key.clone(), take(kept.fd, &kept.key)?)))
+        .collect::<Result<_, String>>()?;
+    let inheritance = Inheritance {
+        content,
+        listeners,
+        link: take(boot.link_fd, "the link")?,
+        lock: take(boot.lock_fd, "the lock")?,
+        log_read: take(boot.log_read_fd, "the log")?,
+        log_write: take(boot.log_write_fd, "the log")?,
+    };
+    Ok((boot, inheritance))
+}
+
+async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
+    let Inheritance { content, listeners, link, lock, log_read, log_write } = inheritance;
+    descriptor::close_on_exec(&lock).map_err(|error| format!("the lock: {error}"))?;
+    let governed = Governed::new(boot.clone(), content);
+    open_default_log(&boot);
+    let offer = governed.read();
+    if let Ok(revision) = &offer {
+        open_configured_log(&revision.config);
+        title::set(&revision.config.titles);
+        if let Some(mask) = revision.config.umask {
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+        }
+    }
+    log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
+    let (inbox, inputs) = Inbox::new();
+    empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
+    signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
+    pump::start(log_read).map_err(|error| format!("the log pipe cannot be read: {error}"))?;
+    let admitted = Admitted { brain_uid: boot.brain_uid, own_uid: boot.uid };
+    accept::start(link, admitted, inbox.clone()).map_err(|error| format!("the link cannot be served: {error}"))?;
+    let policy = offer.as_ref().map_or_else(
+        |_| Policy::default(),
+        |revision| Policy { boot_deadline: revision.config.boot_deadline, mercy: revision.config.mercy, ..Policy::default() },
+    );
+    let pidfiles = offer.as_ref().map(|revision| revision.config.pidfiles.clone()).unwrap_or_default();
+    crate::pidfile::write(&pidfiles);
+    let mut held = Listeners::new(Source::Emperor);
+    for (key, socket) in listeners {
+        held.take(key, socket);
+    }
+    let mut supervisor = Supervisor::new(Parts {
+        machine: Generations::new(Policy { first_generation: boot.first_generation, ..policy }),
+        inbox,
+        station: Station::Governed(Box::new(governed)),
+        surroundings: Surroundings { log: log_write, link_path: Some(boot.link_path.clone()) },
+        listeners: held,
+        stats: None,
+        pidfiles,
+        vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
+    });
+    supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));
+    let code = supervisor.run(inputs).await;
+    drop(lock);
+    Ok(code)
+}
+
+/// The emperor's own log of this vassal, until the file names another.
+fn open_default_log(boot: &MasterBoot) {
+    let path = boot.log_directory.join(CURRENT_LOG);
+    let retired = Retired::Named(boot.log_directory.join(PREVIOUS_LOG));
+    match LogFile::open(path.clone(), LOG_MAX_BYTES, retired) {
+        Ok(file) => log::use_file(file),
+        // stderr is the keeper's: better there than nowhere.
+        Err(error) => eprintln!("vassal: the log {} cannot be opened: {error}", path.display()),
+    }
+}
+
+fn open_configured_log(config: &empery_config::vassal::VassalConfig) {
+    let Some(path) = config.log.logto2.as_ref().or(config.log.logto.as_ref()) else { return };
+    let max_bytes = if config.log.max_bytes == 0 { u64::MAX } else { config.log.max_bytes };
+    match LogFile::open(path.clone(), max_bytes, Retired::Stamped) {
+        Ok(file) => log::use_file(file),
+        Err(error) => log::say(&format!("*** the log file {} cannot be opened: {error} ***", path.display())),
+    }
+}

@@ -1,0 +1,249 @@
+//! Starts the zygote of a generation: the app's interpreter, told in its first message what to load.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    path::PathBuf,
+};
+
+use empery_config::vassal::{AppTarget as ConfiguredTarget, Protocol as ConfiguredProtocol, VassalConfig};
+use empery_control::{
+    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, OptValue, Protocol, Titles},
+    bootstrap::BOOTSTRAP,
+    keeper::ListenAddress,
+};
+use empery_lifecycle::ids::GenerationId;
+use empery_sys::spawn::{Child, Spawn, spawn};
+
+use crate::{extension, interpreter, listeners::Listeners};
+
+/// Environment variable that names the worker extension, for builds and tests that keep it elsewhere.
+pub(crate) const EXTENSION: &str = "EMPERY_WORKER_EXTENSION";
+
+/// Names that must not reach the app: they speak to this process, or would be taken for options by a uWSGI below.
+const WITHHELD_PREFIXES: [&str; 3] = ["EMPERY_", "UWSGI_", "LISTEN_"];
+const WITHHELD: [&str; 2] = ["NOTIFY_SOCKET", MASTER_BOOT_FD];
+
+/// Descriptors of a zygote besides its listeners; all are its own copies.
+pub(crate) struct Descriptors {
+    /// Its end of the channel.
+    pub(crate) channel: OwnedFd,
+    /// The write end of the pipe that takes what is printed while it boots.
+    pub(crate) boot_output: OwnedFd,
+}
+
+/// What is the same for every generation of a vassal.
+pub(crate) struct Surroundings {
+    /// What workers get as stdout and stderr.
+    pub(crate) log: OwnedFd,
+    /// Whether workers outlive this master, and where they then find the next.
+    pub(crate) link_path: Option<PathBuf>,
+}
+
+/// Starts the interpreter of the app with the bootstrap of the worker extension.
+///
+/// # Errors
+/// One sentence that names what is missing.
+pub(crate) fn start(
+    config: &VassalConfig,
+    descriptors: Descriptors,
+    inherited: &AppBoot,
+) -> Result<Child, String> {
+    let search_path = config
+        .env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "PATH")
+        .map_or_else(|| std::env::var_os("PATH"), |(_, value)| value.clone().map(OsString::from));
+    let python = interpreter::choose(&config.python, search_path.as_deref())?;
+    let extension = extension::find()?;
+    let channel = descriptors.channel.as_raw_fd();
+    let mut inherit: Vec<RawFd> = inherited.listeners.iter().map(|listener| listener.fd).collect();
+    inherit.extend([channel, inherited.scoreboard_fd, inherited.log_write_fd]);
+    inherit.sort_unstable();
+    inherit.dedup();
+    let stderr = descriptors.boot_output.try_clone().map_err(|error| format!("no descriptor is left: {error}"))?;
+    let shown = python.display().to_string();
+    let child = spawn(Spawn {
+        args: vec![
+            python.clone().into_os_string(),
+            "-c".into(),
+            BOOTSTRAP.into(),
+            extension.into_os_string(),
+            channel.to_string().into(),
+        ],
+        program: python,
+        env: environment(std::env::vars_os(), &config.env),
+        directory: None,
+        stdio: [None, Some(descriptors.boot_output), Some(stderr)],
+        inherit,
+        identity: None,
+        // A terminal's Ctrl-C is for the master, which drains; its workers must not get it too.
+        new_session: true,
+    })
+    .map_err(|error| format!("{shown} cannot be started: {error}"))?;
+    drop(descriptors.channel);
+    Ok(child)
+}
+
+/// The environment of the app: the master's own without what was meant for the master, then `env` and `unenv` in order.
+fn environment(
+    own: impl Iterator<Item = (OsString, OsString)>,
+    changes: &[(String, Option<String>)],
+) -> Vec<(OsString, OsString)> {
+    let mut environment: BTreeMap<OsString, OsString> = own.filter(|(name, _)| !is_withheld(name)).collect();
+    for (name, value) in changes {
+        match value {
+            Some(value) => environment.insert(name.into(), value.into()),
+            None => environment.remove(OsStr::new(name)),
+        };
+    }
+    environment.into_iter().collect()
+}
+
+fn is_withheld(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    WITHHELD.contains(&&*name) || WITHHELD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What the zygote of a generation is told first.
+pub(crate) fn app_boot(
+    generation: GenerationId,
+    config: &VassalConfig,
+    listeners: &Listeners,
+    scoreboard_fd: RawFd,
+    surroundings: &Surroundings,
+    reloads: u64,
+) -> Result<AppBoot, String> {
+    let target = match &config.app.target {
+        Some(ConfiguredTarget::Module(module)) => AppTarget::Module(module.clone()),
+        Some(ConfiguredTarget::File(path)) => AppTarget::File(path.clone()),
+        None => return Err("the configuration names no app: say \"module\" or \"wsgi-file\"".to_owned()),
+    };
+    let (titles, request, recycle, log) = (&config.titles, &config.request, &config.recycle, &config.log);
+    Ok(AppBoot {
+        generation,
+        target,
+        callable: config.app.callable.clone(),
+        chdir: config.app.chdir.clone(),
+        chdir2: config.app.chdir2.clone(),
+        pythonpath: config.python.pythonpath.clone(),
+        pyargv: config.app.pyargv.clone(),
+        lazy_apps: config.app.lazy_apps,
+        listeners: app_listeners(config, listeners)?,
+        processes: config.processes,
+        threads: config.threads,
+        scoreboard_fd,
+        log_write_fd: surroundings.log.as_raw_fd(),
+        head_max_bytes: request.head_max_bytes,
+        body_max_bytes: request.body_max_bytes,
+        client_timeout_ms: millis(request.client_timeout),
+        keepalive_timeout_ms: millis(request.keepalive_timeout),
+        max_requests: recycle.max_requests,
+        max_requests_delta: recycle.max_requests_delta,
+        min_worker_lifetime_s: recycle.min_worker_lifetime_s,
+        harakiri_s: request.harakiri_s,
+        log_requests: log.requests,
+        log_4xx: log.log_4xx,
+        log_5xx: log.log_5xx,
+        log_x_forwarded_for: log.x_forwarded_for,
+        titles: Titles {
+            auto: titles.auto,
+            prefix: titles.prefix.clone(),
+            append: titles.append.clone(),
+            all: titles.all.clone(),
+            master: titles.master.clone(),
+        },
+        opt: opt(config),
+        py_autoreload_s: config.py_autoreload_s,
+        master_pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+        outlive_master: surroundings.link_path.is_some() && !config.no_orphans,
+        link_path: surroundings.link_path.clone(),
+        reloads,
+    })
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<AppListener>, String> {
+    let hostname = crate::facts::hostname();
+    config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let key = listener.address.to_string();
+            let held = listeners.get(&key).ok_or_else(|| format!("the listening socket {key} is gone"))?;
+            let server_port = match held.bound.clone().unwrap_or_else(|| crate::listeners::where_to(&listener.address)) {
+                ListenAddress::Tcp(address) => address.port().to_string(),
+                ListenAddress::Unix(_) | ListenAddress::Abstract(_) => String::new(),
+            };
+            Ok(AppListener {
+                key,
+                protocol: match listener.protocol {
+                    ConfiguredProtocol::Uwsgi => Protocol::Uwsgi,
+                    ConfiguredProtocol::Http => Protocol::Http,
+                },
+                fd: held.socket.as_raw_fd(),
+                // uWSGI's http-socket says the host's name here, whatever address it is bound to.
+                server_name: hostname.clone(),
+                server_port,
+            })
+        })
+        .collect()
+}
+
+/// `uwsgi.opt`: one entry for each name, in the order of its first appearance.
+fn opt(config: &VassalConfig) -> Vec<(String, OptValue)> {
+    let mut opt: Vec<(String, OptValue)> = Vec::new();
+    for effective in &config.effective {
+        let value = effective.value.clone();
+        match opt.iter_mut().find(|(name, _)| *name == effective.key) {
+            None => opt.push((effective.key.clone(), value.map_or(OptValue::Flag(true), OptValue::One))),
+            Some((_, several)) => {
+                let mut all = match std::mem::replace(several, OptValue::Flag(true)) {
+                    OptValue::Flag(_) => vec![String::new()],
+                    OptValue::One(first) => vec![first],
+                    OptValue::Many(all) => all,
+                };
+                all.push(value.unwrap_or_default());
+                *several = OptValue::Many(all);
+            }
+        }
+    }
+    opt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn what_speaks_to_the_master_does_not_reach_the_app() {
+        let own = pairs(&[
+            ("HOME", "/root"),
+            ("UWSGI_HTTP", ":80"),
+            ("LISTEN_FDS", "1"),
+            ("NOTIFY_SOCKET", "/run/n"),
+            ("EMPERY_MASTER_BOOT_FD", "3"),
+        ]);
+        assert_eq!(environment(own.into_iter(), &[]), pairs(&[("HOME", "/root")]));
+    }
+
+    #[test]
+    fn env_and_unenv_apply_in_order() {
+        let own = pairs(&[("A", "1"), ("B", "2")]);
+        let changes = [
+            ("A".to_owned(), None),
+            ("B".to_owned(), Some("3".to_owned())),
+            ("A".to_owned(), Some("4".to_owned())),
+        ];
+        assert_eq!(environment(own.into_iter(), &changes), pairs(&[("A", "4"), ("B", "3")]));
+    }
+}
