@@ -78,11 +78,7 @@ impl Generations {
             return out;
         }
         match event {
-            Event::Deploy {
-                operation,
-                revision,
-                plan,
-            } => self.deploy(operation, revision, plan, now, &mut out),
+            Event::Deploy { operation, revision, plan } => self.deploy(operation, revision, plan, now, &mut out),
             Event::Cancel { operation } => self.cancel(operation, now, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::StopNow => self.stop_now(now, &mut out),
@@ -92,22 +88,14 @@ impl Generations {
                     self.boot_failed(reason, None, now, &mut out);
                 }
             }
-            Event::ZygoteExited { generation, how } => {
-                self.zygote_exited(generation, how, now, &mut out)
-            }
+            Event::ZygoteExited { generation, how } => self.zygote_exited(generation, how, now, &mut out),
             Event::Proved { worker } => self.proved(worker, now, &mut out),
             Event::RecycleAsked { worker } => {
-                if let Some(serving) = self
-                    .serving
-                    .as_mut()
-                    .filter(|serving| serving.generation == worker.generation)
-                {
+                if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
                     serving.recycle_asked(worker);
                 }
             }
-            Event::WorkerExited { worker, exit, how } => {
-                self.worker_exited(worker, exit, how, now, &mut out)
-            }
+            Event::WorkerExited { worker, exit, how } => self.worker_exited(worker, exit, how, now, &mut out),
             Event::OrphanFound { orphan } => self.orphan_found(orphan, now, &mut out),
             Event::OrphanExited { orphan } => {
                 self.orphans.remove(&orphan);
@@ -125,36 +113,22 @@ impl Generations {
     pub fn deadline(&self) -> Option<Moment> {
         let boot = self.booting.as_ref().map(|boot| boot.deadline);
         let serving = self.serving.as_ref().and_then(Serving::deadline);
-        [boot, serving, self.departures.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [boot, serving, self.departures.deadline()].into_iter().flatten().min()
     }
 
     /// What serves.
     #[must_use]
     pub fn serving(&self) -> Option<(GenerationId, RevisionId)> {
-        self.serving
-            .as_ref()
-            .map(|serving| (serving.generation, serving.revision))
+        self.serving.as_ref().map(|serving| (serving.generation, serving.revision))
     }
 
     /// What boots, and which operation asked for it.
     #[must_use]
     pub fn booting(&self) -> Option<(GenerationId, RevisionId, Option<OperationId>)> {
-        self.booting
-            .as_ref()
-            .map(|boot| (boot.generation, boot.revision, boot.operation))
+        self.booting.as_ref().map(|boot| (boot.generation, boot.revision, boot.operation))
     }
 
-    fn deploy(
-        &mut self,
-        operation: OperationId,
-        revision: RevisionId,
-        plan: Plan,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
+    fn deploy(&mut self, operation: OperationId, revision: RevisionId, plan: Plan, now: Moment, out: &mut Vec<Action>) {
         match self.course {
             Course::Fresh | Course::Serve => {
                 self.course = Course::Serve;
@@ -163,7 +137,7 @@ impl Generations {
             }
             Course::Stop | Course::StopNow | Course::Left => {
                 let generation = self.take_generation();
-                let (reason, still_serving) = (FailureReason::Cancelled, self.serving.is_some());
+                let (reason, still_serving) = (FailureReason::Cancelled, false);
                 out.push(Action::Report(Report::Failed {
                     operation: Some(operation),
                     generation,
@@ -191,23 +165,9 @@ impl Generations {
             }
         }
         let deadline = now.after(self.policy.boot_deadline);
-        self.booting = Some(Boot {
-            generation,
-            operation,
-            revision,
-            plan,
-            deadline,
-            progress: Progress::Importing,
-        });
-        out.push(Action::Boot {
-            generation,
-            revision,
-        });
-        out.push(Action::Report(Report::Booting {
-            operation,
-            generation,
-            revision,
-        }));
+        self.booting = Some(Boot { generation, operation, revision, plan, deadline, progress: Progress::Importing });
+        out.push(Action::Boot { generation, revision });
+        out.push(Action::Report(Report::Booting { operation, generation, revision }));
     }
 
     fn take_generation(&mut self) -> GenerationId {
@@ -217,21 +177,13 @@ impl Generations {
     }
 
     fn cancel(&mut self, operation: OperationId, now: Moment, out: &mut Vec<Action>) {
-        if self
-            .booting
-            .as_ref()
-            .is_some_and(|boot| boot.operation == Some(operation))
-        {
+        if self.booting.as_ref().is_some_and(|boot| boot.operation == Some(operation)) {
             self.boot_failed(FailureReason::Cancelled, None, now, out);
         }
     }
 
     fn loaded(&mut self, generation: GenerationId, now: Moment, out: &mut Vec<Action>) {
-        if let Some(boot) = self
-            .booting
-            .as_mut()
-            .filter(|boot| boot.generation == generation)
-        {
+        if let Some(boot) = self.booting.as_mut().filter(|boot| boot.generation == generation) {
             let spawns = boot.loaded();
             if !spawns.is_empty() {
                 out.push(Action::Report(Report::Loaded { generation }));
@@ -247,11 +199,7 @@ impl Generations {
                 boot.proved(worker);
             }
             self.switch_if_proved(now, out);
-        } else if let Some(serving) = self
-            .serving
-            .as_mut()
-            .filter(|serving| serving.generation == worker.generation)
-        {
+        } else if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
             serving.proved(worker, &mut self.departures, now, out);
         }
     }
@@ -288,10 +236,7 @@ impl Generations {
             out.push(self.departures.kill(Process::Worker(worker)));
         }
         if old.zygote == Zygote::Alive {
-            out.push(
-                self.departures
-                    .ask(Process::Zygote(old.generation), kill_at),
-            );
+            out.push(self.departures.ask(Process::Zygote(old.generation), kill_at));
         }
     }
 
@@ -303,13 +248,7 @@ impl Generations {
     }
 
     /// The boot came to nothing. What serves serves on; a zygote that is missing there is tried for again.
-    fn boot_failed(
-        &mut self,
-        reason: FailureReason,
-        gone: Option<Process>,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
+    fn boot_failed(&mut self, reason: FailureReason, gone: Option<Process>, now: Moment, out: &mut Vec<Action>) {
         let kept = self.abandon_boot(reason, gone, out);
         if kept {
             self.reboot_if_zygote_gone(now, out);
@@ -320,12 +259,7 @@ impl Generations {
 
     /// Kills what boots and reports it as failed; `gone` is the process that was seen to be gone already. Answers
     /// whether an older generation, or workers of an earlier master, are kept.
-    fn abandon_boot(
-        &mut self,
-        reason: FailureReason,
-        gone: Option<Process>,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    fn abandon_boot(&mut self, reason: FailureReason, gone: Option<Process>, out: &mut Vec<Action>) -> bool {
         let Some(boot) = self.booting.take() else {
             return true;
         };
@@ -336,24 +270,10 @@ impl Generations {
         }
         // A generation without zygote and workers is worth another boot of its own after a deploy failed, but when
         // that boot fails as well, nothing is left.
-        let kept = self
-            .serving
-            .as_ref()
-            .is_some_and(|serving| serving.serves() || boot.operation.is_some());
+        let kept = self.serving.as_ref().is_some_and(|serving| serving.serves() || boot.operation.is_some());
         let still_serving = kept || !self.orphans.is_empty();
-        let Boot {
-            operation,
-            generation,
-            revision,
-            ..
-        } = boot;
-        out.push(Action::Report(Report::Failed {
-            operation,
-            generation,
-            revision,
-            reason,
-            still_serving,
-        }));
+        let Boot { operation, generation, revision, .. } = boot;
+        out.push(Action::Report(Report::Failed { operation, generation, revision, reason, still_serving }));
         still_serving
     }
 
@@ -364,10 +284,7 @@ impl Generations {
         if self.booting.is_some() || serving.zygote == Zygote::Alive {
             return;
         }
-        let wait = self.reboots.fail(
-            self.policy.respawn_delay_first,
-            self.policy.respawn_delay_longest,
-        );
+        let wait = self.reboots.fail(self.policy.respawn_delay_first, self.policy.respawn_delay_longest);
         serving.zygote = Zygote::RebootAt(now.after(wait));
         if wait.is_zero() {
             self.reboot(now, out);
@@ -375,31 +292,17 @@ impl Generations {
     }
 
     fn reboot(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if let Some((revision, plan)) = self
-            .serving
-            .as_ref()
-            .map(|serving| (serving.revision, serving.plan))
-        {
+        if let Some((revision, plan)) = self.serving.as_ref().map(|serving| (serving.revision, serving.plan)) {
             self.boot(None, revision, plan, now, out);
         }
     }
 
-    fn zygote_exited(
-        &mut self,
-        generation: GenerationId,
-        how: String,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
+    fn zygote_exited(&mut self, generation: GenerationId, how: String, now: Moment, out: &mut Vec<Action>) {
         let zygote = Process::Zygote(generation);
         self.departures.gone(zygote);
         if self.is_booting(generation) {
             self.boot_failed(FailureReason::Died { how }, Some(zygote), now, out);
-        } else if let Some(serving) = self
-            .serving
-            .as_mut()
-            .filter(|serving| serving.generation == generation)
-        {
+        } else if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == generation) {
             match serving.zygote {
                 Zygote::Alive => {
                     serving.zygote = Zygote::Gone;
@@ -413,14 +316,7 @@ impl Generations {
         }
     }
 
-    fn worker_exited(
-        &mut self,
-        worker: WorkerRef,
-        exit: Exit,
-        how: String,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
+    fn worker_exited(&mut self, worker: WorkerRef, exit: Exit, how: String, now: Moment, out: &mut Vec<Action>) {
         let process = Process::Worker(worker);
         match self.departures.gone(process) {
             Some(Departure::Asked { .. }) => match exit {
@@ -431,10 +327,8 @@ impl Generations {
             None => {
                 if self.booting.as_ref().is_some_and(|boot| boot.has(worker)) {
                     self.boot_failed(FailureReason::Died { how }, Some(process), now, out);
-                } else if let Some(serving) = self
-                    .serving
-                    .as_mut()
-                    .filter(|serving| serving.generation == worker.generation)
+                } else if let Some(serving) =
+                    self.serving.as_mut().filter(|serving| serving.generation == worker.generation)
                 {
                     serving.worker_exited(worker, how, &self.policy, now, out);
                 }
@@ -504,11 +398,7 @@ impl Generations {
     fn deadline_reached(&mut self, now: Moment, out: &mut Vec<Action>) {
         let killed = self.departures.kill_due(now);
         self.note_killed(killed, out);
-        if self
-            .booting
-            .as_ref()
-            .is_some_and(|boot| boot.deadline <= now)
-        {
+        if self.booting.as_ref().is_some_and(|boot| boot.deadline <= now) {
             let after_s = self.policy.boot_deadline.as_secs();
             self.boot_failed(FailureReason::BootDeadline { after_s }, None, now, out);
         }
@@ -527,16 +417,11 @@ impl Generations {
             serving.recycle_one(&self.departures, &self.policy, now, out);
         }
         let departures = &self.departures;
-        for (generation, killed) in self
-            .draining
-            .extract_if(.., |generation, _| departures.none_of(*generation))
-        {
+        for (generation, killed) in self.draining.extract_if(.., |generation, _| departures.none_of(*generation)) {
             out.push(Action::Report(Report::Drained { generation, killed }));
         }
-        let nothing = self.booting.is_none()
-            && self.serving.is_none()
-            && self.orphans.is_empty()
-            && self.departures.is_empty();
+        let nothing =
+            self.booting.is_none() && self.serving.is_none() && self.orphans.is_empty() && self.departures.is_empty();
         match self.course {
             Course::Stop | Course::StopNow if nothing => {
                 out.push(Action::Report(Report::Stopped));
@@ -552,9 +437,7 @@ impl Generations {
     }
 
     fn is_booting(&self, generation: GenerationId) -> bool {
-        self.booting
-            .as_ref()
-            .is_some_and(|boot| boot.generation == generation)
+        self.booting.as_ref().is_some_and(|boot| boot.generation == generation)
     }
 }
 

@@ -64,11 +64,7 @@ pub struct WorkerRef {
 
 impl fmt::Display for WorkerRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "worker {} of generation {} (spawn {})",
-            self.worker.0, self.generation, self.spawn
-        )
+        write!(f, "worker {} of generation {} (spawn {})", self.worker.0, self.generation, self.spawn)
     }
 }
 
@@ -93,9 +89,7 @@ impl fmt::Display for BadVassalName {
         f.write_str(match self {
             BadVassalName::Empty => "a vassal's name must not be empty, \".\" or \"..\"",
             BadVassalName::TooLong => "a vassal's name has at most 255 bytes",
-            BadVassalName::BadCharacter => {
-                "a vassal's name must not hold \"/\" or control characters"
-            }
+            BadVassalName::BadCharacter => "a vassal's name must not hold \"/\" or control characters",
         })
     }
 }

@@ -15,10 +15,7 @@ impl Moment {
     /// The moment `delay` later; saturates at the end of time.
     #[must_use]
     pub fn after(self, delay: Duration) -> Moment {
-        Moment(
-            self.0
-                .saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Moment(self.0.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How long it is from `earlier` to this moment; zero when `earlier` is later.

@@ -188,7 +188,8 @@ pub enum Event {
     DirectoryLost,
     /// Holds kept in the database, told once before the first scan.
     HoldsRecalled(Vec<VassalName>),
-    /// Masters found alive, told before the first scan; and one told later, when it presented itself late.
+    /// Masters found alive, told before the first scan; and one told later, when it presented itself late or when a
+    /// lost link to it was made again (then followed by `Failed`, if its snapshot tells of a failure not heard).
     Found(Alive),
     /// The keeper has started this master; it has the listeners.
     MasterStarted {
@@ -357,7 +358,7 @@ pub enum Action {
 }
 
 /// What a vassal is doing, in one word with what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
     /// Its file cannot be run and nothing of it runs.
@@ -382,7 +383,7 @@ pub enum State {
 }
 
 /// A vassal as the machine sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VassalView {
     /// Whose.
     pub name: VassalName,

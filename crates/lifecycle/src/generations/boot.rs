@@ -46,12 +46,8 @@ impl Boot {
     pub(super) fn loaded(&mut self) -> Vec<Action> {
         match self.progress {
             Progress::Importing => {
-                self.progress = Progress::Proving {
-                    waiting: workers_of(self.plan).collect(),
-                };
-                workers_of(self.plan)
-                    .map(|worker| Action::Spawn(self.first_of(worker)))
-                    .collect()
+                self.progress = Progress::Proving { waiting: workers_of(self.plan).collect() };
+                workers_of(self.plan).map(|worker| Action::Spawn(self.first_of(worker))).collect()
             }
             Progress::Proving { .. } => Vec::new(),
         }
@@ -60,9 +56,7 @@ impl Boot {
     /// A worker has proved.
     pub(super) fn proved(&mut self, worker: WorkerRef) {
         match &mut self.progress {
-            Progress::Proving { waiting }
-                if self.generation == worker.generation && worker.spawn == 0 =>
-            {
+            Progress::Proving { waiting } if self.generation == worker.generation && worker.spawn == 0 => {
                 waiting.remove(&worker.worker);
             }
             Progress::Proving { .. } | Progress::Importing => {}
@@ -94,18 +88,13 @@ impl Boot {
         let zygote = Process::Zygote(self.generation);
         match self.progress {
             Progress::Importing => vec![zygote],
-            Progress::Proving { .. } => workers_of(self.plan)
-                .map(|worker| Process::Worker(self.first_of(worker)))
-                .chain([zygote])
-                .collect(),
+            Progress::Proving { .. } => {
+                workers_of(self.plan).map(|worker| Process::Worker(self.first_of(worker))).chain([zygote]).collect()
+            }
         }
     }
 
     fn first_of(&self, worker: WorkerId) -> WorkerRef {
-        WorkerRef {
-            generation: self.generation,
-            worker,
-            spawn: 0,
-        }
+        WorkerRef { generation: self.generation, worker, spawn: 0 }
     }
 }

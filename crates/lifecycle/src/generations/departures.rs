@@ -134,16 +134,8 @@ impl Departures {
 
     /// Whether a process that once filled this place is still on its way out.
     pub(super) fn any_in_place(&self, generation: GenerationId, worker: WorkerId) -> bool {
-        let first = Process::Worker(WorkerRef {
-            generation,
-            worker,
-            spawn: 0,
-        });
-        let last = Process::Worker(WorkerRef {
-            generation,
-            worker,
-            spawn: u32::MAX,
-        });
+        let first = Process::Worker(WorkerRef { generation, worker, spawn: 0 });
+        let last = Process::Worker(WorkerRef { generation, worker, spawn: u32::MAX });
         self.going.range(first..=last).next().is_some()
     }
 

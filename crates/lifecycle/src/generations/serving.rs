@@ -106,11 +106,7 @@ pub(super) enum Recycle {
 impl Serving {
     /// The generation of a boot in which everybody has proved.
     pub(super) fn from_boot(boot: &Boot, now: Moment) -> Self {
-        let seat = Seat::Serving {
-            spawn: 0,
-            since: now,
-            recycle: Recycle::No,
-        };
+        let seat = Seat::Serving { spawn: 0, since: now, recycle: Recycle::No };
         Serving {
             generation: boot.generation,
             revision: boot.revision,
@@ -118,16 +114,7 @@ impl Serving {
             since: now,
             zygote: Zygote::Alive,
             places: workers_of(boot.plan)
-                .map(|worker| {
-                    (
-                        worker,
-                        Place {
-                            seat,
-                            last_spawn: 0,
-                            backoff: Backoff::default(),
-                        },
-                    )
-                })
+                .map(|worker| (worker, Place { seat, last_spawn: 0, backoff: Backoff::default() }))
                 .collect(),
         }
     }
@@ -152,10 +139,7 @@ impl Serving {
     /// The workers that boot behind a closed gate.
     pub(super) fn proving(&self) -> Vec<WorkerRef> {
         self.refs(|seat| match seat {
-            Seat::Recycling {
-                successor: spawn, ..
-            }
-            | Seat::Proving { spawn, .. } => Some(spawn),
+            Seat::Recycling { successor: spawn, .. } | Seat::Proving { spawn, .. } => Some(spawn),
             Seat::Serving { .. } | Seat::Waiting { .. } | Seat::Vacant => None,
         })
     }
@@ -164,13 +148,7 @@ impl Serving {
         let generation = self.generation;
         self.places
             .iter()
-            .filter_map(|(worker, place)| {
-                Some(WorkerRef {
-                    generation,
-                    worker: *worker,
-                    spawn: chosen(place.seat)?,
-                })
-            })
+            .filter_map(|(worker, place)| Some(WorkerRef { generation, worker: *worker, spawn: chosen(place.seat)? }))
             .collect()
     }
 
@@ -186,12 +164,8 @@ impl Serving {
             return;
         };
         match place.seat {
-            Seat::Proving { spawn, .. } if spawn == worker.spawn => {
-                out.push(Action::OpenGate(worker))
-            }
-            Seat::Recycling {
-                spawn, successor, ..
-            } if successor == worker.spawn => {
+            Seat::Proving { spawn, .. } if spawn == worker.spawn => out.push(Action::OpenGate(worker)),
+            Seat::Recycling { spawn, successor, .. } if successor == worker.spawn => {
                 let predecessor = WorkerRef { spawn, ..worker };
                 out.push(Action::OpenGate(worker));
                 out.push(departures.ask(Process::Worker(predecessor), now.after(self.plan.mercy)));
@@ -203,11 +177,7 @@ impl Serving {
             | Seat::Waiting { .. }
             | Seat::Vacant => return,
         }
-        place.seat = Seat::Serving {
-            spawn: worker.spawn,
-            since: now,
-            recycle: Recycle::No,
-        };
+        place.seat = Seat::Serving { spawn: worker.spawn, since: now, recycle: Recycle::No };
     }
 
     /// A worker wants to be replaced; it gets its turn in [`Serving::recycle_one`].
@@ -216,11 +186,9 @@ impl Serving {
             return;
         };
         match &mut place.seat {
-            Seat::Serving {
-                spawn,
-                recycle: recycle @ Recycle::No,
-                ..
-            } if *spawn == worker.spawn => *recycle = Recycle::Asked,
+            Seat::Serving { spawn, recycle: recycle @ Recycle::No, .. } if *spawn == worker.spawn => {
+                *recycle = Recycle::Asked
+            }
             Seat::Serving { .. }
             | Seat::Recycling { .. }
             | Seat::Proving { .. }
@@ -231,27 +199,13 @@ impl Serving {
 
     /// Forks the successor of the first worker that waits for one: one at a time, and never while an earlier process
     /// of the same place drains, so that a place never holds three.
-    pub(super) fn recycle_one(
-        &mut self,
-        departures: &Departures,
-        policy: &Policy,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
-        let recycling = self
-            .places
-            .values()
-            .any(|place| matches!(place.seat, Seat::Recycling { .. }));
+    pub(super) fn recycle_one(&mut self, departures: &Departures, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
+        let recycling = self.places.values().any(|place| matches!(place.seat, Seat::Recycling { .. }));
         if recycling || self.zygote != Zygote::Alive {
             return;
         }
         for (worker, place) in &mut self.places {
-            let Seat::Serving {
-                spawn,
-                since,
-                recycle: Recycle::Asked,
-            } = place.seat
-            else {
+            let Seat::Serving { spawn, since, recycle: Recycle::Asked } = place.seat else {
                 continue;
             };
             if departures.any_in_place(self.generation, *worker) {
@@ -259,12 +213,7 @@ impl Serving {
             }
             place.last_spawn += 1;
             let prove_by = now.after(policy.boot_deadline);
-            place.seat = Seat::Recycling {
-                spawn,
-                since,
-                successor: place.last_spawn,
-                prove_by,
-            };
+            place.seat = Seat::Recycling { spawn, since, successor: place.last_spawn, prove_by };
             out.push(Action::Spawn(WorkerRef {
                 generation: self.generation,
                 worker: *worker,
@@ -293,46 +242,17 @@ impl Serving {
                 }
                 self.vacated(worker, how, policy, now, out);
             }
-            Seat::Recycling {
-                spawn,
-                successor,
-                prove_by,
-                ..
-            } if spawn == worker.spawn => {
+            Seat::Recycling { spawn, successor, prove_by, .. } if spawn == worker.spawn => {
                 // Its successor is on the way already.
-                place.seat = Seat::Proving {
-                    spawn: successor,
-                    prove_by,
-                };
-                out.push(Action::Report(Report::WorkerDied {
-                    worker,
-                    how,
-                    retry_in: std::time::Duration::ZERO,
-                }));
+                place.seat = Seat::Proving { spawn: successor, prove_by };
+                out.push(Action::Report(Report::WorkerDied { worker, how, retry_in: std::time::Duration::ZERO }));
             }
-            Seat::Recycling {
-                spawn,
-                since,
-                successor,
-                ..
-            } if successor == worker.spawn => {
-                let retry_in = place
-                    .backoff
-                    .fail(policy.respawn_delay_first, policy.respawn_delay_longest);
-                place.seat = Seat::Serving {
-                    spawn,
-                    since,
-                    recycle: Recycle::NotBefore(now.after(retry_in)),
-                };
-                out.push(Action::Report(Report::WorkerDied {
-                    worker,
-                    how,
-                    retry_in,
-                }));
+            Seat::Recycling { spawn, since, successor, .. } if successor == worker.spawn => {
+                let retry_in = place.backoff.fail(policy.respawn_delay_first, policy.respawn_delay_longest);
+                place.seat = Seat::Serving { spawn, since, recycle: Recycle::NotBefore(now.after(retry_in)) };
+                out.push(Action::Report(Report::WorkerDied { worker, how, retry_in }));
             }
-            Seat::Proving { spawn, .. } if spawn == worker.spawn => {
-                self.vacated(worker, how, policy, now, out)
-            }
+            Seat::Proving { spawn, .. } if spawn == worker.spawn => self.vacated(worker, how, policy, now, out),
             Seat::Serving { .. }
             | Seat::Recycling { .. }
             | Seat::Proving { .. }
@@ -341,28 +261,13 @@ impl Serving {
         }
     }
 
-    fn vacated(
-        &mut self,
-        worker: WorkerRef,
-        how: String,
-        policy: &Policy,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
+    fn vacated(&mut self, worker: WorkerRef, how: String, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
         let Some(place) = self.places.get_mut(&worker.worker) else {
             return;
         };
-        let retry_in = place
-            .backoff
-            .fail(policy.respawn_delay_first, policy.respawn_delay_longest);
-        out.push(Action::Report(Report::WorkerDied {
-            worker,
-            how,
-            retry_in,
-        }));
-        place.seat = Seat::Waiting {
-            until: now.after(retry_in),
-        };
+        let retry_in = place.backoff.fail(policy.respawn_delay_first, policy.respawn_delay_longest);
+        out.push(Action::Report(Report::WorkerDied { worker, how, retry_in }));
+        place.seat = Seat::Waiting { until: now.after(retry_in) };
         if retry_in.is_zero() {
             self.refill(worker.worker, policy, now, out);
         }
@@ -375,15 +280,8 @@ impl Serving {
         match self.zygote {
             Zygote::Alive => {
                 place.last_spawn += 1;
-                place.seat = Seat::Proving {
-                    spawn: place.last_spawn,
-                    prove_by: now.after(policy.boot_deadline),
-                };
-                out.push(Action::Spawn(WorkerRef {
-                    generation: self.generation,
-                    worker,
-                    spawn: place.last_spawn,
-                }));
+                place.seat = Seat::Proving { spawn: place.last_spawn, prove_by: now.after(policy.boot_deadline) };
+                out.push(Action::Spawn(WorkerRef { generation: self.generation, worker, spawn: place.last_spawn }));
             }
             Zygote::Gone | Zygote::RebootAt(_) => place.seat = Seat::Vacant,
         }
@@ -408,29 +306,15 @@ impl Serving {
                 continue;
             };
             match place.seat {
-                Seat::Proving { spawn, .. }
-                | Seat::Recycling {
-                    successor: spawn, ..
-                } => {
-                    let late = WorkerRef {
-                        generation: self.generation,
-                        worker,
-                        spawn,
-                    };
+                Seat::Proving { spawn, .. } | Seat::Recycling { successor: spawn, .. } => {
+                    let late = WorkerRef { generation: self.generation, worker, spawn };
                     out.push(departures.kill(Process::Worker(late)));
-                    let how = format!(
-                        "no answer within {} s of its fork",
-                        policy.boot_deadline.as_secs()
-                    );
+                    let how = format!("no answer within {} s of its fork", policy.boot_deadline.as_secs());
                     self.worker_exited(late, how, policy, now, out);
                 }
                 Seat::Waiting { .. } => self.refill(worker, policy, now, out),
                 Seat::Serving { spawn, since, .. } => {
-                    place.seat = Seat::Serving {
-                        spawn,
-                        since,
-                        recycle: Recycle::Asked,
-                    }
+                    place.seat = Seat::Serving { spawn, since, recycle: Recycle::Asked }
                 }
                 Seat::Vacant => {}
             }
@@ -443,28 +327,17 @@ impl Serving {
             Zygote::RebootAt(at) => Some(at),
             Zygote::Alive | Zygote::Gone => None,
         };
-        self.places
-            .values()
-            .filter_map(Place::deadline)
-            .chain(reboot)
-            .min()
+        self.places.values().filter_map(Place::deadline).chain(reboot).min()
     }
 }
 
 impl Place {
     fn deadline(&self) -> Option<Moment> {
         match self.seat {
-            Seat::Serving {
-                recycle: Recycle::NotBefore(at),
-                ..
-            } => Some(at),
+            Seat::Serving { recycle: Recycle::NotBefore(at), .. } => Some(at),
             Seat::Recycling { prove_by, .. } | Seat::Proving { prove_by, .. } => Some(prove_by),
             Seat::Waiting { until } => Some(until),
-            Seat::Serving {
-                recycle: Recycle::No | Recycle::Asked,
-                ..
-            }
-            | Seat::Vacant => None,
+            Seat::Serving { recycle: Recycle::No | Recycle::Asked, .. } | Seat::Vacant => None,
         }
     }
 }

@@ -6,17 +6,10 @@ use std::time::Duration;
 use super::*;
 use crate::ids::{RevisionId, WorkerId};
 
-const PLAN: Plan = Plan {
-    workers: 2,
-    mercy: Duration::from_secs(60),
-};
+const PLAN: Plan = Plan { workers: 2, mercy: Duration::from_secs(60) };
 
 fn worker(generation: u64, worker: u32, spawn: u32) -> WorkerRef {
-    WorkerRef {
-        generation: GenerationId(generation),
-        worker: WorkerId(worker),
-        spawn,
-    }
+    WorkerRef { generation: GenerationId(generation), worker: WorkerId(worker), spawn }
 }
 
 fn at(seconds: u64) -> Moment {
@@ -24,54 +17,31 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn deploy(operation: u64) -> Event {
-    Event::Deploy {
-        operation: OperationId(operation),
-        revision: RevisionId(operation),
-        plan: PLAN,
-    }
+    Event::Deploy { operation: OperationId(operation), revision: RevisionId(operation), plan: PLAN }
 }
 
 fn died(worker: WorkerRef) -> Event {
-    Event::WorkerExited {
-        worker,
-        exit: Exit::Died,
-        how: "signal 11 (SIGSEGV)".into(),
-    }
+    Event::WorkerExited { worker, exit: Exit::Died, how: "signal 11 (SIGSEGV)".into() }
 }
 
 fn left(worker: WorkerRef) -> Event {
-    Event::WorkerExited {
-        worker,
-        exit: Exit::Clean,
-        how: "exit code 0".into(),
-    }
+    Event::WorkerExited { worker, exit: Exit::Clean, how: "exit code 0".into() }
 }
 
 fn zygote_left(generation: u64) -> Event {
-    Event::ZygoteExited {
-        generation: GenerationId(generation),
-        how: "exit code 0".into(),
-    }
+    Event::ZygoteExited { generation: GenerationId(generation), how: "exit code 0".into() }
 }
 
 fn loaded(generation: u64) -> Event {
-    Event::Loaded {
-        generation: GenerationId(generation),
-    }
+    Event::Loaded { generation: GenerationId(generation) }
 }
 
 fn broken(generation: u64) -> Event {
-    Event::BootFailed {
-        generation: GenerationId(generation),
-        reason: broken_app(),
-    }
+    Event::BootFailed { generation: GenerationId(generation), reason: broken_app() }
 }
 
 fn broken_app() -> FailureReason {
-    FailureReason::App {
-        sentence: "SyntaxError in app.py, line 3".into(),
-        traceback: None,
-    }
+    FailureReason::App { sentence: "SyntaxError in app.py, line 3".into(), traceback: None }
 }
 
 fn failed(
@@ -93,40 +63,20 @@ fn failed(
 fn boot(operation: Option<u64>, generation: u64, revision: u64) -> [Action; 2] {
     let (generation, revision) = (GenerationId(generation), RevisionId(revision));
     [
-        Action::Boot {
-            generation,
-            revision,
-        },
-        Action::Report(Report::Booting {
-            operation: operation.map(OperationId),
-            generation,
-            revision,
-        }),
+        Action::Boot { generation, revision },
+        Action::Report(Report::Booting { operation: operation.map(OperationId), generation, revision }),
     ]
 }
 
 fn drained(generation: u64, killed: u32) -> Action {
-    Action::Report(Report::Drained {
-        generation: GenerationId(generation),
-        killed,
-    })
+    Action::Report(Report::Drained { generation: GenerationId(generation), killed })
 }
 
 /// Brings the generation that boots into service.
 fn prove(machine: &mut Generations, generation: u64, now: Moment) -> Vec<Action> {
     machine.handle(loaded(generation), now);
-    machine.handle(
-        Event::Proved {
-            worker: worker(generation, 1, 0),
-        },
-        now,
-    );
-    machine.handle(
-        Event::Proved {
-            worker: worker(generation, 2, 0),
-        },
-        now,
-    )
+    machine.handle(Event::Proved { worker: worker(generation, 1, 0) }, now);
+    machine.handle(Event::Proved { worker: worker(generation, 2, 0) }, now)
 }
 
 /// A vassal whose first generation serves since the start.
@@ -144,29 +94,14 @@ fn the_first_generation_serves_when_its_last_worker_has_proved() {
     assert_eq!(
         machine.handle(loaded(1), at(1)),
         [
-            Action::Report(Report::Loaded {
-                generation: GenerationId(1)
-            }),
+            Action::Report(Report::Loaded { generation: GenerationId(1) }),
             Action::Spawn(worker(1, 1, 0)),
             Action::Spawn(worker(1, 2, 0))
         ]
     );
+    assert_eq!(machine.handle(Event::Proved { worker: worker(1, 2, 0) }, at(1)), []);
     assert_eq!(
-        machine.handle(
-            Event::Proved {
-                worker: worker(1, 2, 0)
-            },
-            at(1)
-        ),
-        []
-    );
-    assert_eq!(
-        machine.handle(
-            Event::Proved {
-                worker: worker(1, 1, 0)
-            },
-            at(1)
-        ),
+        machine.handle(Event::Proved { worker: worker(1, 1, 0) }, at(1)),
         [
             Action::OpenGate(worker(1, 1, 0)),
             Action::OpenGate(worker(1, 2, 0)),
@@ -177,11 +112,7 @@ fn the_first_generation_serves_when_its_last_worker_has_proved() {
             })
         ]
     );
-    assert_eq!(
-        machine.deadline(),
-        None,
-        "a vassal that serves waits for nothing"
-    );
+    assert_eq!(machine.deadline(), None, "a vassal that serves waits for nothing");
     assert_eq!(machine.serving(), Some((GenerationId(1), RevisionId(1))));
 }
 
@@ -206,20 +137,10 @@ fn a_reload_drains_the_old_generation_only_after_the_new_one_serves() {
     );
     assert_eq!(machine.handle(left(worker(1, 1, 0)), at(7)), []);
     assert_eq!(machine.handle(zygote_left(1), at(7)), []);
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(65)),
-        [],
-        "mercy lasts 60 s"
-    );
+    assert_eq!(machine.handle(Event::DeadlineReached, at(65)), [], "mercy lasts 60 s");
     assert_eq!(machine.deadline(), Some(at(66)));
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(66)),
-        [Action::Kill(worker(1, 2, 0))]
-    );
-    assert_eq!(
-        machine.handle(died(worker(1, 2, 0)), at(66)),
-        [drained(1, 1)]
-    );
+    assert_eq!(machine.handle(Event::DeadlineReached, at(66)), [Action::Kill(worker(1, 2, 0))]);
+    assert_eq!(machine.handle(died(worker(1, 2, 0)), at(66)), [drained(1, 1)]);
 }
 
 #[test]
@@ -228,10 +149,7 @@ fn a_broken_deploy_leaves_the_old_generation_alone_and_keeps_its_reason() {
     machine.handle(deploy(2), at(5));
     assert_eq!(
         machine.handle(broken(2), at(6)),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(Some(2), 2, 2, broken_app(), true)
-        ]
+        [Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, broken_app(), true)]
     );
     assert_eq!(machine.handle(zygote_left(2), at(6)), []);
     assert_eq!(machine.serving(), Some((GenerationId(1), RevisionId(1))));
@@ -242,16 +160,10 @@ fn a_worker_that_dies_before_its_proof_fails_the_boot_and_the_others_are_killed(
     let mut machine = serving();
     machine.handle(deploy(2), at(5));
     machine.handle(loaded(2), at(5));
-    let how = FailureReason::Died {
-        how: "signal 11 (SIGSEGV)".into(),
-    };
+    let how = FailureReason::Died { how: "signal 11 (SIGSEGV)".into() };
     assert_eq!(
         machine.handle(died(worker(2, 1, 0)), at(6)),
-        [
-            Action::Kill(worker(2, 2, 0)),
-            Action::KillZygote(GenerationId(2)),
-            failed(Some(2), 2, 2, how, true)
-        ]
+        [Action::Kill(worker(2, 2, 0)), Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, how, true)]
     );
 }
 
@@ -262,16 +174,7 @@ fn an_import_that_hangs_is_ended_by_the_boot_deadline() {
     assert_eq!(machine.deadline(), Some(at(65)));
     assert_eq!(
         machine.handle(Event::DeadlineReached, at(65)),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(
-                Some(2),
-                2,
-                2,
-                FailureReason::BootDeadline { after_s: 60 },
-                true
-            )
-        ]
+        [Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, FailureReason::BootDeadline { after_s: 60 }, true)]
     );
 }
 
@@ -281,10 +184,7 @@ fn a_first_boot_that_fails_leaves_when_its_processes_are_gone() {
     machine.handle(deploy(1), at(0));
     assert_eq!(
         machine.handle(broken(1), at(1)),
-        [
-            Action::KillZygote(GenerationId(1)),
-            failed(Some(1), 1, 1, broken_app(), false)
-        ]
+        [Action::KillZygote(GenerationId(1)), failed(Some(1), 1, 1, broken_app(), false)]
     );
     assert_eq!(machine.handle(zygote_left(1), at(1)), [Action::Leave]);
     assert_eq!(machine.handle(deploy(2), at(2)), [], "it has left");
@@ -306,112 +206,49 @@ fn a_newer_deploy_takes_the_place_of_one_that_boots() {
     let [first, second] = boot(Some(3), 3, 3);
     assert_eq!(
         machine.handle(deploy(3), at(6)),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(Some(2), 2, 2, FailureReason::Superseded, true),
-            first,
-            second
-        ]
+        [Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, FailureReason::Superseded, true), first, second]
     );
-    assert_eq!(
-        machine.handle(loaded(2), at(6)),
-        [],
-        "the superseded one says nothing any more"
-    );
+    assert_eq!(machine.handle(loaded(2), at(6)), [], "the superseded one says nothing any more");
 }
 
 #[test]
 fn a_cancelled_deploy_leaves_what_serves() {
     let mut machine = serving();
     machine.handle(deploy(2), at(5));
+    assert_eq!(machine.handle(Event::Cancel { operation: OperationId(1) }, at(5)), []);
     assert_eq!(
-        machine.handle(
-            Event::Cancel {
-                operation: OperationId(1)
-            },
-            at(5)
-        ),
-        []
-    );
-    assert_eq!(
-        machine.handle(
-            Event::Cancel {
-                operation: OperationId(2)
-            },
-            at(5)
-        ),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(Some(2), 2, 2, FailureReason::Cancelled, true)
-        ]
+        machine.handle(Event::Cancel { operation: OperationId(2) }, at(5)),
+        [Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, FailureReason::Cancelled, true)]
     );
 }
 
 #[test]
 fn orphans_serve_until_a_generation_does_and_survive_a_failed_boot() {
-    let mut machine = Generations::new(Policy {
-        first_generation: GenerationId(7),
-        ..Policy::default()
-    });
+    let mut machine = Generations::new(Policy { first_generation: GenerationId(7), ..Policy::default() });
     machine.handle(deploy(1), at(0));
-    machine.handle(
-        Event::OrphanFound {
-            orphan: OrphanId(1),
-        },
-        at(0),
-    );
+    machine.handle(Event::OrphanFound { orphan: OrphanId(1) }, at(0));
     assert_eq!(
         machine.handle(broken(7), at(1)),
-        [
-            Action::KillZygote(GenerationId(7)),
-            failed(Some(1), 7, 1, broken_app(), true)
-        ]
+        [Action::KillZygote(GenerationId(7)), failed(Some(1), 7, 1, broken_app(), true)]
     );
     assert_eq!(machine.handle(zygote_left(7), at(1)), []);
     machine.handle(deploy(2), at(2));
-    assert_eq!(
-        prove(&mut machine, 8, at(3)).last(),
-        Some(&Action::DrainOrphan(OrphanId(1)))
-    );
-    assert_eq!(
-        machine.handle(
-            Event::OrphanFound {
-                orphan: OrphanId(2)
-            },
-            at(4)
-        ),
-        [Action::DrainOrphan(OrphanId(2))]
-    );
+    assert_eq!(prove(&mut machine, 8, at(3)).last(), Some(&Action::DrainOrphan(OrphanId(1))));
+    assert_eq!(machine.handle(Event::OrphanFound { orphan: OrphanId(2) }, at(4)), [Action::DrainOrphan(OrphanId(2))]);
     assert_eq!(
         machine.handle(Event::DeadlineReached, at(64)),
-        [
-            Action::KillOrphan(OrphanId(1)),
-            Action::KillOrphan(OrphanId(2))
-        ]
+        [Action::KillOrphan(OrphanId(1)), Action::KillOrphan(OrphanId(2))]
     );
 }
 
 #[test]
 fn a_vassal_whose_last_orphan_is_gone_after_a_failed_boot_leaves() {
     let mut machine = Generations::new(Policy::default());
-    machine.handle(
-        Event::OrphanFound {
-            orphan: OrphanId(1),
-        },
-        at(0),
-    );
+    machine.handle(Event::OrphanFound { orphan: OrphanId(1) }, at(0));
     machine.handle(deploy(1), at(0));
     machine.handle(broken(1), at(1));
     machine.handle(zygote_left(1), at(1));
-    assert_eq!(
-        machine.handle(
-            Event::OrphanExited {
-                orphan: OrphanId(1)
-            },
-            at(9)
-        ),
-        [Action::Leave]
-    );
+    assert_eq!(machine.handle(Event::OrphanExited { orphan: OrphanId(1) }, at(9)), [Action::Leave]);
 }
 
 #[test]
@@ -433,11 +270,7 @@ fn a_stop_drains_what_serves_kills_what_boots_and_leaves_at_the_end() {
     }
     assert_eq!(
         machine.handle(left(worker(1, 2, 0)), at(7)),
-        [
-            drained(1, 0),
-            Action::Report(Report::Stopped),
-            Action::Leave
-        ]
+        [drained(1, 0), Action::Report(Report::Stopped), Action::Leave]
     );
 }
 
@@ -447,11 +280,7 @@ fn a_second_stop_kills() {
     machine.handle(Event::Stop, at(6));
     assert_eq!(
         machine.handle(Event::StopNow, at(7)),
-        [
-            Action::KillZygote(GenerationId(1)),
-            Action::Kill(worker(1, 1, 0)),
-            Action::Kill(worker(1, 2, 0))
-        ]
+        [Action::KillZygote(GenerationId(1)), Action::Kill(worker(1, 1, 0)), Action::Kill(worker(1, 2, 0))]
     );
 }
 
@@ -459,49 +288,20 @@ fn a_second_stop_kills() {
 fn a_dead_worker_is_replaced_at_once_and_one_that_keeps_dying_waits_longer_each_time() {
     let mut machine = serving();
     let report = |spawn, retry_in| {
-        Action::Report(Report::WorkerDied {
-            worker: worker(1, 1, spawn),
-            how: "signal 11 (SIGSEGV)".into(),
-            retry_in,
-        })
+        Action::Report(Report::WorkerDied { worker: worker(1, 1, spawn), how: "signal 11 (SIGSEGV)".into(), retry_in })
     };
     let half = Duration::from_millis(500);
     assert_eq!(
         machine.handle(died(worker(1, 1, 0)), at(9)),
         [report(0, Duration::ZERO), Action::Spawn(worker(1, 1, 1))]
     );
-    assert_eq!(
-        machine.handle(
-            Event::Proved {
-                worker: worker(1, 1, 1)
-            },
-            at(9)
-        ),
-        [Action::OpenGate(worker(1, 1, 1))]
-    );
-    assert_eq!(
-        machine.handle(died(worker(1, 1, 1)), at(9)),
-        [report(1, half)]
-    );
+    assert_eq!(machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(9)), [Action::OpenGate(worker(1, 1, 1))]);
+    assert_eq!(machine.handle(died(worker(1, 1, 1)), at(9)), [report(1, half)]);
     assert_eq!(machine.deadline(), Some(at(9).after(half)));
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(9).after(half)),
-        [Action::Spawn(worker(1, 1, 2))]
-    );
-    assert_eq!(
-        machine.handle(died(worker(1, 1, 2)), at(10)),
-        [report(2, 2 * half)]
-    );
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(11)),
-        [Action::Spawn(worker(1, 1, 3))]
-    );
-    machine.handle(
-        Event::Proved {
-            worker: worker(1, 1, 3),
-        },
-        at(11),
-    );
+    assert_eq!(machine.handle(Event::DeadlineReached, at(9).after(half)), [Action::Spawn(worker(1, 1, 2))]);
+    assert_eq!(machine.handle(died(worker(1, 1, 2)), at(10)), [report(2, 2 * half)]);
+    assert_eq!(machine.handle(Event::DeadlineReached, at(11)), [Action::Spawn(worker(1, 1, 3))]);
+    machine.handle(Event::Proved { worker: worker(1, 1, 3) }, at(11));
     assert_eq!(
         machine.handle(died(worker(1, 1, 3)), at(41)),
         [report(3, Duration::ZERO), Action::Spawn(worker(1, 1, 4))],
@@ -531,81 +331,35 @@ fn a_respawned_worker_that_hangs_is_killed_and_tried_again() {
 fn a_worker_is_recycled_by_a_successor_that_serves_first_and_only_one_at_a_time() {
     let mut machine = serving();
     assert_eq!(
-        machine.handle(
-            Event::RecycleAsked {
-                worker: worker(1, 2, 0)
-            },
-            at(9)
-        ),
+        machine.handle(Event::RecycleAsked { worker: worker(1, 2, 0) }, at(9)),
         [Action::Spawn(worker(1, 2, 1))]
     );
+    assert_eq!(machine.handle(Event::RecycleAsked { worker: worker(1, 1, 0) }, at(9)), []);
     assert_eq!(
-        machine.handle(
-            Event::RecycleAsked {
-                worker: worker(1, 1, 0)
-            },
-            at(9)
-        ),
-        []
-    );
-    assert_eq!(
-        machine.handle(
-            Event::Proved {
-                worker: worker(1, 2, 1)
-            },
-            at(10)
-        ),
+        machine.handle(Event::Proved { worker: worker(1, 2, 1) }, at(10)),
         [
             Action::OpenGate(worker(1, 2, 1)),
             Action::Drain(worker(1, 2, 0)),
-            Action::Report(Report::Recycled {
-                worker: worker(1, 2, 1)
-            }),
+            Action::Report(Report::Recycled { worker: worker(1, 2, 1) }),
             Action::Spawn(worker(1, 1, 1)),
         ]
     );
-    machine.handle(
-        Event::Proved {
-            worker: worker(1, 1, 1),
-        },
-        at(11),
-    );
+    machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(11));
     assert_eq!(
-        machine.handle(
-            Event::RecycleAsked {
-                worker: worker(1, 2, 1)
-            },
-            at(12)
-        ),
+        machine.handle(Event::RecycleAsked { worker: worker(1, 2, 1) }, at(12)),
         [],
         "its predecessor still drains"
     );
-    assert_eq!(
-        machine.handle(left(worker(1, 2, 0)), at(13)),
-        [Action::Spawn(worker(1, 2, 2))]
-    );
+    assert_eq!(machine.handle(left(worker(1, 2, 0)), at(13)), [Action::Spawn(worker(1, 2, 2))]);
 }
 
 #[test]
 fn a_worker_whose_successor_fails_serves_on_and_is_recycled_later() {
     let mut machine = serving();
-    machine.handle(
-        Event::RecycleAsked {
-            worker: worker(1, 1, 0),
-        },
-        at(9),
-    );
+    machine.handle(Event::RecycleAsked { worker: worker(1, 1, 0) }, at(9));
     let actions = machine.handle(died(worker(1, 1, 1)), at(10));
-    assert!(
-        !actions
-            .iter()
-            .any(|action| matches!(action, Action::Drain(_) | Action::Kill(_))),
-        "{actions:?}"
-    );
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(10)),
-        [Action::Spawn(worker(1, 1, 2))]
-    );
+    assert!(!actions.iter().any(|action| matches!(action, Action::Drain(_) | Action::Kill(_))), "{actions:?}");
+    assert_eq!(machine.handle(Event::DeadlineReached, at(10)), [Action::Spawn(worker(1, 1, 2))]);
 }
 
 #[test]
@@ -613,29 +367,14 @@ fn a_dead_zygote_is_replaced_by_a_generation_of_the_same_revision() {
     let mut machine = serving();
     assert_eq!(machine.handle(zygote_left(1), at(40)), boot(None, 2, 1));
     let actions = machine.handle(died(worker(1, 1, 0)), at(41));
-    assert!(
-        !actions.contains(&Action::Spawn(worker(1, 1, 1))),
-        "nothing can fork it"
-    );
+    assert!(!actions.contains(&Action::Spawn(worker(1, 1, 1))), "nothing can fork it");
     assert_eq!(
         machine.handle(broken(2), at(42)),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(None, 2, 1, broken_app(), true)
-        ]
+        [Action::KillZygote(GenerationId(2)), failed(None, 2, 1, broken_app(), true)]
     );
-    assert_eq!(
-        machine.handle(Event::DeadlineReached, at(43)),
-        boot(None, 3, 1)
-    );
+    assert_eq!(machine.handle(Event::DeadlineReached, at(43)), boot(None, 3, 1));
     let actions = prove(&mut machine, 3, at(44));
-    assert_eq!(
-        actions
-            .iter()
-            .filter(|action| matches!(action, Action::Drain(_)))
-            .count(),
-        1
-    );
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Drain(_))).count(), 1);
     assert!(!actions.contains(&Action::RetireZygote(GenerationId(1))));
 }
 
@@ -647,11 +386,7 @@ fn a_vassal_that_lost_zygote_and_workers_and_cannot_boot_leaves() {
     machine.handle(died(worker(1, 2, 0)), at(41));
     assert_eq!(
         machine.handle(broken(2), at(42)),
-        [
-            Action::KillZygote(GenerationId(2)),
-            failed(None, 2, 1, broken_app(), false),
-            drained(1, 0)
-        ]
+        [Action::KillZygote(GenerationId(2)), failed(None, 2, 1, broken_app(), false), drained(1, 0)]
     );
     assert_eq!(machine.handle(zygote_left(2), at(42)), [Action::Leave]);
 }

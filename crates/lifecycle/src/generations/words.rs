@@ -43,7 +43,7 @@ pub struct Plan {
 }
 
 /// Why a generation did not come into service, or left it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FailureReason {
     /// The app could not be imported, or is not there: one sentence, and the traceback when there is one.

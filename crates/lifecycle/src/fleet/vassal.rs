@@ -1,0 +1,433 @@
+//! One vassal: what its file says, what is wanted of it, which masters it has. The parent module feeds it and gives
+//! it its turn to boot; it knows of no other vassal.
+
+mod adoption;
+mod masters;
+mod requests;
+
+use super::{
+    agenda::{Facts, Urgency},
+    desk::Desk,
+    leaving::Leaving,
+    words::{
+        Action, Berth, Cause, ContentDigest, Identity, MasterKey, OperationEnd, Policy, State, VassalView, Verb,
+        Verdict,
+    },
+};
+use crate::{
+    backoff::Backoff,
+    generations::FailureReason,
+    ids::{GenerationId, OperationId, RevisionId, VassalName},
+    moment::Moment,
+};
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Vassal {
+    pub(super) name: VassalName,
+    /// What the file says; None when it is gone, or was never seen (before the first scan).
+    file: Option<Said>,
+    /// The content of the file, also after it is gone.
+    content: Option<ContentDigest>,
+    /// An operator's "stay stopped".
+    pub(super) held: bool,
+    course: Course,
+    /// Masters that are to go.
+    leaving: Leaving,
+    /// The operation that ends when all of them are gone.
+    stopping: Option<OperationId>,
+    listeners: Listeners,
+    /// Where the next master lives, unless one is to be started beside it.
+    berth: Berth,
+    /// What served last, for a recovery while the file is refused.
+    served: Option<Target>,
+    backoff: Backoff,
+    failures: u32,
+    /// When the failures are forgotten.
+    forgive_at: Option<Moment>,
+    last_failure: Option<FailureReason>,
+    /// The view that was published last.
+    shown: Option<VassalView>,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    revision: RevisionId,
+    verdict: Verdict,
+}
+
+/// Something that can be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    revision: RevisionId,
+    identity: Identity,
+    mercy: Duration,
+}
+
+/// What the keeper keeps for the vassal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Listeners {
+    /// Nothing.
+    None,
+    /// Sockets that nobody has served yet.
+    Bound,
+    /// Sockets that were served: they stay through crashes.
+    Served,
+    /// Sockets that are closed when the last master is gone.
+    Closing,
+}
+
+/// Where the vassal is heading, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Course {
+    /// Nothing is to run: refused, held, gone, or the fleet stops.
+    Resting,
+    /// It waits for its turn to be started.
+    Queued { operation: OperationId, urgency: Urgency },
+    /// Its first generation boots in this master.
+    Starting { master: Master, boot: Boot },
+    /// It serves.
+    Loyal { master: Master },
+    /// It serves, and waits for its turn to deploy.
+    Waiting { master: Master, operation: OperationId },
+    /// It serves, and a new generation boots beside in the same master.
+    Reloading { master: Master, boot: Boot },
+    /// It serves, and a second master with another identity boots beside.
+    Moving { old: Master, new: Master, boot: Boot },
+    /// Nothing serves; it is started again then.
+    Cursed { retry_at: Moment },
+}
+
+/// A master that is not on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Master {
+    key: MasterKey,
+    identity: Identity,
+    /// What its stop may take.
+    mercy: Duration,
+    /// Whether the keeper has started it.
+    started: bool,
+    serving: Option<(GenerationId, RevisionId)>,
+}
+
+/// A deploy that a master was ordered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Boot {
+    /// What ends with it.
+    operation: Option<OperationId>,
+    /// What the master's words carry; None when whatever it does is awaited.
+    ordered: Option<OperationId>,
+    /// What it is to run, as far as known.
+    revision: RevisionId,
+    /// The mercy of that.
+    mercy: Duration,
+    /// Since when it boots.
+    since: Moment,
+    /// Something newer is to be deployed as soon as the master is started.
+    outdated: bool,
+    /// The master has said that an earlier deploy failed with nothing serving: it may leave before it sees this one.
+    doomed: bool,
+}
+
+impl Boot {
+    fn awaits(&self, operation: Option<OperationId>) -> bool {
+        !self.outdated && (self.ordered.is_none() || self.ordered == operation)
+    }
+}
+
+impl Vassal {
+    /// A vassal that was just heard of.
+    pub(super) fn new(name: VassalName, held: bool) -> Self {
+        Vassal {
+            name,
+            file: None,
+            content: None,
+            held,
+            course: Course::Resting,
+            leaving: Leaving::default(),
+            stopping: None,
+            listeners: Listeners::None,
+            berth: Berth::A,
+            served: None,
+            backoff: Backoff::default(),
+            failures: 0,
+            forgive_at: None,
+            last_failure: None,
+            shown: None,
+        }
+    }
+
+    /// Whether nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.file.is_none() && self.course == Course::Resting && self.leaving.is_empty()
+    }
+
+    /// Whether a process of it is alive or about to be.
+    pub(super) fn has_masters(&self) -> bool {
+        match self.course {
+            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => !self.leaving.is_empty(),
+            Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. } => true,
+        }
+    }
+
+    /// What is to run: what the file says, or what served last while the file is refused.
+    fn target(&self) -> Option<Target> {
+        let Said { revision, verdict } = self.file?;
+        if self.held {
+            return None;
+        }
+        match verdict {
+            Verdict::Runs { identity, mercy } => Some(Target { revision, identity, mercy }),
+            Verdict::Refused => self.served,
+        }
+    }
+
+    /// Whether it can have its turn: the place of its next master is free.
+    pub(super) fn is_ready(&self) -> bool {
+        let Some(target) = self.target() else { return false };
+        match &self.course {
+            Course::Queued { .. } => match self.listeners {
+                Listeners::Closing => self.leaving.is_empty(),
+                Listeners::None | Listeners::Bound | Listeners::Served => !self.leaving.any_in(self.berth),
+            },
+            Course::Waiting { master, .. } => {
+                target.identity == master.identity || !self.leaving.any_in(master.key.berth.other())
+            }
+            Course::Resting
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. }
+            | Course::Cursed { .. } => false,
+        }
+    }
+
+    /// It has its turn: starts a master, or orders the one there is to deploy.
+    pub(super) fn take_turn(&mut self, desk: &mut Desk<'_>) {
+        let target = self.target();
+        self.course = match (std::mem::replace(&mut self.course, Course::Resting), target) {
+            (Course::Queued { operation, .. }, Some(target)) => {
+                let (master, boot) = self.start(self.berth, target, operation, desk);
+                Course::Starting { master, boot }
+            }
+            (Course::Waiting { mut master, operation }, Some(target)) if master.identity == target.identity => {
+                let boot = deploy(&mut master, target, operation, desk);
+                Course::Reloading { master, boot }
+            }
+            (Course::Waiting { master: old, operation }, Some(target)) => {
+                let (new, boot) = self.start(old.key.berth.other(), target, operation, desk);
+                Course::Moving { old, new, boot }
+            }
+            (course, _) => course,
+        };
+    }
+
+    fn start(&mut self, berth: Berth, target: Target, operation: OperationId, desk: &mut Desk<'_>) -> (Master, Boot) {
+        let Target { revision, identity, mercy } = target;
+        let key = MasterKey { vassal: self.name.clone(), berth, serial: desk.numbers.next_serial() };
+        if self.listeners == Listeners::None {
+            self.listeners = Listeners::Bound;
+        }
+        desk.out.push(Action::Start { master: key.clone(), revision, operation });
+        (Master { key, identity, mercy, started: false, serving: None }, Boot::new(operation, target, desk.now))
+    }
+
+    /// Lets a master go.
+    fn dismiss(&mut self, master: Master, desk: &mut Desk<'_>) {
+        let kill_at = desk.now.after(master.mercy).after(desk.policy.stop_grace);
+        if master.started {
+            desk.out.push(self.leaving.ask(master.key, kill_at));
+        } else {
+            self.leaving.ask_later(master.key, kill_at);
+        }
+    }
+
+    /// Lets everything go, and answers which operation has come to nothing by that.
+    fn dismiss_all(&mut self, desk: &mut Desk<'_>) -> Option<OperationId> {
+        match std::mem::replace(&mut self.course, Course::Resting) {
+            Course::Resting | Course::Cursed { .. } => None,
+            Course::Queued { operation, .. } => Some(operation),
+            Course::Loyal { master } => {
+                self.dismiss(master, desk);
+                None
+            }
+            Course::Waiting { master, operation } => {
+                self.dismiss(master, desk);
+                Some(operation)
+            }
+            Course::Starting { master, boot } | Course::Reloading { master, boot } => {
+                self.dismiss(master, desk);
+                boot.operation
+            }
+            Course::Moving { old, new, boot } => {
+                self.dismiss(old, desk);
+                self.dismiss(new, desk);
+                boot.operation
+            }
+        }
+    }
+
+    /// Has the listeners closed as soon as no master is left.
+    fn close_listeners(&mut self, desk: &mut Desk<'_>) {
+        if self.listeners != Listeners::None {
+            self.listeners = Listeners::Closing;
+        }
+        self.when_all_gone(desk);
+    }
+
+    /// What waited for the last master to go.
+    fn when_all_gone(&mut self, desk: &mut Desk<'_>) {
+        if self.has_masters() {
+            return;
+        }
+        if self.listeners == Listeners::Closing {
+            self.listeners = Listeners::None;
+            self.berth = Berth::A;
+            desk.out.push(Action::Forget { name: self.name.clone() });
+        }
+        desk.end(self.stopping.take(), OperationEnd::Succeeded);
+    }
+
+    /// When something of it is due.
+    fn deadline(&self) -> Option<Moment> {
+        let retry_at = match self.course {
+            Course::Cursed { retry_at } => Some(retry_at),
+            Course::Resting
+            | Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. } => None,
+        };
+        [retry_at, self.leaving.deadline(), self.forgive_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(super) fn deadline_reached(&mut self, desk: &mut Desk<'_>) {
+        desk.out.extend(self.leaving.kill_due(desk.now));
+        self.forgive_if_due(desk.now);
+        match self.course {
+            Course::Cursed { retry_at } if retry_at <= desk.now => {
+                let operation = desk.begin(&self.name, Verb::Start, Cause::Recovery);
+                self.course = Course::Queued { operation, urgency: Urgency::Ordinary };
+            }
+            Course::Cursed { .. }
+            | Course::Resting
+            | Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. } => {}
+        }
+    }
+
+    fn forgive_if_due(&mut self, now: Moment) {
+        if self.forgive_at.is_some_and(|at| at <= now) {
+            self.forgive();
+        }
+    }
+
+    fn forgive(&mut self) {
+        self.forgive_at = None;
+        self.failures = 0;
+        self.backoff.forget();
+    }
+
+    /// For the indexes of the parent.
+    pub(super) fn facts(&self, policy: &Policy) -> Facts {
+        let (boot, waits) = match &self.course {
+            Course::Starting { boot, .. } | Course::Reloading { boot, .. } | Course::Moving { boot, .. } => {
+                (Some(boot), None)
+            }
+            Course::Queued { urgency, .. } => (None, Some(*urgency)),
+            Course::Waiting { .. } => (None, Some(Urgency::Ordinary)),
+            Course::Resting | Course::Loyal { .. } | Course::Cursed { .. } => (None, None),
+        };
+        Facts {
+            deadline: self.deadline(),
+            boot_counts_until: boot.map(|boot| boot.since.after(policy.boots_counted_for)),
+            waits,
+            fading: if self.file.is_none() && self.has_masters() { self.content } else { None },
+        }
+    }
+
+    /// The content it is to run, for the question of a rename.
+    pub(super) fn content(&self) -> Option<ContentDigest> {
+        self.content
+    }
+
+    /// Whether its view differs from the one shown last, which it becomes.
+    pub(super) fn shows_a_change(&mut self) -> bool {
+        let view = self.view();
+        let changed = self.shown.as_ref() != Some(&view);
+        self.shown = Some(view);
+        changed
+    }
+
+    /// See [`VassalView`].
+    pub(super) fn view(&self) -> VassalView {
+        let master = self.shown_master();
+        VassalView {
+            name: self.name.clone(),
+            state: self.state(),
+            revision: self.file.map(|said| said.revision),
+            refused: self.is_refused(),
+            serving: master.and_then(|master| master.serving),
+            master: master.map(|master| &master.key).or(self.leaving.first()).cloned(),
+            failures: self.failures,
+            last_failure: self.last_failure.clone(),
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.file.is_some_and(|said| said.verdict == Verdict::Refused)
+    }
+
+    fn shown_master(&self) -> Option<&Master> {
+        match &self.course {
+            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => None,
+            Course::Starting { master, .. }
+            | Course::Loyal { master }
+            | Course::Waiting { master, .. }
+            | Course::Reloading { master, .. }
+            | Course::Moving { old: master, .. } => Some(master),
+        }
+    }
+
+    fn state(&self) -> State {
+        match self.course {
+            Course::Resting if !self.leaving.is_empty() => State::Stopping,
+            Course::Resting if self.held => State::Held,
+            Course::Resting if self.is_refused() => State::Refused,
+            Course::Resting => State::Stopping,
+            Course::Queued { .. } if self.listeners == Listeners::Closing => State::Stopping,
+            Course::Queued { .. } => State::Queued,
+            Course::Starting { .. } => State::Starting,
+            Course::Loyal { .. } => State::Loyal,
+            Course::Waiting { .. } | Course::Reloading { .. } | Course::Moving { .. } => State::Reloading,
+            Course::Cursed { retry_at } => State::Cursed { retry_at },
+        }
+    }
+}
+
+impl Boot {
+    fn new(operation: OperationId, target: Target, now: Moment) -> Self {
+        let (operation, Target { revision, mercy, .. }) = (Some(operation), target);
+        Boot { operation, ordered: operation, revision, mercy, since: now, outdated: false, doomed: false }
+    }
+}
+
+/// Orders a started master to deploy.
+fn deploy(master: &mut Master, target: Target, operation: OperationId, desk: &mut Desk<'_>) -> Boot {
+    master.mercy = master.mercy.max(target.mercy);
+    desk.out.push(Action::Deploy { master: master.key.clone(), revision: target.revision, operation });
+    Boot::new(operation, target, desk.now)
+}

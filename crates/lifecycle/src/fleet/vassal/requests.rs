@@ -1,0 +1,251 @@
+//! What is asked of a vassal: by its file, by commands, by a signal to the emperor.
+
+use super::{Boot, Course, Desk, Master, Said, Target, Vassal, deploy};
+use crate::{
+    fleet::{
+        agenda::Urgency,
+        words::{Action, Cause, Command, OperationEnd, Sighting, Verb, Verdict},
+    },
+    generations::FailureReason,
+    ids::OperationId,
+};
+
+impl Vassal {
+    /// The scan saw its file.
+    pub(in crate::fleet) fn sighted(&mut self, sighting: &Sighting, desk: &mut Desk<'_>) {
+        let said = Said { revision: sighting.revision, verdict: sighting.verdict };
+        let before = self.file.replace(said);
+        self.content = Some(sighting.content);
+        if before == Some(said) {
+            return;
+        }
+        if self.held {
+            self.let_go_if_any(Cause::Recovery, desk);
+            return;
+        }
+        match sighting.verdict {
+            Verdict::Refused => self.rest_without_target(desk),
+            Verdict::Runs { identity, mercy } => {
+                let target = Target { revision: sighting.revision, identity, mercy };
+                if before.is_none() && self.runs_already(target) {
+                    return;
+                }
+                self.forgive();
+                let verb = if self.has_course() { Verb::Reload } else { Verb::Start };
+                let operation = desk.begin(&self.name, verb, Cause::File);
+                self.bring_up(operation, desk);
+            }
+        }
+    }
+
+    /// The scan did not see its file.
+    pub(in crate::fleet) fn file_gone(&mut self, desk: &mut Desk<'_>) {
+        self.file = None;
+        self.let_go_if_any(Cause::File, desk);
+        self.close_listeners(desk);
+    }
+
+    /// A master presented itself late: whether its file was there at the last scan decides.
+    pub(in crate::fleet) fn gone_unless_seen(&mut self, desk: &mut Desk<'_>) {
+        if self.file.is_none() {
+            self.file_gone(desk);
+        }
+    }
+
+    /// The fleet stops.
+    pub(in crate::fleet) fn fleet_stops(&mut self, desk: &mut Desk<'_>) {
+        self.let_go_if_any(Cause::Signal, desk);
+        self.close_listeners(desk);
+    }
+
+    /// The fleet was told to stop a second time.
+    pub(in crate::fleet) fn kill_all(&mut self, desk: &mut Desk<'_>) {
+        desk.out.extend(self.leaving.kill_all());
+    }
+
+    pub(super) fn let_go_if_any(&mut self, cause: Cause, desk: &mut Desk<'_>) {
+        if self.has_course() {
+            let operation = desk.begin(&self.name, Verb::Stop, cause);
+            self.let_go(operation, desk);
+        }
+        self.course = Course::Resting;
+        self.served = None;
+    }
+
+    fn has_course(&self) -> bool {
+        match self.course {
+            Course::Resting | Course::Cursed { .. } => false,
+            Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. } => true,
+        }
+    }
+
+    fn let_go(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
+        let overtaken = self.dismiss_all(desk);
+        desk.superseded(overtaken);
+        desk.superseded(self.stopping.replace(operation));
+        self.forgive();
+        self.served = None;
+        self.last_failure = None;
+        self.close_listeners(desk);
+    }
+
+    /// Whether a master found alive runs or boots this already.
+    pub(super) fn runs_already(&self, target: Target) -> bool {
+        match &self.course {
+            Course::Loyal { master } => {
+                master.identity == target.identity
+                    && master.serving.is_some_and(|(_, revision)| revision == target.revision)
+            }
+            Course::Starting { master, boot }
+            | Course::Reloading { master, boot }
+            | Course::Moving { new: master, boot, .. } => {
+                master.identity == target.identity && boot.ordered.is_none() && boot.revision == target.revision
+            }
+            Course::Resting | Course::Queued { .. } | Course::Waiting { .. } | Course::Cursed { .. } => false,
+        }
+    }
+
+    /// Somebody asked.
+    pub(in crate::fleet) fn commanded(&mut self, command: &Command, desk: &mut Desk<'_>) {
+        let Command { operation, verb, .. } = *command;
+        desk.begin_as(operation, &self.name, verb, Cause::Command);
+        match verb {
+            Verb::Stop => {
+                if !self.held {
+                    self.held = true;
+                    desk.out.push(Action::Hold { name: self.name.clone(), held: true });
+                }
+                self.let_go(operation, desk);
+            }
+            Verb::Start => {
+                if self.held {
+                    self.held = false;
+                    desk.out.push(Action::Hold { name: self.name.clone(), held: false });
+                }
+                match self.obstacle() {
+                    Some(reason) => self.cannot(operation, reason, desk),
+                    None => {
+                        desk.superseded(self.stopping.take());
+                        self.keep_up(operation, desk);
+                    }
+                }
+            }
+            Verb::Reload => match self.obstacle() {
+                Some(reason) => self.cannot(operation, reason, desk),
+                None => self.bring_up(operation, desk),
+            },
+        }
+    }
+
+    fn cannot(&self, operation: OperationId, reason: FailureReason, desk: &mut Desk<'_>) {
+        let still_serving = self.shown_master().is_some_and(|master| master.serving.is_some());
+        desk.end(Some(operation), OperationEnd::Failed { reason, still_serving });
+    }
+
+    /// Why it cannot be brought up.
+    pub(super) fn obstacle(&self) -> Option<FailureReason> {
+        let name = &self.name;
+        match self.file {
+            None => Some(FailureReason::Setup { sentence: format!("{name} has no file: put it back to run it") }),
+            Some(_) if self.held => {
+                Some(FailureReason::Setup { sentence: format!("{name} is held: start it instead") })
+            }
+            Some(Said { verdict: Verdict::Refused, .. }) => Some(self.refusal()),
+            Some(Said { verdict: Verdict::Runs { .. }, .. }) => None,
+        }
+    }
+
+    pub(super) fn refusal(&self) -> FailureReason {
+        FailureReason::Setup {
+            sentence: format!("the file of {} is refused: see its problems and correct it", self.name),
+        }
+    }
+
+    /// The emperor was told to reload everything that runs.
+    pub(in crate::fleet) fn reload_if_running(&mut self, desk: &mut Desk<'_>) {
+        if self.shown_master().is_some() && self.obstacle().is_none() {
+            let operation = desk.begin(&self.name, Verb::Reload, Cause::Signal);
+            self.bring_up(operation, desk);
+        }
+    }
+
+    /// Runs it if it does not run; joins what is under way.
+    fn keep_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
+        match &mut self.course {
+            Course::Loyal { master } if master.serving.is_some() => desk.end(Some(operation), OperationEnd::Succeeded),
+            Course::Waiting { operation: waiting, .. } => desk.superseded(Some(std::mem::replace(waiting, operation))),
+            Course::Starting { boot, .. } | Course::Reloading { boot, .. } | Course::Moving { boot, .. } => {
+                desk.superseded(boot.operation.replace(operation));
+            }
+            Course::Loyal { .. } | Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => {
+                self.bring_up(operation, desk)
+            }
+        }
+    }
+
+    /// Brings what the file says now into service, by whatever way there is from here. Only with a file that runs.
+    pub(super) fn bring_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
+        let Some(target) = self.target() else { return };
+        self.course = match std::mem::replace(&mut self.course, Course::Resting) {
+            Course::Resting | Course::Cursed { .. } => Course::Queued { operation, urgency: Urgency::Ordinary },
+            Course::Queued { operation: overtaken, urgency } => {
+                desk.superseded(Some(overtaken));
+                Course::Queued { operation, urgency }
+            }
+            Course::Loyal { master } => Course::Waiting { master, operation },
+            Course::Waiting { master, operation: overtaken } => {
+                desk.superseded(Some(overtaken));
+                Course::Waiting { master, operation }
+            }
+            Course::Starting { mut master, boot } => {
+                desk.superseded(boot.operation);
+                if master.identity == target.identity {
+                    let boot = deploy_or_note(&mut master, boot, target, operation, desk);
+                    Course::Starting { master, boot }
+                } else {
+                    self.dismiss(master, desk);
+                    Course::Queued { operation, urgency: Urgency::Ordinary }
+                }
+            }
+            Course::Reloading { mut master, boot } => {
+                desk.superseded(boot.operation);
+                if master.identity == target.identity {
+                    let boot = deploy_or_note(&mut master, boot, target, operation, desk);
+                    Course::Reloading { master, boot }
+                } else {
+                    Course::Waiting { master, operation }
+                }
+            }
+            Course::Moving { old, mut new, boot } => {
+                desk.superseded(boot.operation);
+                if new.identity == target.identity {
+                    let boot = deploy_or_note(&mut new, boot, target, operation, desk);
+                    Course::Moving { old, new, boot }
+                } else {
+                    self.dismiss(new, desk);
+                    Course::Waiting { master: old, operation }
+                }
+            }
+        };
+    }
+}
+
+/// A master that boots is to deploy something newer: now, or as soon as it is there.
+fn deploy_or_note(
+    master: &mut Master,
+    boot: Boot,
+    target: Target,
+    operation: OperationId,
+    desk: &mut Desk<'_>,
+) -> Boot {
+    if master.started {
+        Boot { doomed: boot.doomed, ..deploy(master, target, operation, desk) }
+    } else {
+        Boot { operation: Some(operation), outdated: true, since: desk.now, ..boot }
+    }
+}
