@@ -21,9 +21,7 @@ pub enum StoreError {
         doing: &'static str,
     },
     /// No room on the disk, or the file reached its largest size.
-    #[error(
-        "the database or its disk is full ({doing}); make room on the disk that holds the state directory"
-    )]
+    #[error("the database or its disk is full ({doing}); make room on the disk that holds the state directory")]
     Full {
         /// What was tried.
         doing: &'static str,
@@ -55,9 +53,7 @@ pub enum StoreError {
         migration: i64,
     },
     /// Writes arrive faster than they can be done.
-    #[error(
-        "the database is too slow: {waiting} writes are waiting already, so this one ({doing}) is not kept"
-    )]
+    #[error("the database is too slow: {waiting} writes are waiting already, so this one ({doing}) is not kept")]
     Behind {
         /// What was tried.
         doing: &'static str,
@@ -114,10 +110,7 @@ impl StoreError {
 
     /// A text of ours that does not read back: the row was changed by hand or by a newer version.
     pub(crate) fn unreadable(doing: &'static str, error: &serde_json::Error) -> StoreError {
-        StoreError::Failed {
-            doing,
-            cause: format!("a stored value cannot be understood: {error}").into(),
-        }
+        StoreError::Failed { doing, cause: format!("a stored value cannot be understood: {error}").into() }
     }
 }
 

@@ -30,10 +30,7 @@ pub(crate) async fn set(connection: &mut SqliteConnection, hold: &Hold) -> Resul
     Ok(())
 }
 
-pub(crate) async fn lift(
-    connection: &mut SqliteConnection,
-    name: &VassalName,
-) -> Result<(), StoreError> {
+pub(crate) async fn lift(connection: &mut SqliteConnection, name: &VassalName) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM holds WHERE vassal = ?")
         .bind(name.as_str())
         .execute(connection)
@@ -57,11 +54,7 @@ impl Reader {
             .iter()
             .filter_map(|row| {
                 let vassal = VassalName::new(row.get::<String, _>("vassal")).ok()?;
-                Some(Hold {
-                    vassal,
-                    actor: row.get("actor"),
-                    since_unix_ms: unsigned(row.get("since_unix_ms")),
-                })
+                Some(Hold { vassal, actor: row.get("actor"), since_unix_ms: unsigned(row.get("since_unix_ms")) })
             })
             .collect())
     }

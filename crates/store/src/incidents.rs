@@ -26,10 +26,7 @@ pub struct Incident {
     pub worker: Option<WorkerRef>,
 }
 
-pub(crate) async fn record(
-    connection: &mut SqliteConnection,
-    incident: &Incident,
-) -> Result<(), StoreError> {
+pub(crate) async fn record(connection: &mut SqliteConnection, incident: &Incident) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO incidents (vassal, at_unix_ms, severity, code, text, generation, worker, spawn) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
@@ -55,21 +52,14 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn incidents(
-        &self,
-        vassal: &VassalName,
-        limit: u32,
-    ) -> Result<Vec<Incident>, StoreError> {
+    pub async fn incidents(&self, vassal: &VassalName, limit: u32) -> Result<Vec<Incident>, StoreError> {
         let rows = sqlx::query("SELECT * FROM incidents WHERE vassal = ? ORDER BY id DESC LIMIT ?")
             .bind(vassal.as_str())
             .bind(limit)
             .fetch_all(&self.pool)
             .await
             .map_err(|error| StoreError::sort("reading incidents", &error))?;
-        Ok(rows
-            .iter()
-            .map(|row| incident(row, Some(vassal.clone())))
-            .collect())
+        Ok(rows.iter().map(|row| incident(row, Some(vassal.clone()))).collect())
     }
 
     /// The newest incidents of the emperor itself, newest first.
@@ -77,12 +67,11 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub async fn incidents_of_emperor(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM incidents WHERE vassal IS NULL ORDER BY id DESC LIMIT ?")
-                .bind(limit)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(|error| StoreError::sort("reading incidents", &error))?;
+        let rows = sqlx::query("SELECT * FROM incidents WHERE vassal IS NULL ORDER BY id DESC LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| StoreError::sort("reading incidents", &error))?;
         Ok(rows.iter().map(|row| incident(row, None)).collect())
     }
 }
@@ -98,11 +87,7 @@ fn incident(row: &SqliteRow, vassal: Option<VassalName>) -> Incident {
     Incident {
         vassal,
         at_unix_ms: unsigned(row.get("at_unix_ms")),
-        severity: if row.get::<&str, _>("severity") == "warning" {
-            Severity::Warning
-        } else {
-            Severity::Incident
-        },
+        severity: if row.get::<&str, _>("severity") == "warning" { Severity::Warning } else { Severity::Incident },
         code: row.get("code"),
         text: row.get("text"),
         worker: worker(),

@@ -38,10 +38,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            file_max_bytes: 4 << 30,
-            lock_wait: Duration::from_secs(5),
-        }
+        Limits { file_max_bytes: 4 << 30, lock_wait: Duration::from_secs(5) }
     }
 }
 
@@ -87,11 +84,7 @@ impl Store {
             .max_connections(READERS)
             .acquire_timeout(READER_TURN)
             .connect_lazy_with(options(path, limits).read_only(true));
-        Ok(Opened {
-            store: writer::start(connection),
-            reader: Reader::new(pool),
-            alarm,
-        })
+        Ok(Opened { store: writer::start(connection), reader: Reader::new(pool), alarm })
     }
 }
 
@@ -103,51 +96,31 @@ async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreE
         .append(true)
         .mode(0o600)
         .open(path)
-        .map_err(|error| StoreError::Open {
-            path: path.to_owned(),
-            cause: error.to_string().into(),
-        })?;
+        .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string().into() })?;
     let of_open = |error: &sqlx::Error| match StoreError::sort(doing, error) {
-        StoreError::ReadOnly { cause, .. } | StoreError::Failed { cause, .. } => StoreError::Open {
-            path: path.to_owned(),
-            cause,
-        },
+        StoreError::ReadOnly { cause, .. } | StoreError::Failed { cause, .. } => {
+            StoreError::Open { path: path.to_owned(), cause }
+        }
         other => other,
     };
     // FULL: a hold or an operation that was answered for survives a power cut. Few writes: samples come once a minute.
     let options = options(path, limits)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma(
-            "max_page_count",
-            (limits.file_max_bytes / PAGE_BYTES).to_string(),
-        );
-    let mut connection = SqliteConnection::connect_with(&options)
-        .await
-        .map_err(|error| of_open(&error))?;
+        .pragma("max_page_count", (limits.file_max_bytes / PAGE_BYTES).to_string());
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| of_open(&error))?;
     check(&mut connection).await?;
     match MIGRATIONS.run(&mut connection).await {
         Ok(()) => Ok(connection),
-        Err(MigrateError::VersionMissing(migration)) => Err(StoreError::Newer {
-            path: path.to_owned(),
-            migration,
-        }),
-        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-            Err(of_open(&error))
-        }
-        Err(other) => Err(StoreError::Open {
-            path: path.to_owned(),
-            cause: other.to_string().into(),
-        }),
+        Err(MigrateError::VersionMissing(migration)) => Err(StoreError::Newer { path: path.to_owned(), migration }),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(of_open(&error)),
+        Err(other) => Err(StoreError::Open { path: path.to_owned(), cause: other.to_string().into() }),
     }
 }
 
 fn options(path: &Path, limits: Limits) -> SqliteConnectOptions {
     use sqlx::ConnectOptions;
-    SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(limits.lock_wait)
-        .disable_statement_logging()
+    SqliteConnectOptions::new().filename(path).busy_timeout(limits.lock_wait).disable_statement_logging()
 }
 
 /// Every table but `samples`, which may be large; damage there shows when it is written.
@@ -175,10 +148,7 @@ async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
             .await
             .map_err(|error| StoreError::sort(doing, &error))?;
         if verdict != "ok" {
-            return Err(StoreError::Corrupt {
-                doing,
-                cause: verdict.into(),
-            });
+            return Err(StoreError::Corrupt { doing, cause: verdict.into() });
         }
     }
     Ok(())
@@ -186,9 +156,7 @@ async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 
 /// Renames the file and what belongs to it, so that `sqlite3` still opens the set under its new name.
 fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let unix_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let aside = with_suffix(path, &format!(".corrupt-{unix_s}"));
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
@@ -196,10 +164,7 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 let cause = format!("it is damaged and cannot be moved aside: {error}").into();
-                return Err(StoreError::Open {
-                    path: path.to_owned(),
-                    cause,
-                });
+                return Err(StoreError::Open { path: path.to_owned(), cause });
             }
         }
     }

@@ -15,19 +15,11 @@ use crate::{
 
 const READING: &str = "reading operations";
 
-pub(crate) async fn record(
-    connection: &mut SqliteConnection,
-    view: &OperationView,
-) -> Result<(), StoreError> {
+pub(crate) async fn record(connection: &mut SqliteConnection, view: &OperationView) -> Result<(), StoreError> {
     let doing = "recording an operation";
     let unwritable = |error| StoreError::unreadable(doing, &error);
     let phases = serde_json::to_string(&view.phases).map_err(unwritable)?;
-    let end = view
-        .end
-        .as_ref()
-        .map(serde_json::to_string)
-        .transpose()
-        .map_err(unwritable)?;
+    let end = view.end.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
     sqlx::query(
         "INSERT OR REPLACE INTO operations (id, vassal, verb, actor, revision, generation, phase, phases, end, \
          began_unix_ms, ended_unix_ms, boot_output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -65,11 +57,7 @@ pub(crate) async fn abandon(
     };
     let end = serde_json::to_string(&end).map_err(|error| StoreError::unreadable(doing, &error))?;
     let mut statement = QueryBuilder::<Sqlite>::new("UPDATE operations SET phase = 'done', end = ");
-    statement
-        .push_bind(end)
-        .push(", ended_unix_ms = ")
-        .push_bind(signed(at_unix_ms))
-        .push(" WHERE end IS NULL");
+    statement.push_bind(end).push(", ended_unix_ms = ").push_bind(signed(at_unix_ms)).push(" WHERE end IS NULL");
     if !still_running.is_empty() {
         statement.push(" AND id NOT IN (");
         let mut ids = statement.separated(", ");
@@ -78,11 +66,7 @@ pub(crate) async fn abandon(
         }
         statement.push(")");
     }
-    statement
-        .build()
-        .execute(connection)
-        .await
-        .map_err(|error| StoreError::sort(doing, &error))?;
+    statement.build().execute(connection).await.map_err(|error| StoreError::sort(doing, &error))?;
     Ok(())
 }
 
@@ -103,16 +87,12 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn last_generation(
-        &self,
-        vassal: &VassalName,
-    ) -> Result<Option<GenerationId>, StoreError> {
-        let generation: Option<i64> =
-            sqlx::query_scalar("SELECT max(generation) FROM operations WHERE vassal = ?")
-                .bind(vassal.as_str())
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|error| StoreError::sort(READING, &error))?;
+    pub async fn last_generation(&self, vassal: &VassalName) -> Result<Option<GenerationId>, StoreError> {
+        let generation: Option<i64> = sqlx::query_scalar("SELECT max(generation) FROM operations WHERE vassal = ?")
+            .bind(vassal.as_str())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| StoreError::sort(READING, &error))?;
         Ok(generation.map(|number| GenerationId(unsigned(number))))
     }
 
@@ -133,18 +113,13 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn operations(
-        &self,
-        vassal: &VassalName,
-        limit: u32,
-    ) -> Result<Vec<OperationView>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM operations WHERE vassal = ? ORDER BY id DESC LIMIT ?")
-                .bind(vassal.as_str())
-                .bind(limit)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(|error| StoreError::sort(READING, &error))?;
+    pub async fn operations(&self, vassal: &VassalName, limit: u32) -> Result<Vec<OperationView>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM operations WHERE vassal = ? ORDER BY id DESC LIMIT ?")
+            .bind(vassal.as_str())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| StoreError::sort(READING, &error))?;
         rows.iter().map(view).collect()
     }
 
@@ -162,29 +137,21 @@ impl Reader {
 }
 
 fn view(row: &SqliteRow) -> Result<OperationView, StoreError> {
-    let odd = |what: String| StoreError::Failed {
-        doing: READING,
-        cause: what.into(),
-    };
+    let odd = |what: String| StoreError::Failed { doing: READING, cause: what.into() };
     let unreadable = |error| StoreError::unreadable(READING, &error);
     let verb: String = row.get("verb");
     let end: Option<String> = row.get("end");
     let optional = |column: &str| row.get::<Option<i64>, _>(column).map(unsigned);
     Ok(OperationView {
         id: OperationId(unsigned(row.get("id"))),
-        vassal: VassalName::new(row.get::<String, _>("vassal"))
-            .map_err(|error| odd(error.to_string()))?,
+        vassal: VassalName::new(row.get::<String, _>("vassal")).map_err(|error| odd(error.to_string()))?,
         verb: verb_of(&verb).ok_or_else(|| odd(format!("\"{verb}\" is no verb")))?,
         actor: row.get("actor"),
         revision: optional("revision"),
         generation: optional("generation"),
         phase: row.get("phase"),
         phases: serde_json::from_str(row.get("phases")).map_err(unreadable)?,
-        end: end
-            .as_deref()
-            .map(serde_json::from_str)
-            .transpose()
-            .map_err(unreadable)?,
+        end: end.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
         began_unix_ms: unsigned(row.get("began_unix_ms")),
         ended_unix_ms: optional("ended_unix_ms"),
         boot_output: row.get("boot_output"),
@@ -200,7 +167,5 @@ fn verb_word(verb: Verb) -> &'static str {
 }
 
 fn verb_of(word: &str) -> Option<Verb> {
-    [Verb::Reload, Verb::Stop, Verb::Start]
-        .into_iter()
-        .find(|verb| verb_word(*verb) == word)
+    [Verb::Reload, Verb::Stop, Verb::Start].into_iter().find(|verb| verb_word(*verb) == word)
 }

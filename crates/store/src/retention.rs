@@ -45,10 +45,7 @@ const FORGET: [&str; 9] = [
      row_number() OVER (PARTITION BY vassal ORDER BY id DESC) AS place FROM incidents) WHERE place > ?5)",
 ];
 
-pub(crate) async fn prune(
-    connection: &mut SqliteConnection,
-    now_unix_ms: u64,
-) -> Result<(), StoreError> {
+pub(crate) async fn prune(connection: &mut SqliteConnection, now_unix_ms: u64) -> Result<(), StoreError> {
     let history = now_unix_ms.saturating_sub(HISTORY_DAYS * DAY_MS);
     let samples_unix_s = now_unix_ms.saturating_sub(SAMPLES_DAYS * DAY_MS) / 1_000;
     for statement in FORGET {

@@ -48,13 +48,9 @@ pub struct LatestRevision {
     pub sha256: String,
 }
 
-pub(crate) async fn record(
-    connection: &mut SqliteConnection,
-    revision: &Revision,
-) -> Result<(), StoreError> {
+pub(crate) async fn record(connection: &mut SqliteConnection, revision: &Revision) -> Result<(), StoreError> {
     let doing = "recording a revision";
-    let problems = serde_json::to_string(&revision.problems)
-        .map_err(|error| StoreError::unreadable(doing, &error))?;
+    let problems = serde_json::to_string(&revision.problems).map_err(|error| StoreError::unreadable(doing, &error))?;
     sqlx::query("INSERT OR REPLACE INTO revisions (vassal, revision, sha256, content, problems, seen_unix_ms) VALUES (?, ?, ?, ?, ?, ?)")
         .bind(revision.vassal.as_str())
         .bind(signed(revision.revision.0))
@@ -75,10 +71,12 @@ impl Reader {
     /// When the database cannot be read.
     pub async fn latest_revisions(&self) -> Result<Vec<LatestRevision>, StoreError> {
         let doing = "reading revisions";
-        let rows = sqlx::query("SELECT vassal, max(revision) AS revision, sha256 FROM revisions GROUP BY vassal ORDER BY vassal")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| StoreError::sort(doing, &error))?;
+        let rows = sqlx::query(
+            "SELECT vassal, max(revision) AS revision, sha256 FROM revisions GROUP BY vassal ORDER BY vassal",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| StoreError::sort(doing, &error))?;
         // A name that is none any more was written by somebody else: it has no file either.
         Ok(rows
             .iter()
@@ -97,17 +95,15 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn revisions(
-        &self,
-        vassal: &VassalName,
-        limit: u32,
-    ) -> Result<Vec<RevisionEntry>, StoreError> {
-        let rows = sqlx::query("SELECT revision, sha256, seen_unix_ms FROM revisions WHERE vassal = ? ORDER BY revision DESC LIMIT ?")
-            .bind(vassal.as_str())
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| StoreError::sort("reading revisions", &error))?;
+    pub async fn revisions(&self, vassal: &VassalName, limit: u32) -> Result<Vec<RevisionEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT revision, sha256, seen_unix_ms FROM revisions WHERE vassal = ? ORDER BY revision DESC LIMIT ?",
+        )
+        .bind(vassal.as_str())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| StoreError::sort("reading revisions", &error))?;
         Ok(rows.iter().map(entry).collect())
     }
 
@@ -115,26 +111,20 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn revision(
-        &self,
-        vassal: &VassalName,
-        revision: RevisionId,
-    ) -> Result<Option<Revision>, StoreError> {
+    pub async fn revision(&self, vassal: &VassalName, revision: RevisionId) -> Result<Option<Revision>, StoreError> {
         let doing = "reading a revision";
-        let row = sqlx::query("SELECT revision, sha256, content, problems, seen_unix_ms FROM revisions WHERE vassal = ? AND revision = ?")
-            .bind(vassal.as_str())
-            .bind(signed(revision.0))
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| StoreError::sort(doing, &error))?;
+        let row = sqlx::query(
+            "SELECT revision, sha256, content, problems, seen_unix_ms FROM revisions WHERE vassal = ? AND revision = ?",
+        )
+        .bind(vassal.as_str())
+        .bind(signed(revision.0))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| StoreError::sort(doing, &error))?;
         let Some(row) = row else { return Ok(None) };
-        let problems = serde_json::from_str(row.get("problems"))
-            .map_err(|error| StoreError::unreadable(doing, &error))?;
-        let RevisionEntry {
-            revision,
-            sha256,
-            seen_unix_ms,
-        } = entry(&row);
+        let problems =
+            serde_json::from_str(row.get("problems")).map_err(|error| StoreError::unreadable(doing, &error))?;
+        let RevisionEntry { revision, sha256, seen_unix_ms } = entry(&row);
         Ok(Some(Revision {
             vassal: vassal.clone(),
             revision,

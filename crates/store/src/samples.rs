@@ -36,20 +36,12 @@ pub struct Sample {
     pub rss_bytes: u64,
 }
 
-pub(crate) async fn append(
-    connection: &mut SqliteConnection,
-    minute: &[Sample],
-) -> Result<(), StoreError> {
+pub(crate) async fn append(connection: &mut SqliteConnection, minute: &[Sample]) -> Result<(), StoreError> {
     for rows in minute.chunks(ROWS_PER_STATEMENT) {
         let Some(at_unix_s) = rows.first().map(|sample| sample.minute_unix_s) else {
             continue;
         };
-        vassals::ensure(
-            connection,
-            rows.iter().map(|sample| &sample.vassal),
-            at_unix_s * 1_000,
-        )
-        .await?;
+        vassals::ensure(connection, rows.iter().map(|sample| &sample.vassal), at_unix_s * 1_000).await?;
         let mut statement = QueryBuilder::<Sqlite>::new(
             "INSERT OR REPLACE INTO samples (vassal_id, minute_unix_s, requests, errors_5xx, exceptions, tx_bytes, busy_us, \
              busy_threads_peak, threads, workers, rss_bytes) ",
@@ -83,11 +75,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn samples(
-        &self,
-        vassal: &VassalName,
-        since_unix_s: u64,
-    ) -> Result<Vec<Sample>, StoreError> {
+    pub async fn samples(&self, vassal: &VassalName, since_unix_s: u64) -> Result<Vec<Sample>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM samples WHERE vassal_id = (SELECT id FROM vassals WHERE name = ?) AND minute_unix_s >= ? ORDER BY minute_unix_s",
         )

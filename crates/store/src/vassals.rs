@@ -31,13 +31,7 @@ pub(crate) async fn ensure<'n>(
     names: impl Iterator<Item = &'n VassalName>,
     at_unix_ms: u64,
 ) -> Result<(), StoreError> {
-    insert(
-        connection,
-        names,
-        at_unix_ms,
-        " ON CONFLICT (name) DO NOTHING",
-    )
-    .await
+    insert(connection, names, at_unix_ms, " ON CONFLICT (name) DO NOTHING").await
 }
 
 async fn insert<'n>(
@@ -46,19 +40,12 @@ async fn insert<'n>(
     at_unix_ms: u64,
     on_conflict: &'static str,
 ) -> Result<(), StoreError> {
-    let mut statement = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO vassals (name, first_seen_unix_ms, last_seen_unix_ms) ",
-    );
+    let mut statement =
+        QueryBuilder::<Sqlite>::new("INSERT INTO vassals (name, first_seen_unix_ms, last_seen_unix_ms) ");
     statement.push_values(names, |mut row, name| {
-        row.push_bind(name.as_str())
-            .push_bind(signed(at_unix_ms))
-            .push_bind(signed(at_unix_ms));
+        row.push_bind(name.as_str()).push_bind(signed(at_unix_ms)).push_bind(signed(at_unix_ms));
     });
     statement.push(on_conflict);
-    statement
-        .build()
-        .execute(connection)
-        .await
-        .map_err(|error| StoreError::sort("recording the vassals", &error))?;
+    statement.build().execute(connection).await.map_err(|error| StoreError::sort("recording the vassals", &error))?;
     Ok(())
 }

@@ -3,12 +3,11 @@
 
 use empery_control::fleet::OperationView;
 use empery_lifecycle::ids::{OperationId, VassalName};
-use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Hold, Incident, Revision, Sample, StoreError, holds, incidents, operations, retention,
-    revisions, samples, vassals,
+    Hold, Incident, Revision, Sample, StoreError, holds, incidents, operations, retention, revisions, samples, vassals,
 };
 
 /// Writes that may wait. At a few hundred bytes each this is some megabytes, and minutes of a busy fleet.
@@ -32,23 +31,15 @@ struct Job {
 
 #[derive(Debug)]
 enum Write {
-    VassalsSeen {
-        names: Vec<VassalName>,
-        at_unix_ms: u64,
-    },
+    VassalsSeen { names: Vec<VassalName>, at_unix_ms: u64 },
     Revision(Box<Revision>),
     Operation(Box<OperationView>),
-    AbandonUnfinished {
-        still_running: Vec<OperationId>,
-        at_unix_ms: u64,
-    },
+    AbandonUnfinished { still_running: Vec<OperationId>, at_unix_ms: u64 },
     Incident(Box<Incident>),
     Hold(Hold),
     LiftHold(VassalName),
     Samples(Vec<Sample>),
-    Prune {
-        now_unix_ms: u64,
-    },
+    Prune { now_unix_ms: u64 },
 }
 
 /// A write that was accepted, or not. Nothing is lost by not looking at it: troubles are logged and shown anyway.
@@ -65,9 +56,7 @@ impl Written {
     /// # Errors
     /// When it is not.
     pub async fn done(self) -> Result<(), StoreError> {
-        self.reply?
-            .await
-            .unwrap_or(Err(StoreError::Closed { doing: self.doing }))
+        self.reply?.await.unwrap_or(Err(StoreError::Closed { doing: self.doing }))
     }
 
     /// Goes on without waiting: [`Store::trouble`] tells when it failed.
@@ -88,10 +77,7 @@ impl Store {
     /// These vassals have a file now. Said for new ones, and for all of them before each [`Store::prune`]: what was not
     /// seen for long is forgotten.
     pub fn record_vassals_seen(&self, names: Vec<VassalName>, at_unix_ms: u64) -> Written {
-        self.write(
-            "recording the vassals",
-            Write::VassalsSeen { names, at_unix_ms },
-        )
+        self.write("recording the vassals", Write::VassalsSeen { names, at_unix_ms })
     }
 
     /// A content of a vassal file. The same number again replaces what was said of it.
@@ -106,13 +92,7 @@ impl Store {
 
     /// Ends every operation that an earlier emperor left unfinished and that none of the masters found is still at.
     pub fn abandon_unfinished(&self, still_running: Vec<OperationId>, at_unix_ms: u64) -> Written {
-        self.write(
-            "ending abandoned operations",
-            Write::AbandonUnfinished {
-                still_running,
-                at_unix_ms,
-            },
-        )
+        self.write("ending abandoned operations", Write::AbandonUnfinished { still_running, at_unix_ms })
     }
 
     /// Something was lost, killed or odd.
@@ -144,10 +124,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let reply = match self.jobs.try_send(Job { write, reply }) {
             Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Behind {
-                doing,
-                waiting: WAITING_MAX,
-            }),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Behind { doing, waiting: WAITING_MAX }),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed { doing }),
         };
         Written { doing, reply }
@@ -206,36 +183,41 @@ fn answer(job: Job, outcome: Result<(), StoreError>, trouble: &watch::Sender<Opt
     let _ = job.reply.send(outcome);
 }
 
+/// By plain statements, not sqlx's `Transaction`: when the disk is full SQLite rolls back by itself
+/// (https://www.sqlite.org/lang_transaction.html), which leaves a `Transaction`'s count of open ones wrong for good.
 async fn commit(connection: &mut SqliteConnection, batch: &[Job]) -> Result<(), StoreError> {
     // IMMEDIATE: wait for a lock here, where busy_timeout applies, not at the first write inside.
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(|error| StoreError::sort("beginning to write", &error))?;
+    execute(connection, "BEGIN IMMEDIATE").await?;
+    let mut outcome = Ok(());
     for job in batch {
-        perform(&mut transaction, &job.write).await?;
+        outcome = perform(connection, &job.write).await;
+        if outcome.is_err() {
+            break;
+        }
     }
-    transaction
-        .commit()
-        .await
-        .map_err(|error| StoreError::sort("writing to the disk", &error))
+    if outcome.is_ok() {
+        outcome = execute(connection, "COMMIT").await;
+    }
+    if outcome.is_err() {
+        // Fails when SQLite has already done it: what counts is that nothing is open.
+        let _ = execute(connection, "ROLLBACK").await;
+    }
+    outcome
 }
 
-async fn perform(
-    transaction: &mut Transaction<'_, Sqlite>,
-    write: &Write,
-) -> Result<(), StoreError> {
-    let connection: &mut SqliteConnection = transaction;
+async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+    let done = sqlx::query(statement).execute(connection).await;
+    done.map(|_| ()).map_err(|error| StoreError::sort("writing to the disk", &error))
+}
+
+async fn perform(connection: &mut SqliteConnection, write: &Write) -> Result<(), StoreError> {
     match write {
-        Write::VassalsSeen { names, at_unix_ms } => {
-            vassals::record_seen(connection, names, *at_unix_ms).await
-        }
+        Write::VassalsSeen { names, at_unix_ms } => vassals::record_seen(connection, names, *at_unix_ms).await,
         Write::Revision(revision) => revisions::record(connection, revision).await,
         Write::Operation(view) => operations::record(connection, view).await,
-        Write::AbandonUnfinished {
-            still_running,
-            at_unix_ms,
-        } => operations::abandon(connection, still_running, *at_unix_ms).await,
+        Write::AbandonUnfinished { still_running, at_unix_ms } => {
+            operations::abandon(connection, still_running, *at_unix_ms).await
+        }
         Write::Incident(incident) => incidents::record(connection, incident).await,
         Write::Hold(hold) => holds::set(connection, hold).await,
         Write::LiftHold(name) => holds::lift(connection, name).await,

@@ -62,6 +62,8 @@ struct Vassal {
     busy_threads: u32,
     workers: Vec<Worker>,
     deployment: Option<Operation>,
+    /// What was asked for is the last deployment: shown once.
+    deployment_is_asked: bool,
     problems: Vec<FileProblem>,
     operations: Vec<Operation>,
     incidents: Vec<ShownIncident>,
@@ -150,9 +152,13 @@ impl Vassal {
         let snapshot = realm.now();
         let vassal = find(&snapshot, name).ok_or_else(|| Problem::unknown_vassal(name))?;
         let now = snapshot.at_unix_ms;
-        let asked = asked.operation.and_then(|id| realm.operations.get(OperationId(id))).filter(|view| view.vassal == vassal.name);
+        let asked = match asked.operation {
+            Some(id) => look_up(realm, OperationId(id)).await.filter(|view| view.vassal == vassal.name),
+            None => None,
+        };
         let (operations, incidents, past_missing) = read_past(realm, vassal, now).await;
         let log = api::read_log(realm, name, LOG_LINES).await.map_err(|problem| problem.detail);
+        let deployment = vassal.last_deployment.as_ref();
         let held = vassal.state == "held";
         let cursed = vassal.state == "cursed";
         Ok(Vassal {
@@ -161,6 +167,7 @@ impl Vassal {
             segment: words::segment(name),
             state: Badge::of_state(&vassal.state),
             summary: vassal.summary.clone(),
+            deployment_is_asked: asked.is_some() && asked.as_ref().map(|view| view.id) == deployment.map(|view| view.id),
             asked: asked.map(|view| Operation::of(&view, now)),
             can_reload: vassal.generation.is_some() && !held,
             can_stop: !held && vassal.state != "refused" || vassal.generation.is_some(),
@@ -171,7 +178,7 @@ impl Vassal {
             numbers: numbers(vassal),
             busy_threads: vassal.numbers.busy_threads,
             workers: vassal.workers.iter().map(|worker| Worker::of(worker, now)).collect(),
-            deployment: vassal.last_deployment.as_ref().map(|view| Operation::of(view, now)),
+            deployment: deployment.map(|view| Operation::of(view, now)),
             problems: vassal.problems.iter().map(FileProblem::of).collect(),
             operations,
             incidents,
@@ -179,6 +186,15 @@ impl Vassal {
             log,
         })
     }
+}
+
+/// From the board, or from the past.
+async fn look_up(realm: &Realm, id: OperationId) -> Option<OperationView> {
+    if let Some(view) = realm.operations.get(id) {
+        return Some(view);
+    }
+    // A database that cannot be read is told of where the past is shown.
+    realm.history()?.operation(id).await.ok().flatten()
 }
 
 async fn read_past(realm: &Realm, vassal: &VassalSnapshot, now: u64) -> (Vec<Operation>, Vec<ShownIncident>, Option<String>) {

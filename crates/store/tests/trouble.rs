@@ -1,0 +1,153 @@
+//! A database that is missing, damaged, full, locked or newer ends nothing: it is said, in words that tell what to do.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod place;
+
+use std::{
+    io::{Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
+
+use empery_lifecycle::ids::{RevisionId, VassalName};
+use empery_store::{Hold, Limits, Revision, Store, StoreError};
+use place::Place;
+use sqlx::Executor;
+
+fn hold(vassal: &str) -> Hold {
+    Hold { vassal: VassalName::new(vassal).unwrap(), actor: "api".to_owned(), since_unix_ms: 1 }
+}
+
+fn big_revision(number: u64) -> Revision {
+    Revision {
+        vassal: VassalName::new("shop.ini").unwrap(),
+        revision: RevisionId(number),
+        sha256: String::new(),
+        content: vec![b'x'; 64 * 1024],
+        problems: Vec::new(),
+        seen_unix_ms: 1,
+    }
+}
+
+#[tokio::test]
+async fn a_missing_database_is_made_and_only_its_owner_may_read_it() {
+    let place = Place::new();
+    let opened = Store::open(&place.file).await.unwrap();
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    for entry in std::fs::read_dir(&place.directory).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_takes_no_files_is_told_by_its_path() {
+    // procfs takes no files, not even from root.
+    for path in ["/proc/state.db", "/nowhere/at/all/state.db"] {
+        let error = Store::open(Path::new(path)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Open { .. }) && error.to_string().contains(path), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun() {
+    let place = Place::new();
+    std::fs::write(&place.file, "not a database, but long enough to have a header of one hundred bytes: ".repeat(4))
+        .unwrap();
+    let opened = Store::open(&place.file).await.unwrap();
+    let alarm = opened.alarm.unwrap();
+    let aside = std::fs::read_dir(&place.directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.starts_with("state.db.corrupt-"))
+        .unwrap();
+    assert!(alarm.contains(&aside), "{alarm}");
+    assert!(std::fs::read_to_string(place.directory.join(aside)).unwrap().starts_with("not a database"));
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_with_a_damaged_page_is_moved_aside() {
+    let place = Place::new();
+    {
+        let opened = Store::open(&place.file).await.unwrap();
+        for number in 1..=20 {
+            opened.store.record_revision(big_revision(number)).done().await.unwrap();
+        }
+    }
+    place.sqlite("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let length = std::fs::metadata(&place.file).unwrap().len();
+    let mut file = std::fs::OpenOptions::new().write(true).open(&place.file).unwrap();
+    file.seek(SeekFrom::Start(4096)).unwrap();
+    file.write_all(&vec![0xa5; usize::try_from(length).unwrap() - 4096]).unwrap();
+    let opened = Store::open(&place.file).await.unwrap();
+    assert!(opened.alarm.is_some());
+    assert!(opened.reader.holds().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_database_says_so_keeps_what_it_has_and_writes_again_when_there_is_room() {
+    let place = Place::new();
+    let small = Limits { file_max_bytes: 512 * 1024, ..Limits::default() };
+    let opened = Store::open_within(&place.file, small).await.unwrap();
+    let trouble = opened.store.trouble();
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        assert!(number < 100, "512 KiB hold no hundred revisions of 64 KiB");
+        if let Err(error) = opened.store.record_revision(big_revision(number)).done().await {
+            break error;
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert_eq!(*trouble.borrow(), Some(error.to_string()));
+    let vassal = VassalName::new("shop.ini").unwrap();
+    assert_eq!(opened.reader.revisions(&vassal, 100).await.unwrap().len() as u64, number - 1);
+    // A row that needs no new page still goes in, and the trouble is over.
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    assert_eq!(*trouble.borrow(), None);
+}
+
+#[tokio::test]
+async fn a_locked_database_says_so_and_is_written_again_once_it_is_free() {
+    let place = Place::new();
+    let impatient = Limits { lock_wait: Duration::from_millis(50), ..Limits::default() };
+    let opened = Store::open_within(&place.file, impatient).await.unwrap();
+    let mut other = place.connection().await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let error = opened.store.set_hold(hold("shop.ini")).done().await.unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    assert!(opened.store.trouble().borrow().is_some());
+    assert!(opened.reader.holds().await.unwrap().is_empty(), "reading goes on beside it");
+    other.execute("COMMIT").await.unwrap();
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    assert!(opened.store.trouble().borrow().is_none());
+}
+
+#[tokio::test]
+async fn a_database_that_another_program_holds_exclusively_is_told_as_locked() {
+    let place = Place::new();
+    drop(Store::open(&place.file).await.unwrap());
+    let mut other = place.connection().await;
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM holds; COMMIT").await.unwrap();
+    let impatient = Limits { lock_wait: Duration::from_millis(50), ..Limits::default() };
+    let error = Store::open_within(&place.file, impatient).await.unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let place = Place::new();
+    drop(Store::open(&place.file).await.unwrap());
+    place
+        .sqlite(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'later', 1, x'00', 0)",
+        )
+        .await;
+    let error = Store::open(&place.file).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { migration: 9999, .. }), "{error}");
+}
