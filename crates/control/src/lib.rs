@@ -24,3 +24,6 @@ pub mod places;
 pub mod scoreboard;
 pub mod stats;
 pub mod worker;
+
+/// The ids in these words, for rooms that know nothing else of the machines.
+pub use empery_lifecycle::ids;

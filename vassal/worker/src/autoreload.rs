@@ -1,0 +1,82 @@
+//! `py-autoreload = N`: worker 1 watches the files of the imported modules, and the Python files beside those of the
+//! app, which may be the ones that do not import yet. One thread of Python, because that is where `sys.modules` is.
+
+use empery_control::{boot::AppTarget, worker::FromWorker};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyModule},
+};
+
+use crate::worker::Worker;
+
+/// The thread's program. `changed()` asks the master for a reload.
+const WATCH: &std::ffi::CStr = cr#"
+import os, sys, threading
+
+def files(extra):
+    found = set(extra)
+    own = set()
+    for module in list(sys.modules.values()):
+        path = getattr(module, '__file__', None)
+        if not isinstance(path, str):
+            continue
+        path = os.path.abspath(path)
+        found.add(path)
+        if not path.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
+            own.add(os.path.dirname(path))
+    for directory in own.union(os.path.dirname(path) for path in extra):
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        found.update(os.path.join(directory, name) for name in names if name.endswith('.py'))
+    return found
+
+def stamp(path):
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+def watch(seconds, extra, changed):
+    known = {path: stamp(path) for path in files(extra)}
+    pause = threading.Event()
+    while True:
+        pause.wait(seconds)
+        moved = False
+        for path in files(extra):
+            now = stamp(path)
+            moved = moved or (path in known and now is not None and now != known[path])
+            known[path] = now if now is not None else known.get(path)
+        if moved:
+            changed()
+
+def start(seconds, extra, changed):
+    threading.Thread(target=watch, args=(seconds, extra, changed), name='py-autoreload', daemon=True).start()
+"#;
+
+/// Starts the thread, when it is asked for and this is the worker for it.
+pub(crate) fn start(py: Python<'_>, worker: &Worker) -> PyResult<()> {
+    let boot = worker.boot;
+    if boot.py_autoreload_s == 0 || worker.reference.worker.0 != 1 {
+        return Ok(());
+    }
+    let extra = match &boot.target {
+        AppTarget::File(path) => vec![std::path::absolute(path)?.to_string_lossy().into_owned()],
+        AppTarget::Module(_) => Vec::new(),
+    };
+    let module = PyModule::from_code(py, WATCH, c"py-autoreload", c"empery_autoreload")?;
+    // What the file is made of is not the app's business.
+    py.import("sys")?.getattr("modules")?.cast::<PyDict>()?.del_item("empery_autoreload")?;
+    module.getattr("start")?.call1((boot.py_autoreload_s, extra, pyo3::wrap_pyfunction!(changed, py)?))?;
+    Ok(())
+}
+
+#[pyfunction]
+fn changed() {
+    if let Some(worker) = Worker::here() {
+        worker.log("py-autoreload: a file has changed");
+        worker.say(&FromWorker::ReloadAsked);
+    }
+}

@@ -1,0 +1,230 @@
+//! The system calls of the request path, each as thin as it can be: the loop wants to see `EAGAIN` and `EINTR` as they
+//! are (a wrapper that retries `EINTR` would make Python's signal handlers wait for the next request).
+//! What is not on the request path goes through `empery-sys` or nix.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn count(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether it would have waited.
+pub(crate) fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Receives without waiting, into the free space of `buffer`, at most `most` bytes. 0 is the end.
+pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    buffer.reserve(most);
+    let space = &mut buffer.spare_capacity_mut()[..most];
+    // SAFETY: `space` is writable for its whole length; recv writes at most that many bytes.
+    let received = count(unsafe { libc::recv(fd, space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) })?;
+    // SAFETY: recv has written `received` bytes behind the old length, within the capacity.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
+}
+
+/// Sends pieces in one call without waiting; how many bytes were taken.
+pub(crate) fn send(fd: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if let [only, [], []] | [[], only, []] = pieces {
+        // SAFETY: `only` is readable for its whole length.
+        return count(unsafe { libc::send(fd, only.as_ptr().cast(), only.len(), flags) });
+    }
+    let mut pieces = pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
+    // SAFETY: a msghdr of zeros is one without name, control data and pieces.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: `message` points at pieces that live until after the call and are only read by it.
+    count(unsafe { libc::sendmsg(fd, &message, flags) })
+}
+
+/// Copies from a file to a socket inside the kernel, without waiting for the socket; moves `offset` on.
+pub(crate) fn send_file(socket: RawFd, file: RawFd, offset: &mut i64, most: usize) -> io::Result<usize> {
+    // SAFETY: `offset` is a valid place for an off_t.
+    count(unsafe { libc::sendfile(socket, file, offset, most) })
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    Read,
+    Write,
+}
+
+/// Waits for one descriptor. False when the time is over.
+pub(crate) fn wait(fd: RawFd, ready: Ready, timeout_ms: u64) -> io::Result<bool> {
+    let events = match ready {
+        Ready::Read => libc::POLLIN,
+        Ready::Write => libc::POLLOUT,
+    };
+    let mut entry = libc::pollfd { fd, events, revents: 0 };
+    let timeout = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one valid pollfd.
+    Ok(check(unsafe { libc::poll(&mut entry, 1, timeout) })? > 0)
+}
+
+/// Accepts without waiting; the connection is non-blocking and close-on-exec. The peer is None on a unix socket.
+pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    // SAFETY: zeros are a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: `storage` has room for every address family and `length` says how much.
+    let fd = check(unsafe { libc::accept4(listener, (&raw mut storage).cast(), &mut length, flags) })?;
+    // SAFETY: accept4 has just made it, nobody else owns it.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, socket_address(&storage)))
+}
+
+/// The address of the peer of a connection that came from another process.
+pub(crate) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    // SAFETY: zeros are a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `storage` has room for every address family and `length` says how much.
+    check(unsafe { libc::getpeername(fd, (&raw mut storage).cast(), &mut length) }).ok()?;
+    socket_address(&storage)
+}
+
+fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is a sockaddr_in; the storage is aligned and large enough for it.
+            let v4 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
+            Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that it is a sockaddr_in6; the storage is aligned and large enough for it.
+            let v6 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            Some(SocketAddr::new(Ipv6Addr::from(v6.sin6_addr.s6_addr).to_canonical(), u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+/// Says the end of the stream although a child of the app may hold a copy of the descriptor.
+pub(crate) fn shut_down_sending(fd: RawFd) {
+    // SAFETY: no memory is passed. A connection the client has reset already needs no end.
+    let _ = unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+}
+
+/// Makes the coming close a reset, so that the client cannot take a truncated answer for a whole one.
+pub(crate) fn reset_on_close(fd: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: SO_LINGER takes a `linger` of that size. On a unix socket it does nothing.
+    let _ = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t) };
+}
+
+/// No waiting for more bytes before a small answer is sent; accepted connections inherit it. Fails on unix sockets, which need none.
+pub(crate) fn no_delay(fd: RawFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: TCP_NODELAY takes an int.
+    let _ = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t) };
+}
+
+/// Whether the descriptor is closed by exec.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnExec {
+    Close,
+    Keep,
+}
+
+/// Sets that.
+pub(crate) fn on_exec(fd: RawFd, on_exec: OnExec) -> io::Result<()> {
+    let flags = match on_exec {
+        OnExec::Close => libc::FD_CLOEXEC,
+        OnExec::Keep => 0,
+    };
+    // SAFETY: F_SETFD takes an int.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }).map(|_| ())
+}
+
+/// Makes `to` another name of `from`.
+pub(crate) fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::dup2(from, to) }).map(|_| ())
+}
+
+/// A new event counter, for waking the leader.
+pub(crate) fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: eventfd has just made it, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Raises an event counter.
+pub(crate) fn raise(counter: &OwnedFd) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: eight readable bytes. A full counter wakes as well.
+    let _ = unsafe { libc::write(counter.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+}
+
+/// Sets an event counter back to nothing.
+pub(crate) fn lower(counter: &OwnedFd) {
+    let mut space = [0_u8; 8];
+    // SAFETY: eight writable bytes. A counter that is not raised says EAGAIN.
+    let _ = unsafe { libc::read(counter.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) };
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// CLOCK_REALTIME in nanoseconds since 1970.
+pub(crate) fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for a timespec; both clocks exist on every Linux.
+    let _ = unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Local time as ctime(3) writes it, without the line's end: `Sun Nov 22 12:09:41 2026`.
+pub(crate) fn ctime(unix_s: u64) -> String {
+    let time = unix_s as libc::time_t;
+    // SAFETY: zeros are a valid tm.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    let mut text = [0_u8; 64];
+    // SAFETY: valid places for both, and asctime_r needs 26 bytes of the 64.
+    unsafe {
+        if libc::localtime_r(&time, &mut parts).is_null() {
+            return "-".to_owned();
+        }
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), c"%a %b %e %H:%M:%S %Y".as_ptr(), &parts);
+    }
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    String::from_utf8_lossy(&text[..end]).into_owned()
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, in English whatever the app has set as its locale.
+pub(crate) fn http_date(unix_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let time = unix_s as libc::time_t;
+    // SAFETY: zeros are a valid tm.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: valid places for both.
+    unsafe { libc::gmtime_r(&time, &mut parts) };
+    let (day, month) = (DAYS[parts.tm_wday.rem_euclid(7) as usize], MONTHS[parts.tm_mon.rem_euclid(12) as usize]);
+    format!("{day}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT", parts.tm_mday, parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec)
+}
+
+/// One write to stderr: a line at most as long as PIPE_BUF is not mixed with others (pipe(7)). Lost when the log is full or gone.
+pub(crate) fn write_stderr(line: &[u8]) {
+    // SAFETY: `line` is readable for its whole length.
+    let _ = unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+}

@@ -1,0 +1,189 @@
+//! environ (PEP 3333, "environ Variables"): a prepared dictionary copied for each request, and what the request adds.
+
+use empery_control::boot::AppBoot;
+use empery_wire::{http::Head, target::percent_decode, uwsgi};
+use pyo3::{
+    ffi,
+    prelude::*,
+    types::{PyBytes, PyDict, PyString},
+};
+
+use super::{Tools, file_wrapper::FileWrapper, names::Names};
+use crate::{python, serve::connection::Connection};
+
+/// Prefix of the variables by which a peer of uWSGI may load code and read files; only the scheme is honoured here.
+const CONTROL_PREFIX: &[u8] = b"UWSGI_";
+
+/// The dictionaries to copy, one for each listener.
+pub(super) struct Templates {
+    of_listeners: Vec<Py<PyDict>>,
+    /// Control variables that have been named in the log.
+    warned_of: Vec<Vec<u8>>,
+}
+
+impl Templates {
+    pub(super) fn new(py: Python<'_>, boot: &AppBoot, core: u32) -> PyResult<Self> {
+        let common = PyDict::new(py);
+        let sys = py.import("sys")?;
+        common.set_item("wsgi.version", (1, 0))?;
+        common.set_item("wsgi.url_scheme", "http")?;
+        common.set_item("wsgi.errors", sys.getattr("stderr")?)?;
+        common.set_item("wsgi.multithread", boot.threads > 1)?;
+        common.set_item("wsgi.multiprocess", boot.processes > 1)?;
+        common.set_item("wsgi.run_once", false)?;
+        // What Werkzeug and others ask for before they read a body without Content-Length: read() ends where the body ends.
+        common.set_item("wsgi.input_terminated", true)?;
+        common.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        common.set_item("uwsgi.version", PyBytes::new(py, crate::uwsgi_module::VERSION.as_bytes()))?;
+        common.set_item("uwsgi.node", PyBytes::new(py, &crate::uwsgi_module::hostname()))?;
+        if boot.threads > 1 {
+            common.set_item("uwsgi.core", core)?;
+        }
+        common.set_item("SCRIPT_NAME", "")?;
+        let mut of_listeners = Vec::new();
+        for listener in &boot.listeners {
+            let own = common.copy()?;
+            if listener.protocol == empery_control::boot::Protocol::Http {
+                own.set_item("SERVER_NAME", &listener.server_name)?;
+                own.set_item("SERVER_PORT", &listener.server_port)?;
+            }
+            of_listeners.push(own.unbind());
+        }
+        Ok(Self { of_listeners, warned_of: Vec::new() })
+    }
+
+    fn copy<'py>(&self, py: Python<'py>, listener: usize) -> PyResult<Bound<'py, PyDict>> {
+        match self.of_listeners.get(listener) {
+            Some(template) => template.bind(py).copy(),
+            None => Ok(PyDict::new(py)),
+        }
+    }
+}
+
+/// Sets an item without the detours of conversions.
+fn set<T, U>(environ: &Bound<'_, PyDict>, key: &Bound<'_, T>, value: &Bound<'_, U>) -> PyResult<()> {
+    // SAFETY: three live objects, the first a dict; the dict takes references of its own.
+    let result = unsafe { ffi::PyDict_SetItem(environ.as_ptr(), key.as_ptr(), value.as_ptr()) };
+    if result < 0 { Err(PyErr::fetch(environ.py())) } else { Ok(()) }
+}
+
+/// environ of an HTTP request.
+pub(super) fn of_http<'py>(py: Python<'py>, tools: &mut Tools, connection: &mut Connection, head: &Head<'_>) -> PyResult<Bound<'py, PyDict>> {
+    let environ = tools.templates.copy(py, connection.listener)?;
+    let Tools { names, scratch, .. } = tools;
+    set(&environ, names.request_method.bind(py), &names.method(py, head.method)?)?;
+    let uri = python::latin1(py, head.target.whole)?;
+    set(&environ, names.request_uri.bind(py), &uri)?;
+    let path = if head.target.path == head.target.whole && memchr::memchr(b'%', head.target.path).is_none() {
+        uri
+    } else {
+        percent_decode(head.target.path, scratch);
+        python::latin1(py, scratch)?
+    };
+    set(&environ, names.path_info.bind(py), &path)?;
+    if head.target.query.is_empty() {
+        set(&environ, names.query_string.bind(py), names.empty.bind(py))?;
+    } else {
+        set(&environ, names.query_string.bind(py), &python::latin1(py, head.target.query)?)?;
+    }
+    let protocol = if head.minor_version == 1 { &names.http_1_1 } else { &names.http_1_0 };
+    set(&environ, names.server_protocol.bind(py), protocol.bind(py))?;
+    remote(py, names, connection, &environ)?;
+    let trusts_peer = connection.peer.is_none_or(|peer| peer.ip().is_loopback());
+    for header in &head.headers {
+        let key = names.header(py, header.name)?;
+        add_header(&environ, &key, header.name, header.value)?;
+        if trusts_peer && tells_https(header.name, header.value) {
+            set(&environ, names.url_scheme.bind(py), names.https.bind(py))?;
+        }
+    }
+    if let Some(authority) = head.target.authority {
+        set(&environ, names.http_host.bind(py), &python::latin1(py, authority)?)?;
+    }
+    Ok(environ)
+}
+
+fn remote(py: Python<'_>, names: &Names, connection: &mut Connection, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    let (address, port) = match &mut connection.remote {
+        Some(known) => known,
+        unknown => {
+            let (address, port) = connection.peer.map_or_else(Default::default, |peer| (peer.ip().to_string(), peer.port().to_string()));
+            unknown.insert((PyString::new(py, &address).into_any().unbind(), PyString::new(py, &port).into_any().unbind()))
+        }
+    };
+    set(environ, names.remote_addr.bind(py), address.bind(py))?;
+    set(environ, names.remote_port.bind(py), port.bind(py))
+}
+
+/// A repeated header is joined (RFC 9110 section 5.3), Cookie by a semicolon (RFC 9113 section 8.2.3).
+fn add_header(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, name: &str, value: &[u8]) -> PyResult<()> {
+    let py = environ.py();
+    let value = python::latin1(py, value)?;
+    match environ.get_item(key)? {
+        None => set(environ, key, &value),
+        Some(before) => {
+            let between = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
+            let joined = PyString::new(py, between).call_method1("join", ([before, value],))?;
+            set(environ, key, &joined)
+        }
+    }
+}
+
+/// Whether a proxy on this machine says that its client speaks TLS: uWSGI believes these headers of anybody.
+fn tells_https(name: &str, value: &[u8]) -> bool {
+    match name.len() {
+        17 if name.eq_ignore_ascii_case("x-forwarded-proto") => value.eq_ignore_ascii_case(b"https"),
+        15 if name.eq_ignore_ascii_case("x-forwarded-ssl") => is_on(value),
+        _ => false,
+    }
+}
+
+fn is_on(value: &[u8]) -> bool {
+    value == b"1" || value.eq_ignore_ascii_case(b"on")
+}
+
+/// environ of a uwsgi request: its variables as they are.
+pub(super) fn of_uwsgi<'py>(py: Python<'py>, tools: &mut Tools, connection: &Connection, head: &uwsgi::Head<'_>) -> PyResult<Bound<'py, PyDict>> {
+    let environ = tools.templates.copy(py, connection.listener)?;
+    let mut scheme = None;
+    let mut https = false;
+    for (key, value) in &head.vars {
+        if key.starts_with(CONTROL_PREFIX) {
+            if *key == b"UWSGI_SCHEME" {
+                scheme = Some(*value);
+            } else {
+                warn_once(tools, key);
+            }
+            continue;
+        }
+        // wsgi.input and the like are ours to set.
+        if memchr::memchr(b'.', key).is_some() {
+            warn_once(tools, key);
+            continue;
+        }
+        https |= match *key {
+            b"HTTPS" | b"HTTP_X_FORWARDED_SSL" => is_on(value),
+            b"HTTP_X_FORWARDED_PROTO" => value.eq_ignore_ascii_case(b"https"),
+            _ => false,
+        };
+        let key = tools.names.var(py, key)?;
+        set(&environ, &key, &python::latin1(py, value)?)?;
+    }
+    match scheme {
+        Some(scheme) => set(&environ, tools.names.url_scheme.bind(py), &python::latin1(py, scheme)?)?,
+        None if https => set(&environ, tools.names.url_scheme.bind(py), tools.names.https.bind(py))?,
+        None => {}
+    }
+    Ok(environ)
+}
+
+/// Most variables that are remembered as warned of.
+const WARNED_OF_MAX: usize = 64;
+
+fn warn_once(tools: &mut Tools, key: &[u8]) {
+    let warned_of = &mut tools.templates.warned_of;
+    if warned_of.len() < WARNED_OF_MAX && !warned_of.iter().any(|known| known == key) {
+        warned_of.push(key.to_vec());
+        tools.worker.log(&format!("the uwsgi variable {} is ignored: a peer must not steer the server by it", key.escape_ascii()));
+    }
+}

@@ -1,0 +1,94 @@
+//! HTTP/1.1 on a worker's listener.
+
+use empery_control::scoreboard::HeadKind;
+use empery_wire::{Bad, Parsed, http};
+use pyo3::prelude::*;
+
+use super::{
+    After, Tools, environ, reply,
+    request_line::Spoken,
+    response::Asked,
+    send,
+    wsgi::{self, Request},
+};
+use crate::{
+    os, python,
+    serve::{Serving, connection::Connection},
+};
+
+/// Serves the request at the beginning of the buffer, if it is whole.
+pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
+    let (head, consumed) = match http::parse(buffer, &tools.limits) {
+        Parsed::NeedMore => return After::NeedMore,
+        Parsed::Bad(bad) => return refuse(py, tools, connection, bad),
+        Parsed::Head { head, consumed } => (head, consumed),
+    };
+    let environ = match environ::of_http(py, tools, connection, &head) {
+        Ok(environ) => environ,
+        Err(error) => {
+            python::print_exception(py, &error);
+            return After::Close;
+        }
+    };
+    let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
+        connection.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let find = |name: &str| head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map_or(&b""[..], |header| header.value);
+    let request = Request {
+        spoken: Spoken {
+            method: head.method.as_bytes(),
+            uri: head.target.whole,
+            protocol: if head.minor_version == 1 { b"HTTP/1.1" } else { b"HTTP/1.0" },
+            remote_addr: remote_addr.as_bytes(),
+            remote_user: b"",
+            forwarded_for: if tools.worker.boot.log_x_forwarded_for { find("x-forwarded-for") } else { b"" },
+            vars_number: environ.len(),
+            head_bytes: consumed,
+        },
+        kind: HeadKind::Http,
+        head: &buffer[..consumed],
+        behind: &buffer[consumed..],
+        body: head.body,
+        expect_continue: head.expect_continue,
+        asked: Asked {
+            fd: connection.raw(),
+            is_http: true,
+            minor_version: head.minor_version,
+            is_head: head.method == "HEAD",
+            client_keeps: head.keep_alive,
+            timeout_ms: tools.worker.boot.client_timeout_ms,
+        },
+    };
+    match wsgi::answer(py, tools, connection, &environ, &request) {
+        Ok(after) => after,
+        Err(error) => {
+            python::print_exception(py, &error);
+            tools.after_panic(py);
+            After::Close
+        }
+    }
+}
+
+/// Says why, and reads on for a while so that the client gets to read it.
+fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
+    let counters = &tools.worker.slot(tools.core).counters;
+    counters.errors_4xx.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    tools.worker.log(&format!("invalid HTTP request from {}: {} ({}), skip", connection.from(), bad.reason, bad.status));
+    let answer = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
+    match send::send_all(py, connection.raw(), [&answer, b"", b""], tools.worker.boot.client_timeout_ms) {
+        Ok(()) => After::Rest,
+        Err(_) => After::Close,
+    }
+}
+
+/// A head that did not become whole in time. Sent as far as the client takes it at once: the leader does not wait for it.
+pub(crate) fn refuse_slow(serving: &Serving, connection: &Connection) {
+    let boot = serving.worker.boot;
+    if boot.listeners.get(connection.listener).is_some_and(|listener| listener.protocol == empery_control::boot::Protocol::Http) {
+        let bad = Bad::new(408, "the request head did not come within socket-timeout");
+        let date = reply::Dates::default().line(os::realtime_ns() / 1_000_000_000).to_vec();
+        let _ = os::send(connection.raw(), [&reply::refusal(bad, &date), b"", b""]);
+    }
+}

@@ -1,0 +1,88 @@
+//! One request: from the bytes of its head to the last byte of the answer. Protocols differ in [`http`] and [`uwsgi`]
+//! only; what is between environ and answer is [`wsgi`].
+
+mod environ;
+mod file_wrapper;
+pub(crate) mod http;
+mod input;
+mod names;
+mod reply;
+mod request_line;
+mod response;
+mod send;
+mod start_response;
+pub(crate) mod uwsgi;
+mod wsgi;
+
+pub(crate) use http::refuse_slow;
+
+use empery_wire::Limits;
+use pyo3::prelude::*;
+
+use crate::{serve::Serving, worker::Worker};
+
+/// What becomes of the connection.
+pub(crate) enum After {
+    /// The head is not whole yet: what came is kept.
+    NeedMore,
+    /// It waits for the next request, of which these bytes have come already.
+    Keep {
+        /// They.
+        leftover: Vec<u8>,
+    },
+    /// The answer is out but the client may be sending still.
+    Rest,
+    /// It is closed.
+    Close,
+}
+
+/// What a thread keeps from request to request, so that it is made once.
+pub(crate) struct Tools {
+    pub(crate) serving: &'static Serving,
+    pub(crate) worker: &'static Worker,
+    pub(crate) core: u32,
+    app: Py<PyAny>,
+    limits: Limits,
+    names: names::Names,
+    templates: environ::Templates,
+    start_response: Py<start_response::StartResponse>,
+    empty_input: Py<input::Input>,
+    dates: reply::Dates,
+    lines: request_line::Lines,
+    scratch: Vec<u8>,
+}
+
+/// Most headers of a request. uWSGI's `max-vars` is 64, which real clients behind two proxies reach.
+const HEADERS_MAX: usize = 128;
+
+impl Tools {
+    pub(crate) fn new(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>, core: u32) -> PyResult<Self> {
+        let worker = serving.worker;
+        let boot = worker.boot;
+        Ok(Self {
+            serving,
+            worker,
+            core,
+            app,
+            limits: Limits { head_max_bytes: boot.head_max_bytes as usize, headers_max: HEADERS_MAX, body_max_bytes: boot.body_max_bytes },
+            names: names::Names::new(py),
+            templates: environ::Templates::new(py, boot, core)?,
+            start_response: Py::new(py, start_response::StartResponse::new())?,
+            empty_input: Py::new(py, input::Input::empty())?,
+            dates: reply::Dates::default(),
+            lines: request_line::Lines::default(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Leaves nothing of a request that panicked.
+    pub(crate) fn after_panic(&mut self, py: Python<'_>) {
+        self.worker.slot(self.core).end();
+        if let Ok(fresh) = Py::new(py, start_response::StartResponse::new()) {
+            self.start_response = fresh;
+        }
+        if let Ok(fresh) = Py::new(py, input::Input::empty()) {
+            self.empty_input = fresh;
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The answer of the app on its way to the client: status and headers as `start_response` gave them, the framing of the
+//! body, and what has been sent. Knows nothing of how the app is called.
+
+use std::{io, os::fd::RawFd};
+
+use pyo3::{exceptions::{PyAssertionError, PyOSError}, prelude::*};
+
+use super::send::{send_all, send_file};
+
+/// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
+const CHUNK_COPIED_BYTES: usize = 8 * 1024;
+
+/// How the client finds the end of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// After so many more bytes.
+    Length { left: u64 },
+    /// By the chunked coding.
+    Chunked,
+    /// When the connection ends.
+    Close,
+    /// There is none.
+    NoBody,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// `start_response` was not called.
+    Nothing,
+    /// It was; nothing was sent.
+    Started,
+    /// The head is out.
+    Sent(Framing),
+}
+
+/// Why sending ended.
+pub(super) enum Cut {
+    /// The client is gone or does not read.
+    Client,
+    /// The app did something wrong.
+    App(PyErr),
+}
+
+/// What the request says about its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) fd: RawFd,
+    /// HTTP on our side: Date, Connection and chunks are ours to add.
+    pub(super) is_http: bool,
+    pub(super) minor_version: u8,
+    pub(super) is_head: bool,
+    pub(super) client_keeps: bool,
+    pub(super) timeout_ms: u64,
+}
+
+/// The answer.
+pub(super) struct Response {
+    asked: Asked,
+    phase: Phase,
+    pub(super) status: u16,
+    /// Status line and headers.
+    head: Vec<u8>,
+    content_length: Option<u64>,
+    has_date: bool,
+    /// Whether the connection is of use after this answer.
+    pub(super) keeps: bool,
+    /// The line of the Date header to add.
+    pub(super) date: Vec<u8>,
+    pub(super) headers_number: u32,
+    pub(super) head_bytes: u64,
+    pub(super) body_bytes: u64,
+    /// The client is gone.
+    pub(super) client_is_gone: bool,
+    pub(super) used_sendfile: bool,
+    /// The app wanted to send more than its Content-Length.
+    pub(super) too_long: bool,
+    /// Made when the head goes out: whether the client may still be sending.
+    pub(super) input: Option<Py<super::input::Input>>,
+    out: Vec<u8>,
+}
+
+impl Response {
+    pub(super) fn new() -> Self {
+        let asked = Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false, timeout_ms: 0 };
+        Self {
+            asked,
+            phase: Phase::Nothing,
+            status: 500,
+            head: Vec::new(),
+            content_length: None,
+            has_date: false,
+            keeps: false,
+            date: Vec::new(),
+            headers_number: 0,
+            head_bytes: 0,
+            body_bytes: 0,
+            client_is_gone: false,
+            used_sendfile: false,
+            too_long: false,
+            input: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Ready for another request.
+    pub(super) fn reset(&mut self, asked: Asked, date: &[u8], input: Option<Py<super::input::Input>>) {
+        self.asked = asked;
+        self.phase = Phase::Nothing;
+        self.status = 500;
+        self.start_over();
+        self.keeps = asked.client_keeps;
+        self.date.clear();
+        self.date.extend_from_slice(date);
+        self.head_bytes = 0;
+        self.body_bytes = 0;
+        self.client_is_gone = false;
+        self.used_sendfile = false;
+        self.too_long = false;
+        self.input = input;
+    }
+
+    /// The request is over: late calls of `write` reach nobody.
+    pub(super) fn finish_with_request(&mut self) {
+        self.asked.fd = -1;
+        self.client_is_gone = true;
+        self.input = None;
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.phase != Phase::Nothing
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.phase, Phase::Sent(_))
+    }
+
+    /// Forgets what `start_response` gave; nothing of it was sent.
+    fn start_over(&mut self) {
+        self.head.clear();
+        self.content_length = None;
+        self.has_date = false;
+        self.headers_number = 0;
+    }
+
+    /// Takes the status; `line` is `200 OK`.
+    pub(super) fn start(&mut self, status: u16, line: &[u8]) {
+        self.start_over();
+        self.status = status;
+        self.phase = Phase::Started;
+        self.keeps = self.asked.client_keeps;
+        self.head.extend_from_slice(b"HTTP/1.1 ");
+        self.head.extend_from_slice(line);
+        self.head.extend_from_slice(b"\r\n");
+    }
+
+    /// `start_response` failed: it was as if not called.
+    pub(super) fn unstart(&mut self) {
+        self.phase = Phase::Nothing;
+        self.status = 500;
+        self.start_over();
+    }
+
+    /// Takes a checked header. An error is a sentence about the app.
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is(b"date") => self.has_date = true,
+            14 if is(b"content-length") => {
+                if self.content_length.is_some() {
+                    return Err("more than one Content-Length");
+                }
+                self.content_length = Some(empery_wire::framing::decimal(value).ok_or("Content-Length is not a number")?);
+                // Sent with the head, when it may be.
+                return Ok(());
+            }
+            10 if is(b"connection") && self.asked.is_http => {
+                self.keeps &= !value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+                return Ok(());
+            }
+            // Hop-by-hop headers are the server's (PEP 3333, "Other HTTP Features").
+            7 if is(b"trailer") || is(b"upgrade") => return Ok(()),
+            10 | 2 | 17 if is(b"keep-alive") || is(b"te") || is(b"transfer-encoding") => return Ok(()),
+            _ => {}
+        }
+        self.headers_number += 1;
+        self.head.extend_from_slice(name);
+        self.head.extend_from_slice(b": ");
+        self.head.extend_from_slice(value);
+        self.head.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    fn has_body(&self) -> bool {
+        !self.asked.is_head && !matches!(self.status, 204 | 304)
+    }
+
+    /// Settles the framing and finishes the head. `whole` is the length of the body when all of it is known.
+    fn finish_head(&mut self, py: Python<'_>, whole: Option<u64>) -> Framing {
+        let asked = self.asked;
+        let whole = if self.has_body() { whole } else { None };
+        let length = self.content_length.or(whole);
+        let framing = match length {
+            _ if !self.has_body() => Framing::NoBody,
+            Some(left) => Framing::Length { left },
+            None if asked.is_http && asked.minor_version == 1 => Framing::Chunked,
+            None => Framing::Close,
+        };
+        // RFC 9110 section 8.6: never with 204.
+        if let (Some(length), true) = (length, self.status != 204) {
+            self.number_header(b"Content-Length: ", length);
+        }
+        if framing == Framing::Chunked {
+            self.line(b"Transfer-Encoding: chunked\r\n");
+        }
+        self.keeps &= framing != Framing::Close;
+        if let Some(input) = &self.input {
+            match input.bind(py).try_borrow_mut() {
+                Ok(mut input) => {
+                    input.answer_has_begun();
+                    self.keeps &= input.is_here();
+                }
+                // Another thread of the app reads it.
+                Err(_) => self.keeps = false,
+            }
+        }
+        if asked.is_http {
+            if !self.has_date {
+                self.headers_number += 1;
+                let date = std::mem::take(&mut self.date);
+                self.head.extend_from_slice(&date);
+                self.date = date;
+            }
+            if !self.keeps {
+                self.line(b"Connection: close\r\n");
+            } else if asked.minor_version == 0 {
+                self.line(b"Connection: keep-alive\r\n");
+            }
+        }
+        self.head.extend_from_slice(b"\r\n");
+        self.head_bytes = self.head.len() as u64;
+        framing
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        self.headers_number += 1;
+        self.head.extend_from_slice(line);
+    }
+
+    fn number_header(&mut self, name: &[u8], mut number: u64) {
+        let mut digits = [0_u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.headers_number += 1;
+        self.head.extend_from_slice(name);
+        self.head.extend_from_slice(&digits[at..]);
+        self.head.extend_from_slice(b"\r\n");
+    }
+
+    /// Sends the only item there is.
+    pub(super) fn send_whole(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
+        if self.phase == Phase::Started {
+            let framing = self.finish_head(py, Some(body.len() as u64));
+            self.phase = Phase::Sent(framing);
+            return self.send_first(py, framing, body);
+        }
+        self.send(py, body)
+    }
+
+    /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").
+    pub(super) fn send(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
+        match self.phase {
+            Phase::Nothing => Err(Cut::App(PyAssertionError::new_err("the app gave a body before it called start_response"))),
+            _ if body.is_empty() => Ok(()),
+            Phase::Started => {
+                let framing = self.finish_head(py, None);
+                self.phase = Phase::Sent(framing);
+                self.send_first(py, framing, body)
+            }
+            Phase::Sent(framing) => self.send_framed(py, framing, b"", body),
+        }
+    }
+
+    fn send_first(&mut self, py: Python<'_>, framing: Framing, body: &[u8]) -> Result<(), Cut> {
+        let head = std::mem::take(&mut self.head);
+        let result = self.send_framed(py, framing, &head, body);
+        self.head = head;
+        result
+    }
+
+    fn send_framed(&mut self, py: Python<'_>, framing: Framing, head: &[u8], body: &[u8]) -> Result<(), Cut> {
+        match framing {
+            Framing::NoBody => self.put(py, [head, b"", b""]),
+            Framing::Close => {
+                self.body_bytes += body.len() as u64;
+                self.put(py, [head, body, b""])
+            }
+            Framing::Length { left } => {
+                let fits = body.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.too_long |= fits < body.len();
+                self.body_bytes += fits as u64;
+                self.phase = Phase::Sent(Framing::Length { left: left - fits as u64 });
+                self.put(py, [head, &body[..fits], b""])
+            }
+            Framing::Chunked => {
+                self.body_bytes += body.len() as u64;
+                let mut out = std::mem::take(&mut self.out);
+                out.clear();
+                out.extend_from_slice(head);
+                if !body.is_empty() {
+                    // An empty chunk would be the last.
+                    out.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+                }
+                let result = if body.is_empty() {
+                    self.put(py, [&out, b"", b""])
+                } else if body.len() <= CHUNK_COPIED_BYTES {
+                    out.extend_from_slice(body);
+                    out.extend_from_slice(b"\r\n");
+                    self.put(py, [&out, b"", b""])
+                } else {
+                    self.put(py, [&out, body, b"\r\n"])
+                };
+                self.out = out;
+                result
+            }
+        }
+    }
+
+    fn put(&mut self, py: Python<'_>, pieces: [&[u8]; 3]) -> Result<(), Cut> {
+        if self.client_is_gone {
+            return Err(Cut::Client);
+        }
+        if pieces.iter().all(|piece| piece.is_empty()) {
+            return Ok(());
+        }
+        self.sent(send_all(py, self.asked.fd, pieces, self.asked.timeout_ms))
+    }
+
+    fn sent(&mut self, result: io::Result<()>) -> Result<(), Cut> {
+        result.map_err(|_| {
+            self.client_is_gone = true;
+            Cut::Client
+        })
+    }
+
+    /// Sends what is left of a file, from `offset`; `length` bytes of it are there.
+    pub(super) fn send_file(&mut self, py: Python<'_>, file: RawFd, offset: i64, length: u64) -> Result<(), Cut> {
+        if self.phase == Phase::Started {
+            let framing = self.finish_head(py, Some(length));
+            self.phase = Phase::Sent(framing);
+            self.send_first(py, framing, b"")?;
+        }
+        let Phase::Sent(Framing::Length { left }) = self.phase else { return Ok(()) };
+        let most = left.min(length);
+        let result = send_file(py, self.asked.fd, file, offset, most, self.asked.timeout_ms);
+        let unsent = *result.as_ref().unwrap_or(&most);
+        self.used_sendfile = true;
+        self.body_bytes += most - unsent;
+        self.phase = Phase::Sent(Framing::Length { left: left - (most - unsent) });
+        self.sent(result.map(|_| ()))
+    }
+
+    /// Whether a file can be given to the kernel: its length is what frames it.
+    pub(super) fn may_send_file(&self) -> bool {
+        self.phase == Phase::Started && self.has_body()
+    }
+
+    /// Whether the body is of any use, now that the head is out.
+    pub(super) fn wants_more(&self) -> bool {
+        !matches!(self.phase, Phase::Sent(Framing::NoBody)) && !self.client_is_gone
+    }
+
+    /// The app has given everything. Says whether the client has a whole answer.
+    pub(super) fn finish(&mut self, py: Python<'_>) -> Result<Whole, Cut> {
+        if self.phase == Phase::Nothing {
+            return Err(Cut::App(PyAssertionError::new_err("the app returned without calling start_response")));
+        }
+        if self.phase == Phase::Started {
+            let framing = self.finish_head(py, Some(0));
+            self.phase = Phase::Sent(framing);
+            self.send_first(py, framing, b"")?;
+        }
+        match self.phase {
+            Phase::Sent(Framing::Length { left }) if left > 0 => Ok(Whole::Short { by: left }),
+            Phase::Sent(Framing::Chunked) => self.put(py, [b"0\r\n\r\n", b"", b""]).map(|()| Whole::Yes),
+            _ => Ok(Whole::Yes),
+        }
+    }
+
+    /// For `write()`: an exception the app can catch.
+    pub(super) fn write(&mut self, py: Python<'_>, body: &[u8]) -> PyResult<()> {
+        self.send(py, body).map_err(|cut| match cut {
+            Cut::Client => PyOSError::new_err("write error: the client is gone"),
+            Cut::App(error) => error,
+        })
+    }
+}
+
+/// Whether the client got what the head promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    Yes,
+    /// The app sent less than its Content-Length.
+    Short {
+        by: u64,
+    },
+}

@@ -1,0 +1,126 @@
+//! `start_response` and the `write` it returns (PEP 3333). One object per thread serves request after request, unless
+//! the app has kept it.
+
+use pyo3::{
+    exceptions::{PyAssertionError, PyTypeError, PyValueError},
+    ffi,
+    prelude::*,
+    types::{PyBytes, PyList, PyString, PyTuple},
+};
+
+use super::response::Response;
+use crate::python::latin1_bytes;
+
+/// The callable.
+#[pyclass(module = "uwsgi", name = "start_response")]
+pub(super) struct StartResponse {
+    pub(super) response: Response,
+    /// `self.write`, made once.
+    write: Option<Py<PyAny>>,
+}
+
+impl StartResponse {
+    pub(super) fn new() -> Self {
+        Self { response: Response::new(), write: None }
+    }
+
+    /// Whether nobody but its thread holds it. The bound method is a second reference, and has one to itself.
+    pub(super) fn is_unshared(py: Python<'_>, this: &Py<Self>) -> bool {
+        let Ok(inner) = this.try_borrow(py) else { return false };
+        match &inner.write {
+            None => references(this) == 1,
+            Some(write) => references(this) == 2 && references(write) == 1,
+        }
+    }
+}
+
+#[pymethods]
+impl StartResponse {
+    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    fn __call__(
+        this: &Bound<'_, Self>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        exc_info: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        let mut inner = this.try_borrow_mut()?;
+        if inner.response.is_sent() {
+            // Too late for another status: the exception goes on through the app (PEP 3333, "Error Handling").
+            return Err(match exc_info.filter(|given| given.is_truthy().unwrap_or(false)) {
+                Some(exc_info) => PyErr::from_value(exc_info.get_item(1)?),
+                None => PyAssertionError::new_err("start_response was called after the headers were sent"),
+            });
+        }
+        if inner.response.is_started() && !exc_info.is_some_and(|given| given.is_truthy().unwrap_or(false)) {
+            return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
+        }
+        if let Err(error) = take(&mut inner.response, status, headers) {
+            inner.response.unstart();
+            return Err(error);
+        }
+        match &inner.write {
+            Some(write) => Ok(write.clone_ref(py)),
+            None => {
+                drop(inner);
+                let write = this.getattr("write")?.unbind();
+                this.try_borrow_mut()?.write = Some(write.clone_ref(py));
+                Ok(write)
+            }
+        }
+    }
+
+    fn write(&mut self, py: Python<'_>, body: &Bound<'_, PyBytes>) -> PyResult<()> {
+        self.response.write(py, body.as_bytes())
+    }
+}
+
+fn references<T>(object: &Py<T>) -> isize {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+    let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
+    let line = latin1_bytes(status)?;
+    let number = status_number(line.as_bytes()).ok_or_else(|| PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\""))?;
+    response.start(number, line.as_bytes());
+    let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
+    for header in headers.iter() {
+        let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+        let pair = pair.ok_or_else(|| PyTypeError::new_err("a header must be a tuple of two"))?;
+        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's name must be of type str"))?;
+        let value = value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
+        let (name, value) = (latin1_bytes(name)?, latin1_bytes(value)?);
+        if !is_token(name.as_bytes()) {
+            return Err(PyValueError::new_err("a header's name has characters that no header has"));
+        }
+        if value.as_bytes().iter().any(|byte| is_control(*byte)) {
+            return Err(PyValueError::new_err("a header's value has control characters"));
+        }
+        response.header(name.as_bytes(), value.as_bytes().trim_ascii()).map_err(PyValueError::new_err)?;
+    }
+    Ok(())
+}
+
+/// From `200 OK`; final statuses only, without control characters.
+fn status_number(line: &[u8]) -> Option<u16> {
+    let (digits, reason) = line.split_at_checked(3)?;
+    let well_formed = digits.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]) && !reason.iter().any(|byte| is_control(*byte));
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit.wrapping_sub(b'0')));
+    (well_formed && (200..=599).contains(&number)).then_some(number)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+        })
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}

@@ -1,0 +1,262 @@
+//! Calls the app and sends what it returns (PEP 3333, "The Server/Gateway Side"): item by item, `close()` exactly once
+//! however it ends, and an app that fails before it said anything is answered for.
+
+use std::sync::atomic::Ordering;
+
+use empery_control::scoreboard::HeadKind;
+use empery_wire::framing::Body;
+use pyo3::{
+    exceptions::{PyKeyboardInterrupt, PyTypeError},
+    ffi,
+    prelude::*,
+    types::{PyBytes, PyDict, PyList},
+};
+
+use super::{
+    After, Tools,
+    file_wrapper::FileWrapper,
+    input::{BodyEnd, Input},
+    reply,
+    request_line::Spoken,
+    response::{Asked, Cut, Whole},
+    send,
+    start_response::StartResponse,
+};
+use crate::{os, python, serve::connection::Connection};
+
+/// A request whose head is understood.
+pub(super) struct Request<'b> {
+    pub(super) spoken: Spoken<'b>,
+    pub(super) kind: HeadKind,
+    /// What the scoreboard keeps.
+    pub(super) head: &'b [u8],
+    /// What came behind the head.
+    pub(super) behind: &'b [u8],
+    pub(super) body: Body,
+    pub(super) expect_continue: bool,
+    pub(super) asked: Asked,
+}
+
+/// How the app did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client has a whole answer.
+    Whole,
+    /// It has a part of one and must see that.
+    Truncated,
+    /// It is gone.
+    ClientGone,
+}
+
+/// Answers a request.
+pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, environ: &Bound<'_, PyDict>, request: &Request<'_>) -> PyResult<After> {
+    let started_ns = os::monotonic_ns();
+    let started_unix_ms = os::realtime_ns() / 1_000_000;
+    let worker = tools.worker;
+    worker.slot(tools.core).begin(started_ns, started_unix_ms, request.kind, request.head, connection.peer);
+
+    let has_body = request.body != Body::Length(0);
+    let input = if has_body {
+        let boot = worker.boot;
+        Py::new(py, Input::new(connection.raw(), request.body, request.behind, request.expect_continue, boot.client_timeout_ms, boot.body_max_bytes))?
+    } else {
+        tools.empty_input.clone_ref(py)
+    };
+    environ.set_item(&tools.names.input, &input)?;
+    let start_response = prepare(py, tools, request, has_body.then(|| input.clone_ref(py)), started_unix_ms / 1000)?;
+
+    let ending = run(py, tools, &start_response, environ, request);
+
+    // The app may be in `write` in another thread, or have kept what is ours.
+    let mut leftover = Vec::new();
+    let mut after = match ending {
+        Ending::Whole => None,
+        Ending::Truncated => {
+            os::reset_on_close(connection.raw());
+            Some(After::Close)
+        }
+        Ending::ClientGone => Some(After::Close),
+    };
+    let counters = &worker.slot(tools.core).counters;
+    if has_body {
+        if let Ok(mut input) = input.bind(py).try_borrow_mut() {
+            counters.read_errors.fetch_add(input.read_errors, Ordering::Relaxed);
+            match input.finish() {
+                BodyEnd::Whole { leftover: rest } => leftover = rest,
+                BodyEnd::Unread | BodyEnd::Broken => after = after.or(Some(After::Rest)),
+            }
+        } else {
+            after = Some(After::Close);
+        }
+    } else {
+        leftover.extend_from_slice(request.behind);
+    }
+    let keeps = settle(py, tools, &start_response, request, started_ns, started_unix_ms / 1000);
+    Ok(match after {
+        Some(after) => after,
+        None if keeps => After::Keep { leftover },
+        // Closing with unread bytes would reset the connection before the client has read its answer.
+        None if !leftover.is_empty() => After::Rest,
+        None => After::Close,
+    })
+}
+
+fn prepare<'py>(py: Python<'py>, tools: &mut Tools, request: &Request<'_>, input: Option<Py<Input>>, unix_s: u64) -> PyResult<Bound<'py, StartResponse>> {
+    if !StartResponse::is_unshared(py, &tools.start_response) {
+        tools.start_response = Py::new(py, StartResponse::new())?;
+    }
+    let start_response = tools.start_response.bind(py).clone();
+    let mut asked = request.asked;
+    asked.client_keeps &= tools.serving.keeps_connections();
+    start_response.try_borrow_mut()?.response.reset(asked, tools.dates.line(unix_s), input);
+    Ok(start_response)
+}
+
+/// Writes down what the request was; whether the connection may go on.
+fn settle(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, request: &Request<'_>, started_ns: u64, started_unix_s: u64) -> bool {
+    let worker = tools.worker;
+    let slot = worker.slot(tools.core);
+    let took_us = (os::monotonic_ns() - started_ns) / 1000;
+    let counters = &slot.counters;
+    counters.requests.fetch_add(1, Ordering::Relaxed);
+    counters.running_us.fetch_add(took_us, Ordering::Relaxed);
+    let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
+    slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
+    worker.count_request();
+    let Ok(mut held) = start_response.try_borrow_mut() else {
+        slot.end();
+        tools.after_panic(py);
+        return false;
+    };
+    let response = &mut held.response;
+    counters.tx_bytes.fetch_add(response.head_bytes + response.body_bytes, Ordering::Relaxed);
+    if response.status >= 500 {
+        counters.errors_5xx.fetch_add(1, Ordering::Relaxed);
+    } else if response.status >= 400 {
+        counters.errors_4xx.fetch_add(1, Ordering::Relaxed);
+    }
+    if response.client_is_gone {
+        counters.write_errors.fetch_add(1, Ordering::Relaxed);
+    }
+    tools.lines.write(worker, tools.core, &request.spoken, response, started_unix_s, took_us);
+    let keeps = response.keeps && !response.client_is_gone;
+    response.finish_with_request();
+    slot.end();
+    keeps
+}
+
+/// Runs the app to its end.
+fn run(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, environ: &Bound<'_, PyDict>, request: &Request<'_>) -> Ending {
+    let result = match tools.app.bind(py).call1((environ, start_response)) {
+        Ok(iterable) => {
+            let result = send_all_of(py, &iterable, start_response);
+            close(py, &iterable);
+            result
+        }
+        Err(error) => Err(Cut::App(error)),
+    };
+    let worker = tools.worker;
+    match result {
+        Ok(Whole::Yes) => {
+            if start_response.try_borrow().is_ok_and(|held| held.response.too_long) {
+                worker.log(&format!("{} {}: the app sent more than its Content-Length, the rest was cut", request.spoken.method.escape_ascii(), request.spoken.uri.escape_ascii()));
+            }
+            Ending::Whole
+        }
+        Ok(Whole::Short { by }) => {
+            worker.log(&format!("{} {}: the app sent {by} bytes less than its Content-Length", request.spoken.method.escape_ascii(), request.spoken.uri.escape_ascii()));
+            Ending::Truncated
+        }
+        Err(Cut::Client) => Ending::ClientGone,
+        Err(Cut::App(error)) => failed(py, tools, start_response, request, &error),
+    }
+}
+
+/// The app raised: tells the log, and the client when that is still possible.
+fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, request: &Request<'_>, error: &PyErr) -> Ending {
+    let Ok(mut held) = start_response.try_borrow_mut() else {
+        python::print_exception(py, error);
+        return Ending::Truncated;
+    };
+    if held.response.client_is_gone {
+        // What `write` raised in the app, most likely.
+        return Ending::ClientGone;
+    }
+    drop(held);
+    tools.worker.slot(tools.core).counters.exceptions.fetch_add(1, Ordering::Relaxed);
+    python::print_exception(py, error);
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        tools.serving.leave();
+    }
+    held = match start_response.try_borrow_mut() {
+        Ok(held) => held,
+        Err(_) => return Ending::Truncated,
+    };
+    let response = &mut held.response;
+    if response.is_sent() {
+        return Ending::Truncated;
+    }
+    response.unstart();
+    response.keeps = false;
+    let answer = reply::failure(tools.dates.line(os::realtime_ns() / 1_000_000_000));
+    response.head_bytes = answer.len() as u64;
+    response.headers_number = 4;
+    match send::send_all(py, request.asked.fd, [&answer, b"", b""], request.asked.timeout_ms) {
+        Ok(()) => Ending::Whole,
+        Err(_) => Ending::ClientGone,
+    }
+}
+
+fn send_all_of(py: Python<'_>, iterable: &Bound<'_, PyAny>, start_response: &Bound<'_, StartResponse>) -> Result<Whole, Cut> {
+    let held = || start_response.try_borrow_mut().map_err(|error| Cut::App(error.into()));
+    if let Some(only) = only_item(iterable) {
+        let mut held = held()?;
+        held.response.send_whole(py, only.as_bytes())?;
+        return held.response.finish(py);
+    }
+    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+        && held()?.response.may_send_file()
+        && let Some(file) = wrapper.borrow().regular_file(py)
+    {
+        let mut held = held()?;
+        held.response.send_file(py, file.fd, file.offset, file.length)?;
+        return held.response.finish(py);
+    }
+    for item in iterable.try_iter().map_err(Cut::App)? {
+        let item = item.map_err(Cut::App)?;
+        let Ok(bytes) = item.cast::<PyBytes>() else {
+            let kind = item.get_type().qualname().map_or_else(|_| "something else".to_owned(), |kind| kind.to_string());
+            return Err(Cut::App(PyTypeError::new_err(format!("the app must give bytes, not {kind}"))));
+        };
+        let mut held = held()?;
+        held.response.send(py, bytes.as_bytes())?;
+        if !held.response.wants_more() {
+            break;
+        }
+    }
+    held()?.response.finish(py)
+}
+
+/// The body when it is one piece: a list of one, or bytes themselves (which uWSGI takes).
+fn only_item<'py>(iterable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
+    if let Ok(list) = iterable.cast_exact::<PyList>() {
+        if list.len() != 1 {
+            return None;
+        }
+        return list.get_item(0).ok()?.cast_into::<PyBytes>().ok();
+    }
+    iterable.cast_exact::<PyBytes>().ok().cloned()
+}
+
+/// Once, whatever happened before; what it raises goes to the log.
+fn close(py: Python<'_>, iterable: &Bound<'_, PyAny>) {
+    // SAFETY: a live object; the exact types have no `close`.
+    let plain = unsafe { ffi::PyList_CheckExact(iterable.as_ptr()) != 0 || ffi::PyBytes_CheckExact(iterable.as_ptr()) != 0 || ffi::PyTuple_CheckExact(iterable.as_ptr()) != 0 };
+    if plain {
+        return;
+    }
+    let closed = iterable.getattr_opt("close").and_then(|close| close.map_or(Ok(()), |close| close.call0().map(|_| ())));
+    if let Err(error) = closed {
+        python::print_exception(py, &error);
+    }
+}

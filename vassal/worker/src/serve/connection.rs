@@ -1,0 +1,81 @@
+//! A client's connection, from accept to close.
+
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+};
+
+use pyo3::{Py, PyAny};
+
+use crate::os;
+
+/// What is done with what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coming {
+    /// It is a request.
+    Request,
+    /// It is thrown away: the answer was sent before the request's body was read, and closing now would reset the
+    /// connection before the client has read it (RFC 9112 section 9.6).
+    Rest,
+}
+
+/// How long a client may go on sending what nobody reads, in ms.
+pub(crate) const REST_MAX_MS: u64 = 10_000;
+
+/// A connection.
+pub(crate) struct Connection {
+    fd: OwnedFd,
+    /// Index of the listener it came from.
+    pub(crate) listener: usize,
+    /// None on a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// REMOTE_ADDR and REMOTE_PORT, made for the first request.
+    pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
+    /// Received but not served: the beginning of a head, or requests sent ahead.
+    pub(crate) received: Vec<u8>,
+    /// Since when the client is waited for, on the monotonic clock in ms: the beginning of the head in `received`, or the last
+    /// answer; 0 when it is to be set.
+    pub(crate) waits_since_ms: u64,
+    /// Requests served on it, by workers before this one too.
+    pub(crate) requests: u64,
+    pub(crate) coming: Coming,
+    /// Whether epoll knows it.
+    pub(crate) watched: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) -> Self {
+        Self { fd, listener, peer, remote: None, received: Vec::new(), waits_since_ms: super::now_ms(), requests: 0, coming: Coming::Request, watched: false }
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether nothing of a request has come: it may go to another worker.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.received.is_empty() && self.coming == Coming::Request
+    }
+
+    /// Where it comes from, for the log.
+    pub(crate) fn from(&self) -> String {
+        self.peer.map_or_else(|| "a unix socket".to_owned(), |peer| peer.ip().to_string())
+    }
+
+    /// What comes from now on is thrown away, for a while.
+    pub(crate) fn expect_the_rest(&mut self) {
+        os::shut_down_sending(self.raw());
+        self.received = Vec::new();
+        self.coming = Coming::Rest;
+        self.waits_since_ms = super::now_ms();
+    }
+
+    /// Says the end and closes.
+    pub(crate) fn close(self) {
+        os::shut_down_sending(self.raw());
+    }
+}

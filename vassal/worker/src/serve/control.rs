@@ -1,0 +1,60 @@
+//! What the master says, and doing it.
+
+use std::os::fd::OwnedFd;
+
+use empery_control::worker::{FromWorker, ToWorker};
+
+use super::{Phase, Serving, connection::Connection, lead::Lead};
+use crate::{line::Heard, os};
+
+impl Serving {
+    /// Hears one word; epoll comes again while there are more.
+    pub(super) fn listen_to_master(&self, lead: &mut Lead) {
+        match self.worker.line.hear::<ToWorker>() {
+            Heard::Word(word, fds) => self.obey(lead, word, fds),
+            Heard::Noise(what) => self.worker.log(&format!("the master said what is not understood: {what}")),
+            Heard::Nothing => {}
+            Heard::End => self.master_is_gone(lead),
+        }
+    }
+
+    fn obey(&self, lead: &mut Lead, word: ToWorker, fds: Vec<OwnedFd>) {
+        match word {
+            ToWorker::Ping { token } => {
+                self.worker.say(&FromWorker::Pong { token });
+            }
+            ToWorker::OpenGate => {
+                if self.phase() == Phase::Serving {
+                    self.open_gate(lead);
+                }
+            }
+            ToWorker::Drain => self.drain(lead),
+            ToWorker::Adopt(about) => {
+                if let Some(fd) = fds.into_iter().next() {
+                    self.adopt(fd, &about);
+                }
+            }
+            ToWorker::Adopted { token } => lead.handovers.adopted(token),
+            ToWorker::NotAdopted { token } => lead.handovers.not_adopted(token),
+        }
+    }
+
+    /// Serves a connection that was idle in another worker.
+    fn adopt(&self, fd: OwnedFd, about: &empery_control::worker::Connection) {
+        let listeners = &self.worker.boot.listeners;
+        // A listener that is no longer in the configuration: what counts is the protocol, and only HTTP keeps connections.
+        let index = listeners
+            .iter()
+            .position(|listener| listener.key == about.listener)
+            .or_else(|| listeners.iter().position(|listener| listener.protocol == empery_control::boot::Protocol::Http));
+        if let Some(index) = index {
+            use std::os::fd::AsRawFd;
+            let peer = os::peer_address(fd.as_raw_fd());
+            let mut connection = Box::new(Connection::new(fd, index, peer));
+            connection.requests = about.requests;
+            let place = self.slab().reserve();
+            self.put_back(place, connection);
+        }
+        self.worker.say(&FromWorker::AdoptedHere { token: about.token });
+    }
+}

@@ -1,0 +1,82 @@
+//! Leaving: nothing is accepted, idle connections go to the master for the next generation, requests in flight are
+//! finished. Nobody's connection is closed while it is of use to somebody else.
+
+use std::{collections::BTreeMap, os::fd::AsFd};
+
+use empery_control::worker::{self as words, FromWorker};
+
+use super::{
+    Phase, Serving,
+    connection::Connection,
+    lead::{Gate, Lead},
+    slab::Place,
+};
+
+/// Connections on their way to another worker. Ours are copies: they are kept until the other side has its own, and
+/// are no longer watched, or every byte of the client would wake both.
+#[derive(Default)]
+pub(super) struct Handovers {
+    next_token: u64,
+    under_way: BTreeMap<u64, Box<Connection>>,
+}
+
+impl Handovers {
+    /// Another worker has it: only our copy goes.
+    pub(super) fn adopted(&mut self, token: u64) {
+        self.under_way.remove(&token);
+    }
+
+    /// Nobody wants it.
+    pub(super) fn not_adopted(&mut self, token: u64) {
+        if let Some(connection) = self.under_way.remove(&token) {
+            connection.close();
+        }
+    }
+
+    /// There is no master to pass them on. Some may have been passed on: a copy is closed without a word to the client.
+    pub(super) fn forget_all(&mut self) {
+        self.under_way.clear();
+    }
+}
+
+impl Serving {
+    /// Begins to leave.
+    pub(super) fn drain(&self, lead: &mut Lead) {
+        if self.phase() == Phase::Serving {
+            self.close_gate(lead, Gate::Closed);
+            self.enter(Phase::Draining);
+        }
+    }
+
+    /// Gives away what is idle; done when nothing is left.
+    pub(super) fn drain_on(&self, lead: &mut Lead) {
+        let idle = self.slab().take_all(Connection::is_idle);
+        for (place, connection) in idle {
+            self.hand_over(lead, place, connection);
+        }
+        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
+            self.enter(Phase::Done);
+        }
+    }
+
+    fn hand_over(&self, lead: &mut Lead, place: Place, mut connection: Box<Connection>) {
+        let about = words::Connection {
+            token: lead.handovers.next_token,
+            listener: self.worker.boot.listeners.get(connection.listener).map_or_else(String::new, |listener| listener.key.clone()),
+            requests: connection.requests,
+        };
+        if std::mem::take(&mut connection.watched) {
+            let _ = self.epoll.remove(connection.raw());
+        }
+        let token = about.token;
+        lead.handovers.next_token += 1;
+        match self.worker.line.say(&FromWorker::Handover { token, connection: about }, &[connection.fd().as_fd()]) {
+            Ok(()) => {
+                lead.handovers.under_way.insert(token, connection);
+                self.slab().forget(place);
+            }
+            // Nobody to give it to; an idle connection may be closed (RFC 9112 section 9.5).
+            Err(_) => self.close(place, connection),
+        }
+    }
+}

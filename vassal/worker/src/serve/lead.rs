@@ -1,0 +1,200 @@
+//! The lead: what the one thread does that holds it. It waits on epoll, and turns events into requests for itself.
+
+use std::collections::VecDeque;
+
+use super::{
+    Next, Phase, Serving,
+    connection::{Coming, Connection},
+    drain::Handovers,
+    now_ms,
+    orphan::Orphan,
+    slab::Place,
+};
+use crate::{
+    epoll::Events,
+    os,
+};
+
+/// Token of the line to the master.
+pub(super) const LINE: u64 = SPECIAL;
+/// Token of the counter that wakes the leader.
+pub(super) const WAKE: u64 = SPECIAL | 1;
+/// Tokens of listeners: this and their index.
+pub(super) const LISTENER: u64 = SPECIAL | 1 << 62;
+const SPECIAL: u64 = 1 << 63;
+
+/// How much is received at once, in bytes.
+const RECEIVE_BYTES: usize = 16 * 1024;
+
+/// How much of an unread body is thrown away at once, in bytes.
+const REST_BYTES: usize = 256 * 1024;
+
+/// The token of a connection.
+pub(super) fn token(place: Place) -> u64 {
+    u64::from(place.use_number) << 32 | u64::from(place.index)
+}
+
+/// Whether new connections are taken.
+pub(super) enum Gate {
+    /// Not yet, or not any more.
+    Closed,
+    /// Yes.
+    Open,
+    /// Not until then: there were no descriptors left.
+    Paused {
+        until_ms: u64,
+    },
+}
+
+/// What only the leader touches.
+pub(crate) struct Lead {
+    events: Box<Events>,
+    /// Tokens of events not looked at yet: connections, then listeners, so that what was begun is finished first.
+    pending: VecDeque<u64>,
+    pub(super) gate: Gate,
+    pub(super) handovers: Handovers,
+    pub(super) orphan: Option<Orphan>,
+}
+
+impl Lead {
+    pub(super) fn new() -> Self {
+        let none = libc::epoll_event { events: 0, u64: 0 };
+        Self { events: Box::new([none; 64]), pending: VecDeque::new(), gate: Gate::Closed, handovers: Handovers::default(), orphan: None }
+    }
+}
+
+impl Serving {
+    /// Looks at what is there, without waiting.
+    pub(super) fn look(&self, lead: &mut Lead, buffer: &mut Vec<u8>) -> Option<Next> {
+        loop {
+            if self.leave_asked.swap(false, std::sync::atomic::Ordering::AcqRel) {
+                self.drain(lead);
+            }
+            match self.phase() {
+                Phase::Serving => {}
+                Phase::Draining => self.drain_on(lead),
+                Phase::Done => return Some(Next::End),
+            }
+            if self.phase() == Phase::Done {
+                return Some(Next::End);
+            }
+            while let Some(token) = lead.pending.pop_front() {
+                let next = match token {
+                    LINE => {
+                        self.listen_to_master(lead);
+                        None
+                    }
+                    WAKE => {
+                        os::lower(&self.wake);
+                        None
+                    }
+                    _ if token & LISTENER == LISTENER => self.accept(lead, (token & !LISTENER) as usize, buffer),
+                    _ => self.receive(Place { index: token as u32, use_number: (token >> 32) as u32 }, buffer),
+                };
+                if next.is_some() {
+                    return next;
+                }
+            }
+            let Some(place) = self.ready().pop_front() else { break };
+            if let Some(mut connection) = self.slab().take(place) {
+                *buffer = std::mem::take(&mut connection.received);
+                // Others have waited as long: what epoll knows comes first the next time.
+                let _ = self.gather(lead, Some(0));
+                return Some(Next::Serve(place, connection));
+            }
+        }
+        None
+    }
+
+    /// Waits for events, or until something is due.
+    pub(super) fn wait(&self, lead: &mut Lead) -> Option<Next> {
+        let now = now_ms();
+        self.expire(now);
+        self.reopen(lead, now);
+        self.seek_master(lead, now);
+        if self.phase() == Phase::Draining {
+            // What was closed just now may have been the last.
+            self.drain_on(lead);
+            if self.phase() == Phase::Done {
+                return Some(Next::End);
+            }
+        }
+        let due = [self.slab().wait_ms(now), self.reopens_in_ms(lead, now), self.seeks_in_ms(lead, now)];
+        match self.gather(lead, due.into_iter().flatten().min()) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Some(Next::Signalled),
+            Err(error) => {
+                self.worker.log(&format!("epoll_wait: {error}"));
+                self.enter(Phase::Done);
+                Some(Next::End)
+            }
+            Ok(()) => None,
+        }
+    }
+
+    fn gather(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> std::io::Result<()> {
+        let Lead { events, pending, .. } = lead;
+        let mut listeners = [0; 8];
+        let mut listeners_number = 0;
+        self.epoll.wait(events, timeout_ms, |token| {
+            if token & LISTENER == LISTENER && listeners_number < listeners.len() {
+                listeners[listeners_number] = token;
+                listeners_number += 1;
+            } else {
+                pending.push_back(token);
+            }
+        })?;
+        pending.extend(&listeners[..listeners_number]);
+        Ok(())
+    }
+
+    /// A connection has something to say.
+    fn receive(&self, place: Place, buffer: &mut Vec<u8>) -> Option<Next> {
+        let connection = self.slab().take(place)?;
+        match connection.coming {
+            Coming::Request => self.receive_request(place, connection, buffer),
+            Coming::Rest => {
+                self.throw_away(place, connection, buffer);
+                None
+            }
+        }
+    }
+
+    /// Receives into the buffer, behind what the connection has sent before.
+    pub(super) fn receive_request(&self, place: Place, mut connection: Box<Connection>, buffer: &mut Vec<u8>) -> Option<Next> {
+        buffer.clear();
+        buffer.extend_from_slice(&connection.received);
+        match os::receive(connection.raw(), buffer, RECEIVE_BYTES) {
+            Ok(0) => self.close(place, connection),
+            Ok(_) => {
+                if connection.received.is_empty() {
+                    connection.waits_since_ms = 0;
+                }
+                connection.received = Vec::new();
+                return Some(Next::Serve(place, connection));
+            }
+            Err(error) if os::would_block(&error) => self.put_back(place, connection),
+            Err(_) => self.close(place, connection),
+        }
+        None
+    }
+
+    fn throw_away(&self, place: Place, connection: Box<Connection>, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        match os::receive(connection.raw(), buffer, REST_BYTES) {
+            Ok(0) => self.close(place, connection),
+            Ok(_) => self.put_back(place, connection),
+            Err(error) if os::would_block(&error) => self.put_back(place, connection),
+            Err(_) => self.close(place, connection),
+        }
+    }
+
+    fn expire(&self, now: u64) {
+        loop {
+            let Some((place, connection)) = self.slab().expired(now) else { return };
+            if connection.coming == Coming::Request && !connection.received.is_empty() {
+                crate::request::refuse_slow(self, &connection);
+            }
+            self.close(place, connection);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Serving: one epoll loop, led by one thread at a time, and the threads that run the app.
+//!
+//! With one thread the loop runs the app inline. With more, a thread leads until it holds a request, lets go of the
+//! lead, and runs the app while another leads. A connection belongs to one thread at a time: whoever has taken it out
+//! of the [`slab`]. Python's lock is held except while waiting.
+
+mod accept;
+pub(crate) mod connection;
+mod control;
+mod drain;
+mod lead;
+mod orphan;
+mod slab;
+mod thread;
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+};
+
+use pyo3::{
+    exceptions::PyRuntimeError,
+    prelude::*,
+    types::{PyDict, PyList},
+};
+
+use crate::{
+    epoll::{Epoll, Watch},
+    os,
+    serve::{connection::Connection, lead::Lead, slab::{Place, Slab}},
+    worker::Worker,
+};
+
+/// How long the threads may take to leave once nothing is to be served any more, in s.
+const JOIN_TIMEOUT_S: u32 = 5;
+
+/// Where in its life the worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// It serves, or waits for its gate to be opened.
+    Serving,
+    /// It accepts nothing any more and finishes what it has.
+    Draining,
+    /// Nothing is left.
+    Done,
+}
+
+/// What the threads of a worker share.
+pub(crate) struct Serving {
+    pub(crate) worker: &'static Worker,
+    epoll: Epoll,
+    lead: Mutex<Lead>,
+    slab: Mutex<Slab>,
+    /// Connections with received bytes that were not looked at yet.
+    ready: Mutex<VecDeque<Place>>,
+    /// Wakes the leader.
+    wake: OwnedFd,
+    phase: AtomicU8,
+    /// Somebody other than the master wants the worker to drain.
+    leave_asked: AtomicBool,
+}
+
+static SERVING: OnceLock<&'static Serving> = OnceLock::new();
+
+/// What a thread does next.
+pub(crate) enum Next {
+    /// Look at what this connection has sent: it is in the thread's buffer.
+    Serve(Place, Box<Connection>),
+    /// Let Python look after signals.
+    Signalled,
+    /// Leave.
+    End,
+}
+
+impl Serving {
+    pub(crate) fn new(worker: &'static Worker) -> std::io::Result<Self> {
+        let serving = Self {
+            worker,
+            epoll: Epoll::new()?,
+            lead: Mutex::new(Lead::new()),
+            slab: Mutex::new(Slab::new(now_ms())),
+            ready: Mutex::new(VecDeque::new()),
+            wake: os::event_counter()?,
+            phase: AtomicU8::new(Phase::Serving as u8),
+            leave_asked: AtomicBool::new(false),
+        };
+        serving.epoll.add(serving.wake.as_raw_fd(), Watch::Level, lead::WAKE)?;
+        if let Some(line) = serving.worker.line.raw() {
+            serving.epoll.add(line, Watch::Level, lead::LINE)?;
+        }
+        for listener in &worker.boot.listeners {
+            os::no_delay(listener.fd);
+        }
+        Ok(serving)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Done,
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Asks the leader to drain.
+    pub(crate) fn leave(&self) {
+        self.leave_asked.store(true, Ordering::Release);
+        os::raise(&self.wake);
+    }
+
+    fn has_one_thread(&self) -> bool {
+        self.worker.boot.threads <= 1
+    }
+
+    /// Whether a connection is of use after its answer: not when there is nobody to give it to and we are leaving.
+    pub(crate) fn keeps_connections(&self) -> bool {
+        self.phase() == Phase::Serving || self.worker.line.raw().is_some()
+    }
+
+    fn slab(&self) -> MutexGuard<'_, Slab> {
+        self.slab.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Place>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lead(&self) -> MutexGuard<'_, Lead> {
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next thing to do for the calling thread, which may have to wait for it.
+    fn next(&self, py: Python<'_>, buffer: &mut Vec<u8>) -> Next {
+        if self.has_one_thread() {
+            let mut lead = self.lead();
+            loop {
+                if let Some(next) = self.look(&mut lead, buffer) {
+                    return next;
+                }
+                let lead = &mut *lead;
+                if let Some(next) = py.detach(|| self.wait(lead)) {
+                    return next;
+                }
+            }
+        }
+        py.detach(|| {
+            let mut lead = self.lead();
+            loop {
+                if let Some(next) = self.look(&mut lead, buffer).or_else(|| self.wait(&mut lead)) {
+                    return next;
+                }
+            }
+        })
+    }
+
+    /// Takes a connection back that has sent a part of a head, or waits for its client's next request.
+    pub(crate) fn put_back(&self, place: Place, mut connection: Box<Connection>) {
+        let now_ms = now_ms();
+        let boot = self.worker.boot;
+        let waits_ms = match connection.coming {
+            connection::Coming::Rest => connection::REST_MAX_MS,
+            connection::Coming::Request if connection.received.is_empty() && connection.requests > 0 => boot.keepalive_timeout_ms,
+            connection::Coming::Request => boot.client_timeout_ms,
+        };
+        let begins = connection.received.is_empty() || connection.waits_since_ms == 0;
+        if connection.coming == connection::Coming::Request && begins {
+            connection.waits_since_ms = now_ms;
+        }
+        let deadline_ms = connection.waits_since_ms + waits_ms;
+        let watched = std::mem::replace(&mut connection.watched, true);
+        let raw = connection.raw();
+        self.slab().put(place, connection, deadline_ms);
+        let (watch, token) = (if self.has_one_thread() { Watch::Level } else { Watch::Once }, lead::token(place));
+        let armed = match (watched, watch) {
+            (false, _) => self.epoll.add(raw, watch, token),
+            (true, Watch::Once) => self.epoll.arm(raw, watch, token),
+            (true, _) => Ok(()),
+        };
+        if let (Err(error), Some(connection)) = (armed, self.slab().take(place)) {
+            self.worker.log(&format!("a connection cannot be watched: {error}"));
+            self.close(place, connection);
+        }
+        self.tell_leader_if(self.phase() != Phase::Serving);
+    }
+
+    /// Takes a connection back that has sent more than was served.
+    pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
+        connection.waits_since_ms = now_ms();
+        let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
+        self.slab().put(place, connection, deadline_ms);
+        self.ready().push_back(place);
+        self.tell_leader_if(true);
+    }
+
+    /// Closes a connection that the calling thread holds.
+    pub(crate) fn close(&self, place: Place, connection: Box<Connection>) {
+        if connection.watched {
+            // A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
+            let _ = self.epoll.remove(connection.raw());
+        }
+        connection.close();
+        self.slab().forget(place);
+        self.tell_leader_if(self.phase() != Phase::Serving);
+    }
+
+    fn tell_leader_if(&self, something_changed: bool) {
+        if something_changed && !self.has_one_thread() {
+            os::raise(&self.wake);
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC in ms.
+pub(crate) fn now_ms() -> u64 {
+    os::monotonic_ns() / 1_000_000
+}
+
+/// Serves until the worker is drained. The main thread serves too: signal handlers and event loops of the app want it.
+pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> PyResult<()> {
+    SERVING.get_or_init(|| serving);
+    let others = PyList::empty(py);
+    if serving.worker.boot.threads > 1 {
+        let threading = py.import("threading")?;
+        for core in 1..serving.worker.boot.threads {
+            let options = PyDict::new(py);
+            options.set_item("target", pyo3::wrap_pyfunction!(serve_core, py)?)?;
+            options.set_item("args", (core, app.bind(py)))?;
+            options.set_item("name", format!("uWSGIWorker{}Core{core}", serving.worker.reference.worker.0))?;
+            options.set_item("daemon", true)?;
+            let thread = threading.call_method("Thread", (), Some(&options))?;
+            thread.call_method0("start")?;
+            others.append(thread)?;
+        }
+    }
+    thread::run(py, serving, app, 0)?;
+    for thread in others {
+        thread.call_method1("join", (JOIN_TIMEOUT_S,))?;
+    }
+    Ok(())
+}
+
+/// What every further thread runs.
+#[pyfunction]
+fn serve_core(py: Python<'_>, core: u32, app: Py<PyAny>) -> PyResult<()> {
+    let serving = SERVING.get().ok_or_else(|| PyRuntimeError::new_err("this process serves nothing"))?;
+    thread::run(py, serving, app, core)
+}

@@ -1,0 +1,162 @@
+//! The connections that no thread holds, and when each has waited long enough.
+//!
+//! A connection is taken out to be served and put back after, so it belongs to one thread at a time. Deadlines lie in
+//! a wheel of coarse slots: a later deadline only changes a number, and the entry on the wheel moves on when its slot
+//! comes up. So a request on a kept-alive connection costs the wheel nothing.
+
+use super::connection::Connection;
+
+/// Width of a slot of the wheel, in ms: how late a deadline may be seen.
+const SLOT_MS: u64 = 250;
+
+/// Slots of the wheel; a deadline further away is looked at once per turn.
+const SLOTS: u64 = 256;
+
+/// The place of a connection: its index and how often the index was used, so that an old event never finds a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    pub(crate) use_number: u32,
+}
+
+#[derive(Default)]
+struct Entry {
+    use_number: u32,
+    used: bool,
+    connection: Option<Box<Connection>>,
+    deadline_ms: u64,
+    /// The slot of its entry on the wheel that counts; others are left-overs.
+    hangs_at: Option<u64>,
+}
+
+/// All of them.
+pub(crate) struct Slab {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Indices.
+    wheel: Vec<Vec<u32>>,
+    turned_to: u64,
+    hanging: usize,
+}
+
+impl Slab {
+    pub(crate) fn new(now_ms: u64) -> Self {
+        let wheel = (0..SLOTS).map(|_| Vec::new()).collect();
+        Self { entries: Vec::new(), free: Vec::new(), wheel, turned_to: now_ms / SLOT_MS, hanging: 0 }
+    }
+
+    /// A place for a connection that is being served.
+    pub(crate) fn reserve(&mut self) -> Place {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            (self.entries.len() - 1) as u32
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.used = true;
+        Place { index, use_number: entry.use_number }
+    }
+
+    /// Takes the connection out to serve it; None when it is gone or being served.
+    pub(crate) fn take(&mut self, place: Place) -> Option<Box<Connection>> {
+        self.entry(place)?.connection.take()
+    }
+
+    /// Puts it back to wait until the deadline.
+    pub(crate) fn put(&mut self, place: Place, connection: Box<Connection>, deadline_ms: u64) {
+        let Some(entry) = self.entry(place) else { return };
+        entry.connection = Some(connection);
+        entry.deadline_ms = deadline_ms;
+        self.hang(place.index);
+    }
+
+    /// Frees the place of a connection that was taken out and is gone.
+    pub(crate) fn forget(&mut self, place: Place) {
+        if let Some(entry) = self.entry(place) {
+            entry.used = false;
+            entry.use_number = (entry.use_number + 1) & USE_NUMBER_MASK;
+            self.free.push(place.index);
+        }
+    }
+
+    fn entry(&mut self, place: Place) -> Option<&mut Entry> {
+        self.entries.get_mut(place.index as usize).filter(|entry| entry.used && entry.use_number == place.use_number)
+    }
+
+    /// Makes sure that the wheel comes to it not long after its deadline.
+    fn hang(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        let slot = (entry.deadline_ms / SLOT_MS + 1).clamp(self.turned_to + 1, self.turned_to + SLOTS - 1);
+        if entry.hangs_at.is_some_and(|at| at <= slot) {
+            return;
+        }
+        if entry.hangs_at.replace(slot).is_none() {
+            self.hanging += 1;
+        }
+        self.wheel[(slot % SLOTS) as usize].push(index);
+    }
+
+    /// Takes out one connection whose deadline has passed.
+    pub(crate) fn expired(&mut self, now_ms: u64) -> Option<(Place, Box<Connection>)> {
+        let now_slot = now_ms / SLOT_MS;
+        if self.hanging == 0 {
+            self.turned_to = now_slot;
+            return None;
+        }
+        loop {
+            while let Some(index) = self.wheel[(self.turned_to % SLOTS) as usize].pop() {
+                let turned_to = self.turned_to;
+                let entry = &mut self.entries[index as usize];
+                if entry.hangs_at != Some(turned_to) {
+                    continue;
+                }
+                entry.hangs_at = None;
+                self.hanging -= 1;
+                if !entry.used {
+                    continue;
+                }
+                if entry.deadline_ms <= now_ms
+                    && let Some(connection) = entry.connection.take()
+                {
+                    return Some((Place { index, use_number: entry.use_number }, connection));
+                }
+                if entry.connection.is_some() {
+                    self.hang(index);
+                }
+            }
+            if self.turned_to >= now_slot {
+                return None;
+            }
+            self.turned_to += 1;
+        }
+    }
+
+    /// How long until the wheel must be looked at; None when nothing waits.
+    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.hanging == 0 {
+            return None;
+        }
+        let slot = (self.turned_to..self.turned_to + SLOTS).find(|slot| !self.wheel[(slot % SLOTS) as usize].is_empty())?;
+        Some((slot * SLOT_MS).saturating_sub(now_ms).max(1))
+    }
+
+    /// Takes out every connection that `which` names.
+    pub(crate) fn take_all(&mut self, which: impl Fn(&Connection) -> bool) -> Vec<(Place, Box<Connection>)> {
+        let mut out = Vec::new();
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.connection.as_deref().is_some_and(&which)
+                && let Some(connection) = entry.connection.take()
+            {
+                out.push((Place { index: index as u32, use_number: entry.use_number }, connection));
+            }
+        }
+        out
+    }
+
+    /// Connections that exist, held by a thread or not.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
+/// Bits of a use number: what fits into a token beside the index.
+pub(crate) const USE_NUMBER_MASK: u32 = 0x3fff_ffff;

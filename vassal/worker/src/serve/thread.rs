@@ -1,0 +1,78 @@
+//! One serving thread: takes what is next, has it answered, and puts the connection where it belongs then.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use empery_control::boot::Protocol;
+use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
+
+use super::{Next, Serving, connection::Connection, slab::Place};
+use crate::{
+    os, python,
+    request::{self, After, Tools},
+};
+
+/// Serves until the worker is drained.
+pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>, core: u32) -> PyResult<()> {
+    let mut tools = Tools::new(py, serving, app, core)?;
+    let mut buffer = Vec::new();
+    loop {
+        match serving.next(py, &mut buffer) {
+            Next::Serve(place, connection) => serve(py, serving, &mut tools, place, connection, &mut buffer),
+            Next::Signalled => look_after_signals(py, serving),
+            Next::End => return Ok(()),
+        }
+    }
+}
+
+/// Python's handlers run on the main thread only; elsewhere this does nothing (PyErr_CheckSignals).
+fn look_after_signals(py: Python<'_>, serving: &Serving) {
+    let Err(error) = py.check_signals() else { return };
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        // SIGINT asks this worker to go: what it has begun is finished.
+        serving.leave();
+    } else {
+        python::print_exception(py, &error);
+    }
+}
+
+fn serve(py: Python<'_>, serving: &Serving, tools: &mut Tools, place: Place, mut connection: Box<Connection>, buffer: &mut Vec<u8>) {
+    let protocol = serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
+    // A panic must not unwind into Python nor take the other connections with it.
+    let after = catch_unwind(AssertUnwindSafe(|| match protocol {
+        Protocol::Http => request::http::serve(py, tools, &mut connection, buffer),
+        Protocol::Uwsgi => request::uwsgi::serve(py, tools, &mut connection, buffer),
+    }));
+    let after = after.unwrap_or_else(|_| {
+        tools.after_panic(py);
+        os::reset_on_close(connection.raw());
+        After::Close
+    });
+    match after {
+        After::NeedMore => {
+            connection.received = buffer.as_slice().into();
+            serving.put_back(place, connection);
+        }
+        After::Keep { leftover } => {
+            connection.requests += 1;
+            if !serving.keeps_connections() {
+                serving.close(place, connection);
+            } else if leftover.is_empty() {
+                serving.put_back(place, connection);
+            } else {
+                connection.received = leftover;
+                serving.put_ready(place, connection);
+            }
+        }
+        After::Rest => {
+            connection.expect_the_rest();
+            serving.put_back(place, connection);
+        }
+        After::Close => serving.close(place, connection),
+    }
+    if buffer.capacity() > BUFFER_KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}
+
+/// A buffer that one long head has made larger than this is not kept.
+const BUFFER_KEPT_BYTES: usize = 128 * 1024;

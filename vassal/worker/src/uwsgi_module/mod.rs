@@ -1,0 +1,86 @@
+//! The module `uwsgi` that apps import: the names that work here, and no others, so that an app that asks for a cache or a
+//! spooler gets the AttributeError it can handle.
+
+mod control;
+mod facts;
+
+use empery_control::boot::{AppBoot, OptValue};
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict, PyList, PyModule},
+};
+
+use crate::{os, python};
+
+/// The uWSGI whose behaviour is offered: libraries compare it with the versions that had this or that defect.
+pub(crate) const VERSION: &str = "2.0.31";
+
+/// The name of the module in `sys.modules`.
+const NAME: &str = "uwsgi";
+
+/// Makes the module, in the zygote, before the app is imported.
+pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, PyModule>> {
+    let module = PyModule::new(py, NAME)?;
+    module.add("version", PyBytes::new(py, VERSION.as_bytes()))?;
+    module.add("version_info", (2, 0, 31, 0, ""))?;
+    module.add("hostname", PyBytes::new(py, &hostname()))?;
+    module.add("numproc", boot.processes)?;
+    module.add("cores", boot.threads)?;
+    module.add("has_threads", 1)?;
+    module.add("buffer_size", boot.head_max_bytes)?;
+    module.add("started_on", os::realtime_ns() / 1_000_000_000)?;
+    module.add("is_a_reload", boot.reloads > 0)?;
+    module.add("sockets", PyList::new(py, boot.listeners.iter().map(|listener| listener.fd))?)?;
+    module.add("applications", PyDict::new(py))?;
+    module.add("opt", options(py, boot)?)?;
+    facts::add(py, &module)?;
+    control::add(py, &module, boot)?;
+    Ok(module)
+}
+
+fn options<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, PyDict>> {
+    let options = PyDict::new(py);
+    for (name, value) in &boot.opt {
+        match value {
+            OptValue::Flag(flag) => options.set_item(name, flag)?,
+            OptValue::One(text) => options.set_item(name, PyBytes::new(py, text.as_bytes()))?,
+            OptValue::Many(texts) => options.set_item(name, PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text.as_bytes())))?)?,
+        }
+    }
+    Ok(options)
+}
+
+/// `uwsgi.hostname` and `uwsgi.node`.
+pub(crate) fn hostname() -> Vec<u8> {
+    nix::unistd::gethostname().map_or_else(|_| b"localhost".to_vec(), |name| name.into_encoded_bytes())
+}
+
+/// In a new worker, with its app: calls `uwsgi.post_fork_hook`, if the app has set one. What it raises is logged, as in uWSGI.
+pub(crate) fn after_fork(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
+    let module = py.import(NAME)?;
+    if let Ok(applications) = module.getattr("applications")?.cast::<PyDict>() {
+        applications.set_item("", app)?;
+    }
+    call_hook(py, "post_fork_hook");
+    Ok(())
+}
+
+/// In a worker that leaves: calls `uwsgi.atexit`, if the app has set one.
+pub(crate) fn at_exit(py: Python<'_>) {
+    call_hook(py, "atexit");
+}
+
+fn call_hook(py: Python<'_>, name: &str) {
+    let called = py.import(NAME).and_then(|module| module.getattr_opt(name)).and_then(|hook| hook.map_or(Ok(()), |hook| hook.call0().map(|_| ())));
+    if let Err(error) = called {
+        python::print_exception(py, &error);
+    }
+}
+
+/// Adds functions to the module.
+macro_rules! add_functions {
+    ($module:expr, $($function:ident),+) => {
+        $($module.add_function(pyo3::wrap_pyfunction!($function, $module)?)?;)+
+    };
+}
+pub(crate) use add_functions;

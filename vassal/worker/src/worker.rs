@@ -1,0 +1,174 @@
+//! A worker from its fork to its end: descriptors, scoreboard slots, the app (under `lazy-apps`), the serving threads.
+//! What every part of it needs to know of the process stands in [`Worker`].
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use empery_control::{
+    boot::AppBoot,
+    ids::WorkerRef,
+    scoreboard::{Slot, slot_index},
+    worker::FromWorker,
+};
+use empery_sys::scoreboard::Scoreboard;
+use pyo3::prelude::*;
+
+use crate::{
+    autoreload,
+    line::Line,
+    load::{self, CollectorIs},
+    os, python,
+    serve::{self, Serving},
+    title, uwsgi_module,
+};
+
+/// The worker that this process is.
+pub(crate) struct Worker {
+    pub(crate) boot: &'static AppBoot,
+    pub(crate) reference: WorkerRef,
+    pub(crate) pid: i32,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) line: Line,
+    /// Requests of this process.
+    pub(crate) requests: AtomicU64,
+    /// When it was forked.
+    pub(crate) spawned_unix_s: u64,
+    /// Whether the master was asked to replace it.
+    recycle_asked: AtomicBool,
+}
+
+static WORKER: OnceLock<Worker> = OnceLock::new();
+
+impl Worker {
+    /// The worker of this process; None in a zygote.
+    pub(crate) fn here() -> Option<&'static Worker> {
+        WORKER.get()
+    }
+
+    /// The slot of a thread of this worker.
+    pub(crate) fn slot(&self, core: u32) -> &Slot {
+        let (processes, threads) = (self.boot.processes, self.boot.threads);
+        self.scoreboard.slot(slot_index(processes, threads, self.reference.worker.0, self.reference.spawn, core))
+    }
+
+    /// Tells the master something that it may miss without harm.
+    pub(crate) fn say(&self, word: &FromWorker) -> bool {
+        self.line.say(word, &[]).is_ok()
+    }
+
+    /// Writes a line to the log.
+    pub(crate) fn log(&self, text: &str) {
+        os::write_stderr(format!("[worker {}] {text}\n", self.reference.worker.0).as_bytes());
+    }
+
+    /// Counts a request, and asks once for a successor when there were enough.
+    pub(crate) fn count_request(&self) {
+        let done = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let boot = self.boot;
+        if boot.max_requests == 0 || self.recycle_asked.load(Ordering::Relaxed) {
+            return;
+        }
+        let most = boot.max_requests + u64::from(self.reference.worker.0 - 1) * boot.max_requests_delta;
+        let age_s = (os::realtime_ns() / 1_000_000_000).saturating_sub(self.spawned_unix_s);
+        if done >= most && age_s >= boot.min_worker_lifetime_s && !self.recycle_asked.swap(true, Ordering::Relaxed) && !self.say(&FromWorker::RecycleAsked) {
+            self.recycle_asked.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn take_slots(&self) {
+        for core in 0..self.boot.threads {
+            let state = &self.slot(core).state;
+            let counters = &self.slot(core).counters;
+            state.started_monotonic_ns.store(0, Ordering::Relaxed);
+            state.requests_at_spawn.store(counters.requests.load(Ordering::Relaxed), Ordering::Relaxed);
+            state.spawned_unix_s.store(self.spawned_unix_s, Ordering::Relaxed);
+            state.spawn.store(self.reference.spawn, Ordering::Relaxed);
+            set_flags(&state.flags, 0);
+            state.pid.store(self.pid as u32, Ordering::Release);
+        }
+    }
+
+    /// Says in every slot whether the gate is open.
+    pub(crate) fn show_flags(&self, flags: u32) {
+        for core in 0..self.boot.threads {
+            set_flags(&self.slot(core).state.flags, flags);
+        }
+    }
+}
+
+fn set_flags(place: &AtomicU32, flags: u32) {
+    place.store(flags, Ordering::Release);
+}
+
+/// Runs the worker in the process that the zygote has just forked; its exit code.
+pub(crate) fn run(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: OwnedFd, app: Option<Py<PyAny>>) -> i32 {
+    match begin(py, boot, reference, line).and_then(|worker| live(py, worker, app)) {
+        Ok(code) => code,
+        Err(error) => {
+            python::print_exception(py, &error);
+            1
+        }
+    }
+}
+
+fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: OwnedFd) -> PyResult<&'static Worker> {
+    for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        os::duplicate_onto(boot.log_write_fd, stream)?;
+    }
+    title::worker(boot, reference.worker.0);
+    load::collector(py, CollectorIs::On)?;
+    // SAFETY: the zygote keeps the number open for all its workers, and nothing in it closes it.
+    let scoreboard_fd = unsafe { BorrowedFd::borrow_raw(boot.scoreboard_fd) };
+    let worker = Worker {
+        boot,
+        reference,
+        pid: std::process::id() as i32,
+        scoreboard: Scoreboard::map(scoreboard_fd.as_fd())?,
+        line: Line::new(line)?,
+        requests: AtomicU64::new(0),
+        spawned_unix_s: os::realtime_ns() / 1_000_000_000,
+        recycle_asked: AtomicBool::new(false),
+    };
+    worker.take_slots();
+    let worker = WORKER.get_or_init(|| worker);
+    worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid }, &[])?;
+    Ok(worker)
+}
+
+fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyResult<i32> {
+    let app = match app {
+        Some(app) => app,
+        None => match load_here(py, worker)? {
+            Some(app) => app,
+            None => return Ok(22),
+        },
+    };
+    uwsgi_module::after_fork(py, &app)?;
+    let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
+    autoreload::start(py, worker)?;
+    serve::run(py, serving, app)?;
+    uwsgi_module::at_exit(py);
+    python::flush(py);
+    Ok(0)
+}
+
+/// The import under `lazy-apps`; None when it failed and the master knows.
+fn load_here(py: Python<'_>, worker: &Worker) -> PyResult<Option<Py<PyAny>>> {
+    let began = os::monotonic_ns();
+    let (app, word) = match load::load(py, worker.boot) {
+        Ok(app) => (Some(app), FromWorker::AppLoaded { import_ms: (os::monotonic_ns() - began) / 1_000_000 }),
+        Err(failure) => (None, FromWorker::LoadFailed { sentence: failure.sentence, traceback: failure.traceback }),
+    };
+    python::flush(py);
+    match worker.line.say(&word, &[]) {
+        // The master may have died meanwhile; the loop finds out and knows what to do.
+        Err(error) if app.is_none() => Err(io::Error::other(format!("the app was not loaded, and the master cannot be told: {error}")).into()),
+        Ok(()) | Err(_) => Ok(app),
+    }
+}
