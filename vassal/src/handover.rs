@@ -31,6 +31,11 @@ impl<Who: Copy + Eq> Handovers<Who> {
         Self { last_token: 0, travelling: BTreeMap::new() }
     }
 
+    /// Whether no connection is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.travelling.is_empty()
+    }
+
     /// A connection goes from one worker to another. Answers with the connection as the receiver is to be told of it.
     pub(crate) fn depart(&mut self, mut travelling: Travelling<Who>) -> Connection {
         self.last_token += 1;

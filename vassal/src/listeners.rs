@@ -35,7 +35,7 @@ pub(crate) struct Held {
     /// Where it is bound, with the port the kernel chose; None when it was given and nobody has asked yet.
     pub(crate) bound: Option<ListenAddress>,
     /// Device and inode of its path, so that a path somebody else has taken is never removed.
-    path: Option<(PathBuf, u64, u64)>,
+    pub(crate) path: Option<(PathBuf, u64, u64)>,
 }
 
 impl Listeners {
@@ -47,6 +47,11 @@ impl Listeners {
     /// Takes a socket that exists; one held under the same address stays.
     pub(crate) fn take(&mut self, key: String, socket: OwnedFd) {
         self.held.entry(key).or_insert(Held { socket, bound: None, path: None });
+    }
+
+    /// Takes a socket that an earlier image of this master held.
+    pub(crate) fn take_over(&mut self, key: String, held: Held) {
+        self.held.insert(key, held);
     }
 
     /// Makes sure that every listener of a revision is held.

@@ -21,6 +21,8 @@ mod signals;
 mod standalone;
 mod station;
 mod stats;
+mod succession;
+mod successor;
 mod supervise;
 mod title;
 mod touch;
@@ -31,8 +33,12 @@ use std::process::ExitCode;
 
 use cli::Command;
 use empery_control::boot::MASTER_BOOT_FD;
+use succession::TESTAMENT_FD;
 
 fn main() -> ExitCode {
+    if let Some(testament_fd) = std::env::var_os(TESTAMENT_FD) {
+        return successor::run(&testament_fd.to_string_lossy());
+    }
     if let Some(boot_fd) = std::env::var_os(MASTER_BOOT_FD) {
         return under_emperor::run(&boot_fd.to_string_lossy());
     }

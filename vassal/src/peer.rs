@@ -3,7 +3,7 @@
 //! supervisor up.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -28,6 +28,7 @@ pub(crate) enum Heard<Word> {
 pub(crate) struct Peer<Word> {
     outbox: mpsc::UnboundedSender<(Word, Vec<OwnedFd>)>,
     gone: Arc<Notify>,
+    channel: Arc<Channel>,
     sending: JoinHandle<()>,
 }
 
@@ -45,8 +46,8 @@ impl<Word: Serialize + Send + Sync + 'static> Peer<Word> {
         let (outbox, waiting) = mpsc::unbounded_channel();
         let gone = Arc::new(Notify::new());
         let sending = tokio::spawn(send(Arc::clone(&channel), waiting));
-        tokio::spawn(listen(channel, Arc::clone(&gone), inbox, wrap));
-        Self { outbox, gone, sending }
+        tokio::spawn(listen(Arc::clone(&channel), Arc::clone(&gone), inbox, wrap));
+        Self { outbox, gone, channel, sending }
     }
 
     /// Sends a word, with descriptors that are closed here once they are sent.
@@ -59,6 +60,11 @@ impl<Word: Serialize + Send + Sync + 'static> Peer<Word> {
     /// of the app) still holds the other end open.
     pub(crate) fn is_gone(&self) {
         self.gone.notify_one();
+    }
+
+    /// The channel's descriptor.
+    pub(crate) fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 
     /// Until everything that waits has been sent (or nobody is there to take it).

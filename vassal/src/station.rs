@@ -1,10 +1,12 @@
 //! Where this master gets its configuration from: its command line when it runs alone, the emperor's words otherwise.
 
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
 use empery_config::read::Entry;
 use empery_control::boot::MasterBoot;
 use empery_lifecycle::ids::{OperationId, RevisionId};
 
-use crate::{reading, revision::Revision};
+use crate::{reading, revision::Revision, succession::StationLeft};
 
 /// Operations from this number on are of a master's own making and never told to an emperor, whose own count from 1.
 pub(crate) const OWN_OPERATIONS: u64 = 1 << 62;
@@ -27,8 +29,20 @@ pub(crate) struct Alone {
     pub(crate) operation: OperationId,
 }
 
+/// Descriptors of a master under an emperor that its tasks use, once more: for a new image of it.
+pub(crate) struct Kept {
+    /// The listening link.
+    pub(crate) link: OwnedFd,
+    /// The lock, which nobody uses: it is held as long as this process lives.
+    pub(crate) lock: OwnedFd,
+    /// The read end of the log pipe.
+    pub(crate) log_read: OwnedFd,
+}
+
 /// A master under an emperor.
 pub(crate) struct Governed {
+    /// See [`Kept`].
+    pub(crate) kept: Kept,
     /// What it was started with.
     pub(crate) boot: MasterBoot,
     /// The content of the vassal file as it was ordered last.
@@ -43,6 +57,28 @@ impl Station {
     /// Alone, with nothing read yet.
     pub(crate) fn alone(arguments: Vec<String>) -> Self {
         Station::Alone(Alone { arguments, revision: RevisionId(0), operation: OperationId(OWN_OPERATIONS) })
+    }
+
+    /// What a new image of this master is left with.
+    pub(crate) fn leave<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> StationLeft {
+        match self {
+            Station::Alone(alone) => {
+                StationLeft::Alone { arguments: alone.arguments.clone(), revision: alone.revision.0 }
+            }
+            Station::Governed(governed) => {
+                let Kept { link, lock, log_read } = &governed.kept;
+                left.extend([link.as_fd(), lock.as_fd(), log_read.as_fd()]);
+                let boot = MasterBoot {
+                    listeners: Vec::new(),
+                    link_fd: link.as_raw_fd(),
+                    lock_fd: lock.as_raw_fd(),
+                    log_read_fd: log_read.as_raw_fd(),
+                    ..governed.boot.clone()
+                };
+                let content = governed.content.clone();
+                StationLeft::Governed { boot: Box::new(boot), revision: governed.revision.0, content }
+            }
+        }
     }
 
     /// Reads the configuration (again). Alone that is a new revision; under an emperor, who is the one to bring new
@@ -65,9 +101,9 @@ impl Station {
 
 impl Governed {
     /// Takes what an emperor has given at the start.
-    pub(crate) fn new(boot: MasterBoot, content: Vec<u8>) -> Self {
+    pub(crate) fn new(boot: MasterBoot, content: Vec<u8>, kept: Kept) -> Self {
         let revision = boot.revision;
-        Self { boot, content, revision, operation: OperationId(OWN_OPERATIONS) }
+        Self { kept, boot, content, revision, operation: OperationId(OWN_OPERATIONS) }
     }
 
     /// Reads the content ordered last.

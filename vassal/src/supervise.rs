@@ -11,10 +11,12 @@ mod perform;
 mod reap;
 mod report;
 mod stats_side;
+mod succeed;
 pub(crate) mod worker_id;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    os::fd::OwnedFd,
     path::PathBuf,
     time::Duration,
 };
@@ -28,10 +30,12 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, OrphanId, RevisionId},
     moment::Moment,
 };
+use empery_sys::scoreboard::Scoreboard;
 
 use self::{
     generation::GenerationHandles,
     input::{Inbox, Inputs},
+    succeed::Succession,
     worker_id::Who,
 };
 use crate::{
@@ -43,6 +47,7 @@ use crate::{
     revision::Revisions,
     station::Station,
     stats::serve::StatsServer,
+    succession::Image,
     touch::Watch,
     zygote::Surroundings,
 };
@@ -85,6 +90,13 @@ pub(crate) struct Supervisor {
     last_workers: Vec<WorkerView>,
     deploys: u64,
     stop_asked: bool,
+    succession: Succession,
+    /// The binary this process runs.
+    image: Option<Image>,
+    /// The highest generation there was.
+    last_generation: GenerationId,
+    /// Scoreboards of generations of an earlier image of this master, while any of their workers is left.
+    carried: BTreeMap<GenerationId, (Scoreboard, OwnedFd)>,
     events: VecDeque<Event>,
     /// Set when there is nothing left to do: the exit code.
     leaving: Option<u8>,
@@ -141,6 +153,10 @@ impl Supervisor {
             last_workers: Vec::new(),
             deploys: 0,
             stop_asked: false,
+            succession: Succession::No,
+            image: Image::running(),
+            last_generation: GenerationId(0),
+            carried: BTreeMap::new(),
             events: VecDeque::new(),
             leaving: None,
         }
@@ -161,6 +177,9 @@ impl Supervisor {
                 () = sleep_until(wake_at) => self.wake(),
             }
             self.settle();
+            if inputs.is_empty() {
+                self.succeed_if_due();
+            }
         }
         self.depart(&mut inputs).await
     }
@@ -189,6 +208,7 @@ impl Supervisor {
             }
         }
         self.retire_empty_generations();
+        self.retire_carried();
         if std::mem::take(&mut self.listeners_changed) {
             self.release_listeners();
         }
@@ -216,6 +236,17 @@ impl Supervisor {
         let generations = &self.generations;
         self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
         self.listeners_changed = true;
+    }
+
+    /// Drops the scoreboards of an earlier image of this master whose last worker is gone.
+    fn retire_carried(&mut self) {
+        let orphans = &self.orphans;
+        let over = |id: GenerationId| orphans.values().all(|orphan| orphan.worker.generation != id);
+        for (id, (scoreboard, _)) in self.carried.extract_if(.., |id, _| over(*id)).collect::<Vec<_>>() {
+            let totals = scoreboard.totals();
+            self.retired.add(&totals);
+            self.tell_brain(FromMaster::Retired { generation: id, totals }, Vec::new());
+        }
     }
 
     /// Closes the sockets that no revision with processes, or about to have some, listens on.

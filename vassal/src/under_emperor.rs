@@ -12,12 +12,11 @@ use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::{inherited, memfd};
 
 use crate::{
-    descriptor,
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
     log::{self, file::{LogFile, Retired}, pump},
     runtime, signals,
-    station::{Governed, Station},
+    station::{Governed, Kept, Station},
     supervise::{Parts, Supervisor, input::Inbox},
     title,
     zygote::Surroundings,
@@ -44,10 +43,7 @@ pub(crate) fn run(boot_fd: &str) -> ExitCode {
 struct Inheritance {
     content: Vec<u8>,
     listeners: Vec<(String, OwnedFd)>,
-    link: OwnedFd,
-    /// Held, never used: it is locked as long as this process lives.
-    lock: OwnedFd,
-    log_read: OwnedFd,
+    kept: Kept,
     log_write: OwnedFd,
 }
 
@@ -69,19 +65,21 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
     let inheritance = Inheritance {
         content,
         listeners,
-        link: take(boot.link_fd, "the link")?,
-        lock: take(boot.lock_fd, "the lock")?,
-        log_read: take(boot.log_read_fd, "the log")?,
+        kept: Kept {
+            link: take(boot.link_fd, "the link")?,
+            lock: take(boot.lock_fd, "the lock")?,
+            log_read: take(boot.log_read_fd, "the log")?,
+        },
         log_write: take(boot.log_write_fd, "the log")?,
     };
     Ok((boot, inheritance))
 }
 
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
-    let Inheritance { content, listeners, link, lock, log_read, log_write } = inheritance;
-    descriptor::close_on_exec(&lock).map_err(|error| format!("the lock: {error}"))?;
-    let governed = Governed::new(boot.clone(), content);
-    open_default_log(&boot);
+    let Inheritance { content, listeners, kept, log_write } = inheritance;
+    let governed = Governed::new(boot.clone(), content, kept);
+    let (inbox, inputs) = Inbox::new();
+    serve(&governed, &inbox)?;
     let offer = governed.read();
     if let Ok(revision) = &offer {
         open_configured_log(&revision.config);
@@ -91,12 +89,8 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         }
     }
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
-    let (inbox, inputs) = Inbox::new();
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
-    pump::start(log_read).map_err(|error| format!("the log pipe cannot be read: {error}"))?;
-    let admitted = Admitted { brain_uid: boot.brain_uid, own_uid: boot.uid };
-    accept::start(link, admitted, inbox.clone()).map_err(|error| format!("the link cannot be served: {error}"))?;
     let policy = offer.as_ref().map_or_else(
         |_| Policy::default(),
         |revision| Policy { boot_deadline: revision.config.boot_deadline, mercy: revision.config.mercy, ..Policy::default() },
@@ -118,9 +112,21 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
     });
     supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));
-    let code = supervisor.run(inputs).await;
-    drop(lock);
-    Ok(code)
+    Ok(supervisor.run(inputs).await)
+}
+
+/// Opens the log, reads the log pipe and serves the link: what a master under an emperor does from its first moment.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn serve(governed: &Governed, inbox: &Inbox) -> Result<(), String> {
+    let (boot, kept) = (&governed.boot, &governed.kept);
+    open_default_log(boot);
+    let pipe = |error: std::io::Error| format!("the log pipe cannot be read: {error}");
+    pump::start(kept.log_read.try_clone().map_err(pipe)?).map_err(pipe)?;
+    let link = |error: std::io::Error| format!("the link cannot be served: {error}");
+    let admitted = Admitted { brain_uid: boot.brain_uid, own_uid: boot.uid };
+    accept::start(kept.link.try_clone().map_err(link)?, admitted, inbox.clone()).map_err(link)
 }
 
 /// The emperor's own log of this vassal, until the file names another.
@@ -134,7 +140,8 @@ fn open_default_log(boot: &MasterBoot) {
     }
 }
 
-fn open_configured_log(config: &empery_config::vassal::VassalConfig) {
+/// The log that the file names, in place of the emperor's own.
+pub(crate) fn open_configured_log(config: &empery_config::vassal::VassalConfig) {
     let Some(path) = config.log.logto2.as_ref().or(config.log.logto.as_ref()) else { return };
     let max_bytes = if config.log.max_bytes == 0 { u64::MAX } else { config.log.max_bytes };
     match LogFile::open(path.clone(), max_bytes, Retired::Stamped) {

@@ -2,7 +2,10 @@
 //! does not read costs one task and one buffer for a second, and there are never many.
 
 use std::{
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::PathBuf,
     sync::{
         Arc,
@@ -20,7 +23,10 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::supervise::input::{Inbox, Input};
+use crate::{
+    succession::StatsLeft,
+    supervise::input::{Inbox, Input},
+};
 
 /// How long one client may take.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(1);
@@ -43,11 +49,24 @@ pub(crate) struct StatsSocket {
     path: Option<(PathBuf, u64, u64)>,
 }
 
+impl StatsLeft {
+    /// The socket again, in the new image.
+    ///
+    /// # Errors
+    /// When the descriptor did not survive.
+    pub(crate) fn take(self) -> std::io::Result<StatsSocket> {
+        let socket = empery_sys::inherited::take(self.fd)?;
+        Ok(StatsSocket { address: self.address, http: self.http, socket, path: self.path })
+    }
+}
+
 /// Serves until dropped.
 pub(crate) struct StatsServer {
     address: Address,
     http: Arc<AtomicBool>,
     path: Option<(PathBuf, u64, u64)>,
+    /// A second descriptor of the socket, for a successor.
+    socket: OwnedFd,
     task: AbortHandle,
 }
 
@@ -80,6 +99,7 @@ impl StatsSocket {
     /// # Errors
     /// When the socket cannot be polled.
     pub(crate) fn serve(self, inbox: Inbox) -> std::io::Result<StatsServer> {
+        let spare = self.socket.try_clone()?;
         let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
         let http = Arc::new(AtomicBool::new(self.http));
         let shared = Arc::clone(&http);
@@ -105,7 +125,7 @@ impl StatsSocket {
                 })
             }
         };
-        Ok(StatsServer { address: self.address, http, path: self.path, task: task.abort_handle() })
+        Ok(StatsServer { address: self.address, http, path: self.path, socket: spare, task: task.abort_handle() })
     }
 }
 
@@ -114,6 +134,17 @@ impl StatsServer {
     pub(crate) fn follow(&self, config: &VassalConfig) -> bool {
         self.http.store(config.stats_http, Ordering::Relaxed);
         config.stats.as_ref() == Some(&self.address)
+    }
+
+    /// What a new image of this master is left with.
+    pub(crate) fn leave<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> StatsLeft {
+        left.push(self.socket.as_fd());
+        StatsLeft {
+            address: self.address.clone(),
+            http: self.http.load(Ordering::Relaxed),
+            fd: self.socket.as_raw_fd(),
+            path: self.path.clone(),
+        }
     }
 
     /// `vacuum`: removes the path of a unix socket, unless somebody else has taken it.

@@ -39,11 +39,6 @@ impl Supervisor {
         self.deploy(operation, id, offer.map(Arc::new));
     }
 
-    /// SIGHUP.
-    pub(super) fn hangup(&mut self) {
-        self.reload("SIGHUP came");
-    }
-
     /// `die-on-term = false`, said explicitly, keeps uWSGI's old meaning of SIGTERM.
     pub(super) fn term_reloads(&self) -> bool {
         let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));

@@ -80,6 +80,12 @@ impl Supervisor {
                 descriptors.push(copy);
             }
         }
+        for (id, (_, descriptor)) in &self.carried {
+            if let Ok(copy) = descriptor.try_clone() {
+                generations.push(*id);
+                descriptors.push(copy);
+            }
+        }
         let Station::Governed(governed) = &self.station else { unreachable!("only a master under an emperor has a link") };
         let serving = self.machine.serving();
         let snapshot = MasterSnapshot {
@@ -169,7 +175,7 @@ impl Supervisor {
         let views = self.worker_views();
         if views != self.last_workers {
             self.last_workers.clone_from(&views);
-            self.tell_brain(FromMaster::Workers(views), Vec::new());
+            self.tell_brain(FromMaster::Workers { workers: views }, Vec::new());
         }
     }
 
@@ -199,20 +205,25 @@ impl Supervisor {
     }
 
     fn orphan_found(&mut self, worker: WorkerRef, listeners: Vec<String>, newcomer: Introduced) {
-        self.last_orphan += 1;
-        let orphan = OrphanId(self.last_orphan);
-        let Ok(pidfd) = process::pidfd_open(newcomer.pid) else { return };
         for (key, socket) in listeners.iter().zip(newcomer.descriptors) {
             self.listeners.take(key.clone(), socket);
         }
-        let peer = Peer::attach(newcomer.channel, self.inbox.clone(), move |heard| match heard {
+        self.adopt_orphan(worker, newcomer.pid, listeners, newcomer.channel);
+    }
+
+    /// A worker of an earlier master, or of an earlier image of this one.
+    pub(super) fn adopt_orphan(&mut self, worker: WorkerRef, pid: i32, listeners: Vec<String>, channel: Channel) {
+        self.last_orphan += 1;
+        let orphan = OrphanId(self.last_orphan);
+        let Ok(pidfd) = process::pidfd_open(pid) else { return };
+        let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
             Heard::Word(word, descriptors) => Input::FromOrphan(orphan, word, descriptors),
             Heard::Silence => Input::OrphanSilent(orphan),
         });
-        log::say(&format!("*** {worker} (pid: {}) of an earlier master serves on until it is relieved ***", newcomer.pid));
+        log::say(&format!("*** {worker} (pid: {pid}) of an earlier master serves on until it is relieved ***"));
         let handle = OrphanHandle {
             worker,
-            pid: newcomer.pid,
+            pid,
             pidfd,
             peer,
             phase: WorkerPhase::Orphan,

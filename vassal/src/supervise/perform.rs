@@ -46,6 +46,7 @@ impl Supervisor {
     fn boot(&mut self, id: GenerationId, revision: RevisionId) {
         match self.try_boot(id, revision) {
             Ok(generation) => {
+                self.last_generation = id;
                 if let Ok(scoreboard) = generation.scoreboard_fd.try_clone() {
                     self.tell_brain(FromMaster::Scoreboard { generation: id }, vec![scoreboard]);
                 }

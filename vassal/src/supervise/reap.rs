@@ -8,7 +8,7 @@ use empery_lifecycle::{
 };
 use empery_sys::process::{How, reap_any};
 
-use super::{Supervisor, Who, generation::ZygoteHandle, perform::kill_child};
+use super::{Supervisor, Who, succeed::Succession, generation::ZygoteHandle, perform::kill_child};
 
 impl Supervisor {
     /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
@@ -18,6 +18,10 @@ impl Supervisor {
                 self.zygote_exited(generation, how);
             } else if let Some(worker) = self.worker_of_pid(pid) {
                 self.worker_exited(worker, how);
+            } else if self.succession == Succession::Trial(pid) {
+                self.trial_ended(how);
+            } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {
+                orphan.peer.is_gone();
             } else if self.is_forking() {
                 self.unclaimed.insert(pid, how);
             }

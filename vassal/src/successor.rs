@@ -1,0 +1,134 @@
+//! A new image of a master takes over what the earlier one left (see [`crate::succession`]). Privileges were dropped,
+//! sockets bound and pidfiles written long ago; the configuration is read again and booted beside the workers that
+//! serve.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use empery_config::vassal::VassalConfig;
+use empery_lifecycle::{
+    generations::{Generations, Policy},
+    ids::{GenerationId, OperationId, RevisionId},
+};
+use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
+use nix::sys::signal::SigmaskHow;
+
+use crate::{
+    listeners::{Held, Listeners, Source},
+    log, runtime, signals,
+    station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
+    succession::{StationLeft, Testament, hold_signals},
+    supervise::{Parts, Supervisor, input::Inbox},
+    title, under_emperor,
+    zygote::Surroundings,
+};
+
+/// Takes over from the image that left this testament.
+pub(crate) fn run(testament_fd: &str) -> ExitCode {
+    match read(testament_fd) {
+        Ok(testament) => runtime::block_on(take_over(testament)),
+        Err(sentence) => {
+            log::say(&format!("*** this master cannot take over: {sentence} ***"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(testament_fd: &str) -> Result<Testament, String> {
+    let number = testament_fd.parse().map_err(|_| format!("{testament_fd:?} is no descriptor number"))?;
+    let text = take(number, "the testament")?;
+    let bytes = memfd::read_all(text.as_fd()).map_err(|error| format!("the testament cannot be read: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("the testament is not understood: {error}"))
+}
+
+fn take(number: i32, what: &str) -> Result<OwnedFd, String> {
+    inherited::take(number).map_err(|error| format!("descriptor {number} ({what}) did not survive: {error}"))
+}
+
+async fn take_over(testament: Testament) -> Result<u8, String> {
+    let Testament { station, first_generation, listeners, workers, scoreboards, retired, stats, log, pidfiles, deploys } = testament;
+    let (inbox, inputs) = Inbox::new();
+    signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
+    hold_signals(SigmaskHow::SIG_UNBLOCK).map_err(|error| format!("signals cannot be received: {error}"))?;
+    empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
+    let mut station = take_station(station, &inbox)?;
+    let mut held = Listeners::new(match station {
+        Station::Alone(_) => Source::Bind,
+        Station::Governed(_) => Source::Emperor,
+    });
+    for left in listeners {
+        let socket = take(left.fd, &left.key)?;
+        held.take_over(left.key, Held { socket, bound: left.bound, path: left.path });
+    }
+    let (operation, revision, offer) = station.read_again();
+    let config = offer.as_ref().ok().map(|revision| &revision.config);
+    let link_path = match &station {
+        Station::Alone(_) => None,
+        Station::Governed(governed) => Some(governed.boot.link_path.clone()),
+    };
+    let stats = stats.map(|left| left.take()?.serve(inbox.clone())).transpose();
+    if let Some(config) = config {
+        if let Station::Governed(_) = station {
+            under_emperor::open_configured_log(config);
+        }
+        title::set(&config.titles);
+    }
+    let mut supervisor = Supervisor::new(Parts {
+        machine: Generations::new(Policy { first_generation, ..policy(config) }),
+        inbox,
+        surroundings: Surroundings { log: take(log, "the log")?, link_path },
+        listeners: held,
+        stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
+        pidfiles,
+        vacuum: config.is_some_and(|config| config.vacuum),
+        station,
+    });
+    supervisor.go_on(retired, deploys, take_scoreboards(scoreboards)?);
+    for worker in workers {
+        let channel = Channel::new(take(worker.fd, "a worker's channel")?).map_err(|error| error.to_string())?;
+        supervisor.carry(worker, channel);
+    }
+    supervisor.deploy(operation, revision, offer.map(Arc::new));
+    Ok(supervisor.run(inputs).await)
+}
+
+fn policy(config: Option<&VassalConfig>) -> Policy {
+    config.map_or_else(Policy::default, |config| Policy {
+        boot_deadline: config.boot_deadline,
+        mercy: config.mercy,
+        ..Policy::default()
+    })
+}
+
+fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId, Scoreboard, OwnedFd)>, String> {
+    left.into_iter()
+        .map(|(id, number)| {
+            let descriptor = take(number, "a scoreboard")?;
+            let scoreboard = Scoreboard::map(descriptor.as_fd()).map_err(|error| error.to_string())?;
+            Ok((id, scoreboard, descriptor))
+        })
+        .collect()
+}
+
+fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
+    Ok(match left {
+        StationLeft::Alone { arguments, revision } => Station::Alone(Alone {
+            arguments,
+            revision: RevisionId(revision),
+            operation: OperationId(OWN_OPERATIONS),
+        }),
+        StationLeft::Governed { boot, revision, content } => {
+            let kept = Kept {
+                link: take(boot.link_fd, "the link")?,
+                lock: take(boot.lock_fd, "the lock")?,
+                log_read: take(boot.log_read_fd, "the log")?,
+            };
+            let governed = Governed { revision: RevisionId(revision), ..Governed::new(*boot, content, kept) };
+            under_emperor::serve(&governed, inbox)?;
+            Station::Governed(Box::new(governed))
+        }
+    })
+}

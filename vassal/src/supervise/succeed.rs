@@ -1,0 +1,191 @@
+//! Hands this vassal to a changed binary on SIGHUP. Waits until nothing is between two processes: no connection on its
+//! way to another worker. What boots is given up; the new image boots it again.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use empery_control::{link::WorkerPhase, scoreboard::Totals};
+use empery_lifecycle::ids::GenerationId;
+use empery_sys::{
+    channel::Channel,
+    scoreboard::Scoreboard,
+    spawn::{Spawn, spawn},
+};
+
+use super::{Supervisor, perform::kill_child};
+use crate::{
+    extension, log,
+    succession::{self, Image, ListenerLeft, Testament, WorkerLeft},
+};
+
+/// How far a succession is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// Nobody asked for one.
+    No,
+    /// The changed binary is asked for its version, as this process.
+    Trial(i32),
+    /// It runs: as soon as nothing is under way.
+    Due,
+}
+
+impl Supervisor {
+    /// SIGHUP: a reload, by a new image of this master when its binary has changed.
+    pub(super) fn hangup(&mut self) {
+        match self.changed_binary() {
+            None => self.reload("SIGHUP came"),
+            Some(binary) if self.succession == Succession::No && !self.stop_asked => self.try_binary(binary),
+            Some(_) => {}
+        }
+    }
+
+    fn changed_binary(&self) -> Option<std::path::PathBuf> {
+        let binary = extension::binary().ok()?;
+        (Image::of(&binary).as_ref()? != self.image.as_ref()?).then_some(binary)
+    }
+
+    /// A binary that does not even start must not get the workers.
+    fn try_binary(&mut self, binary: std::path::PathBuf) {
+        log::say(&format!("...reloading: SIGHUP came and {} has changed", binary.display()));
+        let trial = spawn(Spawn {
+            args: vec![binary.clone().into_os_string(), "--version".into()],
+            program: binary,
+            env: Vec::new(),
+            directory: None,
+            // What it prints is of no interest; what it complains about is.
+            stdio: [None, std::fs::File::options().write(true).open("/dev/null").ok().map(OwnedFd::from), None],
+            inherit: Vec::new(),
+            identity: None,
+            new_session: false,
+        });
+        match trial {
+            Ok(child) => self.succession = Succession::Trial(child.pid),
+            Err(error) => self.binary_refused(&error.to_string()),
+        }
+    }
+
+    /// The trial of the changed binary has ended.
+    pub(super) fn trial_ended(&mut self, how: empery_sys::process::How) {
+        if how == empery_sys::process::How::Code(0) {
+            self.succession = Succession::Due;
+        } else {
+            self.binary_refused(&how.to_string());
+        }
+    }
+
+    fn binary_refused(&mut self, why: &str) {
+        self.succession = Succession::No;
+        log::say(&format!("*** the changed binary does not run ({why}): this one goes on ***"));
+        self.reload("SIGHUP came");
+    }
+
+    /// Succeeds when it is time. Returns when it is not, or when it failed.
+    pub(super) fn succeed_if_due(&mut self) {
+        if self.succession != Succession::Due || self.stop_asked || !self.handovers.is_empty() {
+            return;
+        }
+        self.succession = Succession::No;
+        let Ok(binary) = extension::binary() else { return };
+        self.give_up_booting_workers();
+        let log = self.surroundings.log.as_fd();
+        let mut left: Vec<BorrowedFd<'_>> = vec![log];
+        let testament = Testament {
+            station: self.station.leave(&mut left),
+            first_generation: self.next_generation(),
+            listeners: self.leave_listeners(&mut left),
+            workers: self.leave_workers(&mut left),
+            scoreboards: self.leave_scoreboards(&mut left),
+            retired: self.retired,
+            stats: self.stats.as_ref().map(|stats| stats.leave(&mut left)),
+            log: log.as_raw_fd(),
+            pidfiles: self.pidfiles.clone(),
+            deploys: self.deploys,
+        };
+        let error = succession::succeed(&binary, &testament, &left);
+        self.binary_refused(&error.to_string());
+    }
+
+    /// Workers that do not serve yet are of no use to a successor.
+    fn give_up_booting_workers(&self) {
+        let workers = self.generations.values().flat_map(|generation| generation.workers.values());
+        for handle in workers.filter(|handle| handle.phase == WorkerPhase::Booting) {
+            if let Some(pid) = handle.pid {
+                kill_child(pid);
+            }
+        }
+    }
+
+    fn next_generation(&self) -> GenerationId {
+        self.last_generation.next()
+    }
+
+    fn leave_listeners<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<ListenerLeft> {
+        self.listeners
+            .iter()
+            .map(|(key, held)| {
+                left.push(held.socket.as_fd());
+                ListenerLeft {
+                    key: key.to_owned(),
+                    fd: held.socket.as_raw_fd(),
+                    bound: held.bound.clone(),
+                    path: held.path.clone(),
+                }
+            })
+            .collect()
+    }
+
+    fn leave_workers<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<WorkerLeft> {
+        let mut workers = Vec::new();
+        for generation in self.generations.values() {
+            for (worker, handle) in &generation.workers {
+                let Some(pid) = handle.pid.filter(|_| handle.phase != WorkerPhase::Booting && !handle.silent) else { continue };
+                left.push(handle.peer.channel());
+                workers.push(WorkerLeft {
+                    worker: *worker,
+                    pid,
+                    fd: handle.peer.channel().as_raw_fd(),
+                    phase: handle.phase,
+                    since_unix_s: handle.since_unix_s,
+                    listeners: generation.revision.listener_keys().collect(),
+                });
+            }
+        }
+        for orphan in self.orphans.values() {
+            left.push(orphan.peer.channel());
+            workers.push(WorkerLeft {
+                worker: orphan.worker,
+                pid: orphan.pid,
+                fd: orphan.peer.channel().as_raw_fd(),
+                phase: orphan.phase,
+                since_unix_s: orphan.since_unix_s,
+                listeners: orphan.listeners.clone(),
+            });
+        }
+        workers
+    }
+
+    fn leave_scoreboards<'a>(
+        &'a self,
+        left: &mut Vec<BorrowedFd<'a>>,
+    ) -> Vec<(GenerationId, i32)> {
+        let own = self.generations.iter().map(|(id, generation)| (*id, generation.scoreboard_fd.as_fd()));
+        let carried = self.carried.iter().map(|(id, (_, descriptor))| (*id, descriptor.as_fd()));
+        own.chain(carried)
+            .map(|(id, descriptor)| {
+                left.push(descriptor);
+                (id, descriptor.as_raw_fd())
+            })
+            .collect()
+    }
+
+    /// In the new image: goes on counting where the earlier one stopped.
+    pub(crate) fn go_on(&mut self, retired: Totals, deploys: u64, scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>) {
+        self.retired = retired;
+        self.deploys = deploys;
+        self.carried = scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
+    }
+
+    /// In the new image: takes over a worker of the earlier one. It is a child of this process, so its pid is its own.
+    pub(crate) fn carry(&mut self, left: WorkerLeft, channel: Channel) {
+        self.adopt_orphan(left.worker, left.pid, left.listeners, channel);
+    }
+}
