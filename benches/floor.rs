@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-const KEEP: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nHello World\n";
-const CLOSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\nConnection: close\r\n\r\nHello World\n";
+const KEEP: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nHello World\n";
+const CLOSE: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\nConnection: close\r\n\r\nHello World\n";
 
 fn main() -> Result<()> {
     let port: u16 = std::env::args().nth(1).context("floor PORT")?.parse()?;
@@ -61,8 +61,6 @@ fn answer(stream: &mut TcpStream) -> bool {
     if !head.ends_with(b"\r\n\r\n") {
         return true;
     }
-    let closes = head
-        .windows(17)
-        .any(|window| window.eq_ignore_ascii_case(b"connection: close"));
+    let closes = head.windows(17).any(|window| window.eq_ignore_ascii_case(b"connection: close"));
     stream.write_all(if closes { CLOSE } else { KEEP }).is_ok() && !closes
 }

@@ -35,25 +35,16 @@ impl Browser {
     pub fn open(ground: &Ground) -> Result<Browser> {
         for needed in ["/usr/bin/chromedriver", "/usr/bin/chromium"] {
             if !Path::new(needed).exists() {
-                bail!(Skip(format!(
-                    "{needed} is not installed (`./dev setup` does it)"
-                )));
+                bail!(Skip(format!("{needed} is not installed (`./dev setup` does it)")));
             }
         }
         let port = ground.port()?;
         let home = ground.path("browser");
         fs::create_dir_all(&home)?;
         let mut command = Command::new("/usr/bin/chromedriver");
-        command
-            .arg(format!("--port={port}"))
-            .env("HOME", &home)
-            .env("TMPDIR", &home);
+        command.arg(format!("--port={port}")).env("HOME", &home).env("TMPDIR", &home);
         let driver = ground.start("chromedriver", command)?;
-        let mut browser = Browser {
-            driver,
-            port,
-            session: String::new(),
-        };
+        let mut browser = Browser { driver, port, session: String::new() };
         wait::until_ok("chromedriver to be ready", SHOWN_WITHIN, || {
             let status = browser.call("GET", "/status", None)?;
             anyhow::ensure!(status["ready"] == true, "{status}");
@@ -66,10 +57,7 @@ impl Browser {
                 "--no-first-run", "--disable-background-networking", format!("--user-data-dir={}", profile.display())],
         }}}});
         let session = browser.call("POST", "/session", Some(&wanted))?;
-        browser.session = format!(
-            "/session/{}",
-            session["sessionId"].as_str().context("no session id")?
-        );
+        browser.session = format!("/session/{}", session["sessionId"].as_str().context("no session id")?);
         Ok(browser)
     }
 
@@ -104,16 +92,10 @@ impl Browser {
     /// With what it shows, when it does not.
     pub fn shows(&self, text: &str) -> Result<()> {
         let shown = wait::until(&format!("the page to show {text:?}"), SHOWN_WITHIN, || {
-            self.text()
-                .is_ok_and(|shown| shown.to_lowercase().contains(&text.to_lowercase()))
-                .then_some(())
+            self.text().is_ok_and(|shown| shown.to_lowercase().contains(&text.to_lowercase())).then_some(())
         });
         shown.map_err(|error| {
-            error.context(format!(
-                "{} shows:\n{}",
-                self.address().unwrap_or_default(),
-                self.text().unwrap_or_default()
-            ))
+            error.context(format!("{} shows:\n{}", self.address().unwrap_or_default(), self.text().unwrap_or_default()))
         })
     }
 
@@ -122,11 +104,8 @@ impl Browser {
     /// # Errors
     /// With what the page shows, when it does not.
     pub fn until(&self, what: &str, script: &str) -> Result<()> {
-        let seen = wait::until(what, SHOWN_WITHIN, || {
-            self.script(script)
-                .is_ok_and(|value| value == true)
-                .then_some(())
-        });
+        let seen =
+            wait::until(what, SHOWN_WITHIN, || self.script(script).is_ok_and(|value| value == true).then_some(()));
         seen.map_err(|error| error.context(self.text().unwrap_or_default()))
     }
 
@@ -136,8 +115,7 @@ impl Browser {
     /// When it does not appear.
     pub fn click(&self, selector: &str) -> Result<()> {
         let element = self.element(selector)?;
-        self.post(&format!("/element/{element}/click"), &json!({}))
-            .map(drop)
+        self.post(&format!("/element/{element}/click"), &json!({})).map(drop)
     }
 
     /// Section 12.5.3: types into the first element of a CSS selector.
@@ -146,19 +124,12 @@ impl Browser {
     /// When it does not appear.
     pub fn write(&self, selector: &str, text: &str) -> Result<()> {
         let element = self.element(selector)?;
-        self.post(
-            &format!("/element/{element}/value"),
-            &json!({ "text": text }),
-        )
-        .map(drop)
+        self.post(&format!("/element/{element}/value"), &json!({ "text": text })).map(drop)
     }
 
     fn element(&self, selector: &str) -> Result<String> {
         wait::until_ok(&format!("an element {selector:?}"), SHOWN_WITHIN, || {
-            let found = self.post(
-                "/element",
-                &json!({ "using": "css selector", "value": selector }),
-            )?;
+            let found = self.post("/element", &json!({ "using": "css selector", "value": selector }))?;
             Ok(found[ELEMENT].as_str().context("no element id")?.to_owned())
         })
     }
@@ -202,23 +173,15 @@ impl Browser {
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let mut ask = Ask::new(method, path)
-            .header("Connection", "close")
-            .header("Host", &format!("127.0.0.1:{}", self.port));
+        let mut ask =
+            Ask::new(method, path).header("Connection", "close").header("Host", &format!("127.0.0.1:{}", self.port));
         if let Some(body) = body {
-            ask = ask.body(
-                "application/json; charset=utf-8",
-                body.to_string().as_bytes(),
-            );
+            ask = ask.body("application/json; charset=utf-8", body.to_string().as_bytes());
         }
         let answer = Connection::open(self.port, Duration::from_secs(60))?.ask(&ask)?;
-        let mut answered: Value =
-            serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
+        let mut answered: Value = serde_json::from_slice(&answer.body).with_context(|| answer.text())?;
         if answer.status != 200 {
-            bail!(
-                "WebDriver {method} {path}: {}",
-                answered["value"]["message"]
-            );
+            bail!("WebDriver {method} {path}: {}", answered["value"]["message"]);
         }
         Ok(answered["value"].take())
     }
@@ -228,10 +191,7 @@ impl Browser {
 fn base64(text: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut held, mut bits) = (0u32, 0u32);
-    for letter in text
-        .bytes()
-        .filter(|letter| *letter != b'=' && !letter.is_ascii_whitespace())
-    {
+    for letter in text.bytes().filter(|letter| *letter != b'=' && !letter.is_ascii_whitespace()) {
         let value = match letter {
             b'A'..=b'Z' => letter - b'A',
             b'a'..=b'z' => letter - b'a' + 26,
@@ -256,13 +216,7 @@ mod tests {
 
     #[test]
     fn base64_of_the_rfc_is_decoded() {
-        for (encoded, plain) in [
-            ("", ""),
-            ("Zg==", "f"),
-            ("Zm8=", "fo"),
-            ("Zm9v", "foo"),
-            ("Zm9vYmFy", "foobar"),
-        ] {
+        for (encoded, plain) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
             assert_eq!(base64(encoded).unwrap(), plain.as_bytes());
         }
     }

@@ -39,6 +39,8 @@ pub struct Emperor<'g> {
     /// The dashboard's port.
     pub port: u16,
     extra: Vec<String>,
+    binary: PathBuf,
+    path: Option<String>,
     keeper: Option<Spawned>,
     /// Masters that outlive a killed keeper are ended with this handle.
     ended: bool,
@@ -57,6 +59,8 @@ impl<'g> Emperor<'g> {
             runtime: ground.path("run"),
             port: ground.port()?,
             extra: Vec::new(),
+            binary: ground::binary("emperor")?,
+            path: None,
             keeper: None,
             ended: true,
         };
@@ -80,9 +84,18 @@ impl<'g> Emperor<'g> {
     /// More arguments for `emperor run`.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.extra
-            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.extra.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
+    }
+
+    /// From binaries that every user may run, with the system's Python: for vassals of other users.
+    ///
+    /// # Errors
+    /// When they have not been built.
+    pub fn for_every_user(mut self) -> Result<Self> {
+        self.binary = self.ground.lend_binaries()?.join("emperor");
+        self.path = Some("/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        Ok(self)
     }
 
     /// Another directory of vassals.
@@ -97,18 +110,9 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When it does not come up.
     pub fn up(&mut self) -> Result<()> {
-        let mut command = self.command("run")?;
-        command
-            .arg("--vassals")
-            .arg(&self.vassals)
-            .arg("--state")
-            .arg(&self.state)
-            .arg("--runtime")
-            .arg(&self.runtime);
-        command
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{}", self.port))
-            .args(&self.extra);
+        let mut command = self.command("run");
+        command.arg("--vassals").arg(&self.vassals).arg("--state").arg(&self.state).arg("--runtime").arg(&self.runtime);
+        command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).args(&self.extra);
         let keeper = self.ground.start("emperor", command)?;
         self.ended = false;
         let up = wait::until_ok("the emperor to answer", UP_WITHIN, || {
@@ -120,11 +124,15 @@ impl<'g> Emperor<'g> {
         Ok(())
     }
 
-    fn command(&self, verb: &str) -> Result<Command> {
-        let mut command = Command::new(ground::binary("emperor")?);
+    /// `emperor VERB`, not started yet.
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
         surroundings(&mut command);
+        if let Some(path) = &self.path {
+            command.env("PATH", path);
+        }
         command.current_dir(self.ground.directory()).arg(verb);
-        Ok(command)
+        command
     }
 
     /// Runs `emperor VERB ARGUMENTS` against this emperor.
@@ -132,7 +140,7 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When it cannot be started.
     pub fn says(&self, verb: &str, arguments: &[&str]) -> Result<Finished> {
-        let mut command = self.command(verb)?;
+        let mut command = self.command(verb);
         command.args(arguments).arg("--runtime").arg(&self.runtime);
         run(command)
     }
@@ -142,20 +150,13 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When it does not run.
     pub fn keeper_pid(&self) -> Result<i32> {
-        Ok(self
-            .keeper
-            .as_ref()
-            .context("the emperor does not run")?
-            .pid())
+        Ok(self.keeper.as_ref().context("the emperor does not run")?.pid())
     }
 
     /// Everything the keeper and the brain wrote.
     #[must_use]
     pub fn output(&self) -> String {
-        self.keeper
-            .as_ref()
-            .map(Spawned::output)
-            .unwrap_or_default()
+        self.keeper.as_ref().map(Spawned::output).unwrap_or_default()
     }
 
     /// The control socket.
@@ -178,12 +179,7 @@ impl<'g> Emperor<'g> {
     /// When the emperor cannot be reached, or its answer is not JSON of a 2xx.
     pub fn json(&self, ask: Ask) -> Result<Value> {
         let answer = self.ask(ask)?;
-        anyhow::ensure!(
-            (200..300).contains(&answer.status),
-            "status {}: {}",
-            answer.status,
-            answer.text()
-        );
+        anyhow::ensure!((200..300).contains(&answer.status), "status {}: {}", answer.status, answer.text());
         serde_json::from_slice(&answer.body).with_context(|| answer.text())
     }
 
@@ -207,23 +203,13 @@ impl<'g> Emperor<'g> {
     ///
     /// # Errors
     /// With how it is, when it does not become so.
-    pub fn vassal_until(
-        &self,
-        name: &str,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub fn vassal_until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let seen = wait::until(&format!("{name}: {what}"), SETTLED_WITHIN, || {
             last = self.vassal(name).unwrap_or(Value::Null);
             wanted(&last).then(|| last.clone())
         });
-        seen.map_err(|error| {
-            error.context(format!(
-                "it is {last:#}\nthe emperor wrote:\n{}",
-                self.output()
-            ))
-        })
+        seen.map_err(|error| error.context(format!("it is {last:#}\nthe emperor wrote:\n{}", self.output())))
     }
 
     /// Waits until a vassal is loyal.
@@ -288,11 +274,7 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When the emperor cannot be reached.
     pub fn brain_pid(&self) -> Result<i32> {
-        Ok(i32::try_from(
-            self.fleet()?["brain_pid"]
-                .as_i64()
-                .context("no brain_pid")?,
-        )?)
+        Ok(i32::try_from(self.fleet()?["brain_pid"].as_i64().context("no brain_pid")?)?)
     }
 
     /// Sends the keeper a signal.
@@ -309,9 +291,7 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When it does not run.
     pub fn kill_keeper(&mut self) -> Result<()> {
-        let Some(mut keeper) = self.keeper.take() else {
-            bail!("the emperor does not run")
-        };
+        let Some(mut keeper) = self.keeper.take() else { bail!("the emperor does not run") };
         keeper.killed()?;
         Ok(())
     }
@@ -326,19 +306,11 @@ impl<'g> Emperor<'g> {
             return Ok(());
         };
         let family = procfs::descendants(keeper.pid());
-        let status = keeper
-            .terminated(Duration::from_secs(20))
-            .map_err(|error| error.context(keeper.output()))?;
-        anyhow::ensure!(
-            status.success(),
-            "the emperor stopped with {status}; it wrote:\n{}",
-            keeper.output()
-        );
-        wait::until(
-            "every process of the fleet to be gone with the emperor",
-            Duration::from_secs(5),
-            || family.iter().all(|pid| !procfs::alive(*pid)).then_some(()),
-        )
+        let status = keeper.terminated(Duration::from_secs(20)).map_err(|error| error.context(keeper.output()))?;
+        anyhow::ensure!(status.success(), "the emperor stopped with {status}; it wrote:\n{}", keeper.output());
+        wait::until("every process of the fleet to be gone with the emperor", Duration::from_secs(5), || {
+            family.iter().all(|pid| !procfs::alive(*pid)).then_some(())
+        })
     }
 }
 
@@ -356,10 +328,7 @@ impl Drop for Emperor<'_> {
 /// # Errors
 /// When it is not there.
 pub fn touch(path: &Path) -> Result<()> {
-    let file = fs::File::options()
-        .write(true)
-        .open(path)
-        .with_context(|| format!("touch {}", path.display()))?;
+    let file = fs::File::options().write(true).open(path).with_context(|| format!("touch {}", path.display()))?;
     file.set_modified(std::time::SystemTime::now())?;
     Ok(())
 }

@@ -47,12 +47,7 @@ impl Ground {
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         // Shared network: stories of different processes keep apart by the pid.
         let first = 20_000 + u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 20;
-        Ok(Ground {
-            directory,
-            network,
-            next_port: Cell::new(first),
-            logs: RefCell::default(),
-        })
+        Ok(Ground { directory, network, next_port: Cell::new(first), logs: RefCell::default() })
     }
 
     /// The story's directory.
@@ -95,6 +90,33 @@ impl Ground {
         anyhow::bail!("no free port")
     }
 
+    /// A port that an example names, where the story has a network of its own; another one elsewhere.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn port_like(&self, named: u16) -> Result<u16> {
+        match self.network {
+            Network::Own => Ok(named),
+            Network::Shared => self.port(),
+        }
+    }
+
+    /// A copy of the binaries in the story's directory, for stories whose processes run as users that may not enter the
+    /// tree's. Answers with its path.
+    ///
+    /// # Errors
+    /// When they have not been built.
+    pub fn lend_binaries(&self) -> Result<PathBuf> {
+        let lent = self.path("bin");
+        if !lent.exists() {
+            fs::create_dir_all(&lent)?;
+            for name in ["emperor", "vassal", "libempery_worker.so"] {
+                fs::copy(binary(name)?, lent.join(name))?;
+            }
+        }
+        Ok(lent)
+    }
+
     /// Starts a process whose output is kept in the story's directory and shown when the story fails.
     ///
     /// # Errors
@@ -123,9 +145,7 @@ impl Ground {
     pub fn needs_own_network(&self) -> Result<()> {
         match self.network {
             Network::Own => Ok(()),
-            Network::Shared => {
-                Err(Skip("network namespaces are not permitted here".to_owned()).into())
-            }
+            Network::Shared => Err(Skip("network namespaces are not permitted here".to_owned()).into()),
         }
     }
 
@@ -134,11 +154,7 @@ impl Ground {
     /// # Errors
     /// [`Skip`].
     pub fn needs_root(&self) -> Result<()> {
-        if geteuid().is_root() {
-            Ok(())
-        } else {
-            Err(Skip("needs root".to_owned()).into())
-        }
+        if geteuid().is_root() { Ok(()) } else { Err(Skip("needs root".to_owned()).into()) }
     }
 
     /// The tail of every log, for a story that failed.
@@ -149,10 +165,7 @@ impl Ground {
         for log in self.logs.borrow().iter() {
             let content = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
             let lines: Vec<_> = content.lines().collect();
-            let tail = lines
-                .get(lines.len().saturating_sub(TAIL_LINES)..)
-                .unwrap_or_default()
-                .join("\n");
+            let tail = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n");
             text.push_str(&format!("--- {} ---\n{tail}\n", log.display()));
         }
         text
@@ -174,9 +187,7 @@ pub fn tree() -> PathBuf {
 /// Where cargo puts things: the directory above the one with the binaries.
 #[must_use]
 pub fn target() -> PathBuf {
-    binaries()
-        .parent()
-        .map_or_else(|| tree().join("target"), Path::to_owned)
+    binaries().parent().map_or_else(|| tree().join("target"), Path::to_owned)
 }
 
 /// The directory of the built binaries: `EMPERY_BINARIES`, or the one this runner was built into.
@@ -187,10 +198,7 @@ pub fn binaries() -> PathBuf {
     }
     // target/debug/deps/stories-0123456789abcdef
     let runner = std::env::current_exe().unwrap_or_default();
-    runner
-        .ancestors()
-        .nth(2)
-        .map_or_else(|| tree().join("target/debug"), Path::to_owned)
+    runner.ancestors().nth(2).map_or_else(|| tree().join("target/debug"), Path::to_owned)
 }
 
 /// A built binary.

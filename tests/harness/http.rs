@@ -86,12 +86,10 @@ impl std::error::Error for Failure {}
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                Failure::Refused(error.to_string())
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused(error.to_string()),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Failure::Reset(error.to_string())
             }
-            io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionAborted => Failure::Reset(error.to_string()),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::TimedOut,
             _ => Failure::Other(error.to_string()),
         }
@@ -123,12 +121,7 @@ impl Ask {
     /// Any method.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Ask {
-        Ask {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Ask { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
     /// With a header.
@@ -147,11 +140,7 @@ impl Ask {
 
     fn bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
-        if !self
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
+        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head.push_str("Host: localhost\r\n");
         }
         for (name, value) in &self.headers {
@@ -188,17 +177,13 @@ impl Answer {
     /// The first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Whether the server said that it closes.
     #[must_use]
     pub fn closes(&self) -> bool {
-        self.header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -259,10 +244,7 @@ impl Connection {
                 Stream::Unix(stream)
             }
         };
-        Ok(Connection {
-            stream,
-            ahead: Vec::new(),
-        })
+        Ok(Connection { stream, ahead: Vec::new() })
     }
 
     /// Sends a request and reads its answer.
@@ -304,23 +286,14 @@ impl Connection {
             if (100..200).contains(&status) {
                 continue;
             }
-            let mut answer = Answer {
-                status,
-                headers,
-                body: Vec::new(),
-            };
+            let mut answer = Answer { status, headers, body: Vec::new() };
             if bodiless || status == 204 || status == 304 {
                 return Ok(answer);
             }
-            if answer
-                .header("transfer-encoding")
-                .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
-            {
+            if answer.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
                 answer.body = self.chunks()?;
             } else if let Some(length) = answer.header("content-length") {
-                let length = length
-                    .parse()
-                    .map_err(|_| Failure::Malformed(format!("Content-Length: {length}")))?;
+                let length = length.parse().map_err(|_| Failure::Malformed(format!("Content-Length: {length}")))?;
                 answer.body = self.exactly(length)?;
             } else {
                 answer.body = self.rest()?;
@@ -335,8 +308,8 @@ impl Connection {
             let line = self.until(b"\r\n")?;
             let text = String::from_utf8_lossy(&line);
             let size = text.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16)
-                .map_err(|_| Failure::Malformed(format!("chunk size {text:?}")))?;
+            let size =
+                usize::from_str_radix(size, 16).map_err(|_| Failure::Malformed(format!("chunk size {text:?}")))?;
             if size == 0 {
                 while self.until(b"\r\n")?.len() > 2 {}
                 return Ok(body);
@@ -351,10 +324,8 @@ impl Connection {
         let mut searched = 0;
         loop {
             let from = searched.min(self.ahead.len());
-            let found = self
-                .ahead
-                .get(from..)
-                .and_then(|bytes| bytes.windows(mark.len()).position(|window| window == mark));
+            let found =
+                self.ahead.get(from..).and_then(|bytes| bytes.windows(mark.len()).position(|window| window == mark));
             if let Some(at) = found {
                 let end = from + at + mark.len();
                 return Ok(self.ahead.drain(..end).collect());
@@ -375,9 +346,7 @@ impl Connection {
         let mut buffer = [0u8; 16 * 1024];
         let length = match self.stream.read(&mut buffer) {
             Ok(0) => {
-                return Err(Failure::Closed {
-                    after_bytes: self.ahead.len(),
-                });
+                return Err(Failure::Closed { after_bytes: self.ahead.len() });
             }
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -392,11 +361,7 @@ fn parse_head(head: &[u8]) -> Result<(u16, Vec<(String, String)>), Failure> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
-    let status = first
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .filter(|_| first.starts_with("HTTP/1."));
+    let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).filter(|_| first.starts_with("HTTP/1."));
     let status = status.ok_or_else(|| Failure::Malformed(first.to_owned()))?;
     let headers = lines
         .filter_map(|line| line.split_once(':'))

@@ -9,10 +9,7 @@ use nix::{
     sys::{
         prctl,
         signal::Signal,
-        socket::{
-            AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
-            socket,
-        },
+        socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket},
     },
 };
 
@@ -67,25 +64,12 @@ fn loopback_up() -> Result<()> {
     message.extend(IFF_UP.to_ne_bytes());
     message.extend(IFF_UP.to_ne_bytes());
 
-    let route = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    sendto(
-        route.as_raw_fd(),
-        &message,
-        &NetlinkAddr::new(0, 0),
-        MsgFlags::empty(),
-    )?;
+    let route = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    sendto(route.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     let mut answer = [0u8; 256];
     let length = recv(route.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     // NLMSG_ERROR: the header, then the negative errno; 0 acknowledges.
-    let code = answer
-        .get(16..20)
-        .filter(|_| length >= 20)
-        .context("short netlink answer")?;
+    let code = answer.get(16..20).filter(|_| length >= 20).context("short netlink answer")?;
     let code = i32::from_ne_bytes(code.try_into()?);
     anyhow::ensure!(code == 0, "netlink answered errno {}", -code);
     Ok(())

@@ -44,10 +44,7 @@ impl Baseline {
         }
         let now = own_descriptors();
         if now.len() > self.0.len() {
-            bail!(
-                "descriptors left open by the story:\n  before {:?}\n  after  {now:?}",
-                self.0
-            );
+            bail!("descriptors left open by the story:\n  before {:?}\n  after  {now:?}", self.0);
         }
         Ok(())
     }
@@ -57,10 +54,7 @@ impl Baseline {
 pub fn sweep(spared: &[i32]) {
     let me = own_pid();
     let swept = wait::until("killed processes to be gone", GONE_WITHIN, || {
-        let roots: Vec<_> = procfs::children(me)
-            .into_iter()
-            .filter(|pid| !spared.contains(pid))
-            .collect();
+        let roots: Vec<_> = procfs::children(me).into_iter().filter(|pid| !spared.contains(pid)).collect();
         for root in &roots {
             for pid in procfs::descendants(*root) {
                 procfs::signal(pid, Signal::SIGKILL);
@@ -86,10 +80,7 @@ pub fn reap_orphans() {
 }
 
 fn reap(pid: i32) {
-    match waitid(
-        Id::Pid(Pid::from_raw(pid)),
-        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG,
-    ) {
+    match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_) | Ok(_) => {}
     }
 }
@@ -97,10 +88,7 @@ fn reap(pid: i32) {
 fn describe(pid: i32) -> String {
     let state = procfs::state(pid).unwrap_or('?');
     let parent = procfs::parent(pid).unwrap_or(0);
-    format!(
-        "pid {pid} (state {state}, parent {parent}): {}",
-        procfs::command_line(pid)
-    )
+    format!("pid {pid} (state {state}, parent {parent}): {}", procfs::command_line(pid))
 }
 
 fn own_pid() -> i32 {
@@ -109,8 +97,5 @@ fn own_pid() -> i32 {
 
 /// Reading `/proc/self/fd` needs a descriptor of its own, which is left out.
 fn own_descriptors() -> Vec<String> {
-    procfs::descriptor_targets(own_pid())
-        .into_iter()
-        .filter(|target| !target.starts_with("/proc/"))
-        .collect()
+    procfs::descriptor_targets(own_pid()).into_iter().filter(|target| !target.starts_with("/proc/")).collect()
 }

@@ -46,13 +46,7 @@ pub struct Load {
 impl Load {
     /// Four clients, two milliseconds of thought.
     pub fn on(target: impl Into<Target>, mode: Mode) -> Load {
-        Load {
-            target: target.into(),
-            path: "/".to_owned(),
-            mode,
-            clients: 4,
-            think: Duration::from_millis(2),
-        }
+        Load { target: target.into(), path: "/".to_owned(), mode, clients: 4, think: Duration::from_millis(2) }
     }
 
     /// Begins.
@@ -62,17 +56,11 @@ impl Load {
         let answered = Arc::new(AtomicU64::new(0));
         let clients = (0..self.clients)
             .map(|_| {
-                let (load, stop, answered) =
-                    (self.clone(), Arc::clone(&stop), Arc::clone(&answered));
+                let (load, stop, answered) = (self.clone(), Arc::clone(&stop), Arc::clone(&answered));
                 thread::spawn(move || client(&load, &stop, &answered))
             })
             .collect();
-        Running {
-            stop,
-            answered,
-            clients,
-            began: Instant::now(),
-        }
+        Running { stop, answered, clients, began: Instant::now() }
     }
 
     /// Runs for `length`.
@@ -106,11 +94,7 @@ impl Running {
     /// When they do not come within ten seconds.
     pub fn goes_on(&self, more: u64) -> Result<()> {
         let goal = self.answered() + more;
-        wait::until(
-            "the load to get more answers",
-            Duration::from_secs(10),
-            || (self.answered() >= goal).then_some(()),
-        )
+        wait::until("the load to get more answers", Duration::from_secs(10), || (self.answered() >= goal).then_some(()))
     }
 
     /// Ends it and sums up.
@@ -121,10 +105,8 @@ impl Running {
         for client in self.clients {
             match client.join() {
                 Ok(mine) => entries.extend(mine),
-                Err(_) => entries.push(Entry {
-                    at: Instant::now(),
-                    outcome: Err(Failure::Other("a client panicked".to_owned())),
-                }),
+                Err(_) => entries
+                    .push(Entry { at: Instant::now(), outcome: Err(Failure::Other("a client panicked".to_owned())) }),
             }
         }
         Ledger::of(self.began, entries)
@@ -153,32 +135,20 @@ fn client(load: &Load, stop: &AtomicBool, answered: &AtomicU64) -> Vec<Entry> {
         } else {
             open = None;
         }
-        entries.push(Entry {
-            at: Instant::now(),
-            outcome,
-        });
+        entries.push(Entry { at: Instant::now(), outcome });
         wait::pause(load.think);
     }
     entries
 }
 
-fn one(
-    load: &Load,
-    ask: &Ask,
-    open: &mut Option<Connection>,
-    timeout: Duration,
-) -> Result<String, Failure> {
+fn one(load: &Load, ask: &Ask, open: &mut Option<Connection>, timeout: Duration) -> Result<String, Failure> {
     let mut connection = match open.take() {
         Some(connection) => connection,
         None => Connection::open(&load.target, timeout)?,
     };
     let answer: Answer = connection.ask(ask)?;
     if answer.status != 200 {
-        return Err(Failure::Unexpected(format!(
-            "{} {}",
-            answer.status,
-            answer.text()
-        )));
+        return Err(Failure::Unexpected(format!("{} {}", answer.status, answer.text())));
     }
     if load.mode == Mode::KeepAlive && !answer.closes() {
         *open = Some(connection);
@@ -217,9 +187,7 @@ impl Ledger {
             let body = match entry.outcome {
                 Ok(body) => body,
                 Err(failure) => {
-                    ledger
-                        .failures
-                        .push((entry.at.duration_since(began), failure));
+                    ledger.failures.push((entry.at.duration_since(began), failure));
                     continue;
                 }
             };
@@ -256,10 +224,7 @@ impl Ledger {
     /// Failures other than those a killed worker may cause: its own requests and its own connections.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.failures
-            .iter()
-            .filter(|(_, failure)| matches!(failure, Failure::Refused(_)))
-            .count()
+        self.failures.iter().filter(|(_, failure)| matches!(failure, Failure::Refused(_))).count()
     }
 }
 

@@ -26,11 +26,7 @@ impl Nginx {
     /// When it does not start; [`Skip`] when it is not installed.
     pub fn start(ground: &Ground, locations: &str) -> Result<Nginx> {
         let port = ground.port()?;
-        Nginx::start_with(
-            ground,
-            port,
-            &format!("server {{\n listen 127.0.0.1:{port};\n{locations}\n}}\n"),
-        )
+        Nginx::start_with(ground, port, &format!("server {{\n listen 127.0.0.1:{port};\n{locations}\n}}\n"))
     }
 
     /// nginx with an example's server block; the addresses in it are replaced as told.
@@ -46,20 +42,14 @@ impl Nginx {
             text = text.replace(from, to);
         }
         let port = ground.port()?;
-        Nginx::start_with(
-            ground,
-            port,
-            &text.replace("listen 80;", &format!("listen 127.0.0.1:{port};")),
-        )
+        Nginx::start_with(ground, port, &text.replace("listen 80;", &format!("listen 127.0.0.1:{port};")))
     }
 
     fn start_with(ground: &Ground, port: u16, server: &str) -> Result<Nginx> {
         let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"]
             .into_iter()
             .find(|path| Path::new(path).exists());
-        let Some(program) = program else {
-            bail!(Skip("nginx is not installed".to_owned()))
-        };
+        let Some(program) = program else { bail!(Skip("nginx is not installed".to_owned())) };
         let home = ground.path(&format!("nginx-{port}"));
         std::fs::create_dir_all(&home)?;
         let at = home.display();
@@ -68,37 +58,20 @@ impl Nginx {
         if nix::unistd::geteuid().is_root() {
             text.push_str("user nobody nogroup;\n");
         }
-        writeln!(
-            text,
-            "daemon off; master_process on; worker_processes 1; pid {at}/pid; error_log {at}/error.log;"
-        )?;
+        writeln!(text, "daemon off; master_process on; worker_processes 1; pid {at}/pid; error_log {at}/error.log;")?;
         writeln!(text, "events {{ worker_connections 512; }}")?;
         writeln!(
             text,
             "http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; uwsgi_temp_path {at}/uwsgi;"
         )?;
-        writeln!(
-            text,
-            "fastcgi_temp_path {at}/fastcgi; scgi_temp_path {at}/scgi; server_tokens off;"
-        )?;
-        writeln!(
-            text,
-            "{}\n}}",
-            server.replace("include uwsgi_params;", "include /etc/nginx/uwsgi_params;")
-        )?;
+        writeln!(text, "fastcgi_temp_path {at}/fastcgi; scgi_temp_path {at}/scgi; server_tokens off;")?;
+        writeln!(text, "{}\n}}", server.replace("include uwsgi_params;", "include /etc/nginx/uwsgi_params;"))?;
         let config = ground.write(&format!("nginx-{port}/nginx.conf"), &text)?;
         let mut command = Command::new(program);
-        command
-            .arg("-c")
-            .arg(config)
-            .arg("-p")
-            .arg(&home)
-            .args(["-e", "stderr"]);
+        command.arg("-c").arg(config).arg("-p").arg(&home).args(["-e", "stderr"]);
         let process = ground.start("nginx", command)?;
-        wait::until_ok("nginx to listen", Duration::from_secs(10), || {
-            Ok(http::get(port, "/")?)
-        })
-        .map_err(|error| error.context(process.output()))?;
+        wait::until_ok("nginx to listen", Duration::from_secs(10), || Ok(http::get(port, "/")?))
+            .map_err(|error| error.context(process.output()))?;
         Ok(Nginx { process, port })
     }
 

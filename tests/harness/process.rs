@@ -37,11 +37,7 @@ impl Spawned {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {name}: {command:?}"))?;
-        Ok(Spawned {
-            child,
-            name: name.to_owned(),
-            output: output.to_owned(),
-        })
+        Ok(Spawned { child, name: name.to_owned(), output: output.to_owned() })
     }
 
     /// Its pid.
@@ -107,11 +103,7 @@ impl Spawned {
         });
         match said {
             Ok(true) => Ok(()),
-            Ok(false) => anyhow::bail!(
-                "{} ended without saying {text:?}; it said:\n{}",
-                self.name,
-                self.output()
-            ),
+            Ok(false) => anyhow::bail!("{} ended without saying {text:?}; it said:\n{}", self.name, self.output()),
             Err(error) => Err(error.context(self.output())),
         }
     }
@@ -144,13 +136,7 @@ impl Finished {
     /// # Errors
     /// With all it printed, when it did not.
     pub fn success(self) -> Result<String> {
-        anyhow::ensure!(
-            self.code == 0,
-            "exit code {}\nstdout: {}\nstderr: {}",
-            self.code,
-            self.stdout,
-            self.stderr
-        );
+        anyhow::ensure!(self.code == 0, "exit code {}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr);
         Ok(self.stdout)
     }
 }
@@ -161,16 +147,9 @@ impl Finished {
 /// When it cannot be started.
 pub fn run(mut command: Command) -> Result<Finished> {
     use std::os::unix::process::ExitStatusExt;
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("run {command:?}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
     Ok(Finished {
-        code: output
-            .status
-            .code()
-            .or_else(|| output.status.signal().map(|signal| 128 + signal))
-            .unwrap_or(-1),
+        code: output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal)).unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })

@@ -11,12 +11,7 @@ use nix::{
 fn stat(pid: i32) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = text.rfind(')')? + 2;
-    Some(
-        text.get(after_name..)?
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(text.get(after_name..)?.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Whether the process runs: a zombie does not.
@@ -47,11 +42,8 @@ pub fn started_ticks(pid: i32) -> Option<u64> {
 #[must_use]
 pub fn command_line(pid: i32) -> String {
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<_> = raw
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .map(String::from_utf8_lossy)
-        .collect();
+    let words: Vec<_> =
+        raw.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
     if words.is_empty() {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         return format!("[{}]", name.trim_end());
@@ -71,16 +63,9 @@ pub fn uid(pid: i32) -> Option<u32> {
 #[must_use]
 pub fn children(pid: i32) -> Vec<i32> {
     let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        found.extend(
-            text.split_whitespace()
-                .filter_map(|word| word.parse::<i32>().ok()),
-        );
+        found.extend(text.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
     }
     found.sort_unstable();
     found.dedup();
@@ -127,17 +112,9 @@ pub fn descriptor_targets(pid: i32) -> Vec<String> {
 #[must_use]
 pub fn cpu_time(pid: i32) -> Duration {
     let mut total = 0u64;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        total += text
-            .split_whitespace()
-            .next()
-            .and_then(|word| word.parse::<u64>().ok())
-            .unwrap_or(0);
+        total += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     }
     Duration::from_nanos(total)
 }
@@ -153,11 +130,7 @@ pub fn pss_kib(pid: i32) -> Option<u64> {
 /// Clock ticks per second.
 #[must_use]
 pub fn ticks_per_second() -> u64 {
-    sysconf(SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .and_then(|ticks| u64::try_from(ticks).ok())
-        .unwrap_or(100)
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100)
 }
 
 /// Sends a signal; a process that is gone already is no error.

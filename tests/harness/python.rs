@@ -18,11 +18,7 @@ use crate::{
 pub fn environment() -> PathBuf {
     // A runner built with another target directory still finds the tree's.
     let beside = ground::target().join("venv");
-    if beside.exists() {
-        beside
-    } else {
-        ground::tree().join("target/venv")
-    }
+    if beside.exists() { beside } else { ground::tree().join("target/venv") }
 }
 
 /// A program of the environment.
@@ -34,11 +30,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    Err(Skip(format!(
-        "{name} is not installed in {} (`./dev setup` does it)",
-        environment().display()
-    ))
-    .into())
+    Err(Skip(format!("{name} is not installed in {} (`./dev setup` does it)", environment().display())).into())
 }
 
 /// PATH for whatever a story starts: `python3` is the environment's, and never a version manager's shim.
@@ -63,18 +55,12 @@ pub fn interpreters() -> Result<BTreeMap<(u32, u32), PathBuf>> {
     let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv"));
     for root in pyenv.into_iter().chain(home) {
-        let versions = std::fs::read_dir(root.join("versions"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let versions = std::fs::read_dir(root.join("versions")).into_iter().flatten().flatten();
         candidates.extend(versions.map(|version| version.path().join("bin/python3")));
     }
     candidates.push(PathBuf::from("/usr/bin/python3"));
     let mut found = BTreeMap::new();
-    for candidate in candidates
-        .into_iter()
-        .filter(|candidate| candidate.exists())
-    {
+    for candidate in candidates.into_iter().filter(|candidate| candidate.exists()) {
         if let Some(version) = version(&candidate) {
             found.entry(version).or_insert(candidate);
         }
@@ -97,12 +83,6 @@ fn version(interpreter: &Path) -> Option<(u32, u32)> {
 /// When it fails.
 pub fn run(code: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program("python")?);
-    command
-        .arg("-c")
-        .arg(code)
-        .args(arguments)
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    process::run(command)?
-        .success()
-        .context("Python code of the story")
+    command.arg("-c").arg(code).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
+    process::run(command)?.success().context("Python code of the story")
 }

@@ -53,30 +53,19 @@ impl Story {
     /// A story that may run beside others and takes less than a minute.
     #[must_use]
     pub const fn new(name: &'static str, tell: fn(&Ground) -> Result<()>) -> Story {
-        Story {
-            name,
-            company: Company::Welcome,
-            within: Duration::from_secs(60),
-            tell,
-        }
+        Story { name, company: Company::Welcome, within: Duration::from_secs(60), tell }
     }
 
     /// It must run alone.
     #[must_use]
     pub const fn alone(self) -> Story {
-        Story {
-            company: Company::Unwelcome,
-            ..self
-        }
+        Story { company: Company::Unwelcome, ..self }
     }
 
     /// It may take so long.
     #[must_use]
     pub const fn within_s(self, seconds: u64) -> Story {
-        Story {
-            within: Duration::from_secs(seconds),
-            ..self
-        }
+        Story { within: Duration::from_secs(seconds), ..self }
     }
 }
 
@@ -92,11 +81,8 @@ pub fn main(stories: &[Story]) -> ExitCode {
             None => ExitCode::from(2),
         };
     }
-    let wanted: Vec<&str> = arguments
-        .iter()
-        .map(String::as_str)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
     let chosen: Vec<Story> = stories
         .iter()
         .filter(|story| wanted.is_empty() || wanted.iter().any(|part| story.name.contains(part)))
@@ -166,20 +152,14 @@ fn all(stories: &[Story]) -> Result<bool> {
     isolation::adopt_orphans()?;
     let logs = ground::target().join("stories");
     fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
-    let (mut beside, mut alone): (VecDeque<Story>, VecDeque<Story>) = stories
-        .iter()
-        .partition(|story| story.company == Company::Welcome);
+    let (mut beside, mut alone): (VecDeque<Story>, VecDeque<Story>) =
+        stories.iter().partition(|story| story.company == Company::Welcome);
     let mut tellings: Vec<Telling> = Vec::new();
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
     loop {
         while tellings.len() < 2
-            && let Some(story) = beside.pop_front().or_else(|| {
-                if tellings.is_empty() {
-                    alone.pop_front()
-                } else {
-                    None
-                }
-            })
+            && let Some(story) =
+                beside.pop_front().or_else(|| if tellings.is_empty() { alone.pop_front() } else { None })
         {
             let lonely = story.company == Company::Unwelcome;
             tellings.push(begin(story, &logs)?);
@@ -193,8 +173,7 @@ fn all(stories: &[Story]) -> Result<bool> {
         let (place, verdict) = next_end(&mut tellings)?;
         let telling = tellings.remove(place);
         let took = telling.began.elapsed().as_secs_f64();
-        let text =
-            String::from_utf8_lossy(&fs::read(&telling.log).unwrap_or_default()).into_owned();
+        let text = String::from_utf8_lossy(&fs::read(&telling.log).unwrap_or_default()).into_owned();
         match verdict {
             Verdict::Passed => {
                 passed += 1;
@@ -217,10 +196,7 @@ fn all(stories: &[Story]) -> Result<bool> {
     for name in &failed {
         println!("failed: {name}");
     }
-    println!(
-        "stories: {passed} passed, {} failed, {skipped} skipped",
-        failed.len()
-    );
+    println!("stories: {passed} passed, {} failed, {skipped} skipped", failed.len());
     Ok(failed.is_empty())
 }
 
@@ -234,12 +210,7 @@ fn begin(story: Story, logs: &std::path::Path) -> Result<Telling> {
         .stderr(output)
         .spawn()
         .with_context(|| format!("start the story {}", story.name))?;
-    Ok(Telling {
-        story,
-        process,
-        log,
-        began: Instant::now(),
-    })
+    Ok(Telling { story, process, log, began: Instant::now() })
 }
 
 /// Waits for the next story to end, or to pass its deadline.
@@ -258,17 +229,13 @@ fn next_end(tellings: &mut [Telling]) -> Result<(usize, Verdict)> {
             if telling.began.elapsed() > telling.story.within {
                 telling.process.kill()?;
                 telling.process.wait()?;
-                let _ = fs::remove_dir_all(
-                    std::env::temp_dir().join(format!("empery-story-{}", telling.process.id())),
-                );
+                let _ = fs::remove_dir_all(std::env::temp_dir().join(format!("empery-story-{}", telling.process.id())));
                 let within = telling.story.within;
                 let spared = pids_except(tellings, place);
                 leftovers::sweep(&spared);
                 return Ok((
                     place,
-                    Verdict::Failed(format!(
-                        "not over after {within:?}; killed with all it had started"
-                    )),
+                    Verdict::Failed(format!("not over after {within:?}; killed with all it had started")),
                 ));
             }
         }

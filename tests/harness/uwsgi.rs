@@ -12,10 +12,7 @@ use crate::http::{Answer, Connection, Failure, Target};
 pub fn get(target: impl Into<Target>, path: &str) -> Result<Answer, Failure> {
     let mut connection = Connection::open(target, Duration::from_secs(10))?;
     connection.send(&packet(&[
-        (
-            "QUERY_STRING",
-            path.split_once('?').map_or("", |(_, query)| query),
-        ),
+        ("QUERY_STRING", path.split_once('?').map_or("", |(_, query)| query)),
         ("REQUEST_METHOD", "GET"),
         ("CONTENT_TYPE", ""),
         ("CONTENT_LENGTH", ""),

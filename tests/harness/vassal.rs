@@ -54,10 +54,7 @@ pub fn surroundings(command: &mut Command) {
     command.env_clear();
     command.env("PATH", python::path_variable());
     command.env("LANG", "C.UTF-8");
-    command.env(
-        "HOME",
-        std::env::var_os("HOME").unwrap_or_else(|| "/".into()),
-    );
+    command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/".into()));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     for passed_on in ["EMPERY_WORKER_EXTENSION", "RUST_BACKTRACE"] {
         if let Some(value) = std::env::var_os(passed_on) {
@@ -105,10 +102,7 @@ impl Vassal {
     /// # Errors
     /// When it cannot be started.
     pub fn adopt(ground: &Ground, directory: &Path, command: Command) -> Result<Vassal> {
-        Ok(Vassal {
-            master: ground.start("vassal", command)?,
-            directory: directory.to_owned(),
-        })
+        Ok(Vassal { master: ground.start("vassal", command)?, directory: directory.to_owned() })
     }
 
     /// Waits for the first 200 on `/`.
@@ -119,16 +113,10 @@ impl Vassal {
         let target = target.into();
         let answer = wait::until_ok("a first answer", BOOTED_WITHIN, || {
             let answer = http::get(&target, "/")?;
-            anyhow::ensure!(
-                answer.status == 200,
-                "status {}: {}",
-                answer.status,
-                answer.text()
-            );
+            anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.text());
             Ok(answer)
         });
-        answer
-            .map_err(|error| error.context(format!("the vassal wrote:\n{}", self.master.output())))
+        answer.map_err(|error| error.context(format!("the vassal wrote:\n{}", self.master.output())))
     }
 
     /// Sends the master a signal.
@@ -149,16 +137,10 @@ impl Vassal {
     pub fn stop(mut self) -> Result<()> {
         let family = self.family();
         let status = self.master.terminated(STOPPED_WITHIN)?;
-        anyhow::ensure!(
-            status.success(),
-            "the vassal stopped with {status}; it wrote:\n{}",
-            self.master.output()
-        );
-        wait::until(
-            "workers and zygote to be gone with their master",
-            Duration::from_secs(2),
-            || family.iter().all(|pid| !procfs::alive(*pid)).then_some(()),
-        )
+        anyhow::ensure!(status.success(), "the vassal stopped with {status}; it wrote:\n{}", self.master.output());
+        wait::until("workers and zygote to be gone with their master", Duration::from_secs(2), || {
+            family.iter().all(|pid| !procfs::alive(*pid)).then_some(())
+        })
     }
 
     /// Runs another `vassal` command in the same directory (`--reload`, `--stop`).

@@ -30,11 +30,7 @@ pub fn until<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Option<
 ///
 /// # Errors
 /// When the deadline passes.
-pub fn until_ok<T>(
-    what: &str,
-    within: Duration,
-    mut attempt: impl FnMut() -> Result<T>,
-) -> Result<T> {
+pub fn until_ok<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut last = None;
     let seen = until(what, within, || match attempt() {
         Ok(seen) => Some(seen),
@@ -68,8 +64,5 @@ pub fn throughout(what: &str, length: Duration, mut probe: impl FnMut() -> bool)
 pub fn pause(length: Duration) {
     let none: &mut [PollFd<'_>] = &mut [];
     // An interrupted poll(2) only makes the moment shorter.
-    let _ = poll(
-        none,
-        PollTimeout::try_from(length).unwrap_or(PollTimeout::MAX),
-    );
+    let _ = poll(none, PollTimeout::try_from(length).unwrap_or(PollTimeout::MAX));
 }

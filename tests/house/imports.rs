@@ -18,44 +18,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("empery-store", &["empery-lifecycle", "empery-control"]),
     (
         "empery-emperor",
-        &[
-            "empery-lifecycle",
-            "empery-config",
-            "empery-control",
-            "empery-sys",
-            "empery-store",
-            "empery-web-ui",
-        ],
+        &["empery-lifecycle", "empery-config", "empery-control", "empery-sys", "empery-store", "empery-web-ui"],
     ),
     // wire: the heads of its stats server
-    (
-        "empery-vassal",
-        &[
-            "empery-lifecycle",
-            "empery-config",
-            "empery-control",
-            "empery-sys",
-            "empery-wire",
-        ],
-    ),
-    (
-        "empery-worker",
-        &[
-            "empery-wire",
-            "empery-control",
-            "empery-sys",
-            "empery-lifecycle",
-        ],
-    ),
-    (
-        "empery-web-ui",
-        &[
-            "empery-control",
-            "empery-config",
-            "empery-store",
-            "empery-lifecycle",
-        ],
-    ),
+    ("empery-vassal", &["empery-lifecycle", "empery-config", "empery-control", "empery-sys", "empery-wire"]),
+    ("empery-worker", &["empery-wire", "empery-control", "empery-sys", "empery-lifecycle"]),
+    ("empery-web-ui", &["empery-control", "empery-config", "empery-store", "empery-lifecycle"]),
     ("empery-tests", &[]),
 ];
 
@@ -65,11 +33,7 @@ fn packages() -> Vec<Value> {
         .current_dir(ground::tree())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
@@ -97,15 +61,10 @@ fn every_room_imports_only_what_the_table_allows() {
 
 #[test]
 fn the_table_names_no_room_that_is_gone() {
-    let there: BTreeSet<String> = packages()
-        .iter()
-        .map(|package| package["name"].as_str().unwrap().to_owned())
-        .collect();
+    let there: BTreeSet<String> =
+        packages().iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
     for (room, _) in MAY_IMPORT {
-        assert!(
-            there.contains(*room),
-            "{room} is in the table but not in the workspace"
-        );
+        assert!(there.contains(*room), "{room} is in the table but not in the workspace");
     }
 }
 
@@ -115,10 +74,7 @@ fn every_package_is_ours_by_name_and_takes_the_lints_of_the_workspace() {
         let name = package["name"].as_str().unwrap();
         assert!(name.starts_with("empery-"), "{name}");
         let manifest = std::fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
-        assert!(
-            manifest.contains("[lints]\nworkspace = true"),
-            "{name} does not take the workspace's lints"
-        );
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{name} does not take the workspace's lints");
     }
 }
 
@@ -127,9 +83,6 @@ fn unsafe_code_stands_only_in_the_two_fences() {
     for (path, text) in super::sizes::sources() {
         let fenced = path.starts_with("crates/sys/") || path.starts_with("vassal/worker/");
         let allows = text.contains(concat!("allow(", "unsafe_code)"));
-        assert!(
-            fenced || !allows,
-            "{path} allows unsafe code outside the fences"
-        );
+        assert!(fenced || !allows, "{path} allows unsafe code outside the fences");
     }
 }

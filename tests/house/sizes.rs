@@ -13,23 +13,12 @@ const TABLES: &[&str] = &["crates/config/src/registry/"];
 /// Every Rust file git knows (or would), with its text.
 pub(crate) fn sources() -> Vec<(String, String)> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--",
-            "*.rs",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"])
         .current_dir(ground::tree())
         .output()
         .unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    let read = |name: &str| {
-        fs::read_to_string(ground::tree().join(name))
-            .ok()
-            .map(|text| (name.to_owned(), text))
-    };
+    let read = |name: &str| fs::read_to_string(ground::tree().join(name)).ok().map(|text| (name.to_owned(), text));
     let sources: Vec<_> = names.lines().filter_map(read).collect();
     assert!(sources.len() > 10, "git listed no sources");
     sources
@@ -51,10 +40,7 @@ fn every_file_begins_by_saying_what_it_is_for() {
     let silent: Vec<_> = sources()
         .into_iter()
         .filter(|(_, text)| {
-            !text
-                .lines()
-                .find(|line| !line.starts_with("#!["))
-                .is_some_and(|line| line.starts_with("//!"))
+            !text.lines().find(|line| !line.starts_with("#![")).is_some_and(|line| line.starts_with("//!"))
         })
         .map(|(path, _)| path)
         .collect();
@@ -84,11 +70,7 @@ fn nothing_is_left_undone() {
 
 #[test]
 fn nothing_sleeps_to_wait_for_a_fact() {
-    let naps = [
-        concat!("thread::", "sleep"),
-        concat!("std::thread::", "sleep"),
-        concat!("nix::unistd::", "sleep"),
-    ];
+    let naps = [concat!("thread::", "sleep"), concat!("std::thread::", "sleep"), concat!("nix::unistd::", "sleep")];
     let mut found = Vec::new();
     for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {

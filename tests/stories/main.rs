@@ -1,13 +1,96 @@
 //! The stories: what Empery promises, proved against the built binaries. `./dev e2e NAME` tells those whose name
 //! contains NAME. Each module holds the stories of one promise; the harness says how they are told.
 
+mod broken;
+mod browser;
+mod fleet;
 mod ground_rules;
+mod identity;
+mod kill;
+mod nginx;
+mod packaging;
+mod pythons;
+mod quickstart;
+mod reload;
+mod stats;
+mod tour;
+mod watch;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use empery_tests::runner::{self, Story};
+use anyhow::{Result, anyhow};
+use empery_tests::{
+    ground,
+    http::{self, Answer},
+    runner::{self, Story},
+    wait,
+};
 
 fn main() -> ExitCode {
-    let rooms: &[&[Story]] = &[ground_rules::STORIES];
+    let rooms: &[&[Story]] = &[
+        ground_rules::STORIES,
+        quickstart::STORIES,
+        tour::STORIES,
+        stats::STORIES,
+        nginx::STORIES,
+        pythons::STORIES,
+        identity::STORIES,
+        packaging::STORIES,
+        broken::STORIES,
+        browser::STORIES,
+        watch::STORIES,
+        kill::STORIES,
+        reload::STORIES,
+        fleet::STORIES,
+    ];
     runner::main(&rooms.concat())
+}
+
+/// A vassal file for a module of `tests/apps` on a port, with `more` lines.
+fn ini(port: u16, module: &str, more: &str) -> String {
+    let apps = ground::app("");
+    format!("[uwsgi]\nhttp-socket = 127.0.0.1:{port}\npythonpath = {}\nmodule = {module}\n{more}", apps.display())
+}
+
+/// The second word of an answer of `ids`: which import it came from.
+fn boot_of(answer: &Answer) -> String {
+    answer.text().split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// The first word of an answer of `ids`: what the vassal file says.
+fn version_of(answer: &Answer) -> String {
+    answer.text().split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Waits until `ids` answers from another import than `before`, and answers with that.
+fn boot_changes(port: u16, before: &str) -> Result<String> {
+    wait::until_ok("another generation to answer", Duration::from_secs(15), || {
+        let boot = boot_of(&http::get(port, "/")?);
+        if boot == before || boot.is_empty() {
+            return Err(anyhow!("still {boot:?}"));
+        }
+        Ok(boot)
+    })
+}
+
+/// Waits until `ids` answers as this version, and answers with how long that took.
+fn version_becomes(port: u16, version: &str) -> Result<Duration> {
+    let began = std::time::Instant::now();
+    wait::until_ok(&format!("version {version} to answer"), Duration::from_secs(20), || {
+        let now = version_of(&http::get(port, "/")?);
+        if now == version { Ok(()) } else { Err(anyhow!("still {now:?}")) }
+    })?;
+    Ok(began.elapsed())
+}
+
+/// The 95th of a hundred, of measured times.
+fn p95(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    let place = (times.len() * 95).div_ceil(100).saturating_sub(1);
+    times.get(place).copied().unwrap_or_default()
+}
+
+/// For notes.
+fn milliseconds(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1e3)
 }

@@ -1,0 +1,4 @@
+"""Cannot be compiled."""
+
+def application(environ, start_response)
+    return []

@@ -1,0 +1,101 @@
+//! Who runs as whom: keeper root, brain its own user, masters and workers the vassal's.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use anyhow::{Context, Result, ensure};
+use empery_tests::{
+    emperor::Emperor,
+    ground::{self, Ground},
+    http, procfs, python,
+    runner::Story,
+};
+use serde_json::Value;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("identity/keeper-brain-master-and-workers-each-run-as-they-should", each_as_it_should),
+    Story::new("identity/a-vassal-serves-on-port-80", port_80),
+    Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
+    Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
+];
+
+fn id_of(user: &str) -> Result<u32> {
+    let text = python::run("import pwd, sys; print(pwd.getpwnam(sys.argv[1]).pw_uid)", &[user])?;
+    Ok(text.trim().parse()?)
+}
+
+/// A vassal file for `show`, copied where everybody may read it.
+fn ini(ground: &Ground, port: u16, more: &str) -> Result<String> {
+    for module in ["show.py", "ids.py"] {
+        ground.write(&format!("apps/{module}"), &fs::read_to_string(ground::app(module))?)?;
+    }
+    Ok(format!(
+        "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\nchdir = {}\npythonpath = .\nmodule = show\nmaster = true\n{more}",
+        ground.path("apps").display()
+    ))
+}
+
+fn emperor<'g>(ground: &'g Ground) -> Result<Emperor<'g>> {
+    ground.needs_root()?;
+    let mut emperor = Emperor::prepare(ground)?.for_every_user()?.with(&["--user", "daemon"]);
+    emperor.up()?;
+    Ok(emperor)
+}
+
+fn each_as_it_should(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    let port = ground.port()?;
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = www-data\ngid = www-data\nprocesses = 2\n")?)?;
+    let vassal = emperor.loyal("shop.ini")?;
+    let master = i32::try_from(vassal["master_pid"].as_i64().context("no master")?)?;
+    let uid = |pid: i32| procfs::uid(pid).context("its uid");
+    let (keeper, brain) = (uid(emperor.keeper_pid()?)?, uid(emperor.brain_pid()?)?);
+    let (daemon, www) = (id_of("daemon")?, id_of("www-data")?);
+    let below: Vec<u32> = procfs::children(master).into_iter().filter_map(procfs::uid).collect();
+    ground
+        .note(&format!("uids: keeper {keeper}, brain {brain}, master {}, zygote and workers {below:?}", uid(master)?));
+    ensure!(keeper == 0 && brain == daemon && uid(master)? == www);
+    ensure!(below.len() == 3 && below.iter().all(|uid| *uid == www));
+    let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
+    ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");
+    ensure!(!shown["process"]["groups"].to_string().contains("[0"), "root's groups were kept: {shown:#}");
+    emperor.stop()
+}
+
+fn port_80(ground: &Ground) -> Result<()> {
+    ground.needs_own_network()?;
+    let emperor = emperor(ground)?;
+    emperor.drop_file("shop.ini", &ini(ground, 80, "uid = www-data\ngid = www-data\n")?)?;
+    emperor.loyal("shop.ini")?;
+    let shown: Value = serde_json::from_slice(&http::get(80, "/")?.body)?;
+    ensure!(shown["process"]["uid"] == id_of("www-data")?, "{shown:#}");
+    emperor.stop()
+}
+
+fn root_owned(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    let port = ground.port()?;
+    let aside =
+        ground.write("aside.tmp", &ini(ground, port, "uid = www-data\ngid = www-data\nenv = SECRET=of-the-app\n")?)?;
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
+    fs::rename(aside, emperor.vassals.join("shop.ini"))?;
+    emperor.loyal("shop.ini")?;
+    ensure!(http::get(port, "/")?.status == 200);
+    emperor.stop()
+}
+
+fn uid_changes(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    let port = ground.port()?;
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = www-data\ngid = www-data\n")?)?;
+    emperor.loyal("shop.ini")?;
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = nobody\ngid = nogroup\n")?)?;
+    let nobody = id_of("nobody")?;
+    empery_tests::wait::until_ok("the other user to serve", empery_tests::emperor::SETTLED_WITHIN, || {
+        let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
+        ensure!(shown["process"]["uid"] == nobody, "{}", shown["process"]);
+        Ok(())
+    })?;
+    emperor.loyal("shop.ini")?;
+    ensure!(emperor.masters().len() == 1);
+    emperor.stop()
+}

@@ -1,0 +1,201 @@
+//! SIGKILL of every kind of process, under load: only what a killed worker held may fail, nothing is refused, and
+//! within two seconds everything is supervised again. No process runs twice.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use empery_tests::{
+    emperor::Emperor,
+    ground::Ground,
+    http::{self, Ask, Failure},
+    load::{Ledger, Load, Mode, Running},
+    procfs,
+    runner::Story,
+    wait,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("kill/a-worker", worker).alone(),
+    Story::new("kill/the-zygote", zygote).alone(),
+    Story::new("kill/the-master", master).alone(),
+    Story::new("kill/the-brain", brain).alone(),
+    Story::new("kill/the-keeper", keeper).alone(),
+    Story::new("kill/brain-and-keeper", brain_and_keeper).alone(),
+    Story::new("kill/the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
+    Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
+];
+
+/// Everything must be supervised again within this, counted from the death (of a keeper: from its being started again).
+const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
+
+struct Realm<'g> {
+    emperor: Emperor<'g>,
+    load: Running,
+}
+
+impl<'g> Realm<'g> {
+    fn open(ground: &'g Ground, mode: Mode) -> Result<Realm<'g>> {
+        let port = ground.port()?;
+        let emperor = Emperor::start(ground)?;
+        emperor.drop_file("shop.ini", &super::ini(port, "ids", "processes = 2\n"))?;
+        emperor.loyal("shop.ini")?;
+        let load = Load::on(port, mode).start();
+        load.goes_on(50)?;
+        Ok(Realm { emperor, load })
+    }
+
+    fn master(&self) -> Result<i32> {
+        let [master] = self.emperor.masters()[..] else { bail!("not one master") };
+        Ok(master)
+    }
+
+    fn workers(&self) -> Result<Vec<i32>> {
+        let vassal = self.emperor.vassal("shop.ini")?;
+        let workers = vassal["workers"].as_array().context("no workers")?;
+        Ok(workers.iter().filter_map(|worker| i32::try_from(worker["pid"].as_i64()?).ok()).collect())
+    }
+
+    /// Waits until exactly one master, one zygote and two fresh workers serve, then checks that a reload works.
+    fn supervised_again(&self, since: Instant, whole: impl Fn(&Value) -> bool) -> Result<()> {
+        self.emperor.vassal_until("shop.ini", "to be supervised again", |vassal| {
+            let serving = vassal["workers"]
+                .as_array()
+                .is_some_and(|workers| workers.len() == 2 && workers.iter().all(|worker| worker["phase"] == "serving"));
+            vassal["state"] == "loyal" && serving && whole(vassal)
+        })?;
+        let took = since.elapsed();
+        ensure!(took <= SUPERVISED_WITHIN, "supervised again only after {took:?}");
+        nothing_twice(&self.emperor)?;
+        let reloaded = self.emperor.json(Ask::post("/api/v1/vassals/shop.ini/reload?wait=20s"))?;
+        ensure!(reloaded["end"]["result"] == "succeeded", "{reloaded:#}");
+        Ok(())
+    }
+
+    /// Stops the load and the emperor, and answers with the account.
+    fn close(self, ground: &Ground) -> Result<Ledger> {
+        self.load.goes_on(50)?;
+        let ledger = self.load.stop();
+        ground.note(&ledger.to_string());
+        ensure!(ledger.refused() == 0, "connections were refused: {ledger}");
+        self.emperor.stop()?;
+        Ok(ledger)
+    }
+}
+
+/// One master per vassal, one zygote and the workers it shows; nothing of an earlier life beside them.
+fn nothing_twice(emperor: &Emperor<'_>) -> Result<()> {
+    let wanted = 1 + 1 + 2;
+    let me = i32::try_from(std::process::id())?;
+    let counted = wait::until_ok("one process of each kind", Duration::from_secs(5), || {
+        let family: Vec<i32> = procfs::descendants(me)
+            .into_iter()
+            .filter(|pid| procfs::alive(*pid))
+            .filter(|pid| {
+                let line = procfs::command_line(*pid);
+                !line.contains("emperor")
+            })
+            .collect();
+        let shown: Vec<String> = family.iter().map(|pid| format!("{pid} {}", procfs::command_line(*pid))).collect();
+        ensure!(family.len() == wanted, "{} processes instead of {wanted}: {shown:#?}", family.len());
+        Ok(())
+    });
+    counted.map_err(|error| error.context(emperor.output()))
+}
+
+fn worker(ground: &Ground) -> Result<()> {
+    let realm = Realm::open(ground, Mode::KeepAlive)?;
+    let victim = *realm.workers()?.first().context("no worker")?;
+    let since = Instant::now();
+    procfs::signal(victim, Signal::SIGKILL);
+    realm.supervised_again(since, |vassal| !vassal["workers"].to_string().contains(&format!("\"pid\":{victim},")))?;
+    let ledger = realm.close(ground)?;
+    // Four clients: at most each of them was inside the killed worker, or on one of its connections.
+    ensure!(ledger.failures.len() <= 4, "{ledger}");
+    Ok(())
+}
+
+fn zygote(ground: &Ground) -> Result<()> {
+    let realm = Realm::open(ground, Mode::KeepAlive)?;
+    let workers = realm.workers()?;
+    let victim =
+        procfs::children(realm.master()?).into_iter().find(|pid| !workers.contains(pid)).context("no zygote")?;
+    let since = Instant::now();
+    procfs::signal(victim, Signal::SIGKILL);
+    realm.supervised_again(since, |_| !procfs::alive(victim))?;
+    realm.close(ground)?.flawless()
+}
+
+fn master(ground: &Ground) -> Result<()> {
+    let realm = Realm::open(ground, Mode::KeepAlive)?;
+    let victim = realm.master()?;
+    let since = Instant::now();
+    procfs::signal(victim, Signal::SIGKILL);
+    realm
+        .supervised_again(since, |vassal| vassal["master_pid"].as_i64().is_some_and(|pid| pid != i64::from(victim)))?;
+    realm.close(ground)?.flawless()
+}
+
+fn brain(ground: &Ground) -> Result<()> {
+    let realm = Realm::open(ground, Mode::KeepAlive)?;
+    let (victim, master) = (realm.emperor.brain_pid()?, realm.master()?);
+    let since = Instant::now();
+    procfs::signal(victim, Signal::SIGKILL);
+    wait::until("another brain", SUPERVISED_WITHIN, || realm.emperor.brain_pid().ok().filter(|pid| *pid != victim))?;
+    realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    realm.close(ground)?.flawless()
+}
+
+fn keeper(ground: &Ground) -> Result<()> {
+    let mut realm = Realm::open(ground, Mode::KeepAlive)?;
+    let master = realm.master()?;
+    realm.emperor.kill_keeper()?;
+    realm.load.goes_on(200)?;
+    let since = Instant::now();
+    realm.emperor.up()?;
+    realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    realm.close(ground)?.flawless()
+}
+
+fn brain_and_keeper(ground: &Ground) -> Result<()> {
+    let mut realm = Realm::open(ground, Mode::Close)?;
+    let (brain, master) = (realm.emperor.brain_pid()?, realm.master()?);
+    procfs::signal(brain, Signal::SIGSTOP);
+    realm.emperor.kill_keeper()?;
+    procfs::signal(brain, Signal::SIGKILL);
+    realm.load.goes_on(200)?;
+    let since = Instant::now();
+    realm.emperor.up()?;
+    realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    realm.close(ground)?.flawless()
+}
+
+fn restart_in_place(ground: &Ground) -> Result<()> {
+    let realm = Realm::open(ground, Mode::KeepAlive)?;
+    let (keeper, brain, master) = (realm.emperor.keeper_pid()?, realm.emperor.brain_pid()?, realm.master()?);
+    let since = Instant::now();
+    realm.emperor.says("restart", &[])?.success()?;
+    wait::until("another brain", Duration::from_secs(5), || {
+        realm.emperor.brain_pid().ok().filter(|pid| *pid != brain)
+    })?;
+    ensure!(procfs::alive(keeper), "the keeper changed its pid");
+    realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    realm.close(ground)?.flawless()
+}
+
+fn stop_after_adoption(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "processes = 2\n"))?;
+    emperor.loyal("shop.ini")?;
+    emperor.kill_keeper()?;
+    ensure!(http::get(port, "/")?.status == 200);
+    emperor.up()?;
+    emperor.loyal("shop.ini")?;
+    emperor.remove_file("shop.ini")?;
+    wait::until("the removed vassal to be refused", Duration::from_secs(10), || {
+        matches!(http::get(port, "/"), Err(Failure::Refused(_))).then_some(())
+    })?;
+    emperor.stop()
+}

@@ -1,0 +1,274 @@
+//! The directory is the truth: what is dropped runs, what is removed goes, and the last touch always wins.
+
+use std::{
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Result, ensure};
+use empery_tests::{
+    emperor::{Emperor, SETTLED_WITHIN},
+    ground::{self, Ground},
+    http, python,
+    runner::Story,
+    wait,
+};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("watch/a-dropped-file-answers-within-150-ms-and-its-import", dropped).alone().within_s(120),
+    Story::new("watch/a-removed-file-is-gone-within-200-ms", removed).alone().within_s(120),
+    Story::new("watch/a-rename-does-not-start-the-app-twice", renamed),
+    Story::new("watch/a-file-with-an-older-mtime-is-seen", older),
+    Story::new("watch/an-editor-of-four-steps-causes-one-reload", editor),
+    Story::new("watch/touches-at-random-end-on-the-last-version", random_touches).alone().within_s(180),
+    Story::new("watch/editors-files-and-dotfiles-do-not-count", not_counted),
+    Story::new("watch/a-format-not-read-yet-is-a-refused-row", other_formats),
+    Story::new("watch/a-directory-that-vanishes-stops-nothing", directory_vanishes),
+    Story::new("watch/a-held-vassal-is-edited-but-not-started", held),
+];
+
+const ROUNDS: usize = 20;
+
+fn dropped(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    let import = import_time()?;
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let (name, port) = (format!("new-{round}.ini"), ground.port()?);
+        let text = super::ini(port, "hello", "");
+        let began = Instant::now();
+        emperor.drop_file(&name, &text)?;
+        wait::until("the dropped vassal to answer", SETTLED_WITHIN, || http::get(port, "/").ok())?;
+        times.push(began.elapsed());
+        emperor.remove_file(&name)?;
+        wait::until("it to be gone", SETTLED_WITHIN, || emperor.vassal(&name).is_err().then_some(()))?;
+    }
+    let p95 = super::p95(times);
+    ground.note(&format!(
+        "p95 of {ROUNDS}: {}, of which Python and the import {}",
+        super::milliseconds(p95),
+        super::milliseconds(import)
+    ));
+    ensure!(p95 <= Duration::from_millis(150) + import, "p95 {p95:?}, allowed are 150 ms and {import:?}");
+    emperor.stop()
+}
+
+/// What it costs this machine to start the interpreter and import the app: the median of five.
+fn import_time() -> Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        python::run(
+            "import sys; sys.path.insert(0, sys.argv[1]); import hello",
+            &[&ground::app("").to_string_lossy()],
+        )?;
+        times.push(began.elapsed());
+    }
+    times.sort();
+    Ok(times[2])
+}
+
+fn removed(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let (name, port) = (format!("old-{round}.ini"), ground.port()?);
+        emperor.drop_file(&name, &super::ini(port, "hello", ""))?;
+        let master = emperor.loyal(&name)?["master_pid"].as_i64().unwrap_or_default();
+        let master = i32::try_from(master)?;
+        let began = Instant::now();
+        emperor.remove_file(&name)?;
+        wait::until("its master to be gone and its port refused", SETTLED_WITHIN, || {
+            (!empery_tests::procfs::alive(master) && http::get(port, "/").is_err()).then_some(())
+        })?;
+        times.push(began.elapsed());
+        wait::until("its row to be gone", SETTLED_WITHIN, || emperor.vassal(&name).is_err().then_some(()))?;
+    }
+    let p95 = super::p95(times);
+    ground.note(&format!("p95 of {ROUNDS}: {}", super::milliseconds(p95)));
+    ensure!(p95 <= Duration::from_millis(200), "p95 {p95:?}");
+    emperor.stop()
+}
+
+/// A vassal file for `counted_import`, and the ledger of its imports.
+fn counted(ground: &Ground, port: u16, version: &str) -> String {
+    super::ini(
+        port,
+        "counted_import",
+        &format!("env = IMPORTS={}\nenv = VERSION={version}\n", ground.path("imports").display()),
+    )
+}
+
+fn imports(ground: &Ground) -> usize {
+    fs::read_to_string(ground.path("imports")).unwrap_or_default().lines().count()
+}
+
+fn renamed(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("before.ini", &counted(ground, port, "1"))?;
+    emperor.loyal("before.ini")?;
+    fs::rename(emperor.vassals.join("before.ini"), emperor.vassals.join("after.ini"))?;
+    emperor.loyal("after.ini")?;
+    wait::until("the old name to be gone", SETTLED_WITHIN, || emperor.vassal("before.ini").is_err().then_some(()))?;
+    ensure!(http::get(port, "/")?.text() == "1");
+    // Once under each name: a vassal's identity is its name. Never twice under one, and never both at once.
+    ensure!(imports(ground) == 2, "{} imports", imports(ground));
+    let masters = emperor.masters();
+    ensure!(masters.len() == 1, "{masters:?}");
+    emperor.stop()
+}
+
+fn older(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &counted(ground, port, "1"))?;
+    emperor.loyal("shop.ini")?;
+    // A roll-back by `cp -p` or rsync: another content with a time in the past.
+    let aside = ground.write("aside.tmp", &counted(ground, port, "2"))?;
+    let past = SystemTime::now() - Duration::from_secs(86_400);
+    fs::File::options().write(true).open(&aside)?.set_modified(past)?;
+    fs::rename(&aside, emperor.vassals.join("shop.ini"))?;
+    super::version_becomes(port, "2")?;
+    emperor.stop()
+}
+
+fn editor(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let file = emperor.vassals.join("shop.ini");
+    emperor.drop_file("shop.ini", &counted(ground, port, "1"))?;
+    emperor.loyal("shop.ini")?;
+    // As vim does it: a probe file, the old one moved aside, the new one written in two pieces, the backup removed.
+    let text = counted(ground, port, "2");
+    let (first, second) = text.split_at(text.len() / 2);
+    fs::write(emperor.vassals.join("4913"), "")?;
+    fs::remove_file(emperor.vassals.join("4913"))?;
+    fs::rename(&file, emperor.vassals.join("shop.ini~"))?;
+    fs::write(&file, first)?;
+    let mut open = fs::File::options().append(true).open(&file)?;
+    std::io::Write::write_all(&mut open, second.as_bytes())?;
+    drop(open);
+    fs::remove_file(emperor.vassals.join("shop.ini~"))?;
+    super::version_becomes(port, "2")?;
+    emperor.loyal("shop.ini")?;
+    wait::throughout("two imports, one before and one after the edit", Duration::from_secs(1), || {
+        imports(ground) == 2
+    })?;
+    emperor.stop()
+}
+
+fn random_touches(ground: &Ground) -> Result<()> {
+    let length = ground::long_or(Duration::from_secs(60), Duration::from_secs(20));
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=0\n"))?;
+    emperor.loyal("shop.ini")?;
+    let mut random = Random::seeded();
+    ground.note(&format!("seed {}", random.0));
+    let (began, mut version, mut touches) = (Instant::now(), 0u32, 0u32);
+    while began.elapsed() < length {
+        // From within one clock tick of the file system to several seconds apart.
+        let widest = if random.below(4) == 0 { 3_000 } else { 60 };
+        wait::pause(Duration::from_millis(random.below(widest)));
+        if random.below(2) == 0 {
+            emperor.touch("shop.ini")?;
+            touches += 1;
+        } else {
+            version += 1;
+            emperor.drop_file("shop.ini", &super::ini(port, "ids", &format!("env = VERSION={version}\n")))?;
+        }
+    }
+    let took = super::version_becomes(port, &version.to_string())?;
+    ground.note(&format!(
+        "{version} edits and {touches} touches; the last version answered after {}",
+        super::milliseconds(took)
+    ));
+    emperor.vassal_until("shop.ini", "to be loyal on the last content", |vassal| {
+        vassal["state"] == "loyal" && vassal["serving_revision"] == vassal["file_revision"]
+    })?;
+    ensure!(super::version_of(&http::get(port, "/")?) == version.to_string());
+    emperor.stop()
+}
+
+/// xorshift64: EMPERY_SEED repeats a run.
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Random {
+        let given = std::env::var("EMPERY_SEED").ok().and_then(|seed| seed.parse().ok());
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs());
+        Random(given.unwrap_or(clock).max(1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn not_counted(ground: &Ground) -> Result<()> {
+    let (port, other) = (ground.port()?, ground.port()?);
+    let emperor = Emperor::start(ground)?;
+    for name in ["shop.ini~", ".shop.ini", ".shop.ini.swp", "#shop.ini#", "shop.ini.bak", "4913", "README", "shop.conf"]
+    {
+        fs::write(emperor.vassals.join(name), super::ini(other, "hello", ""))?;
+    }
+    emperor.drop_file("zz.ini", &super::ini(port, "hello", ""))?;
+    emperor.loyal("zz.ini")?;
+    let fleet = emperor.fleet()?;
+    ensure!(fleet["vassals"].as_array().is_some_and(|vassals| vassals.len() == 1), "{fleet:#}");
+    emperor.stop()
+}
+
+fn other_formats(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    for name in ["a.xml", "b.yml", "c.yaml", "d.json", "e.js"] {
+        fs::write(emperor.vassals.join(name), "uwsgi: {}\n")?;
+        let refused = emperor.vassal_until(name, "to be refused", |vassal| vassal["state"] == "refused")?;
+        ensure!(refused["problems"].as_array().is_some_and(|problems| !problems.is_empty()), "{refused:#}");
+    }
+    emperor.stop()
+}
+
+fn directory_vanishes(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "hello", ""))?;
+    emperor.loyal("shop.ini")?;
+    let away = ground.path("away");
+    fs::rename(&emperor.vassals, &away)?;
+    wait::until_ok("the emperor to say so", SETTLED_WITHIN, || {
+        let fleet = emperor.fleet()?;
+        ensure!(fleet["alarms"].as_array().is_some_and(|alarms| !alarms.is_empty()), "{fleet:#}");
+        Ok(())
+    })?;
+    wait::throughout("an answer", Duration::from_secs(1), || http::get(port, "/").is_ok())?;
+    fs::rename(&away, &emperor.vassals)?;
+    wait::until_ok("the alarm to end", SETTLED_WITHIN, || {
+        let fleet = emperor.fleet()?;
+        ensure!(fleet["alarms"].as_array().is_some_and(Vec::is_empty), "{fleet:#}");
+        Ok(())
+    })?;
+    ensure!(emperor.vassal("shop.ini")?["generation"] == 1, "it was reloaded");
+    // The watch follows the directory that is there now.
+    emperor.remove_file("shop.ini")?;
+    wait::until("the removed vassal to be gone", SETTLED_WITHIN, || http::get(port, "/").is_err().then_some(()))?;
+    emperor.stop()
+}
+
+fn held(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=1\n"))?;
+    emperor.loyal("shop.ini")?;
+    emperor.says("stop", &["shop.ini"])?.success()?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=2\n"))?;
+    let held = emperor.vassal_until("shop.ini", "the edit to be recorded", |vassal| vassal["file_revision"] == 2)?;
+    ensure!(held["state"] == "held" && http::get(port, "/").is_err(), "{held:#}");
+    emperor.says("start", &["shop.ini"])?.success()?;
+    super::version_becomes(port, "2")?;
+    emperor.stop()
+}
