@@ -199,7 +199,12 @@ pub enum Answer {
         pid: i32,
     },
     /// These masters hold their locks.
-    Masters(Vec<LivingMaster>),
+    Masters {
+        /// A part of them.
+        masters: Vec<LivingMaster>,
+        /// Whether more parts follow.
+        more: bool,
+    },
     /// Done, nothing more to say.
     Done,
     /// Not done.
@@ -233,4 +238,26 @@ pub struct LockText {
     pub start_time_ticks: u64,
     /// Who it is.
     pub identity: Identity,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{decode, encode};
+
+    #[test]
+    fn every_answer_is_read_back_as_it_was_said() {
+        let answers = [
+            Answer::Listing { files: Vec::new(), more: true },
+            Answer::Bound { bound: ListenAddress::Unix("/run/x".into()) },
+            Answer::Started { pid: 7 },
+            Answer::Masters { masters: Vec::new(), more: false },
+            Answer::Done,
+            Answer::Failed { code: "io".to_owned(), sentence: "No.".to_owned() },
+        ];
+        for answer in answers {
+            let word = FromKeeper::Answer { id: RequestId(3), answer };
+            assert_eq!(decode::<FromKeeper>(&encode(&word).unwrap()).unwrap(), word);
+        }
+    }
 }

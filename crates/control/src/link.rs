@@ -92,7 +92,10 @@ pub enum FromMaster {
         at_unix_ms: u64,
     },
     /// The workers there are now; said when it changes.
-    Workers(Vec<WorkerView>),
+    Workers {
+        /// All of them.
+        workers: Vec<WorkerView>,
+    },
 }
 
 /// How much a notice matters.
@@ -159,4 +162,16 @@ pub enum WorkerPhase {
     Draining,
     /// Serves, of an earlier master.
     Orphan,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{decode, encode};
+
+    #[test]
+    fn a_list_of_workers_is_read_back_as_it_was_said() {
+        let word = FromMaster::Workers { workers: Vec::new() };
+        assert_eq!(decode::<FromMaster>(&encode(&word).unwrap()).unwrap(), word);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, io};
 
-use nix::unistd::{Gid, Group, Uid, User as Entry, initgroups, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Group, Uid, User as Entry, getgrouplist};
 
 /// A user of this machine, as a configuration named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,21 +52,118 @@ pub fn group(text: &str) -> io::Result<u32> {
     Ok(Group::from_name(text)?.ok_or_else(|| missing("group", text))?.gid.as_raw())
 }
 
-/// Becomes `to` for good: supplementary groups, then group, then user (the order that keeps the right to do the next).
-///
-/// # Errors
-/// setgroups(2), setresgid(2), setresuid(2): the caller must not go on as it was.
-pub fn drop_to(to: &DropTo) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
-    if Uid::effective().is_root() {
-        match &to.user {
-            Some(name) => initgroups(&CString::new(name.as_bytes())?, gid)?,
-            None => setgroups(&[])?,
+/// What a drop needs, looked up beforehand, so that the drop itself is system calls only.
+pub(crate) struct Credentials {
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    /// None: we are not allowed to change groups and nothing changes.
+    groups: Option<Vec<libc::gid_t>>,
+}
+
+/// Which call of a drop failed.
+#[derive(Clone, Copy)]
+pub(crate) enum Refused {
+    Groups,
+    Gid,
+    Uid,
+    /// The way back to root was still open.
+    NotForGood,
+}
+
+impl Credentials {
+    pub(crate) fn look_up(to: &DropTo) -> io::Result<Self> {
+        let (uid, gid) = (to.uid, to.gid);
+        let groups = if Uid::effective().is_root() { Some(supplementary(to)?) } else { None };
+        Ok(Self { uid, gid, groups })
+    }
+
+    /// Takes the identity on. System calls only: may run between fork and exec.
+    pub(crate) fn take_on(&self) -> Result<(), Refused> {
+        // SAFETY: integers, and a pointer to `groups` with its own length.
+        unsafe {
+            if let Some(groups) = &self.groups
+                && libc::setgroups(groups.len(), groups.as_ptr()) != 0
+            {
+                return Err(Refused::Groups);
+            }
+            if libc::setresgid(self.gid, self.gid, self.gid) != 0 {
+                return Err(Refused::Gid);
+            }
+            if libc::setresuid(self.uid, self.uid, self.uid) != 0 {
+                return Err(Refused::Uid);
+            }
+            if self.uid != 0 && libc::setuid(0) == 0 {
+                return Err(Refused::NotForGood);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn supplementary(to: &DropTo) -> io::Result<Vec<libc::gid_t>> {
+    match &to.user {
+        None => Ok(Vec::new()),
+        Some(name) => {
+            let groups = getgrouplist(&CString::new(name.as_str())?, Gid::from_raw(to.gid))?;
+            Ok(groups.into_iter().map(Gid::as_raw).collect())
         }
     }
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
-    Ok(())
+}
+
+/// This process becomes that user for good: supplementary groups, then the group, then the user, all three ids each.
+///
+/// # Errors
+/// When we may not, or the way back stayed open. The process is in between then and must end.
+pub fn drop_to(to: &DropTo) -> io::Result<()> {
+    Credentials::look_up(to)?.take_on().map_err(|refused| {
+        let error = io::Error::last_os_error();
+        io::Error::new(error.kind(), format!("{} {}: {error}", refused.attempted(), to.uid))
+    })
+}
+
+impl Refused {
+    pub(crate) fn attempted(self) -> &'static str {
+        match self {
+            Refused::Groups => "setting the supplementary groups of uid",
+            Refused::Gid => "setting the group of uid",
+            Refused::Uid => "becoming uid",
+            Refused::NotForGood => "giving up root for good for uid",
+        }
+    }
+}
+
+/// The identity that files are made and opened with, taken on for a while.
+///
+/// The process must have one thread only: glibc would change every thread, and others must not act as root's deputy
+/// by accident. The saved ids stay, so that the way back is open; do not run foreign code meanwhile.
+///
+/// # Errors
+/// When we may not take it on, or `work` failed.
+///
+/// # Panics
+/// Never; when the way back fails the process is aborted, since it would go on as somebody else.
+pub fn while_being<T>(to: &DropTo, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let (own_uid, own_gid) = (Uid::effective(), Gid::effective());
+    if (own_uid.as_raw(), own_gid.as_raw()) == (to.uid, to.gid) {
+        return work();
+    }
+    let own_groups = nix::unistd::getgroups()?;
+    let groups: Vec<Gid> = supplementary(to)?.into_iter().map(Gid::from_raw).collect();
+    let taken = nix::unistd::setgroups(&groups)
+        .and_then(|()| nix::unistd::setegid(Gid::from_raw(to.gid)))
+        .and_then(|()| nix::unistd::seteuid(Uid::from_raw(to.uid)));
+    let result = match taken {
+        Ok(()) => work(),
+        Err(error) => Err(error.into()),
+    };
+    // Only root may set groups, so the way back begins with the user.
+    let back = nix::unistd::seteuid(own_uid)
+        .and_then(|()| nix::unistd::setegid(own_gid))
+        .and_then(|()| nix::unistd::setgroups(&own_groups));
+    if back.is_err() {
+        std::process::abort();
+    }
+    result
 }
 
 fn missing(kind: &str, text: &str) -> io::Error {

@@ -5,20 +5,21 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsRawFd, BorrowedFd, OwnedFd},
-        unix::fs::FileTypeExt,
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileTypeExt, PermissionsExt},
     },
     path::Path,
 };
 
 use empery_control::keeper::{ListenAddress, ListenSpec};
 use nix::{
+    fcntl::{AtFlags, OFlag},
     sys::{
         socket::{
             self, AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, setsockopt,
             sockopt,
         },
-        stat::{FchmodatFlags, Mode, fchmodat},
+        stat::{Mode, SFlag, fstat},
     },
     unistd::{Gid, Uid},
 };
@@ -61,12 +62,16 @@ fn bind_unnamed(spec: &ListenSpec) -> io::Result<(OwnedFd, ListenAddress)> {
             let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
             let fd = stream(family)?;
             setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+            if address.is_ipv6() {
+                // `[::]` takes IPv4 too, whatever net.ipv6.bindv6only says.
+                setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+            }
             if spec.reuse_port {
                 setsockopt(&fd, sockopt::ReusePort, &true)?;
             }
             socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*address))?;
             socket::listen(&fd, backlog)?;
-            let bound = bound_tcp(&fd)?;
+            let bound = bound_tcp(fd.as_fd())?;
             Ok((fd, ListenAddress::Tcp(bound)))
         }
         ListenAddress::Unix(path) => {
@@ -90,7 +95,7 @@ fn stream(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?)
 }
 
-fn bound_tcp(fd: &OwnedFd) -> io::Result<std::net::SocketAddr> {
+fn bound_tcp(fd: impl AsRawFd) -> io::Result<std::net::SocketAddr> {
     let address: SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
     if let Some(v4) = address.as_sockaddr_in() {
         return Ok(std::net::SocketAddr::V4((*v4).into()));
@@ -109,23 +114,98 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // A full queue (EAGAIN) or another type of socket (EPROTOTYPE): somebody is there.
-        Err(_) => Err(io::ErrorKind::AddrInUse.into()),
+    // Non-blocking: a full queue answers EAGAIN at once, where a blocking connect would wait for its owner.
+    let caller = stream(AddressFamily::Unix)?;
+    match socket::connect(caller.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(nix::Error::ECONNREFUSED) => fs::remove_file(path),
+        Err(nix::Error::ENOENT) => Ok(()),
+        Err(nix::Error::EACCES) => Err(io::ErrorKind::PermissionDenied.into()),
+        // A full queue, or a socket of another type (EPROTOTYPE): somebody is there.
+        Ok(()) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
 /// Mode and owner of a new socket, before anybody can be waiting for it.
 fn give(path: &Path, spec: &ListenSpec) -> io::Result<()> {
-    if let Some((uid, gid)) = spec.owner {
-        nix::unistd::chown(path, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
+    if spec.mode.is_none() && spec.owner.is_none() {
+        return Ok(());
     }
-    if let Some(mode) = spec.mode {
-        fchmodat(nix::fcntl::AT_FDCWD, path, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
+    let socket = SocketFile::open(path)?;
+    if let Some(owner) = spec.owner {
+        socket.change_owner(owner)?;
     }
-    Ok(())
+    match spec.mode {
+        None => Ok(()),
+        Some(mode) => socket.change_mode(mode),
+    }
+}
+
+/// A unix socket's place in the file system, held by an O_PATH descriptor: what was checked is what is changed, even
+/// when somebody with rights in the directory swaps the name for a link meanwhile.
+#[derive(Debug)]
+pub struct SocketFile(OwnedFd);
+
+impl SocketFile {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When the path is no socket, or has a second name.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let found = Self(nix::fcntl::open(path, flags, Mode::empty())?);
+        let facts = fstat(&found.0)?;
+        if SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK || facts.st_nlink != 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "what was bound there is gone"));
+        }
+        Ok(found)
+    }
+
+    /// Its owner.
+    ///
+    /// # Errors
+    /// fstat(2).
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(fstat(&self.0)?.st_uid)
+    }
+
+    /// Changes the user, the group, or both.
+    ///
+    /// # Errors
+    /// fchownat(2).
+    pub fn change_owner(&self, (uid, gid): (Option<u32>, Option<u32>)) -> io::Result<()> {
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        Ok(nix::unistd::fchownat(&self.0, "", uid, gid, AtFlags::AT_EMPTY_PATH)?)
+    }
+
+    /// Changes the permission bits.
+    ///
+    /// # Errors
+    /// chmod(2).
+    pub fn change_mode(&self, mode: u32) -> io::Result<()> {
+        // fchmod(2) refuses O_PATH descriptors; their link in /proc leads to what they hold and nowhere else.
+        let place = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        fs::set_permissions(place, fs::Permissions::from_mode(mode & 0o7777))
+    }
+}
+
+/// Where a listening socket is bound.
+///
+/// # Errors
+/// `InvalidInput` when it does not listen, or is of another kind than [`ListenAddress`] knows.
+pub fn address(fd: BorrowedFd<'_>) -> io::Result<ListenAddress> {
+    if !socket::getsockopt(&fd, sockopt::AcceptConn)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
+    }
+    let found: SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
+    if let Some(unix) = found.as_unix_addr() {
+        if let Some(path) = unix.path() {
+            return Ok(ListenAddress::Unix(path.to_owned()));
+        }
+        if let Some(name) = unix.as_abstract() {
+            return Ok(ListenAddress::Abstract(String::from_utf8_lossy(name).into_owned()));
+        }
+    }
+    bound_tcp(fd).map(ListenAddress::Tcp)
 }
 
 /// Connections that wait in the queue of a listening TCP socket, and how many it takes (tcp_info's tcpi_unacked and
@@ -182,7 +262,6 @@ mod tests {
         assert!(matches!(bind(&wanted), Err(BindError::InUse { .. })));
         drop(first);
         let (_second, _) = bind(&wanted).unwrap();
-        use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }

@@ -2,10 +2,15 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
+    time::Duration,
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
 
 mod title;
 pub use title::set_title;
@@ -48,20 +53,52 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
-/// Reaps one child that has ended, if there is one.
+/// Reaps one child that has ended, if there is one. No child at all is None too.
 ///
 /// # Errors
-/// waitid(2) other than "no child".
+/// When waitid(2) fails for another reason.
 pub fn reap_any() -> io::Result<Option<(i32, How)>> {
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    loop {
-        return match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-            Ok(WaitStatus::Exited(pid, code)) => Ok(Some((pid.as_raw(), How::Code(code)))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(Some((pid.as_raw(), How::Signal(signal as i32)))),
-            Ok(_) | Err(nix::Error::ECHILD) => Ok(None),
-            Err(nix::Error::EINTR) => continue,
-            Err(error) => Err(error.into()),
-        };
+    wait(libc::P_ALL, 0, libc::WNOHANG)
+}
+
+/// Reaps this child if it has ended. A process that is no child of ours (any more) is None too.
+///
+/// # Errors
+/// When waitid(2) fails for another reason.
+pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<How>> {
+    let number = pidfd.as_raw_fd().unsigned_abs();
+    Ok(wait(libc::P_PIDFD, number, libc::WNOHANG)?.map(|(_, how)| how))
+}
+
+fn wait(kind: libc::idtype_t, id: libc::id_t, flags: i32) -> io::Result<Option<(i32, How)>> {
+    // SAFETY: zeros are a valid siginfo_t, and waitid leaves si_pid at 0 when nothing has ended.
+    let mut news: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `news` is a writable siginfo_t.
+    while unsafe { libc::waitid(kind, id, &raw mut news, libc::WEXITED | flags) } != 0 {
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ECHILD) => return Ok(None),
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
+        }
+    }
+    // SAFETY: waitid fills the fields of SIGCHLD, of which si_pid and si_status are two; zeros where it did not.
+    let (pid, status) = unsafe { (news.si_pid(), news.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let how = if news.si_code == libc::CLD_EXITED { How::Code(status) } else { How::Signal(status) };
+    Ok(Some((pid, how)))
+}
+
+/// Reaps exactly one child, waiting for it.
+///
+/// # Errors
+/// When it is no child of ours.
+pub fn wait_for(pidfd: &OwnedFd) -> io::Result<How> {
+    match wait(libc::P_PIDFD, pidfd.as_raw_fd().unsigned_abs(), 0)? {
+        Some((_, how)) => Ok(how),
+        None => Err(io::Error::from_raw_os_error(libc::ECHILD)),
     }
 }
 
@@ -91,6 +128,24 @@ pub fn pidfd_kill(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Waits until the process has ended, at most so long; whether it has.
+///
+/// # Errors
+/// When poll(2) fails.
+pub fn pidfd_wait(pidfd: BorrowedFd<'_>, longest: Duration) -> io::Result<bool> {
+    let deadline_ns = monotonic_ns().saturating_add(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX));
+    loop {
+        let left_ms = deadline_ns.saturating_sub(monotonic_ns()).div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(i32::try_from(left_ms).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if left_ms == 0 => return Ok(false),
+            Ok(0) | Err(nix::Error::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). With the pid it names a
 /// process for as long as the machine is up. None when there is no such process.
 #[must_use]
@@ -103,6 +158,24 @@ pub fn start_time_ticks(pid: i32) -> Option<u64> {
 fn stat_field(stat: &str, number: usize) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// Children of this process, zombies included, in no order.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn children() -> io::Result<Vec<i32>> {
+    let own = u64::from(std::process::id());
+    let numbers = std::fs::read_dir(Path::new("/proc"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    // Field 4 is ppid.
+    Ok(numbers.filter(|pid| parent(*pid) == Some(own)).collect())
+}
+
+fn parent(pid: i32) -> Option<u64> {
+    const PPID: usize = 4;
+    // The field before it is a letter, which does not shift the count.
+    stat_field(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, PPID)
 }
 
 /// Sizes of the process, from /proc/PID/statm (proc(5)). None when there is no such process.

@@ -20,12 +20,17 @@ use nix::{
 
 use crate::memfd;
 
+/// Most slots (2.3 KiB each): far above any machine, far below what overflows.
+const SLOTS_MAX: u64 = 1 << 20;
+
 /// A mapped scoreboard, shared with every process that maps it.
 #[derive(Debug)]
 pub struct Scoreboard {
     base: NonNull<Header>,
     length: NonZeroUsize,
-    slots: u32,
+    // Read once and checked against the length: the other side may write anything into the header later.
+    processes: u32,
+    threads: u32,
 }
 
 // SAFETY: everything behind `base` is atomic (see empery_control::scoreboard), and the mapping lives as long as the value.
@@ -39,20 +44,21 @@ impl Scoreboard {
     /// # Errors
     /// memfd_create(2), ftruncate(2), mmap(2); a size of zero.
     pub fn create(generation: GenerationId, processes: u32, threads: u32) -> io::Result<(Self, OwnedFd)> {
-        if processes == 0 || threads == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a scoreboard needs a process and a thread"));
+        if !within_reason(processes, threads) {
+            let sentence = format!("a scoreboard holds 1 to {} threads, not {processes} x {threads}", SLOTS_MAX / 2);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
         }
         let fd = memfd::unsealed("empery-scoreboard")?;
         let length = length_bytes(processes, threads);
         nix::unistd::ftruncate(&fd, i64::try_from(length).map_err(io::Error::other)?)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(fd.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
-        let board = Self::of(fd.as_fd(), length, slots(processes, threads))?;
+        let board = Self::of(fd.as_fd(), length, processes, threads)?;
         let header = board.header();
         header.version.store(VERSION, Ordering::Relaxed);
         header.processes.store(processes, Ordering::Relaxed);
         header.threads.store(threads, Ordering::Relaxed);
-        header.slots.store(board.slots, Ordering::Relaxed);
+        header.slots.store(slots(processes, threads), Ordering::Relaxed);
         header.generation.store(generation.0, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok((board, fd))
@@ -72,7 +78,7 @@ impl Scoreboard {
         if length < size_of::<Header>() {
             return Err(bad("too short"));
         }
-        let mut board = Self::of(fd, length, 0)?;
+        let mut board = Self::of(fd, length, 0, 0)?;
         let header = board.header();
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(bad("its first bytes"));
@@ -80,25 +86,24 @@ impl Scoreboard {
         if header.version.load(Ordering::Relaxed) != VERSION {
             return Err(bad("another version"));
         }
-        let room = (length - size_of::<Header>()) / size_of::<Slot>();
-        let slots = header.slots.load(Ordering::Relaxed);
-        if slots as usize > room {
-            return Err(bad("fewer slots than it says"));
+        let (processes, threads) = (header.processes.load(Ordering::Relaxed), header.threads.load(Ordering::Relaxed));
+        if !within_reason(processes, threads) || length != length_bytes(processes, threads) {
+            return Err(bad("its length is not that of its processes and threads"));
         }
-        board.slots = slots;
+        (board.processes, board.threads) = (processes, threads);
         Ok(board)
     }
 
-    fn of(fd: BorrowedFd<'_>, length: usize, slots: u32) -> io::Result<Self> {
+    fn of(fd: BorrowedFd<'_>, length: usize, processes: u32, threads: u32) -> io::Result<Self> {
         let length = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of ours; the file has
         // `length` bytes and is sealed against shrinking, so access within it cannot fault.
         let base =
             unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, fd, 0)? };
-        Ok(Self { base: base.cast(), length, slots })
+        Ok(Self { base: base.cast(), length, processes, threads })
     }
 
-    /// Its header.
+    /// Its header. Whoever maps it may write there: bounds are [`Self::processes`] and [`Self::threads`].
     #[must_use]
     pub fn header(&self) -> &Header {
         // SAFETY: the mapping holds at least a Header (checked by both constructors), is page-aligned, lives as long as
@@ -106,10 +111,22 @@ impl Scoreboard {
         unsafe { self.base.as_ref() }
     }
 
+    /// `processes` of the generation, as checked when it was mapped.
+    #[must_use]
+    pub fn processes(&self) -> u32 {
+        self.processes
+    }
+
+    /// `threads` of each worker, as checked when it was mapped.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        self.threads
+    }
+
     /// How many slots there are.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        self.slots
+        slots(self.processes, self.threads)
     }
 
     /// The slot of this index.
@@ -118,7 +135,7 @@ impl Scoreboard {
     /// When there is no such slot: indexes come from `slot_index` with this scoreboard's own sizes.
     #[must_use]
     pub fn slot(&self, index: u32) -> &Slot {
-        assert!(index < self.slots, "slot {index} of a scoreboard with {} slots", self.slots);
+        assert!(index < self.slots(), "slot {index} of a scoreboard with {} slots", self.slots());
         // SAFETY: slots follow the header, the index is within the number that fits the mapping (checked by both
         // constructors), Header's size is a multiple of Slot's alignment, and every field of Slot is atomic.
         unsafe { self.base.add(1).cast::<Slot>().add(index as usize).as_ref() }
@@ -128,7 +145,7 @@ impl Scoreboard {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for index in 0..self.slots {
+        for index in 0..self.slots() {
             totals.add_slot(&self.slot(index).counters);
         }
         totals
@@ -143,6 +160,11 @@ impl Drop for Scoreboard {
     }
 }
 
+fn within_reason(processes: u32, threads: u32) -> bool {
+    let wanted = 2_u64.saturating_mul(processes.into()).saturating_mul(threads.into());
+    (2..=SLOTS_MAX).contains(&wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +176,17 @@ mod tests {
         writer.slot(7).counters.requests.store(5, Ordering::Relaxed);
         assert_eq!((reader.slots(), reader.totals().requests), (8, 5));
         assert_eq!(reader.header().generation.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_size_is_refused_and_a_later_lie_changes_no_bound() {
+        let (writer, fd) = Scoreboard::create(GenerationId(1), 2, 3).unwrap();
+        let reader = Scoreboard::map(fd.as_fd()).unwrap();
+        writer.header().processes.store(1_000, Ordering::Relaxed);
+        assert_eq!((reader.processes(), reader.threads(), reader.slots()), (2, 3, 12));
+        assert!(Scoreboard::map(fd.as_fd()).is_err());
+        assert!(Scoreboard::create(GenerationId(1), u32::MAX, u32::MAX).is_err());
+        assert!(Scoreboard::create(GenerationId(1), 0, 1).is_err());
     }
 
     #[test]

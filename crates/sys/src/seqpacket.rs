@@ -3,16 +3,19 @@
 //! Blocking or not is up to the descriptor; for tokio see [`crate::channel`].
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::Path,
 };
 
 use empery_control::framing::{self, FramingError, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS};
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, sockopt,
+    self, AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sockopt,
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+/// SCM_MAX_FD of Linux: no message carries more descriptors.
+const KERNEL_MAX_FDS: usize = 253;
 
 /// Why a word was not sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +93,12 @@ pub fn try_connect(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// accept4(2).
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let raw = socket::accept4(fd.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+    let raw = loop {
+        match socket::accept4(fd.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Err(nix::Error::EINTR) => {}
+            accepted => break accepted?,
+        }
+    };
     // SAFETY: accept4 has just returned this descriptor, so it is open and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
@@ -107,8 +115,12 @@ pub fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
 /// Sends one message.
 ///
 /// # Errors
-/// sendmsg(2): `WouldBlock` on a non-blocking socket that is full, `BrokenPipe` when the other end is gone.
+/// sendmsg(2): `WouldBlock` on a non-blocking socket that is full, `BrokenPipe` when the other end is gone;
+/// `InvalidInput` for an empty message (it could not be told from the end) and for more than [`MAX_MESSAGE_FDS`].
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if bytes.is_empty() || fds.len() > MAX_MESSAGE_FDS {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
@@ -124,27 +136,78 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
 /// Receives one message; None when the other end is gone.
 ///
 /// # Errors
-/// recvmsg(2); a message longer than [`MAX_MESSAGE_BYTES`] or with more descriptors than [`MAX_MESSAGE_FDS`] is `InvalidData`.
+/// recvmsg(2). `InvalidData` for a message longer than [`MAX_MESSAGE_BYTES`], or one whose descriptors do not all fit
+/// (the limit of this process, or more than the kernel passes): whatever came of it is closed.
 pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
-    let mut bytes = vec![0; MAX_MESSAGE_BYTES];
-    let mut control = nix::cmsg_space!([RawFd; MAX_MESSAGE_FDS]);
-    let (length, fds, flags) = loop {
-        let mut vectors = [IoSliceMut::new(&mut bytes)];
-        match socket::recvmsg::<()>(fd.as_raw_fd(), &mut vectors, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Ok(message) => break (message.bytes, descriptors(&message)?, message.flags),
-            Err(nix::Error::EINTR) => {}
-            Err(error) if error == nix::Error::ECONNRESET => return Ok(None),
-            Err(error) => return Err(error.into()),
+    let mut bytes: Vec<u8> = Vec::with_capacity(MAX_MESSAGE_BYTES);
+    let mut control = Control::for_fds(KERNEL_MAX_FDS);
+    let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: MAX_MESSAGE_BYTES };
+    // SAFETY: zeros are a valid msghdr without name, control data and pieces.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(control.0.as_slice()) as _;
+    let length = loop {
+        // SAFETY: `piece` is MAX_MESSAGE_BYTES of `bytes`, the control data is `control`; both outlive the call, which
+        // writes within them.
+        let length = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+        if let Ok(length) = usize::try_from(length) {
+            break length;
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            // The peer closed while it had not read everything: for us, it is gone.
+            Some(libc::ECONNRESET) => return Ok(None),
+            _ => return Err(error),
         }
     };
-    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was longer than allowed"));
+    // SAFETY: recvmsg has written `length` bytes, at most MAX_MESSAGE_BYTES, to the start of `bytes`.
+    unsafe { bytes.set_len(length.min(MAX_MESSAGE_BYTES)) };
+    let fds = take_fds(&message);
+    if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+        let sentence = "a control message was longer than allowed, or its descriptors did not fit";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
     }
-    if length == 0 && fds.is_empty() {
+    if length == 0 {
         return Ok(None);
     }
-    bytes.truncate(length);
+    bytes.shrink_to_fit();
     Ok(Some(Received { bytes, fds }))
+}
+
+/// Owns every descriptor of a received message, also of one that was cut: nobody else would close them.
+fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    // SAFETY: `message` was filled by recvmsg and its control buffer still lives; the CMSG macros walk the headers
+    // within msg_controllen, and each descriptor there is new, ours, and taken once (the payload may be unaligned).
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while !header.is_null() {
+            if ((*header).cmsg_level, (*header).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let payload = libc::CMSG_DATA(header).cast::<RawFd>();
+                let payload_bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                for index in 0..payload_bytes / size_of::<RawFd>() {
+                    fds.push(OwnedFd::from_raw_fd(payload.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    fds
+}
+
+/// Room for the control data of a message, aligned for its header.
+struct Control(Vec<u64>);
+
+impl Control {
+    fn for_fds(count: usize) -> Self {
+        let payload_bytes = count * size_of::<RawFd>();
+        // SAFETY: CMSG_SPACE only computes.
+        let space = unsafe { libc::CMSG_SPACE(payload_bytes as u32) } as usize;
+        Self(vec![0; space.div_ceil(size_of::<u64>())])
+    }
 }
 
 /// Sends one word.
@@ -170,13 +233,75 @@ fn unconnected() -> io::Result<OwnedFd> {
     Ok(socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-fn descriptors(message: &socket::RecvMsg<'_, '_, ()>) -> io::Result<Vec<OwnedFd>> {
-    let mut fds = Vec::new();
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = part {
-            // SAFETY: the kernel has just installed these descriptors for this message, so each is open and nobody owns it.
-            fds.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
-        }
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read, Write},
+        os::fd::AsFd,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_its_borders_and_its_descriptors_work_on_the_other_side() {
+        let (here, there) = pair().unwrap();
+        let (read, write) = crate::pipe::cloexec_pipe().unwrap();
+        send(here.as_fd(), b"one", &[write.as_fd()]).unwrap();
+        send(here.as_fd(), b"two", &[]).unwrap();
+        drop(write);
+        let mut first = receive(there.as_fd()).unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), first.fds.len()), (b"one".as_slice(), 1));
+        File::from(first.fds.remove(0)).write_all(b"through").unwrap();
+        let mut text = String::new();
+        File::from(read).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+        let second = receive(there.as_fd()).unwrap().unwrap();
+        assert_eq!((second.bytes.as_slice(), second.fds.len()), (b"two".as_slice(), 0));
+        drop(here);
+        assert!(receive(there.as_fd()).unwrap().is_none());
     }
-    Ok(fds)
+
+    #[test]
+    fn a_message_that_is_too_long_is_refused_its_descriptors_closed_and_the_next_one_heard() {
+        let (here, there) = pair().unwrap();
+        let (read, write) = crate::pipe::cloexec_pipe().unwrap();
+        send(here.as_fd(), &vec![b'x'; MAX_MESSAGE_BYTES + 1], &[write.as_fd()]).unwrap();
+        send(here.as_fd(), b"next", &[]).unwrap();
+        drop(write);
+        assert_eq!(receive(there.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        // End of file: the descriptor that came with the refused message is closed.
+        assert_eq!(File::from(read).read(&mut [0]).unwrap(), 0);
+        assert_eq!(receive(there.as_fd()).unwrap().unwrap().bytes, b"next");
+    }
+
+    #[test]
+    fn most_descriptors_of_one_message_arrive_and_one_more_is_not_sent() {
+        let (here, there) = pair().unwrap();
+        let many = vec![here.as_fd(); MAX_MESSAGE_FDS + 1];
+        send(here.as_fd(), b"many", &many[1..]).unwrap();
+        assert_eq!(receive(there.as_fd()).unwrap().unwrap().fds.len(), MAX_MESSAGE_FDS);
+        assert_eq!(send(here.as_fd(), b"more", &many).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(send(here.as_fd(), b"", &[]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_no_such_word_is_an_error_and_a_gone_peer_is_no_signal() {
+        let (here, there) = pair().unwrap();
+        send(here.as_fd(), b"{", &[]).unwrap();
+        assert!(matches!(receive_word::<String>(there.as_fd()), Err(ChannelError::Framing(_))));
+        drop(there);
+        assert_eq!(send(here.as_fd(), b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn whoever_connects_to_a_path_is_known_by_its_credentials() {
+        let path = std::env::temp_dir().join(format!("empery-seqpacket-{}", std::process::id()));
+        let listener = listen(&path, 4).unwrap();
+        let _caller = connect(&path).unwrap();
+        let accepted = accept(listener.as_fd()).unwrap();
+        let found = peer(accepted.as_fd()).unwrap();
+        assert_eq!((found.pid, found.uid), (std::process::id().cast_signed(), nix::unistd::getuid().as_raw()));
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -1,116 +1,469 @@
-//! Fork and exec with exactly the descriptors, signals, directory and identity that were named.
+//! fork and exec (fork(2), execve(2)) with everything said: the program finds exactly the named descriptors, the
+//! whole environment given, default signal dispositions, an empty signal mask and, if asked, another identity.
 //!
-//! The child starts with every signal at its default action and none blocked, whatever the parent inherited
-//! (a shell's background job has SIGINT ignored, and Python would then never install its handler).
+//! Between fork and exec only system calls are made (signal-safety(7)): everything is looked up and laid out before.
+//! [`hold`] stops the child right before the exec, so that its pid can be written down while it cannot do anything
+//! yet; if the parent dies meanwhile, so does the child.
 
 use std::{
-    ffi::OsString,
-    io,
+    ffi::{CString, OsString},
+    fs::File,
+    io::{self, Read},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        unix::{ffi::OsStringExt, fs::PermissionsExt},
     },
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    ptr,
+};
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::{
+    identity::{Credentials, Refused},
+    pipe::cloexec_pipe,
+    process::{self, pidfd_open},
 };
 
 pub use crate::identity::DropTo;
-use crate::{identity, process};
 
-/// What to start, and how.
+/// What to start and how.
 #[derive(Debug)]
 pub struct Spawn {
-    /// The file to exec; without a slash it is looked up on PATH.
+    /// The file to execute; without a slash it is looked up on our PATH.
     pub program: PathBuf,
-    /// The arguments, argv[0] included.
+    /// Arguments, the program's own name first.
     pub args: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
-    /// The working directory.
+    /// Its working directory, entered before the identity is taken on; None is ours.
     pub directory: Option<PathBuf>,
-    /// Descriptors 0, 1 and 2; None is /dev/null for 0 and the parent's for 1 and 2.
+    /// Its descriptors 0, 1 and 2. None is /dev/null for 0, and ours for 1 and 2.
     pub stdio: [Option<OwnedFd>; 3],
-    /// Descriptors (above 2) that the child keeps, under the same numbers. All others are closed.
+    /// Descriptors that it finds under the same number. All others are closed.
     pub inherit: Vec<RawFd>,
-    /// Who the child is to be; None is who the parent is.
+    /// Who it becomes; None stays who we are.
     pub identity: Option<DropTo>,
-    /// Whether it starts a session of its own (setsid(2)).
+    /// Whether it leads a session of its own, without our terminal.
     pub new_session: bool,
 }
 
-/// A child that runs. Not waited for: see [`process::reap_any`].
+/// A started program.
 #[derive(Debug)]
 pub struct Child {
     /// Its pid.
     pub pid: i32,
-    /// Readable when it has ended.
+    /// Its pidfd.
     pub pidfd: OwnedFd,
 }
 
-/// Starts it. A failure of the exec itself is reported here too.
-///
-/// # Errors
-/// fork(2), the drop of privileges, chdir(2), execve(2).
-pub fn spawn(what: Spawn) -> io::Result<Child> {
-    let mut args = what.args.into_iter();
-    let mut command = Command::new(&what.program);
-    if let Some(name) = args.next() {
-        command.arg0(name);
-    }
-    command.args(args).env_clear().envs(what.env);
-    if let Some(directory) = &what.directory {
-        command.current_dir(directory);
-    }
-    let [stdin, stdout, stderr] = what.stdio;
-    command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
-    command.stdout(stdout.map_or_else(Stdio::inherit, Stdio::from));
-    command.stderr(stderr.map_or_else(Stdio::inherit, Stdio::from));
-    let (inherit, identity, new_session) = (what.inherit, what.identity, what.new_session);
-    let prepare = move || prepare(&inherit, identity.as_ref(), new_session);
-    // SAFETY: the closure runs in the child between fork and exec. It calls only async-signal-safe system calls, except
-    // for initgroups(3), which reads the group database: the processes that drop privileges (keeper, standalone master
-    // before its runtime starts) are single-threaded at that moment, so no lock can be held by another thread.
-    unsafe { command.pre_exec(prepare) };
-    let child = command.spawn()?;
-    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-    Ok(Child { pid, pidfd: process::pidfd_open(pid)? })
+/// A child that waits right before its exec. Dropping it ends the child.
+#[derive(Debug)]
+pub struct Held {
+    child: Option<Child>,
+    go: Option<OwnedFd>,
+    outcome: File,
+    program: PathBuf,
 }
 
-/// In the child, before the exec. Descriptors are made close-on-exec instead of being closed, because std's own
-/// pipe to the parent, which reports a failed exec, is among them.
-fn prepare(inherit: &[RawFd], identity: Option<&DropTo>, new_session: bool) -> io::Result<()> {
-    reset_signals()?;
-    if new_session {
-        nix::unistd::setsid()?;
+/// Starts a program; returns once it runs.
+///
+/// # Errors
+/// When it cannot be started, with the step that failed and the program in the text. Nothing is left of it then.
+pub fn spawn(spawn: Spawn) -> io::Result<Child> {
+    hold(spawn)?.release()
+}
+
+/// Forks a child that waits for [`Held::release`] before it becomes the program.
+///
+/// # Errors
+/// When there are no processes or descriptors left, or a text holds a NUL.
+pub fn hold(spawn: Spawn) -> io::Result<Held> {
+    let plan = Plan::lay_out(&spawn)?;
+    let (wait_for_go, go) = cloexec_pipe()?;
+    let (outcome, report) = cloexec_pipe()?;
+    let everything = all_signals();
+    let mut before = everything;
+    // No handler of ours may run in the child: signals wait until its dispositions are reset.
+    // SAFETY: both are valid signal sets.
+    check_errno(unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &everything, &mut before) })?;
+    // SAFETY: the child runs `Plan::carry_out` only, which makes system calls on what was laid out before.
+    let pid = unsafe { libc::fork() };
+    let refused = io::Error::last_os_error();
+    if pid == 0 {
+        plan.carry_out(wait_for_go.as_raw_fd(), go.as_raw_fd(), report.as_raw_fd());
     }
-    if let Some(identity) = identity {
-        identity::drop_to(identity)?;
+    // SAFETY: `before` is the set that pthread_sigmask has filled; no old set is asked for.
+    check_errno(unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) })?;
+    if pid < 0 {
+        return Err(refused);
     }
-    // SAFETY: close_range takes three numbers; with CLOEXEC it closes nothing now.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
+    let pidfd = pidfd_open(pid)?;
+    let program = spawn.program;
+    Ok(Held { child: Some(Child { pid, pidfd }), go: Some(go), outcome: File::from(outcome), program })
+}
+
+impl Held {
+    /// Its pid, which it keeps over the exec.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().map_or(0, |child| child.pid)
     }
-    for fd in inherit {
-        // SAFETY: F_SETFD on a descriptor number; a closed one is reported as EBADF.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) } != 0 {
-            return Err(io::Error::last_os_error());
+
+    /// Lets it become the program; returns once it has.
+    ///
+    /// # Errors
+    /// With the step that failed and the program in the text; the child is gone and reaped then.
+    pub fn release(mut self) -> io::Result<Child> {
+        if let Some(go) = self.go.take() {
+            nix::unistd::write(&go, &[1])?;
+        }
+        let mut report = Vec::new();
+        self.outcome.read_to_end(&mut report)?;
+        let Ok([step, a, b, c, d]) = <[u8; 5]>::try_from(report.as_slice()) else {
+            // exec closed the pipe without a report: the program runs.
+            return self.child.take().ok_or_else(|| io::ErrorKind::NotFound.into());
+        };
+        let error = io::Error::from_raw_os_error(i32::from_le_bytes([a, b, c, d]));
+        let sentence = format!("{} {}: {error}", Step::of(step).attempted(), self.program.display());
+        Err(io::Error::new(error.kind(), sentence))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // End of file instead of the word to go: the child exits, if it has not already.
+        self.go = None;
+        if let Some(child) = &self.child {
+            // Somebody who reaps all children may have been first.
+            let _ = process::wait_for(&child.pidfd);
         }
     }
-    Ok(())
 }
 
-/// Every signal to its default action, none blocked.
-///
-/// # Errors
-/// sigprocmask(2).
-pub fn reset_signals() -> io::Result<()> {
-    const LAST_SIGNAL: i32 = 64;
-    for number in 1..=LAST_SIGNAL {
-        // SAFETY: SIG_DFL is a valid action; the call fails harmlessly for SIGKILL, SIGSTOP and libc's own real-time signals.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+/// The steps of the child, as it reports them.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Step {
+    Descriptors,
+    Session,
+    Directory,
+    Groups,
+    Gid,
+    Uid,
+    NotForGood,
+    Exec,
+}
+
+impl Step {
+    fn of(number: u8) -> Step {
+        [Step::Descriptors, Step::Session, Step::Directory, Step::Groups, Step::Gid, Step::Uid, Step::NotForGood]
+            .into_iter()
+            .find(|step| *step as u8 == number)
+            .unwrap_or(Step::Exec)
     }
-    let none = nix::sys::signal::SigSet::empty();
-    nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_SETMASK, Some(&none), None)?;
-    Ok(())
+
+    fn attempted(self) -> &'static str {
+        match self {
+            Step::Descriptors => "passing descriptors to",
+            Step::Session => "making a session for",
+            Step::Directory => "entering the working directory of",
+            Step::Groups => "setting the supplementary groups of",
+            Step::Gid => "setting the group of",
+            Step::Uid => "setting the user of",
+            Step::NotForGood => "giving up root for good for",
+            Step::Exec => "executing",
+        }
+    }
+}
+
+/// Everything the child needs, in the form system calls take.
+struct Plan {
+    program: CString,
+    /// Owns what `arguments` points to.
+    _texts: Vec<CString>,
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    directory: Option<CString>,
+    /// Owns the numbers in `stdio_numbers`: none of them is 0, 1 or 2.
+    _stdio: [Option<OwnedFd>; 3],
+    stdio_numbers: [Option<RawFd>; 3],
+    inherit: Vec<RawFd>,
+    credentials: Option<Credentials>,
+    new_session: bool,
+}
+
+impl Plan {
+    fn lay_out(spawn: &Spawn) -> io::Result<Self> {
+        let mut texts = Vec::new();
+        let mut pointers = |texts_of: Vec<Vec<u8>>| -> io::Result<Vec<*const libc::c_char>> {
+            let mut row = Vec::with_capacity(texts_of.len() + 1);
+            for text in texts_of {
+                let text = CString::new(text)?;
+                // A CString's bytes stay where they are when it moves.
+                row.push(text.as_ptr());
+                texts.push(text);
+            }
+            row.push(ptr::null());
+            Ok(row)
+        };
+        let arguments = pointers(spawn.args.iter().cloned().map(OsString::into_vec).collect())?;
+        let entry = |(name, value): &(OsString, OsString)| {
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            entry.into_vec()
+        };
+        let environment = pointers(spawn.env.iter().map(entry).collect())?;
+        let null;
+        let input = match &spawn.stdio[0] {
+            Some(given) => given,
+            None => {
+                null = OwnedFd::from(File::open("/dev/null")?);
+                &null
+            }
+        };
+        let stdio = [
+            Some(out_of_the_way(input)?),
+            spawn.stdio[1].as_ref().map(out_of_the_way).transpose()?,
+            spawn.stdio[2].as_ref().map(out_of_the_way).transpose()?,
+        ];
+        Ok(Self {
+            program: CString::new(look_up(&spawn.program)?.into_os_string().into_vec())?,
+            _texts: texts,
+            arguments,
+            environment,
+            directory: match &spawn.directory {
+                None => None,
+                Some(path) => Some(CString::new(path.clone().into_os_string().into_vec())?),
+            },
+            stdio_numbers: stdio.each_ref().map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd)),
+            _stdio: stdio,
+            inherit: spawn.inherit.clone(),
+            credentials: spawn.identity.as_ref().map(Credentials::look_up).transpose()?,
+            new_session: spawn.new_session,
+        })
+    }
+
+    /// In the child: becomes the program, or reports and ends.
+    fn carry_out(&self, wait_for_go: RawFd, go: RawFd, report: RawFd) -> ! {
+        // SAFETY: `go` is the child's copy of the parent's end; nothing in the child uses it again.
+        unsafe { libc::close(go) };
+        reset_signals();
+        let mut word = 0_u8;
+        // SAFETY: one byte of room.
+        let came = retry_in_child(|| unsafe { libc::read(wait_for_go, ptr::from_mut(&mut word).cast(), 1) });
+        if came == 1 {
+            let step = self.prepare().err().unwrap_or_else(|| {
+                // SAFETY: NUL-terminated texts and null-terminated rows of them, owned by `self`.
+                unsafe { libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
+                Step::Exec
+            });
+            let [a, b, c, d] = io::Error::last_os_error().raw_os_error().unwrap_or(0).to_le_bytes();
+            let text = [step as u8, a, b, c, d];
+            // SAFETY: `text` is five readable bytes; a pipe takes them at once.
+            retry_in_child(|| unsafe { libc::write(report, text.as_ptr().cast(), text.len()) });
+        }
+        // SAFETY: _exit ends the child without running anything of the parent's.
+        unsafe { libc::_exit(127) }
+    }
+
+    fn prepare(&self) -> Result<(), Step> {
+        let done = |result: libc::c_int, step| if result < 0 { Err(step) } else { Ok(()) };
+        // SAFETY: integers and NUL-terminated texts only. dup2 onto 0, 1 and 2 replaces what the child does not need;
+        // its sources are none of these. close_range only marks, so that the pipe of the report works until exec.
+        unsafe {
+            for (number, source) in (0..).zip(self.stdio_numbers) {
+                if let Some(source) = source {
+                    done(libc::dup2(source, number), Step::Descriptors)?;
+                }
+            }
+            let mark = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+            done(libc::close_range(3, libc::c_uint::MAX, mark), Step::Descriptors)?;
+            for number in &self.inherit {
+                done(libc::fcntl(*number, libc::F_SETFD, 0), Step::Descriptors)?;
+            }
+            if self.new_session {
+                done(libc::setsid(), Step::Session)?;
+            }
+            if let Some(directory) = &self.directory {
+                done(libc::chdir(directory.as_ptr()), Step::Directory)?;
+            }
+        }
+        match &self.credentials {
+            None => Ok(()),
+            Some(credentials) => credentials.take_on().map_err(|refused| match refused {
+                Refused::Groups => Step::Groups,
+                Refused::Gid => Step::Gid,
+                Refused::Uid => Step::Uid,
+                Refused::NotForGood => Step::NotForGood,
+            }),
+        }
+    }
+}
+
+/// As execvp(3) finds it, but before the fork.
+fn look_up(program: &Path) -> io::Result<PathBuf> {
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return Ok(program.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| {
+        std::fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+    });
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no {} on PATH", program.display())))
+}
+
+/// A copy with a number above 2, so that dup2 onto 0, 1 and 2 in turn overwrites no source.
+fn out_of_the_way(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn all_signals() -> libc::sigset_t {
+    // SAFETY: sigfillset initialises the whole set.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        set
+    }
+}
+
+/// In the child: every signal back to its default (an ignored one would stay ignored over exec, as Rust's SIGPIPE
+/// does), then none blocked.
+fn reset_signals() {
+    // rt_sigaction(2) itself, since glibc's sigaction refuses the two signals it uses, ignored or not.
+    let default = [0_u64; 4];
+    const MASK_BYTES: usize = 8;
+    // SAFETY: `default` is as long as the kernel's struct sigaction or longer; zeros in it mean SIG_DFL without flags.
+    // Numbers that cannot be set (KILL, STOP) are refused without harm. sigemptyset initialises the set.
+    unsafe {
+        for number in 1..=libc::SIGRTMAX() {
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), ptr::null_mut::<u64>(), MASK_BYTES);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+fn retry_in_child(mut call: impl FnMut() -> isize) -> isize {
+    loop {
+        let result = call();
+        if result >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return result;
+        }
+    }
+}
+
+/// For calls that answer with the error number instead of setting errno.
+fn check_errno(number: libc::c_int) -> io::Result<()> {
+    if number == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(number)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::fcntl::FdFlag;
+
+    use super::*;
+    use crate::process::How;
+
+    fn shell(script: &str) -> Spawn {
+        Spawn {
+            program: "sh".into(),
+            args: vec!["sh".into(), "-c".into(), script.into()],
+            env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("ONLY".into(), "this".into())],
+            directory: None,
+            stdio: [None, None, None],
+            inherit: Vec::new(),
+            identity: None,
+            new_session: false,
+        }
+    }
+
+    /// What the program writes and how it ends.
+    fn run(mut what: Spawn) -> (String, How) {
+        let (read, write) = cloexec_pipe().unwrap();
+        what.stdio[1] = Some(write);
+        let child = spawn(what).unwrap();
+        let mut written = String::new();
+        File::from(read).read_to_string(&mut written).unwrap();
+        (written, process::wait_for(&child.pidfd).unwrap())
+    }
+
+    #[test]
+    fn the_program_finds_its_arguments_environment_and_directory_and_nothing_else() {
+        let mut what = shell("echo $ONLY $HOME; pwd; exit 3");
+        what.directory = Some("/usr".into());
+        assert_eq!(run(what), ("this\n/usr\n".to_owned(), How::Code(3)));
+    }
+
+    #[test]
+    fn only_named_descriptors_are_passed_even_when_others_would_survive_exec() {
+        let (named, leaked) = cloexec_pipe().unwrap();
+        fcntl(leaked.as_fd(), FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let (named_number, leaked_number) = (named.as_raw_fd(), leaked.as_raw_fd());
+        let there = |number| format!("test -e /proc/self/fd/{number} && echo yes || echo no;");
+        let mut what = shell(&format!("{}{}", there(named_number), there(leaked_number)));
+        what.inherit = vec![named_number];
+        assert_eq!(run(what).0, "yes\nno\n");
+    }
+
+    #[test]
+    fn ignored_and_blocked_signals_are_reset() {
+        // Rust's runtime ignores SIGPIPE, which would survive exec.
+        let mut blocked = nix::sys::signal::SigSet::empty();
+        blocked.add(nix::sys::signal::SIGTERM);
+        blocked.thread_block().unwrap();
+        let (status, _) = run(shell("grep -E 'Sig(Blk|Ign)' /proc/self/status"));
+        blocked.thread_unblock().unwrap();
+        let masks: Vec<&str> = status.lines().filter_map(|line| line.split_ascii_whitespace().nth(1)).collect();
+        assert_eq!(masks, ["0000000000000000", "0000000000000000"]);
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_named_with_the_step() {
+        let mut missing = shell("");
+        missing.program = "/no/such/program".into();
+        let error = spawn(missing).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with("executing /no/such/program"), "{error}");
+        let mut nowhere = shell("");
+        nowhere.directory = Some("/no/such/directory".into());
+        let error = spawn(nowhere).unwrap_err().to_string();
+        assert!(error.starts_with("entering the working directory of"), "{error}");
+    }
+
+    #[test]
+    fn a_held_child_does_nothing_until_released_and_ends_when_given_up() {
+        let (read, write) = cloexec_pipe().unwrap();
+        let mut what = shell("echo ran");
+        what.stdio[1] = Some(write);
+        let held = hold(what).unwrap();
+        let pidfd = process::pidfd_open(held.pid()).unwrap();
+        assert!(!process::pidfd_wait(pidfd.as_fd(), std::time::Duration::ZERO).unwrap());
+        drop(held);
+        assert!(process::pidfd_kill(&pidfd, 0).is_err(), "given up, gone and reaped");
+        let mut written = String::new();
+        File::from(read).read_to_string(&mut written).unwrap();
+        assert_eq!(written, "");
+
+        let child = hold(shell("exit 4")).unwrap().release().unwrap();
+        assert_eq!(process::wait_for(&child.pidfd).unwrap(), How::Code(4));
+    }
+
+    #[test]
+    fn root_becomes_somebody_else_for_good_and_others_are_refused() {
+        let mut what = shell("id -u; id -g; id -G; kill -0 1 2>/dev/null && echo still root; exit 0");
+        what.identity = Some(DropTo { uid: 65_534, gid: 65_533, user: None });
+        if nix::unistd::Uid::effective().is_root() {
+            assert_eq!(run(what).0, "65534\n65533\n65533\n");
+        } else {
+            assert_eq!(spawn(what).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
 }
