@@ -1,7 +1,7 @@
 //! Serves the pages over a made-up fleet, to be looked at: `cargo run -p empery-web-ui --example preview [ADDRESS]`.
 //! Prints a login link. Requests are taken and end in every way there is.
 
-#[path = "../tests/fake/mod.rs"]
+#[path = "../tests/web/fake.rs"]
 mod fake;
 
 use std::{sync::Arc, time::Duration};
@@ -16,10 +16,15 @@ use empery_web_ui::{Access, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listener = tokio::net::TcpListener::bind(std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7071".to_owned())).await?;
+    let listener =
+        tokio::net::TcpListener::bind(std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7071".to_owned())).await?;
     let place = std::env::temp_dir().join(format!("empery-preview-{}", std::process::id()));
     std::fs::create_dir_all(&place)?;
-    std::fs::write(place.join("blog.ini"), "[pid: 41201|app: 0|req: 1/1] 127.0.0.1 () {28 vars in 310 bytes} GET / => generated 12 bytes in 3 msecs\n".repeat(30))?;
+    std::fs::write(
+        place.join("blog.ini"),
+        "[pid: 41201|app: 0|req: 1/1] 127.0.0.1 () {28 vars in 310 bytes} GET / => generated 12 bytes in 3 msecs\n"
+            .repeat(30),
+    )?;
     let opened = Store::open(&place.join("state.db")).await?;
     remember(&opened.store).await?;
     let mut fake = fake::Fake::new(Access::open(&place.join("token"))?, Some(opened.reader), place);

@@ -129,7 +129,10 @@ impl Access {
     #[must_use]
     pub fn without_token() -> Access {
         let failures = Failures { free: FAILURES_BURST, at: Instant::now() };
-        Access { token: None, browsers: Mutex::new(Browsers { sessions: BTreeMap::new(), links: Vec::new(), failures }) }
+        Access {
+            token: None,
+            browsers: Mutex::new(Browsers { sessions: BTreeMap::new(), links: Vec::new(), failures }),
+        }
     }
 
     /// A link that signs one browser in, once.
@@ -170,7 +173,8 @@ impl Access {
         {
             let mut browsers = self.browsers();
             let now = Instant::now();
-            let Some(place) = browsers.links.iter().position(|(right, until)| *until > now && same(right, &shown)) else {
+            let Some(place) = browsers.links.iter().position(|(right, until)| *until > now && same(right, &shown))
+            else {
                 return Ok(Err(browsers.failures.count(now)));
             };
             browsers.links.remove(place);

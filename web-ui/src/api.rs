@@ -1,5 +1,6 @@
 //! The REST API. Reading is answered from the snapshot; what takes time is passed to the brain and answered with an
-//! operation to wait for. The shape of every answer stands in `/openapi.json`; [`ROUTES`] and that file are compared by a test.
+//! operation to wait for. The shape of every answer stands in `/openapi.json`; the table here and that
+//! file are compared by a test.
 
 mod events;
 mod history;
@@ -9,7 +10,7 @@ use axum::{
     extract::{Path, Query, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use empery_control::fleet::{FleetSnapshot, Numbers, OperationView};
 use empery_lifecycle::{
@@ -18,14 +19,7 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Realm,
-    duration::parse_wait,
-    guard::Caller,
-    logs, metrics,
-    problem::Problem,
-    realm::find,
-};
+use crate::{Realm, duration::parse_wait, guard::Caller, logs, metrics, problem::Problem, realm::find};
 
 /// Lines of a log when the caller names no number.
 const LOG_LINES: usize = 200;
@@ -33,44 +27,72 @@ const LOG_LINES: usize = 200;
 /// The OpenAPI document, kept by hand.
 const OPENAPI: &str = include_str!("../openapi.json");
 
+/// A route as the OpenAPI document describes it, and what answers it.
+type Route = (&'static str, &'static str, MethodRouter<Realm>);
+
 /// Routes anybody may call.
-pub(crate) fn open_routes() -> Router<Realm> {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).route(
-        "/openapi.json",
-        get(|| async { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI) }),
-    )
+fn open_table() -> [Route; 3] {
+    [
+        ("get", "/healthz", get(|| async { "ok\n" })),
+        ("get", "/readyz", get(ready)),
+        ("get", "/openapi.json", get(openapi)),
+    ]
 }
 
 /// Routes that need a caller.
+fn table() -> [Route; 15] {
+    [
+        ("get", "/metrics", get(scrape)),
+        ("get", "/api/v1/vassals", get(fleet)),
+        ("get", "/api/v1/vassals/{name}", get(vassal)),
+        ("post", "/api/v1/vassals/{name}/reload", post(reload)),
+        ("post", "/api/v1/vassals/{name}/stop", post(stop)),
+        ("post", "/api/v1/vassals/{name}/start", post(start)),
+        ("get", "/api/v1/vassals/{name}/logs", get(log)),
+        ("get", "/api/v1/vassals/{name}/operations", get(history::operations)),
+        ("get", "/api/v1/vassals/{name}/incidents", get(history::incidents)),
+        ("get", "/api/v1/vassals/{name}/revisions", get(history::revisions)),
+        ("get", "/api/v1/vassals/{name}/samples", get(history::samples)),
+        ("get", "/api/v1/operations/{id}", get(operation)),
+        ("get", "/api/v1/stats", get(stats)),
+        ("get", "/api/v1/events", get(events::stream)),
+        ("post", "/api/v1/login-links", post(login_link)),
+    ]
+}
+
+/// See [`open_table`].
+pub(crate) fn open_routes() -> Router<Realm> {
+    routed(open_table())
+}
+
+/// See [`table`].
 pub(crate) fn routes() -> Router<Realm> {
-    Router::new()
-        .route("/metrics", get(scrape))
-        .route("/api/v1/vassals", get(fleet))
-        .route("/api/v1/vassals/{name}", get(vassal))
-        .route("/api/v1/vassals/{name}/reload", post(reload))
-        .route("/api/v1/vassals/{name}/stop", post(stop))
-        .route("/api/v1/vassals/{name}/start", post(start))
-        .route("/api/v1/vassals/{name}/logs", get(log))
-        .route("/api/v1/vassals/{name}/operations", get(history::operations))
-        .route("/api/v1/vassals/{name}/incidents", get(history::incidents))
-        .route("/api/v1/vassals/{name}/revisions", get(history::revisions))
-        .route("/api/v1/vassals/{name}/samples", get(history::samples))
-        .route("/api/v1/operations/{id}", get(operation))
-        .route("/api/v1/stats", get(stats))
-        .route("/api/v1/events", get(events::stream))
-        .route("/api/v1/login-links", post(login_link))
+    routed(table())
+}
+
+fn routed(table: impl IntoIterator<Item = Route>) -> Router<Realm> {
+    table.into_iter().fold(Router::new(), |router, (_, path, answer)| router.route(path, answer))
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI).into_response()
 }
 
 /// Ready once the vassals directory was read for the first time.
 async fn ready(State(realm): State<Realm>) -> Result<&'static str, Problem> {
     if realm.snapshot.borrow().sequence == 0 {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the vassals directory has not been read yet"));
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "the vassals directory has not been read yet",
+        ));
     }
     Ok("ready\n")
 }
 
 async fn scrape(State(realm): State<Realm>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], metrics::render(&realm.now())).into_response()
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], metrics::render(&realm.now()))
+        .into_response()
 }
 
 /// Boot outputs stay out of the list: 16 KiB for each vassal.
@@ -93,15 +115,30 @@ struct Wait {
     wait: Option<String>,
 }
 
-async fn reload(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+async fn reload(
+    realm: State<Realm>,
+    name: Path<String>,
+    wait: Query<Wait>,
+    caller: Extension<Caller>,
+) -> Result<Response, Problem> {
     ask(realm, name, wait, caller, Verb::Reload).await
 }
 
-async fn stop(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+async fn stop(
+    realm: State<Realm>,
+    name: Path<String>,
+    wait: Query<Wait>,
+    caller: Extension<Caller>,
+) -> Result<Response, Problem> {
     ask(realm, name, wait, caller, Verb::Stop).await
 }
 
-async fn start(realm: State<Realm>, name: Path<String>, wait: Query<Wait>, caller: Extension<Caller>) -> Result<Response, Problem> {
+async fn start(
+    realm: State<Realm>,
+    name: Path<String>,
+    wait: Query<Wait>,
+    caller: Extension<Caller>,
+) -> Result<Response, Problem> {
     ask(realm, name, wait, caller, Verb::Start).await
 }
 
@@ -166,7 +203,12 @@ async fn stats(State(realm): State<Realm>) -> Response {
     let vassals = snapshot
         .vassals
         .iter()
-        .map(|vassal| VassalStats { name: &vassal.name, state: &vassal.state, generation: vassal.generation, numbers: vassal.numbers })
+        .map(|vassal| VassalStats {
+            name: &vassal.name,
+            state: &vassal.state,
+            generation: vassal.generation,
+            numbers: vassal.numbers,
+        })
         .collect();
     Json(Stats { at_unix_ms: snapshot.at_unix_ms, fleet: snapshot.numbers, vassals }).into_response()
 }
@@ -176,7 +218,11 @@ struct Lines {
     lines: Option<usize>,
 }
 
-async fn log(State(realm): State<Realm>, Path(name): Path<String>, Query(Lines { lines }): Query<Lines>) -> Result<Response, Problem> {
+async fn log(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(Lines { lines }): Query<Lines>,
+) -> Result<Response, Problem> {
     let text = read_log(&realm, &name, lines.unwrap_or(LOG_LINES).min(logs::LINES_MAX)).await?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text).into_response())
 }
@@ -191,15 +237,67 @@ pub(crate) async fn read_log(realm: &Realm, name: &str, lines: usize) -> Result<
     };
     let shown = path.display().to_string();
     logs::tail(path, lines).await.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-unreadable", format!("the log {shown} cannot be read: {error}"))
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "log-unreadable",
+            format!("the log {shown} cannot be read: {error}"),
+        )
     })
 }
 
 /// Over the control socket only: whoever may use it may sign a browser in.
 async fn login_link(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
     let Caller::Local { .. } = caller else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "control-socket-only", "login links are made by `emperor login` on the emperor's host"));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "control-socket-only",
+            "login links are made by `emperor login` on the emperor's host",
+        ));
     };
     let link = realm.access.login_link(&realm.base_url).map_err(|error| Problem::failed(error.to_string()))?;
     Ok((StatusCode::CREATED, Json(link)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_openapi_document_describes_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+                described.insert((method.clone(), path.clone()));
+            }
+        }
+        let served: BTreeSet<_> = open_table()
+            .into_iter()
+            .chain(table())
+            .map(|(method, path, _)| (method.to_owned(), path.to_owned()))
+            .collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn every_reference_of_the_openapi_document_leads_somewhere() {
+        fn references(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(|to| to.as_str()).map(str::to_owned));
+                    map.values().for_each(|inner| references(inner, found));
+                }
+                serde_json::Value::Array(list) => list.iter().for_each(|inner| references(inner, found)),
+                _ => {}
+            }
+        }
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20);
+        for reference in found {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
 }

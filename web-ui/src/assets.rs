@@ -17,7 +17,8 @@ struct Asset {
 }
 
 const STYLE: Asset = Asset { content_type: "text/css; charset=utf-8", content: include_str!("../assets/empery.css") };
-const LIVE: Asset = Asset { content_type: "text/javascript; charset=utf-8", content: include_str!("../assets/live.js") };
+const LIVE: Asset =
+    Asset { content_type: "text/javascript; charset=utf-8", content: include_str!("../assets/live.js") };
 const ICON: Asset = Asset { content_type: "image/svg+xml", content: include_str!("../assets/icon.svg") };
 
 /// The files.

@@ -20,13 +20,21 @@ pub(crate) fn parse_wait(text: &str) -> Result<Duration, Problem> {
         "m" => Some(60_000),
         _ => None,
     };
-    let wait = digits.parse::<u64>().ok().zip(unit_ms).and_then(|(count, ms)| count.checked_mul(ms)).map(Duration::from_millis);
+    let wait = digits
+        .parse::<u64>()
+        .ok()
+        .zip(unit_ms)
+        .and_then(|(count, ms)| count.checked_mul(ms))
+        .map(Duration::from_millis);
     match wait {
         Some(wait) if wait <= WAIT_MAX => Ok(wait),
         Some(_) | None => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-wait",
-            format!("\"{text}\" is no time to wait: give a number with ms, s or m, at most {} s, such as wait=30s", WAIT_MAX.as_secs()),
+            format!(
+                "\"{text}\" is no time to wait: give a number with ms, s or m, at most {} s, such as wait=30s",
+                WAIT_MAX.as_secs()
+            ),
         )),
     }
 }

@@ -18,8 +18,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 
-use crate::{Realm, Trust, pages,
-    problem::{Complete, Problem}, serve::ControlPeer};
+use crate::{
+    Realm, Trust, pages,
+    problem::{Complete, Problem},
+    serve::ControlPeer,
+};
 
 /// The cookie of a signed-in browser.
 pub(crate) const SESSION_COOKIE: &str = "empery_session";
@@ -118,7 +121,8 @@ async fn from_rejection(response: Response) -> Problem {
     let status = response.status();
     let text = axum::body::to_bytes(response.into_body(), REASON_MAX_BYTES).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let detail = if text.is_empty() { status.canonical_reason().unwrap_or("it failed").to_owned() } else { text.into_owned() };
+    let detail =
+        if text.is_empty() { status.canonical_reason().unwrap_or("it failed").to_owned() } else { text.into_owned() };
     Problem::new(status, "bad-request", detail)
 }
 
@@ -126,7 +130,8 @@ async fn from_rejection(response: Response) -> Problem {
 fn request_id(headers: &HeaderMap) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|text| {
-        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     });
     if let Some(given) = given {
         return given.to_owned();
@@ -168,7 +173,9 @@ fn check_host(headers: &HeaderMap, hosts: &[String]) -> Result<(), Problem> {
     let host = host_of(headers).map(|host| name_of(host).to_ascii_lowercase());
     let ours = host.as_deref().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback()) || hosts.iter().any(|ours| ours == host)
+        host == "localhost"
+            || address.is_ok_and(|address| address.is_loopback())
+            || hosts.iter().any(|ours| ours == host)
     });
     if ours {
         return Ok(());
@@ -197,11 +204,16 @@ fn name_of(authority: &str) -> &str {
 fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let from_our_page = text("sec-fetch-site").is_none_or(|site| site == "same-origin");
-    let our_origin = text("origin").is_none_or(|origin| origin.split_once("://").map(|(_, authority)| authority) == host_of(headers));
+    let our_origin = text("origin")
+        .is_none_or(|origin| origin.split_once("://").map(|(_, authority)| authority) == host_of(headers));
     if from_our_page && our_origin {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::FORBIDDEN, "cross-origin", "this request came from another site's page; use the dashboard's own buttons"))
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "cross-origin",
+        "this request came from another site's page; use the dashboard's own buttons",
+    ))
 }
 
 async fn authenticate(State(door): State<Door>, mut request: Request, next: Next) -> Result<Response, Problem> {
@@ -239,10 +251,15 @@ fn identify(realm: &Realm, headers: &HeaderMap) -> Result<Option<Caller>, Proble
 }
 
 fn session_cookie(headers: &HeaderMap) -> Option<&str> {
-    headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == SESSION_COOKIE).then_some(value)
-    })
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .find_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            (name == SESSION_COOKIE).then_some(value)
+        })
 }
 
 fn sign_in_first(request: &Request) -> Result<Response, Problem> {

@@ -46,7 +46,13 @@ fn last_lines(mut file: File, length: u64, lines: usize) -> io::Result<String> {
         Some(_) | None => &bytes[..],
     };
     let ended = whole.strip_suffix(b"\n").unwrap_or(whole);
-    let from = ended.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').nth(lines.saturating_sub(1)).map_or(0, |(at, _)| at + 1);
+    let from = ended
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n')
+        .nth(lines.saturating_sub(1))
+        .map_or(0, |(at, _)| at + 1);
     Ok(String::from_utf8_lossy(&whole[from..]).into_owned())
 }
 

@@ -18,26 +18,66 @@ struct Family {
 
 #[expect(clippy::cast_precision_loss, reason = "the format has only doubles; counters stay exact to 2^53")]
 const PER_VASSAL: [Family; 10] = [
-    Family { name: "empery_vassal_requests_total", kind: "counter", help: "Finished requests.", value: |n| n.requests_total as f64 },
+    Family {
+        name: "empery_vassal_requests_total",
+        kind: "counter",
+        help: "Finished requests.",
+        value: |n| n.requests_total as f64,
+    },
     Family {
         name: "empery_vassal_requests_per_second",
         kind: "gauge",
         help: "Requests finished in the last second sampled.",
         value: |n| n.requests_per_s,
     },
-    Family { name: "empery_vassal_errors_5xx_total", kind: "counter", help: "Answers with a status of 500 and above.", value: |n| n.errors_5xx_total as f64 },
-    Family { name: "empery_vassal_exceptions_total", kind: "counter", help: "Requests that ended in an exception of the app.", value: |n| n.exceptions_total as f64 },
-    Family { name: "empery_vassal_sent_bytes_total", kind: "counter", help: "Bytes sent.", value: |n| n.tx_bytes_total as f64 },
+    Family {
+        name: "empery_vassal_errors_5xx_total",
+        kind: "counter",
+        help: "Answers with a status of 500 and above.",
+        value: |n| n.errors_5xx_total as f64,
+    },
+    Family {
+        name: "empery_vassal_exceptions_total",
+        kind: "counter",
+        help: "Requests that ended in an exception of the app.",
+        value: |n| n.exceptions_total as f64,
+    },
+    Family {
+        name: "empery_vassal_sent_bytes_total",
+        kind: "counter",
+        help: "Bytes sent.",
+        value: |n| n.tx_bytes_total as f64,
+    },
     Family {
         name: "empery_vassal_request_seconds_mean",
         kind: "gauge",
         help: "Mean time of the requests of the last second sampled; 0 when there were none.",
         value: |n| n.mean_ms / 1_000.0,
     },
-    Family { name: "empery_vassal_workers", kind: "gauge", help: "Workers that serve.", value: |n| f64::from(n.workers) },
-    Family { name: "empery_vassal_busy_threads", kind: "gauge", help: "Threads inside a request.", value: |n| f64::from(n.busy_threads) },
-    Family { name: "empery_vassal_threads", kind: "gauge", help: "Threads that can serve.", value: |n| f64::from(n.threads) },
-    Family { name: "empery_vassal_resident_bytes", kind: "gauge", help: "Resident sets of all processes.", value: |n| n.rss_bytes as f64 },
+    Family {
+        name: "empery_vassal_workers",
+        kind: "gauge",
+        help: "Workers that serve.",
+        value: |n| f64::from(n.workers),
+    },
+    Family {
+        name: "empery_vassal_busy_threads",
+        kind: "gauge",
+        help: "Threads inside a request.",
+        value: |n| f64::from(n.busy_threads),
+    },
+    Family {
+        name: "empery_vassal_threads",
+        kind: "gauge",
+        help: "Threads that can serve.",
+        value: |n| f64::from(n.threads),
+    },
+    Family {
+        name: "empery_vassal_resident_bytes",
+        kind: "gauge",
+        help: "Resident sets of all processes.",
+        value: |n| n.rss_bytes as f64,
+    },
 ];
 
 /// The states a vassal can be in, as the snapshot words them.

@@ -30,7 +30,9 @@ impl OperationBoard {
         }
         notes.insert(view.id, watch::Sender::new(view));
         while notes.len() > BOARD_MAX {
-            let Some(oldest) = notes.iter().find(|(_, note)| note.borrow().end.is_some()).map(|(id, _)| *id) else { return };
+            let Some(oldest) = notes.iter().find(|(_, note)| note.borrow().end.is_some()).map(|(id, _)| *id) else {
+                return;
+            };
             notes.remove(&oldest);
         }
     }

@@ -47,7 +47,11 @@ impl Problem {
             ),
             Denied::TooOften => Problem {
                 retry_after_s: Some(Denied::RETRY_AFTER_S),
-                ..Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", "too many wrong tokens; wait before the next try")
+                ..Problem::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-failures",
+                    "too many wrong tokens; wait before the next try",
+                )
             },
         }
     }
@@ -77,7 +81,9 @@ impl Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"empery\""));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"empery\""));
         }
         response
     }
@@ -89,7 +95,9 @@ impl From<AskError> for Problem {
         match error {
             AskError::UnknownVassal(_) => Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail),
             AskError::Conflict(_) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
-            AskError::Busy => Problem { retry_after_s: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) },
+            AskError::Busy => {
+                Problem { retry_after_s: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+            }
             AskError::Leaving => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", detail),
         }
     }

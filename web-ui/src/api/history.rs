@@ -33,13 +33,21 @@ pub(super) struct Since {
     since_unix_s: Option<u64>,
 }
 
-pub(super) async fn operations(State(realm): State<Realm>, Path(name): Path<String>, Query(limit): Query<Limit>) -> Result<Response, Problem> {
+pub(super) async fn operations(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(limit): Query<Limit>,
+) -> Result<Response, Problem> {
     let (reader, name) = asked(&realm, name)?;
     let operations = reader.operations(&name, limit.rows()).await?;
     Ok(Json(json!({ "operations": operations })).into_response())
 }
 
-pub(super) async fn incidents(State(realm): State<Realm>, Path(name): Path<String>, Query(limit): Query<Limit>) -> Result<Response, Problem> {
+pub(super) async fn incidents(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(limit): Query<Limit>,
+) -> Result<Response, Problem> {
     let (reader, name) = asked(&realm, name)?;
     let incidents: Vec<_> = reader
         .incidents(&name, limit.rows())
@@ -54,7 +62,11 @@ pub(super) async fn incidents(State(realm): State<Realm>, Path(name): Path<Strin
 }
 
 /// Without their content: vassal files hold secrets, and whoever may read them reads the files.
-pub(super) async fn revisions(State(realm): State<Realm>, Path(name): Path<String>, Query(limit): Query<Limit>) -> Result<Response, Problem> {
+pub(super) async fn revisions(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(limit): Query<Limit>,
+) -> Result<Response, Problem> {
     let (reader, name) = asked(&realm, name)?;
     let revisions: Vec<_> = reader
         .revisions(&name, limit.rows())
@@ -66,7 +78,11 @@ pub(super) async fn revisions(State(realm): State<Realm>, Path(name): Path<Strin
 }
 
 /// Minutes, oldest first; the last hour unless asked otherwise.
-pub(super) async fn samples(State(realm): State<Realm>, Path(name): Path<String>, Query(since): Query<Since>) -> Result<Response, Problem> {
+pub(super) async fn samples(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(since): Query<Since>,
+) -> Result<Response, Problem> {
     let (reader, name) = asked(&realm, name)?;
     let an_hour_ago = (realm.now().at_unix_ms / 1_000).saturating_sub(3_600);
     let samples: Vec<_> = reader
@@ -85,6 +101,12 @@ pub(super) async fn samples(State(realm): State<Realm>, Path(name): Path<String>
 
 fn asked(realm: &Realm, name: String) -> Result<(Reader, VassalName), Problem> {
     let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
-    let no_history = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-history", "the database is not open: see the emperor's alarms");
+    let no_history = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-history",
+            "the database is not open: see the emperor's alarms",
+        )
+    };
     Ok((realm.history().ok_or_else(no_history)?, name))
 }

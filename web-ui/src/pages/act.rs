@@ -24,11 +24,13 @@ impl Sent {
     /// A form of another site could be sent with this browser's cookie, but does not know the token.
     pub(super) fn check(&self, caller: &Caller) -> Result<(), Problem> {
         match caller {
-            Caller::Session { form_token, .. } if !same(form_token.as_bytes(), self.form_token.as_bytes()) => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "wrong-form-token",
-                "this form does not belong to your session; go back, load the page again and repeat",
-            )),
+            Caller::Session { form_token, .. } if !same(form_token.as_bytes(), self.form_token.as_bytes()) => {
+                Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "wrong-form-token",
+                    "this form does not belong to your session; go back, load the page again and repeat",
+                ))
+            }
             Caller::Session { .. } | Caller::Token | Caller::Local { .. } => Ok(()),
         }
     }
@@ -36,15 +38,30 @@ impl Sent {
 
 type Answer = Result<Redirect, Problem>;
 
-pub(super) async fn reload(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+pub(super) async fn reload(
+    realm: State<Realm>,
+    name: Path<String>,
+    caller: Extension<Caller>,
+    form: Form<Sent>,
+) -> Answer {
     act(realm, name, caller, form, Verb::Reload).await
 }
 
-pub(super) async fn stop(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+pub(super) async fn stop(
+    realm: State<Realm>,
+    name: Path<String>,
+    caller: Extension<Caller>,
+    form: Form<Sent>,
+) -> Answer {
     act(realm, name, caller, form, Verb::Stop).await
 }
 
-pub(super) async fn start(realm: State<Realm>, name: Path<String>, caller: Extension<Caller>, form: Form<Sent>) -> Answer {
+pub(super) async fn start(
+    realm: State<Realm>,
+    name: Path<String>,
+    caller: Extension<Caller>,
+    form: Form<Sent>,
+) -> Answer {
     act(realm, name, caller, form, Verb::Start).await
 }
 

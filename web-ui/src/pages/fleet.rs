@@ -79,7 +79,9 @@ pub(super) async fn live(State(realm): State<Realm>) -> Response {
 impl Fleet {
     fn of(snapshot: &Arc<FleetSnapshot>) -> Fleet {
         let (urgent, calm): (Vec<_>, Vec<_>) = snapshot.vassals.iter().partition(|vassal| needs_attention(vassal));
-        let rows = |vassals: Vec<&VassalSnapshot>| vassals.into_iter().map(|vassal| Row::of(vassal, snapshot.at_unix_ms)).collect();
+        let rows = |vassals: Vec<&VassalSnapshot>| {
+            vassals.into_iter().map(|vassal| Row::of(vassal, snapshot.at_unix_ms)).collect()
+        };
         let calm_title = if urgent.is_empty() { "Vassals" } else { "Everything else" };
         let numbers = snapshot.numbers;
         Fleet {
@@ -92,7 +94,10 @@ impl Fleet {
             busy_threads: numbers.busy_threads,
             threads: numbers.threads,
             rss: words::bytes(numbers.rss_bytes),
-            groups: [Group { title: "Needs attention", rows: rows(urgent) }, Group { title: calm_title, rows: rows(calm) }],
+            groups: [
+                Group { title: "Needs attention", rows: rows(urgent) },
+                Group { title: calm_title, rows: rows(calm) },
+            ],
         }
     }
 }

@@ -68,7 +68,11 @@ fn welcome(signed_in: &SignedIn) -> Result<Response, Problem> {
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response())
 }
 
-pub(super) async fn sign_out(State(realm): State<Realm>, Extension(caller): Extension<Caller>, Form(sent): Form<Sent>) -> Result<Response, Problem> {
+pub(super) async fn sign_out(
+    State(realm): State<Realm>,
+    Extension(caller): Extension<Caller>,
+    Form(sent): Form<Sent>,
+) -> Result<Response, Problem> {
     sent.check(&caller)?;
     if let Caller::Session { cookie, .. } = &caller {
         realm.access.sign_out(cookie);

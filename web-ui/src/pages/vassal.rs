@@ -167,7 +167,8 @@ impl Vassal {
             segment: words::segment(name),
             state: Badge::of_state(&vassal.state),
             summary: vassal.summary.clone(),
-            deployment_is_asked: asked.is_some() && asked.as_ref().map(|view| view.id) == deployment.map(|view| view.id),
+            deployment_is_asked: asked.is_some()
+                && asked.as_ref().map(|view| view.id) == deployment.map(|view| view.id),
             asked: asked.map(|view| Operation::of(&view, now)),
             can_reload: vassal.generation.is_some() && !held,
             can_stop: !held && vassal.state != "refused" || vassal.generation.is_some(),
@@ -197,11 +198,20 @@ async fn look_up(realm: &Realm, id: OperationId) -> Option<OperationView> {
     realm.history()?.operation(id).await.ok().flatten()
 }
 
-async fn read_past(realm: &Realm, vassal: &VassalSnapshot, now: u64) -> (Vec<Operation>, Vec<ShownIncident>, Option<String>) {
+async fn read_past(
+    realm: &Realm,
+    vassal: &VassalSnapshot,
+    now: u64,
+) -> (Vec<Operation>, Vec<ShownIncident>, Option<String>) {
     let Some(reader) = realm.history() else {
         return (Vec::new(), Vec::new(), Some("the database is not open; the alarms say why".to_owned()));
     };
-    let read = async { Ok::<_, empery_store::StoreError>((reader.operations(&vassal.name, PAST_ROWS).await?, reader.incidents(&vassal.name, PAST_ROWS).await?)) };
+    let read = async {
+        Ok::<_, empery_store::StoreError>((
+            reader.operations(&vassal.name, PAST_ROWS).await?,
+            reader.incidents(&vassal.name, PAST_ROWS).await?,
+        ))
+    };
     match read.await {
         Ok((operations, incidents)) => (
             operations.iter().map(|view| Operation::of(view, now)).collect(),
@@ -225,7 +235,8 @@ async fn read_past(realm: &Realm, vassal: &VassalSnapshot, now: u64) -> (Vec<Ope
 
 fn facts(vassal: &VassalSnapshot, now: u64) -> Vec<(&'static str, String)> {
     let number = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
-    let mut facts = vec![("Generation", number(vassal.generation)), ("Revision served", number(vassal.serving_revision))];
+    let mut facts =
+        vec![("Generation", number(vassal.generation)), ("Revision served", number(vassal.serving_revision))];
     if vassal.file_revision != vassal.serving_revision {
         facts.push(("Revision of the file", number(vassal.file_revision)));
     }
@@ -264,7 +275,8 @@ impl Worker {
             WorkerPhase::Draining => "draining",
             WorkerPhase::Orphan => "orphan",
         };
-        let phase = Badge { word: phase.to_owned(), ..Badge::of_state(if phase == "serving" { "loyal" } else { "starting" }) };
+        let phase =
+            Badge { word: phase.to_owned(), ..Badge::of_state(if phase == "serving" { "loyal" } else { "starting" }) };
         Worker {
             number: reference.worker.0,
             generation: reference.generation.0,
@@ -295,7 +307,11 @@ impl Operation {
             generation: view.generation,
             began: Past::new(view.began_unix_ms, now_unix_ms),
             took: view.ended_unix_ms.map(|ended| words::milliseconds(ended.saturating_sub(view.began_unix_ms))),
-            phases: view.phases.iter().map(|phase| (phase.phase.clone(), words::milliseconds(phase.after_ms))).collect(),
+            phases: view
+                .phases
+                .iter()
+                .map(|phase| (phase.phase.clone(), words::milliseconds(phase.after_ms)))
+                .collect(),
             reason: failure.map(words::sentence),
             still_serving: matches!(&view.end, Some(OperationEnd::Failed { still_serving: true, .. })),
             traceback: failure.and_then(words::traceback).map(str::to_owned),
@@ -354,5 +370,4 @@ mod tests {
         let problem = FileProblem::of(&view);
         assert_eq!((problem.place.as_str(), problem.mark.as_deref()), ("shop.ini:3:3", Some("\t ^")));
     }
-
 }

@@ -204,7 +204,10 @@ mod tests {
         assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(5 << 30)], ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
         assert_eq!([rate(0.0), rate(0.44), rate(12.3), rate(12_345.6)], ["0", "0.4", "12", "12\u{202f}346"]);
         assert_eq!([milliseconds(7), milliseconds(2_450), milliseconds(185_000)], ["7 ms", "2.4 s", "3 min 5 s"]);
-        assert_eq!(Past::new(1_000, 66_000), Past { ago: "1 min ago".to_owned(), exactly: "1970-01-01 00:00:01 UTC".to_owned() });
+        assert_eq!(
+            Past::new(1_000, 66_000),
+            Past { ago: "1 min ago".to_owned(), exactly: "1970-01-01 00:00:01 UTC".to_owned() }
+        );
         assert_eq!(Past::new(66_000, 1_000).ago, "0 s ago", "a clock that was set back");
     }
 

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use empery_control::{
-    fleet::{FleetEvent, FleetSnapshot, Numbers, OperationView, PhaseTime, ProblemView, VassalSnapshot, WorkerSnapshot},
+    fleet::{
+        FleetEvent, FleetSnapshot, Numbers, OperationView, PhaseTime, ProblemView, VassalSnapshot, WorkerSnapshot,
+    },
     link::{WorkerPhase, WorkerView},
 };
 use empery_lifecycle::{
@@ -70,7 +72,12 @@ impl Fake {
                 };
                 let _ = ask.reply.send(Ok(begun.clone()));
                 if end.is_some() {
-                    let ended = OperationView { end, phase: "done".to_owned(), ended_unix_ms: Some(NOW_UNIX_MS + 1_250), ..begun };
+                    let ended = OperationView {
+                        end,
+                        phase: "done".to_owned(),
+                        ended_unix_ms: Some(NOW_UNIX_MS + 1_250),
+                        ..begun
+                    };
                     board.record(ended.clone());
                     let _ = events.send(FleetEvent::Operation(ended));
                 }
@@ -85,7 +92,10 @@ pub(crate) fn name(text: &str) -> VassalName {
 
 pub(crate) fn failed() -> OperationEnd {
     let sentence = "The app could not be imported: ModuleNotFoundError: No module named 'blog.settigns'.".to_owned();
-    OperationEnd::Failed { reason: FailureReason::App { sentence, traceback: Some(TRACEBACK.to_owned()) }, still_serving: true }
+    OperationEnd::Failed {
+        reason: FailureReason::App { sentence, traceback: Some(TRACEBACK.to_owned()) },
+        still_serving: true,
+    }
 }
 
 pub(crate) fn operation(id: u64, vassal: &str, verb: Verb, end: Option<OperationEnd>) -> OperationView {
@@ -100,7 +110,9 @@ pub(crate) fn operation(id: u64, vassal: &str, verb: Verb, end: Option<Operation
         phase: if end.is_some() { "done" } else { "booting" }.to_owned(),
         ended_unix_ms: end.as_ref().map(|_| NOW_UNIX_MS - 180_000 + 1_420),
         phases: match &end {
-            Some(OperationEnd::Succeeded) => vec![phase("booting", 2), phase("proving", 810), phase("draining", 930), phase("done", 1_420)],
+            Some(OperationEnd::Succeeded) => {
+                vec![phase("booting", 2), phase("proving", 810), phase("draining", 930), phase("done", 1_420)]
+            }
             Some(_) => vec![phase("booting", 2), phase("done", 1_420)],
             None => vec![phase("booting", 2)],
         },
@@ -150,6 +162,7 @@ fn vassal(text: &str, state: &str, summary: &str) -> VassalSnapshot {
         python: serves.then(|| "3.11.2".to_owned()),
         loyal_since_unix_ms: serves.then_some(NOW_UNIX_MS - 7_300_000),
         retry_at_unix_ms: (state == "cursed").then_some(NOW_UNIX_MS + 42_000),
+        log_file: None,
         workers: if serves { (1..=4).map(worker).collect() } else { Vec::new() },
         numbers: if serves { numbers } else { Numbers::default() },
         last_deployment: Some(operation(7, text, Verb::Reload, Some(OperationEnd::Succeeded))),
@@ -203,10 +216,19 @@ pub(crate) fn fleet() -> FleetSnapshot {
     .into_iter()
     .map(|vassal| (vassal.name.clone(), vassal))
     .collect();
-    let numbers = Numbers { requests_per_s: 312.4, requests_total: 5_132_004, errors_5xx_total: 12, busy_threads: 13, threads: 32, rss_bytes: 684 << 20, ..Numbers::default() };
+    let numbers = Numbers {
+        requests_per_s: 312.4,
+        requests_total: 5_132_004,
+        errors_5xx_total: 12,
+        busy_threads: 13,
+        threads: 32,
+        rss_bytes: 684 << 20,
+        ..Numbers::default()
+    };
     if let Some(cursed) = vassals.get_mut(&name("mail.ini")) {
         let reason = FailureReason::Died { how: "exit code 3".to_owned() };
-        cursed.last_deployment = Some(operation(8, "mail.ini", Verb::Start, Some(OperationEnd::Failed { reason, still_serving: false })));
+        cursed.last_deployment =
+            Some(operation(8, "mail.ini", Verb::Start, Some(OperationEnd::Failed { reason, still_serving: false })));
     }
     FleetSnapshot {
         sequence: 17,
@@ -215,7 +237,9 @@ pub(crate) fn fleet() -> FleetSnapshot {
         keeper_pid: 4_100,
         brain_pid: 4_101,
         vassals_directory: "/etc/vassals".to_owned(),
-        alarms: vec!["The database is full (recording samples): make room on the disk that holds /var/lib/empery.".to_owned()],
+        alarms: vec![
+            "The database is full (recording samples): make room on the disk that holds /var/lib/empery.".to_owned(),
+        ],
         numbers,
         vassals: vassals.into_values().collect(),
     }

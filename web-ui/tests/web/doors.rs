@@ -1,0 +1,54 @@
+//! The two doors with real sockets: the kernel says who is at the other end of the control socket.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::called::Called;
+use empery_web_ui::serve;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+/// Asks over a connection and reads all that comes back.
+async fn ask(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_control_socket_knows_its_peer_from_the_kernel() {
+    let called = Called::tcp();
+    let me = std::fs::metadata(&called.directory).unwrap().uid();
+    let path = called.directory.join("emperor.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let served = tokio::spawn(serve::control(listener, called.fake.realm.clone(), vec![me]));
+    let request =
+        "POST /api/v1/vassals/shop.ini/reload?wait=20s HTTP/1.1\r\nhost: emperor\r\nconnection: close\r\n\r\n";
+    let answer = ask(UnixStream::connect(&path).await.unwrap(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&format!("\"cli:uid {me}\"")), "{answer}");
+    served.abort();
+
+    std::fs::remove_file(&path).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    let served = tokio::spawn(serve::control(listener, called.fake.realm.clone(), vec![me + 1]));
+    let answer = ask(UnixStream::connect(&path).await.unwrap(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("wrong-user"), "{answer}");
+    served.abort();
+}
+
+#[tokio::test]
+async fn tcp_asks_for_the_token() {
+    let called = Called::tcp();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(serve::tcp(listener, called.fake.realm.clone()));
+    let head = format!("GET /api/v1/stats HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    let answer = ask(TcpStream::connect(address).await.unwrap(), &format!("{head}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let right = format!("{head}authorization: Bearer {}\r\n\r\n", called.token);
+    let answer = ask(TcpStream::connect(address).await.unwrap(), &right).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    served.abort();
+}
