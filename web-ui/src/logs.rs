@@ -60,26 +60,43 @@ fn last_lines(mut file: File, length: u64, lines: usize) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> std::path::PathBuf {
-        let directory = std::env::temp_dir().join(format!("empery-logs-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        directory.join(name)
+    /// A directory of one test, gone when the test is.
+    struct Place(std::path::PathBuf);
+
+    impl Place {
+        fn new(test: &str) -> Place {
+            let directory = std::env::temp_dir().join(format!("empery-logs-{test}-{}", std::process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            Place(directory)
+        }
+
+        fn file(&self, name: &str) -> std::path::PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 
     #[test]
     fn the_last_lines_are_read_and_a_missing_file_is_an_empty_log() {
-        let path = place("plain");
+        let place = Place::new("plain");
+        let path = place.file("plain");
         std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
         assert_eq!(read_tail(&path, 2).unwrap(), "two\nthree\n");
         assert_eq!(read_tail(&path, 9).unwrap(), "one\ntwo\nthree\n");
         std::fs::write(&path, b"half\xff line").unwrap();
         assert_eq!(read_tail(&path, 2).unwrap(), "half\u{fffd} line");
-        assert_eq!(read_tail(&place("none"), 5).unwrap(), "");
+        assert_eq!(read_tail(&place.file("none"), 5).unwrap(), "");
     }
 
     #[test]
     fn a_long_log_is_read_from_its_end_only() {
-        let path = place("long");
+        let place = Place::new("long");
+        let path = place.file("long");
         let line = "x".repeat(99) + "\n";
         std::fs::write(&path, line.repeat(20_000)).unwrap();
         assert_eq!(read_tail(&path, 3).unwrap(), line.repeat(3));
@@ -88,11 +105,11 @@ mod tests {
 
     #[test]
     fn what_a_vassal_puts_in_place_of_its_log_is_not_read() {
-        let secret = place("secret");
+        let place = Place::new("secret");
+        let secret = place.file("secret");
         std::fs::write(&secret, "secret\n").unwrap();
-        let link = place("link");
-        let hard = place("hard");
-        let _ = (std::fs::remove_file(&link), std::fs::remove_file(&hard));
+        let link = place.file("link");
+        let hard = place.file("hard");
         std::os::unix::fs::symlink(&secret, &link).unwrap();
         assert!(read_tail(&link, 5).is_err(), "a symbolic link");
         std::fs::hard_link(&secret, &hard).unwrap();
