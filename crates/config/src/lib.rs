@@ -2,10 +2,23 @@
 //!
 //! Whatever must be asked of the machine (other files, the environment, user names) comes through [`facts::Facts`]
 //! and [`facts::Files`]. Nothing here runs a command or opens a file.
+//!
+//! The way of a text, each module once: [`ini`] or [`command_line`] cut it into directives (with [`magic`] variables
+//! replaced), [`gather`] follows includes and sections, [`expand`] resolves `$(NAME)` and `%(key)`, [`registry`] says
+//! what each option is worth here, [`assemble`] builds the typed result. [`read::read`] is the door.
 
 pub mod address;
+mod assemble;
+mod command_line;
+mod expand;
 pub mod facts;
+mod gather;
+mod ini;
+mod magic;
 pub mod problem;
 pub mod read;
 pub mod registry;
+pub mod show;
+mod suggest;
+mod value;
 pub mod vassal;

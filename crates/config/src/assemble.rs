@@ -1,0 +1,150 @@
+//! Builds the typed configuration from expanded directives: which options mean what, their defaults and ranges.
+
+mod draft;
+mod listeners;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    facts::Facts,
+    gather::{Directive, Given},
+    problem::{Origin, Problem},
+    read::Command,
+    vassal::{App, AppTarget, Effective, Python, VassalConfig},
+};
+
+use draft::Draft;
+
+/// Builds the configuration and adds what is wrong with it to `problems`. What comes back is used only when nothing is.
+pub(crate) fn assemble(
+    directives: Vec<Directive>,
+    facts: &Facts,
+    command: &Command,
+    problems: &mut Vec<Problem>,
+) -> VassalConfig {
+    let mut draft = Draft::default();
+    for directive in directives.iter().filter(|directive| directive.given != Given::Placeholder) {
+        draft.take(directive, problems);
+    }
+    let working_directory = Path::new(&facts.working_directory);
+    // uWSGI changes directory before it binds and before Python starts; only pidfiles and logs are opened earlier.
+    let base = draft.chdir.as_ref().map_or_else(|| working_directory.to_owned(), |chdir| working_directory.join(chdir));
+    let from_base = |path: &String| base.join(path);
+    let from_start = |path: &String| working_directory.join(path);
+    let app = app(&mut draft, &base, problems);
+    let listeners = listeners::listeners(&draft, &base, problems);
+    let stats = listeners::stats(&draft, &base, problems);
+    if !matches!(command, Command::Emperor(_)) {
+        complete(&app, listeners.is_empty() && draft.listeners.is_empty(), &directives, problems);
+    }
+    if facts.uid == 0 && draft.uid.is_none() {
+        let message = "no `uid` is named, so the app runs as root";
+        problems.push(
+            Problem::warning("runs-as-root", whole(&directives), message).hint("write `uid = NAME` and `gid = NAME`"),
+        );
+    }
+    VassalConfig {
+        python: Python {
+            home: draft.home.as_ref().map(from_base),
+            python: draft.python,
+            pythonpath: draft.pythonpath.iter().map(from_base).collect(),
+        },
+        app,
+        listeners,
+        stats,
+        stats_http: draft.stats_http,
+        processes: draft.processes.unwrap_or(1),
+        threads: draft.threads.unwrap_or(1),
+        uid: draft.uid,
+        gid: draft.gid,
+        umask: draft.umask,
+        env: draft.env,
+        vacuum: draft.vacuum,
+        pidfiles: draft.pidfiles.iter().map(from_start).collect(),
+        touch_reload: draft.touch_reload.iter().map(from_base).collect(),
+        die_on_term: draft.die_on_term,
+        mercy: draft.mercy,
+        boot_deadline: draft.boot_deadline,
+        no_orphans: draft.no_orphans,
+        request: draft.request,
+        recycle: draft.recycle,
+        log: crate::vassal::Log {
+            logto: draft.logto.as_ref().map(from_start),
+            logto2: draft.logto2.as_ref().map(from_base),
+            ..draft.log
+        },
+        titles: draft.titles,
+        py_autoreload_s: draft.py_autoreload_s,
+        effective: directives.into_iter().map(effective).collect(),
+    }
+}
+
+/// uWSGI loads `module` before `wsgi-file`, and the first app gets the requests.
+fn app(draft: &mut Draft, base: &Path, problems: &mut Vec<Problem>) -> App {
+    let mut callable = draft.callable.take().unwrap_or_else(|| "application".to_owned());
+    if let (Some(_), Some((_, at))) = (&draft.module, &draft.wsgi_file) {
+        let message = "both `module` and `wsgi-file` are named; the module is the app, as in uWSGI";
+        problems.push(Problem::warning("two-apps", at.clone(), message).hint("remove one of them"));
+    }
+    let target = match (draft.module.take(), draft.wsgi_file.take()) {
+        (Some((module, at)), _) => {
+            let (name, after_colon) =
+                module.split_once(':').map_or((module.as_str(), None), |(name, rest)| (name, Some(rest)));
+            if let Some(name) = after_colon.filter(|name| !name.is_empty()) {
+                callable = name.to_owned();
+            }
+            if name.is_empty() || name.contains('/') {
+                let message = format!(
+                    "`{module}` is not a module; expected a dotted name like `project.wsgi` or `project.wsgi:application`"
+                );
+                problems.push(Problem::error("bad-value", at, message).hint("a path is named with `wsgi-file = PATH`"));
+            }
+            Some(AppTarget::Module(name.to_owned()))
+        }
+        (None, Some((path, _))) => Some(AppTarget::File(PathBuf::from(path))),
+        (None, None) => None,
+    };
+    App {
+        target,
+        callable,
+        chdir: draft.chdir.is_some().then(|| base.to_owned()),
+        chdir2: draft.chdir2.as_ref().map(|path| base.join(path)),
+        lazy_apps: draft.lazy_apps,
+        pyargv: std::mem::take(&mut draft.pyargv),
+    }
+}
+
+fn complete(app: &App, no_listener: bool, directives: &[Directive], problems: &mut Vec<Problem>) {
+    // A text that could not be read, or names another language, has said so; what is missing follows from that.
+    let explained =
+        ["format-not-read", "plugin-refused", "file-not-read", "unknown-argument", "option-planned", "option-refused"];
+    if problems.iter().any(|problem| {
+        explained.contains(&problem.code.as_str()) && problem.severity == crate::problem::Severity::Error
+    }) {
+        return;
+    }
+    if app.target.is_none() {
+        let message = "no app is named; expected `module = pkg.mod:callable` or `wsgi-file = PATH`";
+        let hint = "name the WSGI callable, for example `module = project.wsgi:application`";
+        problems.push(Problem::error("no-app", whole(directives), message).hint(hint));
+    }
+    if no_listener {
+        let message = "nothing to listen on is named; expected `socket`, `http-socket` or `http`";
+        let hint = "for nginx write `socket = /run/NAME.sock`, for HTTP `http-socket = 127.0.0.1:8000`";
+        problems.push(Problem::error("no-listener", whole(directives), message).hint(hint));
+    }
+}
+
+/// The first file that something was read from.
+fn whole(directives: &[Directive]) -> Origin {
+    let file = directives.first().map_or_else(|| "configuration".to_owned(), |directive| directive.key_at.file.clone());
+    Origin { file, ..Origin::default() }
+}
+
+fn effective(directive: Directive) -> Effective {
+    Effective { key: directive.key, value: directive.value, origin: directive.key_at }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! The configuration while its directives come in: one place that knows which option sets what.
+
+use std::time::Duration;
+
+use crate::{
+    gather::Directive,
+    problem::{Origin, Problem},
+    value,
+    vassal::{Log, Protocol, Recycle, RequestLimits, Titles},
+};
+
+use super::values::Value;
+
+/// Most workers of one vassal.
+const PROCESSES_MAX: u32 = 4096;
+/// Most threads of one worker.
+const THREADS_MAX: u32 = 1024;
+/// `buffer-size` by default and at most: what the length field of the uwsgi protocol can say, rounded up.
+const HEAD_MAX_BYTES: u32 = 64 * 1024;
+
+/// Where to listen, as written.
+pub(super) struct Listen {
+    pub(super) text: String,
+    /// None for `socket`, which `protocol` decides.
+    pub(super) protocol: Option<Protocol>,
+    pub(super) at: Origin,
+}
+
+/// What has been said so far; paths as written.
+pub(super) struct Draft {
+    pub(super) module: Option<(String, Origin)>,
+    pub(super) wsgi_file: Option<(String, Origin)>,
+    pub(super) callable: Option<String>,
+    pub(super) chdir: Option<String>,
+    pub(super) chdir2: Option<String>,
+    pub(super) lazy_apps: bool,
+    pub(super) pyargv: Vec<String>,
+    pub(super) home: Option<String>,
+    pub(super) python: Option<String>,
+    pub(super) pythonpath: Vec<String>,
+    pub(super) listeners: Vec<Listen>,
+    pub(super) protocol: Protocol,
+    pub(super) abstract_sockets: bool,
+    pub(super) backlog: u32,
+    pub(super) socket_mode: Option<u32>,
+    pub(super) socket_owner: Option<(String, Option<String>)>,
+    pub(super) reuse_port: bool,
+    pub(super) stats: Option<(String, Origin)>,
+    pub(super) stats_http: bool,
+    pub(super) processes: Option<u32>,
+    pub(super) threads: Option<u32>,
+    pub(super) uid: Option<String>,
+    pub(super) gid: Option<String>,
+    pub(super) umask: Option<u32>,
+    pub(super) env: Vec<(String, Option<String>)>,
+    pub(super) vacuum: bool,
+    pub(super) pidfiles: Vec<String>,
+    pub(super) touch_reload: Vec<String>,
+    pub(super) die_on_term: Option<bool>,
+    pub(super) mercy: Duration,
+    pub(super) boot_deadline: Duration,
+    pub(super) no_orphans: bool,
+    pub(super) request: RequestLimits,
+    pub(super) recycle: Recycle,
+    pub(super) logto: Option<String>,
+    pub(super) logto2: Option<String>,
+    pub(super) log: Log,
+    pub(super) titles: Titles,
+    pub(super) py_autoreload_s: u32,
+}
+
+impl Default for Draft {
+    fn default() -> Draft {
+        Draft {
+            module: None,
+            wsgi_file: None,
+            callable: None,
+            chdir: None,
+            chdir2: None,
+            lazy_apps: false,
+            pyargv: Vec::new(),
+            home: None,
+            python: None,
+            pythonpath: Vec::new(),
+            listeners: Vec::new(),
+            protocol: Protocol::Uwsgi,
+            abstract_sockets: false,
+            backlog: 100,
+            socket_mode: None,
+            socket_owner: None,
+            reuse_port: false,
+            stats: None,
+            stats_http: false,
+            processes: None,
+            threads: None,
+            uid: None,
+            gid: None,
+            umask: None,
+            env: Vec::new(),
+            vacuum: false,
+            pidfiles: Vec::new(),
+            touch_reload: Vec::new(),
+            die_on_term: None,
+            mercy: Duration::from_secs(60),
+            boot_deadline: Duration::from_secs(60),
+            no_orphans: false,
+            request: RequestLimits {
+                head_max_bytes: HEAD_MAX_BYTES,
+                body_max_bytes: 0,
+                client_timeout: Duration::from_secs(30),
+                keepalive_timeout: Duration::from_secs(75),
+                harakiri_s: 0,
+            },
+            recycle: Recycle { min_worker_lifetime_s: 10, ..Recycle::default() },
+            logto: None,
+            logto2: None,
+            log: Log { requests: true, ..Log::default() },
+            titles: Titles::default(),
+            py_autoreload_s: 0,
+        }
+    }
+}
+
+impl Draft {
+    /// Applies one directive; those that mean nothing for a running vassal pass by.
+    pub(super) fn take(&mut self, directive: &Directive, problems: &mut Vec<Problem>) {
+        let mut value = Value { directive, problems };
+        if !(self.take_app(&mut value) || self.take_process(&mut value) || self.take_request(&mut value)) {
+            self.take_listening(&mut value);
+        }
+    }
+
+    fn take_app(&mut self, value: &mut Value<'_>) -> bool {
+        let at = || value.directive.value_at.clone();
+        match value.directive.key.as_str() {
+            "module" | "wsgi" => self.module = Some((value.text(), at())),
+            "wsgi-file" | "file" => {
+                self.wsgi_file = value.required().map(|path| (path, value.directive.value_at.clone()))
+            }
+            "callable" => self.callable = value.required(),
+            "chdir" => self.chdir = value.required(),
+            "chdir2" => self.chdir2 = value.required(),
+            "lazy-apps" | "lazy" => self.lazy_apps = value.boolean(),
+            "pyargv" => {
+                self.pyargv = value.text().split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+            }
+            "home" | "virtualenv" | "venv" | "pyhome" => self.home = value.required(),
+            "python" => self.python = self.interpreter(value),
+            "pythonpath" | "pp" | "python-path" => self.pythonpath.extend(value.required()),
+            "env" => self.env.extend(environment(value)),
+            "unenv" => self.env.extend(value.required().map(|name| (name, None))),
+            "py-autoreload" | "py-auto-reload" | "python-autoreload" | "python-auto-reload" => {
+                self.py_autoreload_s = value.number_up_to(u32::MAX).unwrap_or(0);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// uWSGI's `python` runs a script; ours names the interpreter.
+    fn interpreter(&self, value: &mut Value<'_>) -> Option<String> {
+        let text = value.required()?;
+        if text.ends_with(".py") {
+            value.bad(
+                "the interpreter that runs the app, such as `python3.12`",
+                "run the script with the interpreter itself",
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    fn take_process(&mut self, value: &mut Value<'_>) -> bool {
+        match value.directive.key.as_str() {
+            "processes" | "workers" => self.processes = value.count(PROCESSES_MAX),
+            "threads" => self.threads = value.count(THREADS_MAX),
+            "uid" => self.uid = value.required(),
+            "gid" => self.gid = value.required(),
+            "umask" => match u32::from_str_radix(&value.text(), 8) {
+                Ok(umask @ 0..=0o777) => self.umask = Some(umask),
+                _ => value.bad("an octal number like 022", "write three octal digits"),
+            },
+            "vacuum" => self.vacuum = value.boolean(),
+            "pidfile" | "pidfile2" | "safe-pidfile" | "safe-pidfile2" => self.pidfiles.extend(value.required()),
+            "touch-reload" | "touch-chain-reload" | "touch-workers-reload" => {
+                self.touch_reload.extend(value.required())
+            }
+            "die-on-term" => self.die_on_term = Some(value.boolean()),
+            "worker-reload-mercy" => self.mercy = value.seconds().unwrap_or(self.mercy),
+            "boot-deadline" => match value.seconds() {
+                Some(deadline) if !deadline.is_zero() => self.boot_deadline = deadline,
+                _ => value.bad("a number of seconds from 1 on", "60 is the default"),
+            },
+            "no-orphans" => self.no_orphans = value.boolean(),
+            "max-requests" => self.recycle.max_requests = value.number().unwrap_or(0),
+            "max-requests-delta" => self.recycle.max_requests_delta = value.number().unwrap_or(0),
+            "min-worker-lifetime" => self.recycle.min_worker_lifetime_s = value.number().unwrap_or(0),
+            "auto-procname" => self.titles.auto = value.boolean(),
+            "procname" => self.titles.all = value.required(),
+            "procname-master" => self.titles.master = value.required(),
+            "procname-append" => self.titles.append = value.text(),
+            "procname-prefix" => self.titles.prefix = value.text(),
+            "procname-prefix-spaced" => self.titles.prefix = format!("{} ", value.text()),
+            _ => return false,
+        }
+        // Each of them switches the automatic names on (UWSGI_OPT_PROCNAME).
+        self.titles.auto |= value.directive.key.starts_with("procname");
+        true
+    }
+
+    fn take_request(&mut self, value: &mut Value<'_>) -> bool {
+        match value.directive.key.as_str() {
+            "buffer-size" => match value.number_up_to(HEAD_MAX_BYTES) {
+                Some(0) | None => {}
+                Some(bytes) => self.request.head_max_bytes = bytes,
+            },
+            "limit-post" => self.request.body_max_bytes = value.number().unwrap_or(0),
+            "socket-timeout" => match value.seconds() {
+                Some(timeout) if !timeout.is_zero() => self.request.client_timeout = timeout,
+                _ => {}
+            },
+            // 0 and 1 only switch it on in uWSGI, and it is on here.
+            "http-keepalive" => match value.seconds() {
+                Some(timeout) if timeout > Duration::from_secs(1) => self.request.keepalive_timeout = timeout,
+                _ => {}
+            },
+            "harakiri" => self.request.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
+            "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
+            "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
+            "disable-logging" => self.log.requests = !value.boolean(),
+            "log-4xx" => self.log.log_4xx = value.boolean(),
+            "log-5xx" => self.log.log_5xx = value.boolean(),
+            "log-x-forwarded-for" => self.log.x_forwarded_for = value.boolean(),
+            "log-maxsize" => self.log.max_bytes = value.number().unwrap_or(0),
+            _ => return false,
+        }
+        true
+    }
+
+    fn take_listening(&mut self, value: &mut Value<'_>) {
+        let mut listen = |protocol| {
+            self.listeners.push(Listen { text: value.text(), protocol, at: value.directive.value_at.clone() });
+        };
+        match value.directive.key.as_str() {
+            "socket" => listen(None),
+            "uwsgi-socket" => listen(Some(Protocol::Uwsgi)),
+            "http-socket" | "http11-socket" | "http" | "httprouter" => listen(Some(Protocol::Http)),
+            "protocol" | "socket-protocol" => match value.text().as_str() {
+                "uwsgi" => self.protocol = Protocol::Uwsgi,
+                "http" | "http11" => self.protocol = Protocol::Http,
+                _ => value.bad("`uwsgi` or `http`", "other protocols come with a later release"),
+            },
+            "abstract-socket" => self.abstract_sockets = value.boolean(),
+            "listen" => {
+                self.backlog = value.number_up_to(65_535).filter(|backlog| *backlog > 0).unwrap_or(self.backlog)
+            }
+            "chmod-socket" | "chmod" => match value::mode(value.directive.value.as_deref()) {
+                Some(mode) => self.socket_mode = Some(mode),
+                None => value.bad("three octal digits, like 660", "write `chmod-socket = 660`"),
+            },
+            "chown-socket" => {
+                self.socket_owner = value.required().map(|owner| match owner.split_once(':') {
+                    Some((user, group)) => (user.to_owned(), Some(group.to_owned()).filter(|group| !group.is_empty())),
+                    None => (owner, None),
+                });
+            }
+            "reuse-port" => self.reuse_port = value.boolean(),
+            "stats" | "stats-server" => {
+                self.stats = value.required().map(|text| (text, value.directive.value_at.clone()))
+            }
+            "stats-http" => self.stats_http = value.boolean(),
+            _ => {}
+        }
+    }
+}
+
+/// `NAME=value`; a name alone removes the variable, as putenv(3) does for uWSGI.
+fn environment(value: &mut Value<'_>) -> Option<(String, Option<String>)> {
+    let text = value.required()?;
+    let (name, value_of) =
+        text.split_once('=').map_or((text.as_str(), None), |(name, rest)| (name, Some(rest.to_owned())));
+    if name.is_empty() {
+        value.bad("`NAME=value`", "write `env = NAME=value`");
+        return None;
+    }
+    Some((name.to_owned(), value_of))
+}
+
+/// A path. uWSGI also takes `host:port` and sends the log there by UDP.
+fn log_file(value: &mut Value<'_>) -> Option<String> {
+    let text = value.required()?;
+    if text.contains(':') && !text.contains('/') {
+        value.bad("the path of a file", "a log is not sent over the network; ship the file");
+        return None;
+    }
+    Some(text)
+}

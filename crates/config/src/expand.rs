@@ -1,0 +1,191 @@
+//! The passes over values once everything is read: `$(NAME)` from the environment, then `%(key)` from the first option or
+//! placeholder of that name anywhere (uWSGI: `uwsgi_apply_config_pass`, `uwsgi_manage_placeholder`).
+//!
+//! A value that holds placeholders itself is expanded further, however deep; a text that does not come to an end is a
+//! problem. All work is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    facts::Facts,
+    gather::{Directive, Given},
+    problem::Problem,
+    value,
+};
+
+/// Longest value after expansion, in bytes.
+const VALUE_MAX_BYTES: usize = 64 * 1024;
+/// Most replacements in one value.
+const REPLACEMENTS_MAX: usize = 1000;
+/// Longest text between the parentheses of a placeholder, in bytes.
+const PLACEHOLDER_MAX_BYTES: usize = 512;
+/// Most bytes moved for one entry.
+const WORK_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What the passes found out.
+#[derive(Debug, Default)]
+pub(crate) struct Expanded {
+    /// Values that could not be expanded, and variables that are not there.
+    pub(crate) problems: Vec<Problem>,
+    /// Every key some value asked for: unknown keys among them are placeholders, not typos.
+    pub(crate) asked: BTreeSet<String>,
+}
+
+/// Expands all values in place.
+pub(crate) fn expand(directives: &mut [Directive], facts: &Facts) -> Expanded {
+    let mut pass = Pass { expanded: Expanded::default(), work: 0 };
+    for directive in directives.iter_mut().filter(|directive| directive.given == Given::Option) {
+        let found = directive
+            .value
+            .as_deref()
+            .and_then(|value| pass.value(value, '$', directive, |name| facts.environment.get(name).cloned()));
+        directive.value = found.or(directive.value.take());
+        pass.missing_variable(directive);
+    }
+    // The first of each name; the values in it are kept up to date while the pass goes on, as uWSGI's are.
+    let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for (at, directive) in directives.iter().enumerate() {
+        if let Some(value) = &directive.value {
+            first.entry(directive.key.clone()).or_insert_with(|| (at, value.clone()));
+        }
+    }
+    for (at, directive) in directives.iter_mut().enumerate().filter(|(_, directive)| directive.given == Given::Option) {
+        let mut asked = BTreeSet::new();
+        let found = directive.value.as_deref().and_then(|value| {
+            pass.value(value, '%', directive, |key| {
+                let mut get = |name: &str| {
+                    asked.insert(name.to_owned());
+                    first.get(name).map(|(_, value)| value.clone())
+                };
+                if key.contains(' ') { Some(calculate(key, &mut get)) } else { get(key) }
+            })
+        });
+        pass.expanded.asked.append(&mut asked);
+        if let Some(value) = found {
+            if let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at) {
+                first.clone_from(&value);
+            }
+            directive.value = Some(value);
+        }
+    }
+    pass.expanded
+}
+
+struct Pass {
+    expanded: Expanded,
+    work: usize,
+}
+
+impl Pass {
+    /// The value with every `symbol(name)` replaced that `get` knows; None when there is nothing to replace, or it cannot be.
+    fn value(
+        &mut self,
+        value: &str,
+        symbol: char,
+        directive: &Directive,
+        mut get: impl FnMut(&str) -> Option<String>,
+    ) -> Option<String> {
+        let opening = [symbol, '('].iter().collect::<String>();
+        if self.work > WORK_MAX_BYTES || !value.contains(&opening) {
+            return None;
+        }
+        let mut text = value.to_owned();
+        let mut from = 0;
+        let mut replacements = 0;
+        while let Some(start) = text[from..].find(&opening).map(|at| from + at) {
+            let inside = closing(&text, start + 2).map(|end| &text[start + 2..end]);
+            let Some((found, end)) =
+                inside.filter(|name| !name.is_empty()).and_then(|name| Some((get(name)?, start + 2 + name.len())))
+            else {
+                // What is inside may still be a placeholder of its own.
+                from = start + 2;
+                continue;
+            };
+            replacements += 1;
+            self.work += text.len() + found.len();
+            if replacements > REPLACEMENTS_MAX
+                || text.len() + found.len() > VALUE_MAX_BYTES
+                || self.work > WORK_MAX_BYTES
+            {
+                self.expanded.problems.push(endless(directive));
+                return None;
+            }
+            text.replace_range(start..=end, &found);
+            from = start;
+        }
+        Some(text)
+    }
+
+    fn missing_variable(&mut self, directive: &Directive) {
+        let Some(value) = directive.value.as_deref() else { return };
+        let Some((_, rest)) = value.split_once("$(") else { return };
+        let Some((name, _)) = rest.split_once(')').filter(|(name, _)| !name.is_empty()) else { return };
+        let message = format!("the environment has no variable `{name}`; the text stays as it is");
+        let problem = Problem::warning("unset-variable", directive.value_at.clone(), message);
+        self.expanded.problems.push(problem.hint("set it in the environment of the emperor, or write the value"));
+    }
+}
+
+/// Where the parenthesis that was opened before `from` closes.
+fn closing(text: &str, from: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, byte) in text.as_bytes().iter().enumerate().skip(from).take(PLACEHOLDER_MAX_BYTES) {
+        match byte {
+            b'(' => depth += 1,
+            b')' if depth == 0 => return Some(at),
+            b')' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn endless(directive: &Directive) -> Problem {
+    let message =
+        format!("the value of `{}` does not come to an end when its placeholders are replaced", directive.key);
+    Problem::error("placeholder-loop", directive.value_at.clone(), message)
+        .hint(format!("a placeholder may not contain itself, and a value may have at most {VALUE_MAX_BYTES} bytes"))
+}
+
+/// `%(a b + 1)`: words one after the other, put together unless an operator stands between; names that do not exist are
+/// empty; 64-bit integers; division by zero is 0.
+fn calculate(key: &str, get: &mut impl FnMut(&str) -> Option<String>) -> String {
+    let mut result = String::new();
+    let mut operator = None;
+    for word in key.split(' ').filter(|word| !word.is_empty()) {
+        match word {
+            "+" | "-" | "*" | "/" => operator = Some(word),
+            "++" => result = integer(&result).wrapping_add(1).to_string(),
+            "--" => result = integer(&result).wrapping_sub(1).to_string(),
+            _ => {
+                let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+                let found = if is_number { word.to_owned() } else { get(word).unwrap_or_default() };
+                match operator.take() {
+                    None => result.push_str(&found),
+                    Some(operator) => result = compute(integer(&result), operator, integer(&found)).to_string(),
+                }
+            }
+        }
+        // Longer than any value may be: the caller refuses it.
+        if result.len() > VALUE_MAX_BYTES {
+            break;
+        }
+    }
+    result
+}
+
+fn compute(left: i64, operator: &str, right: i64) -> i64 {
+    match operator {
+        "+" => left.wrapping_add(right),
+        "-" => left.wrapping_sub(right),
+        "*" => left.wrapping_mul(right),
+        _ => left.checked_div(right).unwrap_or(0),
+    }
+}
+
+fn integer(text: &str) -> i64 {
+    value::number(Some(text)).value
+}
+
+#[cfg(test)]
+mod tests;

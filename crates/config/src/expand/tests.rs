@@ -1,0 +1,98 @@
+//! `$(NAME)`, `%(key)`, arithmetic, and texts that do not come to an end.
+
+use super::*;
+use crate::problem::Origin;
+
+fn directive(key: &str, value: &str) -> Directive {
+    let (key_at, value_at) = (Origin::default(), Origin::default());
+    Directive { key: key.into(), value: Some(value.into()), key_at, value_at, given: Given::Option }
+}
+
+fn expanded(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let facts = Facts { environment: [("HOME".into(), "/home/foo".into())].into(), ..Facts::default() };
+    let mut directives: Vec<Directive> = pairs.iter().map(|(key, value)| directive(key, value)).collect();
+    let codes = expand(&mut directives, &facts).problems.into_iter().map(|problem| problem.code).collect();
+    (directives.into_iter().filter_map(|directive| directive.value).collect(), codes)
+}
+
+fn last(pairs: &[(&str, &str)]) -> String {
+    expanded(pairs).0.pop().unwrap()
+}
+
+#[test]
+fn an_environment_variable_is_replaced_and_an_unset_one_stays_with_a_warning() {
+    let (values, codes) = expanded(&[("chdir", "$(HOME)/app"), ("home", "$(NOPE)/venv"), ("x", "$HOME $() $(")]);
+    assert_eq!(values, ["/home/foo/app", "$(NOPE)/venv", "$HOME $() $("]);
+    assert_eq!(codes, ["unset-variable"]);
+}
+
+#[test]
+fn a_placeholder_is_the_first_option_of_that_name_anywhere() {
+    assert_eq!(last(&[("base", "/srv"), ("base", "/other"), ("chdir", "%(base)/app")]), "/srv/app");
+    assert_eq!(expanded(&[("chdir", "%(base)/app"), ("base", "/srv")]).0[0], "/srv/app");
+}
+
+#[test]
+fn an_unknown_placeholder_stays_as_text() {
+    assert_eq!(last(&[("log-format", "%(addr) - %(user) [%(ltime)]")]), "%(addr) - %(user) [%(ltime)]");
+}
+
+#[test]
+fn placeholders_in_placeholders_are_followed_in_either_direction() {
+    assert_eq!(last(&[("c", "5"), ("b", "%(c) x"), ("a", "%(b)")]), "5 x");
+    assert_eq!(expanded(&[("a", "%(b)"), ("b", "%(c) x"), ("c", "5")]).0[0], "5 x");
+}
+
+#[test]
+fn an_environment_variable_may_name_a_placeholder_but_not_the_other_way_round() {
+    let facts = Facts { environment: [("A".into(), "%(b)".into())].into(), ..Facts::default() };
+    let mut directives =
+        [directive("x", "$(A)"), directive("b", "1"), directive("y", "%(z)"), directive("z", "$(A) $(C)")];
+    expand(&mut directives, &facts);
+    assert_eq!(directives.map(|directive| directive.value.unwrap()), ["1", "1", "1 $(C)", "1 $(C)"]);
+}
+
+#[test]
+fn words_are_put_together_and_computed() {
+    let numbers = [("processes", "2"), ("cores", "8"), ("num", "4")];
+    let result = |formula: &str| last(&[numbers.as_slice(), &[("x", formula)]].concat());
+    assert_eq!(result("%(num + 3)"), "7");
+    assert_eq!(result("%(processes cores + 2)"), "30");
+    assert_eq!(result("%(cores * num)"), "32");
+    assert_eq!(result("%(cores - num)"), "4");
+    assert_eq!(result("%(cores / 3)"), "2");
+    assert_eq!(result("%(cores / 0)"), "0");
+    assert_eq!(result("%(num ++)"), "5");
+    assert_eq!(result("%(num --)"), "3");
+    assert_eq!(result("%(nothing + 1)"), "1");
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_do_not_overflow() {
+    assert_eq!(last(&[("big", "9223372036854775807"), ("x", "%(big + 1)")]), i64::MIN.to_string());
+    assert_eq!(last(&[("low", "-9223372036854775807"), ("one", "-1"), ("x", "%(low / one)")]), "9223372036854775807");
+}
+
+#[test]
+fn a_placeholder_of_itself_is_a_problem_and_stays_as_written() {
+    let (values, codes) = expanded(&[("a", "%(a)")]);
+    assert_eq!((values, codes), (vec!["%(a)".to_owned()], vec!["placeholder-loop".to_owned()]));
+    assert_eq!(expanded(&[("a", "x%(b)"), ("b", "y%(a)")]).1, ["placeholder-loop", "placeholder-loop"]);
+}
+
+#[test]
+fn a_chain_that_doubles_at_every_step_is_given_up() {
+    let names: Vec<String> = (0..40).map(|n| format!("p{n}")).collect();
+    let values: Vec<String> =
+        (0..40).map(|n| if n == 0 { "xx".to_owned() } else { format!("%(p{0})%(p{0})", n - 1) }).collect();
+    let pairs: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
+    assert!(expanded(&pairs).1.iter().all(|code| code == "placeholder-loop"));
+    assert!(!expanded(&pairs).1.is_empty());
+}
+
+#[test]
+fn keys_that_values_asked_for_are_known_afterwards() {
+    let mut directives = [directive("chdir", "%(base)/%(a b + 1)")];
+    let asked = expand(&mut directives, &Facts::default()).asked;
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["a", "b", "base"]);
+}

@@ -1,0 +1,159 @@
+//! What each option is worth here, as the registry says: refused and planned ones, unknown keys, plugins.
+//!
+//! What an option means is not its business: [`crate::assemble`] knows that.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    gather::{Directive, Given},
+    problem::Problem,
+    registry::{self, Entry, Kind, Status},
+    suggest, value,
+};
+
+/// Unknown keys that get a suggestion; more are not typos.
+const SUGGESTIONS_MAX: usize = 40;
+
+/// Options whose being switched off is worth a word, since it changes nothing here.
+const ALWAYS_ON: [&str; 3] = ["master", "enable-threads", "need-app"];
+
+/// Problems of all directives; `asked` are the keys that values asked for.
+pub(super) fn judge(directives: &[Directive], asked: &BTreeSet<String>) -> Vec<Problem> {
+    let strict = directives.iter().rev().find(|directive| directive.key == "strict");
+    let strict = strict.is_some_and(|directive| value::boolean(directive.value.as_deref()));
+    let mut problems = Vec::new();
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut suggestions = 0;
+    for directive in directives.iter().filter(|directive| directive.given != Given::Placeholder) {
+        match registry::lookup(&directive.key) {
+            Some(entry) => {
+                problems.extend(known(entry, directive));
+                if matches!(entry.name, "plugin" | "plugins" | "need-plugin" | "need-plugins") {
+                    problems.extend(plugins(directive));
+                }
+            }
+            None if asked.contains(&directive.key) && !strict => {}
+            None => {
+                if told.insert(&directive.key) {
+                    suggestions += 1;
+                    problems.push(unknown(directive, strict, suggestions <= SUGGESTIONS_MAX));
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
+    let name = entry.name;
+    let at = directive.key_at.clone();
+    match entry.status {
+        Status::Accepted { why } if ALWAYS_ON.contains(&name) && switched_off(entry, directive) => {
+            let message = format!("switching `{name}` off changes nothing: {why}");
+            Some(Problem::warning("always-on", at, message).hint("remove the line"))
+        }
+        Status::Supported { .. } | Status::Accepted { .. } => None,
+        _ if switched_off(entry, directive) || read_already(name) => None,
+        Status::Refused { instead } => {
+            Some(Problem::error("option-refused", at, format!("`{name}` does not exist here")).hint(instead))
+        }
+        Status::Planned { blocks: true, note } => {
+            let message =
+                format!("`{name}` comes with a later release, and running without it would not do what the file says");
+            let message = if note.contains("comes with the next release") || note.contains("come with the next release")
+            {
+                format!("`{name}` comes with the next release")
+            } else {
+                message
+            };
+            Some(Problem::error("option-planned", at, message).hint(note))
+        }
+        Status::Planned { blocks: false, note } => {
+            Some(Problem::warning("option-planned", at, format!("`{name}` has no effect yet")).hint(note))
+        }
+    }
+}
+
+/// Formats of other files have told their own problem while reading.
+fn read_already(name: &str) -> bool {
+    matches!(name, "xml" | "xmlconfig" | "yaml" | "yml" | "json" | "js")
+}
+
+/// `vhost = false` and `idle = 0` ask for nothing.
+fn switched_off(entry: &Entry, directive: &Directive) -> bool {
+    match entry.kind {
+        Kind::Boolean => !value::boolean(directive.value.as_deref()),
+        Kind::Number => directive.value.as_deref() == Some("0"),
+        Kind::List | Kind::Text | Kind::Logic | Kind::Own => false,
+    }
+}
+
+fn unknown(directive: &Directive, strict: bool, suggest: bool) -> Problem {
+    let key = &directive.key;
+    let at = directive.key_at.clone();
+    let nearest = if suggest { suggest::nearest(key) } else { None };
+    let hint = match nearest {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("if it is a placeholder or read from `uwsgi.opt`, write `set-ph = {key}=…`"),
+    };
+    let problem = if strict {
+        Problem::error("strict-mode", at, format!("[strict-mode] unknown config directive: {key}"))
+    } else {
+        Problem::warning("unknown-option", at, format!("`{key}` is not an option; it is kept as a placeholder"))
+    };
+    problem.hint(hint)
+}
+
+fn plugins(directive: &Directive) -> impl Iterator<Item = Problem> + '_ {
+    let names =
+        directive.value.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.filter_map(|name| {
+        let at = directive.value_at.clone();
+        match plugin(name) {
+            Plugin::BuiltIn => None,
+            Plugin::Refused { what, instead } => {
+                Some(Problem::error("plugin-refused", at, format!("the plugin `{name}` is for {what}")).hint(instead))
+            }
+            Plugin::Unknown => {
+                let message = format!("the plugin `{name}` is not known; nothing is loaded for it");
+                Some(Problem::warning("unknown-plugin", at, message).hint("remove it if the app needs nothing of it"))
+            }
+        }
+    })
+}
+
+enum Plugin {
+    BuiltIn,
+    Refused { what: &'static str, instead: &'static str },
+    Unknown,
+}
+
+fn plugin(name: &str) -> Plugin {
+    let name = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".so").trim_end_matches("_plugin");
+    let refused = |what, instead| Plugin::Refused { what, instead };
+    match name {
+        "python2" | "python27" | "python26" => {
+            refused("Python 2, which is not hosted", "port the app to Python 3; CPython 3.9 and newer are hosted")
+        }
+        _ if name.starts_with("python") => Plugin::BuiltIn,
+        "0" | "http" | "corerouter" | "logfile" | "cheaper_busyness" | "echo" | "nagios" | "ping" | "signal"
+        | "sslrouter" => Plugin::BuiltIn,
+        "rack" | "fiber" | "rbthreads" => refused("Ruby, which is not served", "serve the app with Puma"),
+        _ if name.starts_with("ruby") || name.starts_with("rack") => {
+            refused("Ruby, which is not served", "serve the app with Puma")
+        }
+        _ if name.starts_with("php") => refused("PHP, which is not served", "serve the app with php-fpm"),
+        "psgi" | "coroae" | "perl" => refused("Perl, which is not served", "serve the app with Starman"),
+        _ if name.starts_with("lua") => refused("Lua, which is not served", "serve the app with OpenResty"),
+        "cgi" => refused("CGI scripts, which are not run", "run them with fcgiwrap"),
+        "jvm" | "jwsgi" | "ring" => refused("Java, which is not served", "serve the app with a servlet container"),
+        "mono" => refused(".NET, which is not served", "serve the app with Kestrel"),
+        "v8" => refused("JavaScript, which is not served", "serve the app with Node.js"),
+        "gccgo" | "go" => refused("Go, which is not served", "a Go app serves itself with net/http"),
+        "pypy" | "pypy3" => refused("PyPy, which is not hosted", "use CPython 3.9 or newer"),
+        "gevent" | "gevent3" | "greenlet" | "asyncio" | "asyncio3" | "tornado" | "tornado3" | "ugreen" => {
+            refused("asynchronous modes, which come with a later release", "remove it and raise `threads`")
+        }
+        _ => Plugin::Unknown,
+    }
+}

@@ -1,0 +1,230 @@
+//! Whole configurations: what comes out, and what is told about them.
+
+use super::*;
+use crate::{
+    facts::{FileError, NoFiles},
+    vassal::{AppTarget, Protocol},
+};
+
+fn facts() -> Facts {
+    Facts { working_directory: "/etc/vassals".into(), cpu_cores: 8, uid: 1000, ..Facts::default() }
+}
+
+fn file(content: &str) -> Outcome {
+    let entry = Entry::File { path: "/etc/vassals/app.ini".into(), content: content.as_bytes().to_vec() };
+    read(&entry, &facts(), &NoFiles)
+}
+
+fn arguments(line: &str) -> Outcome {
+    read(&Entry::Arguments(line.split(' ').map(str::to_owned).collect()), &facts(), &NoFiles)
+}
+
+fn codes(outcome: &Outcome) -> Vec<&str> {
+    outcome.problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+const APP: &str = "[uwsgi]\nmodule = app\nhttp-socket = :8000\n";
+
+#[test]
+fn a_small_file_gives_a_configuration_without_problems() {
+    let outcome = file(APP);
+    assert_eq!(outcome.problems, []);
+    let config = outcome.config.unwrap();
+    assert_eq!((config.processes, config.threads, config.app.callable.as_str()), (1, 1, "application"));
+    assert_eq!(
+        (config.listeners[0].address.to_string().as_str(), config.listeners[0].protocol),
+        ("0.0.0.0:8000", Protocol::Http)
+    );
+    assert_eq!(config.die_on_term, None);
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_with_its_place_line_and_suggestion() {
+    let outcome = file(&format!("{APP}procceses = 4\n"));
+    assert!(outcome.config.is_some());
+    let problem = &outcome.problems[0];
+    assert_eq!((problem.code.as_str(), problem.severity), ("unknown-option", Severity::Warning));
+    assert_eq!((problem.origin.file.as_str(), problem.origin.line, problem.origin.column), ("app.ini", 4, 1));
+    assert_eq!(problem.source.as_deref(), Some("procceses = 4"));
+    assert_eq!(problem.hint.as_deref(), Some("did you mean `processes`?"));
+}
+
+#[test]
+fn a_key_that_a_value_asks_for_is_a_placeholder_and_no_typo() {
+    let outcome = file(&format!("{APP}project = /srv/shop\nchdir = %(project)\n"));
+    assert_eq!(outcome.problems, []);
+    assert_eq!(outcome.config.unwrap().app.chdir, Some("/srv/shop".into()));
+}
+
+#[test]
+fn strict_refuses_unknown_keys_wherever_it_stands() {
+    for text in [format!("{APP}strict = true\nprojct = 1\n"), format!("{APP}projct = 1\nstrict\n")] {
+        let outcome = file(&text);
+        assert!(outcome.config.is_none());
+        assert_eq!(outcome.problems[0].message, "[strict-mode] unknown config directive: projct");
+    }
+    assert!(file(&format!("{APP}strict = false\nprojct = 1\n")).config.is_some());
+}
+
+#[test]
+fn strict_allows_placeholders_set_as_such_only() {
+    assert!(file(&format!("{APP}strict = true\nset-ph = base=/srv\nchdir = %(base)\n")).config.is_some());
+    assert!(file(&format!("{APP}strict = true\nbase = /srv\nchdir = %(base)\n")).config.is_none());
+}
+
+#[test]
+fn an_option_that_carries_load_is_refused_until_it_works() {
+    let outcome = file(&format!("{APP}mount = /a=b.py\n"));
+    assert!(outcome.config.is_none());
+    assert_eq!(codes(&outcome), ["option-planned"]);
+}
+
+#[test]
+fn an_option_that_carries_none_is_a_warning_until_it_works() {
+    let outcome = file(&format!("{APP}harakiri-verbose = true\n"));
+    assert_eq!((outcome.config.is_some(), codes(&outcome)), (true, vec!["option-planned"]));
+}
+
+#[test]
+fn an_option_switched_off_is_no_problem() {
+    assert_eq!(file(&format!("{APP}vhost = false\nidle = 0\n")).problems, []);
+}
+
+#[test]
+fn switching_the_master_off_is_told_to_change_nothing() {
+    assert_eq!(codes(&file(&format!("{APP}master = false\n"))), ["always-on"]);
+    assert_eq!(codes(&file(&format!("{APP}master = true\n"))), Vec::<&str>::new());
+}
+
+#[test]
+fn tls_and_shared_sockets_come_with_the_next_release() {
+    for line in ["https = :443,a.crt,a.key", "https-socket = :443,a.crt,a.key", "shared-socket = :443", "http = =0"] {
+        let outcome = file(&format!("{APP}{line}\n"));
+        assert!(outcome.config.is_none());
+        let text = crate::problem::render(&outcome.problems, crate::problem::Colour::Plain);
+        assert!(text.contains("next release") && text.contains(line.split(' ').next().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn plugins_of_other_languages_are_refused_by_name() {
+    for (plugin, word) in
+        [("rack", "Ruby"), ("php", "PHP"), ("psgi", "Perl"), ("gevent", "asynchronous"), ("python27", "Python 2")]
+    {
+        let outcome = file(&format!("[uwsgi]\nplugin = {plugin}\nhttp-socket = :8000\n"));
+        assert_eq!(codes(&outcome), ["plugin-refused"]);
+        assert!(outcome.problems[0].message.contains(word), "{}", outcome.problems[0].message);
+    }
+    assert_eq!(file(&format!("{APP}plugins = python3,http\nplugin = python311\n")).problems, []);
+}
+
+#[test]
+fn without_an_app_or_an_address_there_is_nothing_to_serve() {
+    assert_eq!(codes(&file("[uwsgi]\nmaster = true\n")), ["no-app", "no-listener"]);
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused_and_its_section_missed() {
+    assert_eq!(codes(&file("<html>\n")), ["no-app", "no-listener", "missing-section"]);
+    assert_eq!(codes(&file("")), ["no-app", "no-listener", "missing-section"]);
+}
+
+#[test]
+fn errors_come_before_warnings() {
+    let outcome = file(&format!("{APP}unknwon = 1\nprocesses = many\n"));
+    assert_eq!(codes(&outcome), ["bad-value", "unknown-option"]);
+}
+
+#[test]
+fn a_thousand_problems_are_not_all_told() {
+    let text = (0..1000).map(|n| format!("key{n} = 1\n")).collect::<String>();
+    let outcome = file(&format!("{APP}{text}"));
+    assert_eq!(outcome.problems.len(), PROBLEMS_MAX + 1);
+    assert_eq!(outcome.problems[PROBLEMS_MAX].message, "and 800 more problems");
+}
+
+#[test]
+fn the_quickstart_command_lines_are_understood() {
+    let outcome =
+        arguments("--http :9090 --wsgi-file foobar.py --master --processes 4 --threads 2 --stats 127.0.0.1:9191");
+    assert_eq!(outcome.problems, []);
+    let config = outcome.config.unwrap();
+    assert_eq!(
+        (config.processes, config.threads, config.stats.unwrap().to_string().as_str()),
+        (4, 2, "127.0.0.1:9191")
+    );
+    assert_eq!(config.app.target, Some(AppTarget::File("foobar.py".into())));
+    let django = "--socket 127.0.0.1:3031 --chdir /home/foobar/myproject/ --pythonpath .. --env DJANGO_SETTINGS_MODULE=myproject.settings \
+                  --module django.core.handlers.wsgi:WSGIHandler() --processes 4 --threads 2 --stats 127.0.0.1:9191";
+    let config = arguments(&django.split_whitespace().collect::<Vec<_>>().join(" ")).config.unwrap();
+    assert_eq!(
+        (config.app.callable.as_str(), config.app.target),
+        ("WSGIHandler()", Some(AppTarget::Module("django.core.handlers.wsgi".into())))
+    );
+    assert_eq!(config.env, [("DJANGO_SETTINGS_MODULE".to_owned(), Some("myproject.settings".to_owned()))]);
+}
+
+#[test]
+fn the_command_line_may_ask_for_something_else_than_serving() {
+    let command = |line| arguments(line).command;
+    assert_eq!(command("--reload /tmp/x.pid"), Command::Reload("/tmp/x.pid".into()));
+    assert_eq!(command("--stop /tmp/x.pid"), Command::Stop("/tmp/x.pid".into()));
+    assert_eq!(command("--connect-and-read :9191"), Command::ConnectAndRead(":9191".into()));
+    assert_eq!(
+        [command("--version"), command("-h"), command("--dump-options")],
+        [Command::Version, Command::Help, Command::DumpOptions]
+    );
+    assert_eq!(arguments("--stop /tmp/x.pid").problems, []);
+}
+
+#[test]
+fn an_emperor_needs_no_app() {
+    let outcome = arguments("--emperor /etc/vassals --logto /var/log/e.log");
+    assert_eq!((outcome.command, outcome.problems.len()), (Command::Emperor(vec!["/etc/vassals".into()]), 0));
+    assert_eq!(outcome.config.unwrap().log.logto, Some("/var/log/e.log".into()));
+}
+
+#[test]
+fn an_emperor_inside_a_vassal_file_is_refused() {
+    assert_eq!(codes(&file(&format!("{APP}emperor = /x\n"))), ["option-refused"]);
+}
+
+#[test]
+fn words_of_the_command_line_are_refused_in_a_file() {
+    assert_eq!(codes(&file(&format!("{APP}stop = /tmp/x.pid\n"))), ["command-line-only"]);
+    assert!(file(&format!("{APP}show-config = true\n")).config.is_some());
+}
+
+#[test]
+fn variables_of_the_environment_are_options_of_the_command_line_but_not_of_a_vassal() {
+    let mut facts = facts();
+    facts.environment = [("UWSGI_HTTP_SOCKET", ":7000"), ("UWSGI_RELOADS", "3"), ("UWSGI_MODULE", "app")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let outcome = read(&Entry::Arguments(vec!["-p2".into()]), &facts, &NoFiles);
+    assert_eq!(
+        (outcome.problems.len(), outcome.config.unwrap().listeners[0].address.to_string().as_str()),
+        (0, "0.0.0.0:7000")
+    );
+    let entry = Entry::File { path: "/etc/vassals/app.ini".into(), content: APP.as_bytes().to_vec() };
+    assert_eq!(read(&entry, &facts, &NoFiles).config.unwrap().listeners.len(), 1);
+}
+
+#[test]
+fn an_app_that_would_run_as_root_is_told_so() {
+    let entry = Entry::File { path: "/etc/vassals/app.ini".into(), content: APP.as_bytes().to_vec() };
+    assert_eq!(codes(&read(&entry, &Facts { uid: 0, ..facts() }, &NoFiles)), ["runs-as-root"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_with_the_reason() {
+    struct Locked;
+    impl Files for Locked {
+        fn read(&self, _path: &str) -> Result<Vec<u8>, FileError> {
+            Err(FileError::Other("permission denied".into()))
+        }
+    }
+    let outcome = read(&Entry::Arguments(vec!["app.ini".into()]), &facts(), &Locked);
+    assert_eq!((outcome.config, outcome.problems[0].code.as_str()), (None, "file-not-read"));
+    assert!(outcome.problems[0].message.contains("permission denied"));
+}
