@@ -21,8 +21,9 @@ fn person(ground: &Ground) -> Result<()> {
     let link = emperor.says("login", &[])?.success()?;
     let link =
         link.split_whitespace().find(|word| word.starts_with("http://")).context("no link in what login printed")?;
+    // The link shows a form: a program that fetches it ahead of the person uses nothing up.
     browser.go(link)?;
-    browser.go(&home)?;
+    browser.click("form[action='/login'] button")?;
     browser.shows("shop.ini")?;
     browser.shows("loyal")?;
 
@@ -39,6 +40,7 @@ fn person(ground: &Ground) -> Result<()> {
     super::boot_changes(shop, &before)?;
     browser.shows("loyal")?;
     browser.picture("vassal")?;
+    browser.click(".confirm summary")?;
     browser.click("form[action$='/stop'] button")?;
     browser.shows("held")?;
     ensure!(http::get(shop, "/").is_err(), "it answers although it was stopped");
