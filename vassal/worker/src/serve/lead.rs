@@ -96,7 +96,8 @@ impl Serving {
                 }
             }
             let Some(place) = self.ready().pop_front() else { break };
-            if let Some(mut connection) = self.slab().take(place) {
+            let taken = self.slab().take(place);
+            if let Some(mut connection) = taken {
                 *buffer = std::mem::take(&mut connection.received);
                 // Others have waited as long: what epoll knows comes first the next time.
                 let _ = self.gather(lead, Some(0));

@@ -185,9 +185,12 @@ impl Serving {
             (true, Watch::Once) => self.epoll.arm(raw, watch, token),
             (true, _) => Ok(()),
         };
-        if let (Err(error), Some(connection)) = (armed, self.slab().take(place)) {
+        if let Err(error) = armed {
             self.worker.log(&format!("a connection cannot be watched: {error}"));
-            self.close(place, connection);
+            let taken = self.slab().take(place);
+            if let Some(connection) = taken {
+                self.close(place, connection);
+            }
         }
         self.tell_leader_if(self.phase() != Phase::Serving);
     }
