@@ -129,7 +129,9 @@ fn one(story: &Story) -> ExitCode {
             ExitCode::from(77)
         }
         Err(error) => {
-            println!("{error:?}");
+            // The causes, not the backtrace: a story fails by what it saw, and the evidence stands above.
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            println!("{}", causes.join("\n  because: "));
             ExitCode::FAILURE
         }
     }
