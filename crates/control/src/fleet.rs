@@ -60,6 +60,9 @@ pub struct VassalSnapshot {
     pub loyal_since_unix_ms: Option<u64>,
     /// When a cursed vassal is tried again, unix ms.
     pub retry_at_unix_ms: Option<u64>,
+    /// Where its log is being written.
+    #[serde(default)]
+    pub log_file: Option<String>,
     /// Its workers.
     pub workers: Vec<WorkerSnapshot>,
     /// Its numbers.

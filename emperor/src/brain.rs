@@ -1,0 +1,183 @@
+//! The brain: watches, parses, decides, records and serves the dashboard and the API. Started by the keeper, as its own
+//! user; it may die at any moment, and its successor learns everything again. This file brings it up, in order.
+
+mod clock;
+mod fleet_task;
+mod history;
+mod inputs;
+mod keeper_line;
+mod link;
+mod log_places;
+mod operations;
+mod perform;
+mod post;
+mod publish;
+mod sample;
+pub(crate) mod scan;
+mod serve;
+pub(crate) mod settings;
+mod summary;
+mod unit;
+mod watch;
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use empery_control::{
+    fleet::FleetSnapshot,
+    keeper::{Answer, Ask, KEEPER_FD, LivingMaster},
+    places,
+};
+use empery_lifecycle::fleet::{Fleet, Identity, Policy};
+use empery_sys::seqpacket::Peer;
+use empery_web_ui::{Access, Realm};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::LocalSet,
+};
+
+use fleet_task::{FleetTask, Parts};
+use history::{History, Recalled};
+use inputs::{Inbox, Input};
+use keeper_line::KeeperLine;
+use log_places::LogPlaces;
+use operations::Operations;
+use perform::Performer;
+use publish::Publisher;
+use scan::{Scanner, number::Numbers, reading::Reader};
+use settings::BrainSettings;
+use watch::Watch;
+
+/// Requests of operators and pipelines that may wait to be heard.
+const ASKS_WAITING: usize = 256;
+
+/// The token's file in the state directory.
+const TOKEN_FILE: &str = "token";
+
+/// Runs until the keeper is gone.
+///
+/// # Errors
+/// When it was not started by a keeper, or cannot be brought up.
+pub(crate) fn run(settings: BrainSettings) -> anyhow::Result<ExitCode> {
+    let keeper = keeper_channel()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the brain's runtime")?;
+    let ended = LocalSet::new().block_on(&runtime, bring_up(settings, keeper));
+    // A file system that hangs under the scanner must not keep a brain without a keeper alive.
+    runtime.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn keeper_channel() -> anyhow::Result<OwnedFd> {
+    let number = std::env::var(KEEPER_FD).context("`emperor brain` is started by the keeper; use `emperor run`")?;
+    let number = number.parse().with_context(|| format!("{KEEPER_FD}={number} is no descriptor's number"))?;
+    empery_sys::inherited::take(number).with_context(|| format!("the channel to the keeper (descriptor {number})"))
+}
+
+async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<()> {
+    ignore_terminal_signals()?;
+    let peer = empery_sys::seqpacket::peer(channel.as_fd()).context("asking who the keeper is")?;
+    let (inbox, mut inputs) = Inbox::new();
+    let to_inbox = inbox.clone();
+    let keeper = KeeperLine::connect(channel, move |word| to_inbox.tell(Input::Keeper(word)))
+        .context("the channel to the keeper")?;
+
+    let mut history = History::new(settings.state.join(history::FILE_NAME), inbox.clone());
+    let Recalled { last_operation, holds, revisions, deployments } = history.open().await;
+    let mut numbers = Numbers::default();
+    for (name, revision, sha256) in revisions {
+        numbers.recall(name, revision, sha256);
+    }
+
+    let living = living_masters(&keeper).await?;
+    let reader = Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid });
+    let log_places = LogPlaces::new(&settings.state, &settings.vassals);
+    let publisher = Publisher::new(frame(&settings, peer));
+    let operations = Operations::default();
+    let (asks, asked) = mpsc::channel(ASKS_WAITING);
+    let realm = Realm {
+        snapshot: publisher.snapshot(),
+        events: publisher.events(),
+        asks,
+        operations: operations.board(),
+        reader: history.reader(),
+        access: Arc::new(access(&settings, &inbox)),
+        log_file_of: Arc::new({
+            let places = log_places.clone();
+            move |name| Some(places.of(name))
+        }),
+        hosts: vec![settings.listen.ip().to_string()].into(),
+        base_url: format!("http://{}", settings.listen).into(),
+    };
+    let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader());
+    let fleet = Fleet::new(Policy::default(), last_operation.0.next());
+    let parts = Parts {
+        fleet,
+        operations,
+        performer,
+        history,
+        publisher,
+        log_places,
+        runtime: settings.runtime.clone(),
+        inbox: inbox.clone(),
+    };
+    let mut task = FleetTask::new(parts);
+    task.recall_deployments(deployments);
+    let Some(adopted) = task.adopt(living, &mut inputs, &mut numbers).await else { return Ok(()) };
+    if task.begin(holds, adopted).is_none() {
+        return Ok(());
+    }
+
+    let wake = Arc::new(Notify::new());
+    let watch = Watch::new(&settings.vassals, Arc::clone(&wake));
+    let to_inbox = inbox.clone();
+    tokio::spawn(
+        Scanner::new(keeper, reader, numbers).run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))),
+    );
+    let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
+    tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
+    tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
+    tokio::spawn(unit::check_kill_mode(inbox));
+    task.run(inputs, asked).await;
+    tracing::debug!("the keeper is gone");
+    Ok(())
+}
+
+/// Ctrl-C in a terminal reaches the whole process group: the keeper hears it and says what is to be done.
+fn ignore_terminal_signals() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [SignalKind::interrupt(), SignalKind::quit(), SignalKind::hangup()] {
+        // Once registered, tokio's handler stays for the life of the process, heard or not.
+        drop(signal(kind).context("keeping the terminal's signals away")?);
+    }
+    Ok(())
+}
+
+async fn living_masters(keeper: &KeeperLine) -> anyhow::Result<Vec<LivingMaster>> {
+    match keeper.ask(Ask::Masters, Vec::new()).await.context("asking the keeper for living masters")? {
+        (Answer::Masters { masters, .. }, _) => Ok(masters),
+        (other, _) => anyhow::bail!("the keeper was asked for living masters and answered {other:?}"),
+    }
+}
+
+fn frame(settings: &BrainSettings, keeper: Peer) -> FleetSnapshot {
+    FleetSnapshot {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        keeper_pid: keeper.pid,
+        brain_pid: i32::try_from(std::process::id()).unwrap_or(0),
+        vassals_directory: settings.vassals.display().to_string(),
+        ..FleetSnapshot::default()
+    }
+}
+
+fn access(settings: &BrainSettings, inbox: &Inbox) -> Access {
+    Access::open(&settings.state.join(TOKEN_FILE)).unwrap_or_else(|error| {
+        tracing::error!(%error, "no token is accepted; `emperor login` still works");
+        inbox.tell(Input::Alarm(format!("no token is accepted: {error}")));
+        Access::without_token()
+    })
+}

@@ -1,0 +1,111 @@
+//! From an action of the fleet machine to the performer, the operations, history and the snapshot.
+
+use empery_lifecycle::{
+    fleet::{Action, MasterKey, Verb},
+    ids::{GenerationId, OperationId, RevisionId, VassalName},
+};
+use empery_store::Hold;
+
+use super::FleetTask;
+use crate::brain::{clock, inputs::Input, operations::Phase, perform::Boot, post::Awaited};
+
+impl FleetTask {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Start { master, revision, operation } => {
+                self.operations.deploys(operation, revision);
+                let generation = self.post(&master.vassal).generation.unwrap_or(GenerationId(0));
+                let boot = self.boot(master, revision, operation);
+                self.performer.start(boot, generation);
+            }
+            Action::Deploy { master, revision, operation } => self.deploy(master, revision, operation),
+            Action::Begin { operation, name, verb, cause } => self.operations.begin(operation, name, verb, cause),
+            Action::Stop { master } => {
+                self.operations.drains(&master.vassal);
+                let link = self
+                    .posts
+                    .get(&master.vassal)
+                    .and_then(|post| post.seats.get(&master))
+                    .map(|seat| seat.link.orders());
+                self.performer.stop(master.vassal, link);
+            }
+            Action::Kill { master } => {
+                tracing::warn!(vassal = %master.vassal, "the master did not leave in time and is killed");
+                self.performer.kill(master);
+            }
+            Action::Forget { name } => {
+                if let Some(post) = self.posts.get_mut(&name) {
+                    post.kept.clear();
+                    post.addresses.clear();
+                }
+                self.performer.forget(name, Vec::new());
+            }
+            Action::Hold { name, held } => self.hold(name, held),
+            Action::End { operation, end } => {
+                if let Some(view) = self.operations.end(operation, end) {
+                    self.told_end(&view);
+                    if view.verb != Verb::Stop {
+                        let name = view.vassal.clone();
+                        self.post(&name).last_deployment = Some(view);
+                        self.publisher.vassal_changed(&name);
+                    }
+                }
+            }
+            Action::Changed { name } => {
+                self.told_state(&name);
+                self.publisher.vassal_changed(&name);
+            }
+            Action::Leave => self.leave(),
+        }
+        self.record_operations();
+    }
+
+    fn deploy(&mut self, master: MasterKey, revision: RevisionId, operation: OperationId) {
+        self.operations.deploys(operation, revision);
+        let boot = self.boot(master.clone(), revision, operation);
+        let Some(seat) = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(&master)) else {
+            tracing::error!(vassal = %master.vassal, "told to deploy to a master that is not known");
+            return;
+        };
+        seat.awaited = Some(Awaited { operation, revision });
+        let (held, link) = (seat.listeners.clone(), seat.link.orders());
+        self.performer.deploy(boot, held, Some(link));
+    }
+
+    fn boot(&mut self, master: MasterKey, revision: RevisionId, operation: OperationId) -> Boot {
+        let reading = self.reading(&master.vassal, revision);
+        let kept = self.post(&master.vassal).kept.clone();
+        Boot { master, revision, operation, reading, kept }
+    }
+
+    fn hold(&mut self, vassal: VassalName, held: bool) {
+        let Some(store) = self.history.store() else { return };
+        if held {
+            let actor = self.commanded_by.clone().unwrap_or_else(|| "unknown".to_owned());
+            store.set_hold(Hold { vassal, actor, since_unix_ms: clock::unix_ms() }).unattended();
+        } else {
+            store.lift_hold(vassal).unattended();
+        }
+    }
+
+    /// What was said last is written down before the emperor leaves.
+    fn leave(&mut self) {
+        tracing::info!("every vassal is stopped");
+        let inbox = self.inbox.clone();
+        let last = self.history.store().map(|store| store.append_samples(Vec::new()));
+        tokio::spawn(async move {
+            if let Some(last) = last {
+                // A database that hangs must not keep the emperor.
+                let _ = tokio::time::timeout(super::LAST_WRITE, last.done()).await;
+            }
+            inbox.tell(Input::Recorded);
+        });
+    }
+
+    pub(super) fn reached(&mut self, operation: Option<OperationId>, phase: Phase, generation: GenerationId) {
+        if let Some(operation) = operation {
+            self.operations.reached(operation, phase, Some(generation));
+            self.record_operations();
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! From an input to an event of the fleet machine, with what is to be known of it kept beside.
+
+use std::{ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
+
+use empery_control::link::{FromMaster, MasterSnapshot};
+use empery_lifecycle::{
+    fleet::{ContentDigest, Event, MasterKey, Sighting},
+    generations::Report,
+    ids::{OperationId, VassalName},
+};
+use empery_store::Revision;
+use empery_sys::scoreboard::Scoreboard;
+
+use super::FleetTask;
+use crate::brain::{
+    clock,
+    inputs::Input,
+    keeper_line::KeeperWord,
+    operations::Phase,
+    post::{Awaited, Seat},
+    scan::{Scanned, reading::Reading},
+};
+
+impl FleetTask {
+    /// Hears one input. Breaks when the keeper is gone.
+    pub(super) fn hear(&mut self, input: Input) -> ControlFlow<()> {
+        match input {
+            Input::Keeper(KeeperWord::Gone) => return ControlFlow::Break(()),
+            Input::Keeper(KeeperWord::MasterExited { master, how }) => self.master_exited(master, how),
+            Input::Keeper(KeeperWord::ShutDown) => {
+                self.leaving = true;
+                self.decide(Event::ShutDown);
+            }
+            Input::Keeper(KeeperWord::ReloadAll) => self.decide(Event::ReloadAll),
+            Input::Scanned(scanned) => self.scanned(scanned),
+            Input::Master { master, word, fds } => self.master_said(&master, *word, fds),
+            Input::MasterGone { master, how } => self.master_gone(master, how),
+            Input::Started { master: living, listeners } => {
+                let mut seat = Seat::new(living.pid, living.identity, self.open_link(&living.master));
+                seat.listeners = listeners.into_iter().collect();
+                seat.reports_follow = true;
+                self.post(&living.master.vassal).seats.insert(living.master.clone(), seat);
+                self.decide(Event::MasterStarted { master: living.master.clone() });
+                if let Some(how) = self.early_exits.remove(&living.master) {
+                    self.master_exited(living.master, how);
+                }
+            }
+            Input::StartFailed { master, reason } => {
+                self.early_exits.remove(&master);
+                self.decide(Event::StartFailed { master, reason });
+            }
+            Input::DeployRefused { master, revision, operation, reason } => {
+                self.decide(Event::DeployRefused { master, revision, operation, reason });
+            }
+            Input::Bound { name, addresses } => {
+                let post = self.post(&name);
+                post.kept.extend(addresses.iter().map(|(key, _)| key.clone()));
+                post.addresses.extend(addresses);
+            }
+            Input::Ordered { master, listeners } => {
+                if let Some(seat) = self.seat(&master) {
+                    seat.listeners.extend(listeners);
+                }
+            }
+            Input::History(opened) => {
+                self.history.opened(opened.map(|opened| *opened));
+            }
+            Input::Alarm(text) => {
+                self.alarms.insert(text);
+            }
+            Input::Recorded => self.performer.leave(),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn seat(&mut self, master: &MasterKey) -> Option<&mut Seat> {
+        self.posts.get_mut(&master.vassal)?.seats.get_mut(master)
+    }
+
+    fn scanned(&mut self, scanned: Scanned) {
+        self.publisher.open();
+        match scanned {
+            Scanned::Lost(sentence) => {
+                tracing::error!(
+                    error = sentence,
+                    "the vassals directory cannot be read; every vassal runs on as it is"
+                );
+                self.directory_lost =
+                    Some(format!("the vassals directory cannot be read, so no change is seen: {sentence}"));
+                self.decide(Event::DirectoryLost);
+            }
+            Scanned::Files { all, new } => {
+                if self.directory_lost.take().is_some() {
+                    tracing::info!("the vassals directory is back");
+                }
+                for name in &new {
+                    if let Some(reading) = all.get(name) {
+                        self.record_revision(name, reading);
+                        self.told_problems(name, reading);
+                    }
+                }
+                for (name, reading) in &all {
+                    let before = self.files.get(name).map(|known| known.revision);
+                    if before != Some(reading.revision) {
+                        self.remember(name, reading);
+                        self.log_places.set(name, reading);
+                        self.publisher.vassal_changed(name);
+                    }
+                }
+                self.files = all;
+                // Remembered from before this brain, of files that are gone.
+                let (fleet, files) = (&self.fleet, &self.files);
+                self.posts.retain(|name, post| {
+                    files.contains_key(name) || !post.seats.is_empty() || fleet.view(name).is_some()
+                });
+                let sightings = self.files.iter().map(|(name, reading)| sighting(name, reading)).collect();
+                self.decide(Event::Scanned(sightings));
+            }
+        }
+    }
+
+    fn record_revision(&self, name: &VassalName, reading: &Reading) {
+        let Some(store) = self.history.store() else { return };
+        let seen_unix_ms = clock::unix_ms();
+        store.record_vassals_seen(vec![name.clone()], seen_unix_ms).unattended();
+        store
+            .record_revision(Revision {
+                vassal: name.clone(),
+                revision: reading.revision,
+                sha256: reading.sha256.clone(),
+                content: reading.content.clone(),
+                problems: reading.problems.clone(),
+                seen_unix_ms,
+            })
+            .unattended();
+    }
+
+    /// The process is gone: first its last words are heard.
+    fn master_exited(&mut self, master: MasterKey, how: String) {
+        match self.seat(&master) {
+            Some(seat) => seat.link.master_exited(how),
+            None => {
+                self.early_exits.insert(master, how);
+            }
+        }
+    }
+
+    fn master_gone(&mut self, master: MasterKey, how: String) {
+        let post = self.post(&master.vassal);
+        post.take_leave(&master);
+        if post.seats.is_empty() {
+            post.loyal_since_unix_ms = None;
+        }
+        self.publisher.vassal_changed(&master.vassal);
+        self.told_exit(&master, &how);
+        self.decide(Event::MasterExited { master, how });
+    }
+
+    fn master_said(&mut self, master: &MasterKey, word: FromMaster, fds: Vec<OwnedFd>) {
+        match word {
+            FromMaster::Snapshot(snapshot) => self.catch_up(master, &snapshot, fds),
+            FromMaster::WrongVersion { .. } => {}
+            FromMaster::Report { report, boot_output, .. } => self.reported(master, report, boot_output),
+            FromMaster::Scoreboard { generation } => {
+                let board = fds.first().map(map_board);
+                if let (Some(seat), Some(Some(board))) = (self.seat(master), board) {
+                    seat.boards.insert(generation, board);
+                }
+            }
+            FromMaster::Retired { generation, totals } => {
+                if let Some(seat) = self.seat(master) {
+                    seat.boards.remove(&generation);
+                    seat.operation_of.remove(&generation);
+                    seat.retired.add(&totals);
+                }
+            }
+            FromMaster::ListenersReleased { keys } => self.released(master, keys),
+            FromMaster::Notice { severity, code, text, worker, at_unix_ms } => {
+                self.told_notice(&master.vassal, severity, code, text, worker, at_unix_ms);
+            }
+            FromMaster::Workers { workers } => {
+                if let Some(seat) = self.seat(master) {
+                    seat.workers = workers;
+                    self.publisher.vassal_changed(&master.vassal);
+                }
+            }
+        }
+    }
+
+    /// The master says everything at once: at the beginning, and after the link was lost for a while.
+    fn catch_up(&mut self, master: &MasterKey, snapshot: &MasterSnapshot, fds: Vec<OwnedFd>) {
+        let Some((_, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
+        let Some(seat) = self.seat(master) else { return };
+        seat.boards = boards;
+        if std::mem::take(&mut seat.reports_follow) {
+            return;
+        }
+        let missed_serving = snapshot.serving.filter(|serving| seat.serving != Some(*serving));
+        let awaited = seat.awaited;
+        if let Some((generation, revision)) = missed_serving {
+            let operation = awaited.filter(|awaited| awaited.revision == revision).map(|awaited| awaited.operation);
+            self.reported(master, Report::Serving { operation, generation, revision }, None);
+        }
+        let failed = snapshot.last_failure.clone().filter(|report| {
+            operation_of(report).is_some_and(|id| awaited.is_some_and(|awaited| awaited.operation == id))
+        });
+        if let Some(report) = failed {
+            self.reported(master, report, None);
+        }
+        self.publisher.vassal_changed(&master.vassal);
+    }
+
+    fn reported(&mut self, master: &MasterKey, report: Report, boot_output: Option<String>) {
+        let name = &master.vassal;
+        match report {
+            Report::Booting { operation, generation, revision } => {
+                let post = self.post(name);
+                post.saw_generation(generation);
+                if let (Some(seat), Some(operation)) = (post.seats.get_mut(master), operation) {
+                    seat.operation_of.insert(generation, operation);
+                    seat.awaited = Some(Awaited { operation, revision });
+                }
+                self.reached(operation, Phase::Booting, generation);
+                self.decide(Event::Booting { master: master.clone(), generation, revision });
+            }
+            Report::Loaded { generation } => {
+                let operation = self.seat(master).and_then(|seat| seat.operation_of.get(&generation).copied());
+                self.reached(operation, Phase::Proving, generation);
+            }
+            Report::Serving { operation, generation, revision } => {
+                let post = self.post(name);
+                post.saw_generation(generation);
+                post.loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);
+                if let Some(seat) = post.seats.get_mut(master) {
+                    seat.serving = Some((generation, revision));
+                    seat.awaited = seat.awaited.filter(|awaited| Some(awaited.operation) != operation);
+                }
+                if let Some(operation) = operation {
+                    self.operations.wrote(operation, boot_output);
+                    self.operations.made(operation, generation);
+                }
+                self.publisher.vassal_changed(name);
+                self.decide(Event::Serving { master: master.clone(), generation, revision, operation });
+            }
+            Report::Failed { operation, generation, revision, reason, still_serving } => {
+                let post = self.post(name);
+                post.saw_generation(generation);
+                if let Some(seat) = post.seats.get_mut(master) {
+                    seat.awaited = seat.awaited.filter(|awaited| Some(awaited.operation) != operation);
+                    seat.operation_of.remove(&generation);
+                }
+                if let Some(operation) = operation {
+                    self.operations.wrote(operation, boot_output);
+                    self.operations.made(operation, generation);
+                }
+                self.publisher.vassal_changed(name);
+                self.decide(Event::Failed { master: master.clone(), revision, operation, reason, still_serving });
+            }
+            Report::Drained { generation, killed } => self.told_drained(name, generation, killed),
+            Report::WorkerDied { worker, how, retry_in } => self.told_worker_died(name, worker, &how, retry_in),
+            Report::Recycled { worker } => tracing::debug!(vassal = %name, %worker, "recycled"),
+            Report::Stopped => tracing::debug!(vassal = %name, "the master has stopped"),
+        }
+    }
+
+    /// Nobody uses these any more, as far as this master knows; a master beside it may.
+    fn released(&mut self, master: &MasterKey, keys: Vec<String>) {
+        let post = self.post(&master.vassal);
+        if let Some(seat) = post.seats.get_mut(master) {
+            seat.listeners.retain(|key| !keys.contains(key));
+        }
+        let unused: Vec<String> =
+            keys.into_iter().filter(|key| !post.seats.values().any(|seat| seat.listeners.contains(key))).collect();
+        for key in &unused {
+            post.kept.remove(key);
+            post.addresses.remove(key);
+        }
+        if !unused.is_empty() {
+            self.performer.forget(master.vassal.clone(), unused);
+        }
+    }
+}
+
+/// A scoreboard of a master of ours that cannot be mapped is a bug, not a reason to stop.
+pub(super) fn map_board(fd: &OwnedFd) -> Option<Scoreboard> {
+    use std::os::fd::AsFd;
+    match Scoreboard::map(fd.as_fd()) {
+        Ok(board) => Some(board),
+        Err(error) => {
+            tracing::error!(%error, "a scoreboard cannot be read; its numbers are missing");
+            None
+        }
+    }
+}
+
+fn operation_of(report: &Report) -> Option<OperationId> {
+    match report {
+        Report::Failed { operation, .. } => *operation,
+        _ => None,
+    }
+}
+
+fn sighting(name: &VassalName, reading: &Arc<Reading>) -> Sighting {
+    Sighting {
+        name: name.clone(),
+        revision: reading.revision,
+        content: digest(&reading.sha256),
+        verdict: reading.verdict(),
+    }
+}
+
+/// The first eight bytes of a SHA-256 in hex.
+pub(super) fn digest(sha256: &str) -> ContentDigest {
+    let head = sha256.get(..16).and_then(|head| u64::from_str_radix(head, 16).ok());
+    ContentDigest(head.unwrap_or(0))
+}

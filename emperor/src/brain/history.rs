@@ -1,0 +1,126 @@
+//! The database, as far as it can be had. Without it the emperor runs on with a smaller memory: every write here may go
+//! nowhere, and the alarm says so.
+
+use std::{path::PathBuf, time::Duration};
+
+use empery_lifecycle::ids::{OperationId, RevisionId, VassalName};
+use empery_store::{Opened, Reader, Store, StoreError};
+use tokio::sync::watch;
+
+use super::{
+    clock,
+    inputs::{Inbox, Input},
+};
+
+/// How long after a failure the database is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The database's name in the state directory.
+pub(crate) const FILE_NAME: &str = "state.db";
+
+/// What an earlier emperor left.
+#[derive(Debug, Default)]
+pub(crate) struct Recalled {
+    /// The last number given to an operation.
+    pub(crate) last_operation: LastOperation,
+    /// Vassals that stay stopped.
+    pub(crate) holds: Vec<VassalName>,
+    /// The newest revision of each vassal, with its hash.
+    pub(crate) revisions: Vec<(VassalName, RevisionId, String)>,
+    /// The newest deployment of each.
+    pub(crate) deployments: Vec<empery_control::fleet::OperationView>,
+}
+
+/// The last number given to an operation; without history one that no history can have reached.
+#[derive(Debug)]
+pub(crate) struct LastOperation(pub(crate) OperationId);
+
+impl Default for LastOperation {
+    fn default() -> Self {
+        // Seconds since 1970: a database that comes back later must not have its rows overwritten.
+        LastOperation(OperationId(clock::unix_ms() / 1_000))
+    }
+}
+
+/// The database, or the lack of it.
+#[derive(Debug)]
+pub(crate) struct History {
+    path: PathBuf,
+    inbox: Inbox,
+    store: Option<Store>,
+    trouble: Option<watch::Receiver<Option<String>>>,
+    reader: watch::Sender<Option<Reader>>,
+    /// Why there is none, or what became of the one before.
+    alarm: Option<String>,
+}
+
+impl History {
+    /// Nothing opened yet.
+    pub(crate) fn new(path: PathBuf, inbox: Inbox) -> History {
+        History { path, inbox, store: None, trouble: None, reader: watch::Sender::new(None), alarm: None }
+    }
+
+    /// Opens it and reads what an earlier emperor left.
+    pub(crate) async fn open(&mut self) -> Recalled {
+        let opened = Store::open(&self.path).await;
+        self.opened(opened);
+        let Some(reader) = self.reader.borrow().clone() else { return Recalled::default() };
+        match recall(&reader).await {
+            Ok(recalled) => recalled,
+            Err(error) => {
+                self.alarm = Some(format!("what the database remembers could not be read, holds included: {error}"));
+                Recalled::default()
+            }
+        }
+    }
+
+    /// An opening has succeeded or failed; a failure is tried again later.
+    pub(crate) fn opened(&mut self, opened: Result<Opened, StoreError>) {
+        match opened {
+            Ok(Opened { store, reader, alarm }) => {
+                self.trouble = Some(store.trouble());
+                self.store = Some(store);
+                self.reader.send_replace(Some(reader));
+                self.alarm = alarm;
+            }
+            Err(error) => {
+                if self.alarm.is_none() {
+                    tracing::warn!(%error, "running without history");
+                }
+                self.alarm = Some(format!("no history is kept, and operators' stops will be forgotten: {error}"));
+                let (path, inbox) = (self.path.clone(), self.inbox.clone());
+                // Local: opening migrates, and sqlx's future for that is not Send.
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(RETRY).await;
+                    inbox.tell(Input::History(Store::open(&path).await.map(Box::new)));
+                });
+            }
+        }
+    }
+
+    /// Reads, while there is something to read.
+    pub(crate) fn reader(&self) -> watch::Receiver<Option<Reader>> {
+        self.reader.subscribe()
+    }
+
+    /// Writes, while there is something to write to.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// What an operator must know.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = String> {
+        let trouble = self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone());
+        self.alarm.clone().into_iter().chain(trouble.map(|trouble| format!("history is not being recorded: {trouble}")))
+    }
+}
+
+async fn recall(reader: &Reader) -> Result<Recalled, StoreError> {
+    let revisions = reader.latest_revisions().await?;
+    Ok(Recalled {
+        last_operation: LastOperation(reader.last_operation_id().await?),
+        holds: reader.holds().await?.into_iter().map(|hold| hold.vassal).collect(),
+        revisions: revisions.into_iter().map(|latest| (latest.vassal, latest.revision, latest.sha256)).collect(),
+        deployments: reader.latest_deployments().await?,
+    })
+}

@@ -1,0 +1,53 @@
+//! Where the log of each vassal is being written, for whoever wants to read it: the web and the command line.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use empery_control::places;
+use empery_lifecycle::ids::VassalName;
+
+use super::scan::reading::Reading;
+
+/// Clones share what is known.
+#[derive(Debug, Clone)]
+pub(crate) struct LogPlaces {
+    state: Arc<Path>,
+    vassals: Arc<Path>,
+    named: Arc<Mutex<BTreeMap<VassalName, PathBuf>>>,
+}
+
+impl LogPlaces {
+    /// Below this state directory, unless a file of this vassals directory says otherwise.
+    pub(crate) fn new(state: &Path, vassals: &Path) -> LogPlaces {
+        LogPlaces { state: state.into(), vassals: vassals.into(), named: Arc::default() }
+    }
+
+    /// The file says where it logs (`logto`), or does not.
+    pub(crate) fn set(&self, name: &VassalName, reading: &Reading) {
+        let Some(plan) = &reading.plan else { return };
+        let log = &plan.config.log;
+        match log.logto2.as_ref().or(log.logto.as_ref()) {
+            Some(path) => self.named().insert(name.clone(), self.vassals.join(path)),
+            None => self.named().remove(name),
+        };
+    }
+
+    /// The vassal is gone.
+    pub(crate) fn remove(&self, name: &VassalName) {
+        self.named().remove(name);
+    }
+
+    /// Where this vassal's log is.
+    pub(crate) fn of(&self, name: &VassalName) -> PathBuf {
+        let named = self.named().get(name).cloned();
+        named.unwrap_or_else(|| places::logs(&self.state, name).join(places::CURRENT_LOG))
+    }
+
+    fn named(&self) -> std::sync::MutexGuard<'_, BTreeMap<VassalName, PathBuf>> {
+        // Every change is one call on the map: a panic elsewhere cannot leave it half changed.
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,161 @@
+//! The operations of this brain's life as views: hung on the board before which pipelines wait, and written to history.
+//! Tells nothing to the fleet machine; the owning task calls it.
+
+use std::collections::BTreeMap;
+
+use empery_control::fleet::{OperationView, PhaseTime};
+use empery_lifecycle::{
+    fleet::{Cause, OperationEnd, Verb},
+    ids::{GenerationId, OperationId, RevisionId, VassalName},
+};
+use empery_web_ui::OperationBoard;
+
+use super::clock;
+
+/// How far an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Begun.
+    Queued,
+    /// The zygote imports the app.
+    Booting,
+    /// Workers are being forked and asked.
+    Proving,
+    /// What served finishes what it has.
+    Draining,
+    /// Over.
+    Done,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Phase::Queued => "queued",
+            Phase::Booting => "booting",
+            Phase::Proving => "proving",
+            Phase::Draining => "draining",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// The operations that have not ended, and the board.
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    open: BTreeMap<OperationId, OperationView>,
+    board: OperationBoard,
+    /// Who gave a command, until the machine has begun it.
+    actors: BTreeMap<OperationId, String>,
+    /// Changed views, in order, to be written down and told.
+    news: Vec<OperationView>,
+}
+
+impl Operations {
+    /// The board.
+    pub(crate) fn board(&self) -> OperationBoard {
+        self.board.clone()
+    }
+
+    /// A command of this number was given by this actor.
+    pub(crate) fn given_by(&mut self, id: OperationId, actor: String) {
+        self.actors.insert(id, actor);
+    }
+
+    /// The machine has begun it.
+    pub(crate) fn begin(&mut self, id: OperationId, vassal: VassalName, verb: Verb, cause: Cause) {
+        let actor = self.actors.remove(&id).unwrap_or_else(|| {
+            match cause {
+                Cause::File => "file",
+                Cause::Recovery => "recovery",
+                Cause::Command => "command",
+                Cause::Signal => "signal",
+            }
+            .to_owned()
+        });
+        let view = OperationView {
+            id,
+            vassal,
+            verb,
+            actor,
+            revision: None,
+            generation: None,
+            phase: Phase::Queued.word().to_owned(),
+            end: None,
+            began_unix_ms: clock::unix_ms(),
+            phases: vec![PhaseTime { phase: Phase::Queued.word().to_owned(), after_ms: 0 }],
+            ended_unix_ms: None,
+            boot_output: None,
+        };
+        self.open.insert(id, view);
+        self.changed(id);
+    }
+
+    /// It deploys this revision.
+    pub(crate) fn deploys(&mut self, id: OperationId, revision: RevisionId) {
+        if let Some(view) = self.open.get_mut(&id) {
+            view.revision = Some(revision.0);
+        }
+    }
+
+    /// It has come so far, with this generation.
+    pub(crate) fn reached(&mut self, id: OperationId, phase: Phase, generation: Option<GenerationId>) {
+        let Some(view) = self.open.get_mut(&id) else { return };
+        view.generation = generation.map(|generation| generation.0).or(view.generation);
+        reach(view, phase);
+        self.changed(id);
+    }
+
+    /// The stop of this vassal, if one was asked for, is being carried out.
+    pub(crate) fn drains(&mut self, name: &VassalName) {
+        let stop = self.open.values().find(|view| view.verb == Verb::Stop && view.vassal == *name);
+        if let Some(id) = stop.map(|view| view.id) {
+            self.reached(id, Phase::Draining, None);
+        }
+    }
+
+    /// What the app wrote while booting.
+    pub(crate) fn wrote(&mut self, id: OperationId, boot_output: Option<String>) {
+        if let (Some(view), Some(output)) = (self.open.get_mut(&id), boot_output) {
+            view.boot_output = Some(output);
+        }
+    }
+
+    /// It made this generation.
+    pub(crate) fn made(&mut self, id: OperationId, generation: GenerationId) {
+        if let Some(view) = self.open.get_mut(&id) {
+            view.generation = Some(generation.0);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self, id: OperationId, end: OperationEnd) -> Option<OperationView> {
+        self.actors.remove(&id);
+        let mut view = self.open.remove(&id)?;
+        reach(&mut view, Phase::Done);
+        view.end = Some(end);
+        view.ended_unix_ms = Some(clock::unix_ms());
+        self.board.record(view.clone());
+        self.news.push(view.clone());
+        Some(view)
+    }
+
+    /// What has changed since this was last asked, in order; the last word on each.
+    pub(crate) fn take_news(&mut self) -> Vec<OperationView> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn changed(&mut self, id: OperationId) {
+        if let Some(view) = self.open.get(&id) {
+            self.board.record(view.clone());
+            self.news.push(view.clone());
+        }
+    }
+}
+
+fn reach(view: &mut OperationView, phase: Phase) {
+    if view.phase != phase.word() {
+        let after_ms = clock::unix_ms().saturating_sub(view.began_unix_ms);
+        view.phase = phase.word().to_owned();
+        view.phases.push(PhaseTime { phase: view.phase.clone(), after_ms });
+    }
+}

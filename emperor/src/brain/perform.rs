@@ -1,0 +1,292 @@
+//! Carries out what the fleet machine decided: binds, starts, orders, kills. Never adds an action of its own. What takes
+//! time runs beside the owning task, one errand after the other for each vassal, and ends with an input.
+
+mod bind;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+use empery_control::{
+    keeper::{Answer, Ask, LivingMaster, StartMaster},
+    link::Order,
+};
+use empery_lifecycle::{
+    fleet::MasterKey,
+    generations::FailureReason,
+    ids::{GenerationId, OperationId, RevisionId, VassalName},
+};
+use empery_store::Reader as History;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    inputs::{Inbox, Input},
+    keeper_line::KeeperLine,
+    link::Sent,
+    scan::reading::{Reader, Reading, RunPlan},
+};
+
+/// A boot to be brought about: by a new master or by one that runs.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// By which master.
+    pub(crate) master: MasterKey,
+    /// Of what.
+    pub(crate) revision: RevisionId,
+    /// For whom.
+    pub(crate) operation: OperationId,
+    /// What that revision says, when it is remembered; else it is looked up.
+    pub(crate) reading: Option<Arc<Reading>>,
+    /// Keys that the keeper keeps for this vassal already: they are not given up when the boot fails.
+    pub(crate) kept: BTreeSet<String>,
+}
+
+/// Performs. Knows nothing but where to send words.
+#[derive(Debug)]
+pub(crate) struct Performer {
+    tools: Tools,
+    /// The last errand of each vassal: the next waits for it.
+    errands: BTreeMap<VassalName, JoinHandle<()>>,
+}
+
+#[derive(Debug, Clone)]
+struct Tools {
+    keeper: KeeperLine,
+    inbox: Inbox,
+    reader: Reader,
+    history: watch::Receiver<Option<History>>,
+}
+
+impl Performer {
+    /// Nothing has been asked for yet.
+    pub(crate) fn new(
+        keeper: KeeperLine,
+        inbox: Inbox,
+        reader: Reader,
+        history: watch::Receiver<Option<History>>,
+    ) -> Performer {
+        Performer { tools: Tools { keeper, inbox, reader, history }, errands: BTreeMap::new() }
+    }
+
+    /// Binds what is not bound and starts a master. Answered by [`Input::Started`] or [`Input::StartFailed`].
+    /// `known_generation` is the highest number seen of this vassal in this brain's life.
+    pub(crate) fn start(&mut self, boot: Boot, known_generation: GenerationId) {
+        let tools = self.tools.clone();
+        self.run(boot.master.vassal.clone(), async move {
+            let master = boot.master.clone();
+            let started = tools.start(boot, known_generation).await;
+            tools.inbox.tell(match started {
+                Ok((master, listeners)) => Input::Started { master, listeners },
+                Err(reason) => Input::StartFailed { master, reason },
+            });
+        });
+    }
+
+    /// Binds what the master does not have, then orders it to deploy. Answered by [`Input::DeployRefused`], or by the master.
+    pub(crate) fn deploy(
+        &mut self,
+        boot: Boot,
+        held_by_master: BTreeSet<String>,
+        link: Option<mpsc::UnboundedSender<Sent>>,
+    ) {
+        let tools = self.tools.clone();
+        self.run(boot.master.vassal.clone(), async move {
+            let (master, revision, operation) = (boot.master.clone(), boot.revision, boot.operation);
+            if let Err(reason) = tools.deploy(boot, held_by_master, link).await {
+                tools.inbox.tell(Input::DeployRefused { master, revision, operation, reason });
+            }
+        });
+    }
+
+    /// Orders a master to drain and leave, after what was ordered before. Answered by its exit.
+    pub(crate) fn stop(&mut self, name: VassalName, link: Option<mpsc::UnboundedSender<Sent>>) {
+        let Some(link) = link else { return };
+        self.run(name, async move {
+            // A link that has ended belongs to a master that has left.
+            let _ = link.send(Sent { order: Order::Stop, fds: Vec::new(), outcome: None });
+        });
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self, master: MasterKey) {
+        self.tell_keeper(Ask::Kill { master }, Vec::new());
+    }
+
+    /// Closes what is kept for this vassal: all of it when no keys are named.
+    pub(crate) fn forget(&self, vassal: VassalName, keys: Vec<String>) {
+        self.tell_keeper(Ask::Forget { vassal, keys }, Vec::new());
+    }
+
+    /// Hands a listening socket to the keeper that a master was found with.
+    pub(crate) fn keep(&self, vassal: VassalName, key: String, socket: OwnedFd) {
+        self.tell_keeper(Ask::Keep { vassal, key }, vec![socket]);
+    }
+
+    /// The emperor leaves.
+    pub(crate) fn leave(&self) {
+        self.tell_keeper(Ask::Leave { code: 0 }, Vec::new());
+    }
+
+    fn tell_keeper(&self, ask: Ask, fds: Vec<OwnedFd>) {
+        let answer = self.tools.keeper.ask(ask, fds);
+        tokio::spawn(async move {
+            if let Err(error) = answer.await {
+                tracing::warn!(%error, "the keeper did not do as asked");
+            }
+        });
+    }
+
+    fn run(&mut self, name: VassalName, errand: impl Future<Output = ()> + Send + 'static) {
+        let before = self.errands.remove(&name);
+        self.errands.retain(|_, errand| !errand.is_finished());
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // A panic in it was reported where it happened; it must not stop this one.
+                let _ = before.await;
+            }
+            errand.await;
+        });
+        self.errands.insert(name, task);
+    }
+}
+
+impl Tools {
+    async fn start(
+        &self,
+        boot: Boot,
+        known_generation: GenerationId,
+    ) -> Result<(LivingMaster, Vec<String>), FailureReason> {
+        let reading = self.reading(&boot).await?;
+        let plan = runnable(&reading)?;
+        let bound = self.bind(&boot, plan, &BTreeSet::new()).await?;
+        let listeners: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
+        let order = StartMaster {
+            master: boot.master.clone(),
+            identity: plan.identity,
+            user: plan.user.clone(),
+            revision: boot.revision,
+            operation: boot.operation,
+            first_generation: self.generation_after(&boot.master.vassal, known_generation).await,
+            listeners: listeners.clone(),
+        };
+        let started = match content_fd(&reading) {
+            Ok(content) => self.keeper.ask(Ask::StartMaster(Box::new(order)), vec![content]).await,
+            Err(reason) => {
+                self.give_up(&boot.master.vassal, bound.fresh);
+                return Err(reason);
+            }
+        };
+        match started {
+            Ok((Answer::Started { pid }, _)) => {
+                Ok((LivingMaster { master: boot.master, pid, identity: plan.identity }, listeners))
+            }
+            Ok(_) => {
+                self.give_up(&boot.master.vassal, bound.fresh);
+                Err(setup("the keeper answered something else than a start"))
+            }
+            Err(error) => {
+                self.give_up(&boot.master.vassal, bound.fresh);
+                Err(setup(error))
+            }
+        }
+    }
+
+    async fn deploy(
+        &self,
+        boot: Boot,
+        held_by_master: BTreeSet<String>,
+        link: Option<mpsc::UnboundedSender<Sent>>,
+    ) -> Result<(), FailureReason> {
+        let reading = self.reading(&boot).await?;
+        let plan = runnable(&reading)?;
+        let bound = self.bind(&boot, plan, &held_by_master).await?;
+        let (keys, sockets): (Vec<_>, Vec<_>) = bound.sockets.into_iter().map(|socket| (socket.key, socket.fd)).unzip();
+        let order = Order::Deploy { operation: boot.operation, revision: boot.revision, new_listeners: keys.clone() };
+        let sent = async {
+            let link = link.ok_or_else(|| "there is no link to it".to_owned())?;
+            let content = content_fd(&reading).map_err(|reason| sentence_of(&reason))?;
+            let (outcome, told) = oneshot::channel();
+            let fds = std::iter::once(content).chain(sockets).collect();
+            let sent = Sent { order, fds, outcome: Some(outcome) };
+            link.send(sent).map_err(|_| "the link to it has ended".to_owned())?;
+            told.await.unwrap_or_else(|_| Err("it left before it was told".to_owned()))
+        };
+        let sent: Result<(), String> = sent.await;
+        match sent {
+            Ok(()) => {
+                self.inbox.tell(Input::Ordered { master: boot.master, listeners: keys });
+                Ok(())
+            }
+            Err(cause) => {
+                self.give_up(&boot.master.vassal, bound.fresh);
+                Err(setup(format!("the master of {} could not be told to deploy: {cause}", boot.master.vassal)))
+            }
+        }
+    }
+
+    /// What the revision says: remembered, or from the database when it is an older one.
+    async fn reading(&self, boot: &Boot) -> Result<Arc<Reading>, FailureReason> {
+        if let Some(reading) = &boot.reading {
+            return Ok(Arc::clone(reading));
+        }
+        let (name, revision) = (boot.master.vassal.clone(), boot.revision);
+        let lost = |cause: String| {
+            setup(format!("what revision {revision} of {name} said is no longer known ({cause}); save the file again"))
+        };
+        let history = self.history.borrow().clone().ok_or_else(|| lost("there is no database".to_owned()))?;
+        let kept = history.revision(&name, revision).await.map_err(|error| lost(error.to_string()))?;
+        let kept = kept.ok_or_else(|| lost("it is older than the history kept".to_owned()))?;
+        let (reader, owned) = (self.reader.clone(), name.clone());
+        let reading = tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content)).await;
+        reading.map(Arc::new).map_err(|panic| lost(panic.to_string()))
+    }
+
+    /// The number of a new master's first generation: after every one that is known.
+    async fn generation_after(&self, name: &VassalName, known: GenerationId) -> GenerationId {
+        let history = self.history.borrow().clone();
+        let recorded = match history {
+            Some(history) if known == GenerationId(0) => match history.last_generation(name).await {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    tracing::warn!(vassal = %name, %error, "generations are numbered anew");
+                    None
+                }
+            },
+            Some(_) | None => None,
+        };
+        recorded.unwrap_or(known).max(known).next()
+    }
+
+    /// Closes what was bound for nothing: clients must not wait in a queue that nobody reads.
+    fn give_up(&self, vassal: &VassalName, keys: Vec<String>) {
+        if keys.is_empty() {
+            return;
+        }
+        let answer = self.keeper.ask(Ask::Forget { vassal: vassal.clone(), keys }, Vec::new());
+        tokio::spawn(answer);
+    }
+}
+
+fn runnable(reading: &Reading) -> Result<&RunPlan, FailureReason> {
+    reading.plan.as_ref().ok_or_else(|| {
+        let error = reading.first_error().unwrap_or_else(|| "its file cannot be run".to_owned());
+        FailureReason::Setup { sentence: error }
+    })
+}
+
+fn content_fd(reading: &Reading) -> Result<OwnedFd, FailureReason> {
+    empery_sys::memfd::sealed("vassal-file", &reading.content).map_err(setup)
+}
+
+fn setup(sentence: impl ToString) -> FailureReason {
+    FailureReason::Setup { sentence: sentence.to_string() }
+}
+
+fn sentence_of(reason: &FailureReason) -> String {
+    super::summary::sentence_of(reason)
+}

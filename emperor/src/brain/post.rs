@@ -1,0 +1,204 @@
+//! What is known of one vassal's processes: its masters, their workers and scoreboards, and what they counted. Facts
+//! only; what the vassal should be doing is the fleet machine's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use empery_control::{
+    fleet::{Numbers, OperationView, WorkerSnapshot},
+    link::{WorkerPhase, WorkerView},
+    scoreboard::{Totals, slot_index},
+};
+use empery_lifecycle::{
+    fleet::{Identity, MasterKey},
+    ids::{GenerationId, OperationId, RevisionId},
+};
+use empery_sys::scoreboard::Scoreboard;
+
+use super::{link::LinkHandle, sample::Meter};
+
+/// One vassal's processes.
+#[derive(Debug, Default)]
+pub(crate) struct Post {
+    /// Its masters that are alive, or being started.
+    pub(crate) seats: BTreeMap<MasterKey, Seat>,
+    /// Scoreboards of dead masters, whose workers may still be writing them.
+    pub(crate) left_boards: Vec<Scoreboard>,
+    /// What generations of dead masters had counted.
+    pub(crate) retired: Totals,
+    /// Canonical addresses of the listeners that the keeper keeps for it.
+    pub(crate) kept: BTreeSet<String>,
+    /// Where they came out, as a person writes it.
+    pub(crate) addresses: BTreeMap<String, String>,
+    /// The highest generation seen.
+    pub(crate) generation: Option<GenerationId>,
+    /// The last operation that brought or tried to bring something into service.
+    pub(crate) last_deployment: Option<OperationView>,
+    /// Since when it has served, unix ms.
+    pub(crate) loyal_since_unix_ms: Option<u64>,
+    /// What was measured last.
+    pub(crate) meter: Meter,
+    /// Its numbers, as published.
+    pub(crate) numbers: Numbers,
+    /// Resident sets by pid, in bytes, as last read.
+    pub(crate) rss_bytes: BTreeMap<i32, u64>,
+    /// The state's word, as last told to the log.
+    pub(crate) told_state: &'static str,
+}
+
+/// One master.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// Its pid.
+    pub(crate) pid: i32,
+    /// Who it is.
+    pub(crate) identity: Identity,
+    /// The connection to it.
+    pub(crate) link: LinkHandle,
+    /// Canonical addresses of the listeners it has.
+    pub(crate) listeners: BTreeSet<String>,
+    /// The scoreboards of its generations.
+    pub(crate) boards: BTreeMap<GenerationId, Scoreboard>,
+    /// What its generations counted that are gone.
+    pub(crate) retired: Totals,
+    /// Its workers.
+    pub(crate) workers: Vec<WorkerView>,
+    /// What it said it serves.
+    pub(crate) serving: Option<(GenerationId, RevisionId)>,
+    /// Whether everything it has reported so far follows its next snapshot: a master keeps its reports for the first
+    /// brain that connects.
+    pub(crate) reports_follow: bool,
+    /// The deploy it was last given and has not answered.
+    pub(crate) awaited: Option<Awaited>,
+    /// Which operation asked for a generation.
+    pub(crate) operation_of: BTreeMap<GenerationId, OperationId>,
+}
+
+/// A deploy on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    /// For whom.
+    pub(crate) operation: OperationId,
+    /// Of what.
+    pub(crate) revision: RevisionId,
+}
+
+impl Seat {
+    /// A master just started or found.
+    pub(crate) fn new(pid: i32, identity: Identity, link: LinkHandle) -> Seat {
+        Seat {
+            pid,
+            identity,
+            link,
+            listeners: BTreeSet::new(),
+            boards: BTreeMap::new(),
+            retired: Totals::default(),
+            workers: Vec::new(),
+            serving: None,
+            reports_follow: false,
+            awaited: None,
+            operation_of: BTreeMap::new(),
+        }
+    }
+}
+
+impl Post {
+    /// The seat that serves, else the newest.
+    pub(crate) fn first_seat(&self) -> Option<&Seat> {
+        let newest = || self.seats.iter().max_by_key(|(key, _)| key.serial);
+        self.seats
+            .iter()
+            .filter(|(_, seat)| seat.serving.is_some())
+            .max_by_key(|(key, _)| key.serial)
+            .or_else(newest)
+            .map(|(_, seat)| seat)
+    }
+
+    /// A generation was seen.
+    pub(crate) fn saw_generation(&mut self, generation: GenerationId) {
+        self.generation = self.generation.max(Some(generation));
+    }
+
+    /// A master is gone; its workers may serve on.
+    pub(crate) fn take_leave(&mut self, master: &MasterKey) {
+        let Some(seat) = self.seats.remove(master) else { return };
+        self.retired.add(&seat.retired);
+        self.left_boards.extend(seat.boards.into_values());
+    }
+
+    /// Folds the boards of dead masters into what is retired, once no worker of theirs is left.
+    pub(crate) fn fold_left_boards(&mut self) {
+        let orphans =
+            self.seats.values().flat_map(|seat| &seat.workers).any(|worker| worker.phase == WorkerPhase::Orphan);
+        let serves = self.seats.values().any(|seat| seat.serving.is_some());
+        if self.left_boards.is_empty() || orphans || !serves {
+            return;
+        }
+        for board in self.left_boards.drain(..) {
+            self.retired.add(&board.totals());
+        }
+    }
+
+    /// Everything it ever counted.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut sum = self.retired;
+        for seat in self.seats.values() {
+            sum.add(&seat.retired);
+        }
+        for board in self.boards() {
+            sum.add(&board.totals());
+        }
+        sum
+    }
+
+    /// Pids of all its processes that are known.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
+        self.seats
+            .values()
+            .flat_map(|seat| std::iter::once(seat.pid).chain(seat.workers.iter().map(|worker| worker.pid)))
+            .filter(|pid| *pid > 0)
+    }
+
+    /// Its workers, with what their slots say.
+    pub(crate) fn workers(&self) -> Vec<WorkerSnapshot> {
+        let mut workers: Vec<_> =
+            self.seats.values().flat_map(|seat| &seat.workers).map(|view| self.worker(view)).collect();
+        workers
+            .sort_by_key(|worker| (worker.view.worker.worker, worker.view.worker.generation, worker.view.worker.spawn));
+        workers
+    }
+
+    fn worker(&self, view: &WorkerView) -> WorkerSnapshot {
+        let rss_bytes = self.rss_bytes.get(&view.pid).copied().unwrap_or(0);
+        let mut shown = WorkerSnapshot { view: view.clone(), requests: 0, busy_threads: 0, threads: 0, rss_bytes };
+        let Some(board) = self.boards().find(|board| generation_of(board) == view.worker.generation) else {
+            return shown;
+        };
+        let header = board.header();
+        let (processes, threads) = (load(&header.processes), load(&header.threads));
+        if view.worker.worker.0 == 0 || view.worker.worker.0 > processes {
+            return shown;
+        }
+        shown.threads = threads;
+        for thread in 0..threads {
+            for spawn in 0..2 {
+                let slot = board.slot(slot_index(processes, threads, view.worker.worker.0, spawn, thread));
+                shown.requests += slot.counters.requests.load(std::sync::atomic::Ordering::Relaxed);
+                let busy = slot.state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) != 0;
+                shown.busy_threads += u32::from(busy && spawn == view.worker.spawn & 1);
+            }
+        }
+        shown
+    }
+
+    fn boards(&self) -> impl Iterator<Item = &Scoreboard> {
+        self.seats.values().flat_map(|seat| seat.boards.values()).chain(&self.left_boards)
+    }
+}
+
+fn generation_of(board: &Scoreboard) -> GenerationId {
+    GenerationId(board.header().generation.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+fn load(number: &std::sync::atomic::AtomicU32) -> u32 {
+    number.load(std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,235 @@
+//! Looks at the vassals directory whenever it is woken, and tells the owning task what every file says now. Looking
+//! and opening are the keeper's; reading and parsing happen here, as the brain's user. Decides nothing about vassals.
+
+pub(crate) mod number;
+pub(crate) mod reading;
+mod settle;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    sync::Arc,
+};
+
+use empery_control::keeper::{Answer, Ask, FileFacts};
+use empery_lifecycle::{ids::VassalName, moment::Moment};
+use tokio::sync::Notify;
+
+use super::{
+    clock,
+    keeper_line::{KeeperError, KeeperLine},
+    watch::Watch,
+};
+use number::Numbers;
+use reading::{FILE_MAX_BYTES, Reader, Reading};
+use settle::{Belief, PATIENCE, Settled, Settling};
+
+/// What a look brought.
+#[derive(Debug)]
+pub(crate) enum Scanned {
+    /// Every file that counts, with what it says; `new` are those with a number not given out before.
+    Files {
+        /// In the order of names.
+        all: BTreeMap<VassalName, Arc<Reading>>,
+        /// Revisions to be recorded.
+        new: Vec<VassalName>,
+    },
+    /// The directory cannot be read: one sentence.
+    Lost(String),
+}
+
+/// The scanner.
+pub(crate) struct Scanner {
+    keeper: KeeperLine,
+    reader: Reader,
+    numbers: Numbers,
+    settling: Settling,
+    readings: BTreeMap<VassalName, Arc<Reading>>,
+    lost: bool,
+    /// Until the first answer was given.
+    first: Option<First>,
+}
+
+struct First {
+    until: Moment,
+    new: Vec<VassalName>,
+}
+
+impl Scanner {
+    /// Nothing has been looked at yet; numbers go on from what an earlier brain gave out.
+    pub(crate) fn new(keeper: KeeperLine, reader: Reader, numbers: Numbers) -> Scanner {
+        let first = Some(First { until: clock::now().after(PATIENCE), new: Vec::new() });
+        Scanner {
+            keeper,
+            reader,
+            numbers,
+            settling: Settling::default(),
+            readings: BTreeMap::new(),
+            lost: false,
+            first,
+        }
+    }
+
+    /// Looks for ever: at once, when woken, and every now and then. Tells only what is news.
+    pub(crate) async fn run(mut self, wake: Arc<Notify>, mut watch: Watch, tell: impl Fn(Scanned)) {
+        loop {
+            watch.follow();
+            if let Some(scanned) = self.look().await {
+                tell(scanned);
+            }
+            let pause = async {
+                match self.settling.look_again_at() {
+                    Some(moment) => tokio::time::sleep_until(clock::instant_of(moment)).await,
+                    None => tokio::time::sleep(watch.period()).await,
+                }
+            };
+            // A wake while something settles does not bring the next look forward: editors write in bursts.
+            if self.settling.look_again_at().is_some() {
+                pause.await;
+            } else {
+                tokio::select! {
+                    () = wake.notified() => {}
+                    () = pause => {}
+                }
+            }
+        }
+    }
+
+    /// One look. None: nothing is different (or not yet settled).
+    async fn look(&mut self) -> Option<Scanned> {
+        let files = match self.keeper.list().await {
+            Ok(files) => files,
+            Err(error) => return self.lose(&error),
+        };
+        let found_again = std::mem::take(&mut self.lost);
+        let mut new = Vec::new();
+        let mut changed = false;
+        for Settled { name, look, belief } in self.settling.look(&files, clock::now()) {
+            let Some(facts) = look else {
+                self.settling.believe(&name, None);
+                changed |= self.readings.remove(&name).is_some();
+                continue;
+            };
+            match self.take(&facts, belief).await {
+                Taken::Same => {}
+                Taken::Moving => self.settling.doubt(&name, clock::now()),
+                Taken::News { is_new } => {
+                    changed = true;
+                    if is_new {
+                        new.push(name);
+                    }
+                }
+            }
+        }
+        match &mut self.first {
+            // The first answer tells which vassals exist: it waits for every name to settle, within reason.
+            Some(First { until, new: before }) => {
+                before.extend(new);
+                if self.settling.look_again_at().is_some() && clock::now() < *until {
+                    return None;
+                }
+                let new = std::mem::take(before);
+                self.first = None;
+                Some(Scanned::Files { all: self.readings.clone(), new })
+            }
+            None => (changed || found_again).then(|| Scanned::Files { all: self.readings.clone(), new }),
+        }
+    }
+
+    fn lose(&mut self, error: &KeeperError) -> Option<Scanned> {
+        let known = std::mem::replace(&mut self.lost, true);
+        (!known).then(|| Scanned::Lost(error.to_string()))
+    }
+
+    /// Reads a file that has settled.
+    async fn take(&mut self, facts: &FileFacts, belief: Belief) -> Taken {
+        let name = &facts.name;
+        let (content, failure) = match self.content_of(facts, belief).await {
+            Ok(Content::Moving) => return Taken::Moving,
+            Ok(Content::Whole(content)) => (content, None),
+            Ok(Content::TooLong) => {
+                let message = format!("the file has {} bytes; at most {FILE_MAX_BYTES} are read", facts.size);
+                (Vec::new(), Some(("file-too-long", message, "a vassal file holds options, not data")))
+            }
+            Err(message) => (Vec::new(), Some(("file-unreadable", message, "check its owner and its permissions"))),
+        };
+        self.settling.believe(name, Some(facts.clone()));
+        let (revision, is_new) = self.numbers.number(facts, &reading::sha256_hex(&content));
+        if self.readings.get(name).is_some_and(|known| known.revision == revision) {
+            return Taken::Same;
+        }
+        let reading = match failure {
+            Some((code, message, hint)) => self.reader.unreadable(name, revision, code, message, hint),
+            None => {
+                let (reader, owned) = (self.reader.clone(), name.clone());
+                match tokio::task::spawn_blocking(move || reader.read(&owned, revision, content)).await {
+                    Ok(reading) => reading,
+                    Err(panic) => {
+                        tracing::error!(vassal = %name, %panic, "the parser failed");
+                        let message = "the parser failed on this file; this is a bug of Empery".to_owned();
+                        self.reader.unreadable(
+                            name,
+                            revision,
+                            "parser-failed",
+                            message,
+                            "please report it with the file",
+                        )
+                    }
+                }
+            }
+        };
+        self.readings.insert(name.clone(), Arc::new(reading));
+        Taken::News { is_new }
+    }
+
+    async fn content_of(&self, facts: &FileFacts, belief: Belief) -> Result<Content, String> {
+        let opened = self.keeper.ask(Ask::Open { name: facts.name.clone() }, Vec::new()).await;
+        let fd = match opened {
+            Ok((Answer::Opened { facts: opened }, fds)) => {
+                if opened != *facts && belief == Belief::Still {
+                    return Ok(Content::Moving);
+                }
+                fds.into_iter().next().ok_or_else(|| "the keeper opened it but sent no descriptor".to_owned())?
+            }
+            Ok(_) => return Err("the keeper answered something else".to_owned()),
+            Err(error) if error.is("not-found") => return Ok(Content::Moving),
+            Err(error) => return Err(error.to_string()),
+        };
+        let facts = facts.clone();
+        let read = tokio::task::spawn_blocking(move || read_whole(fd, &facts, belief)).await;
+        read.map_err(|panic| panic.to_string())?.map_err(|error| format!("it cannot be read: {error}"))
+    }
+}
+
+enum Taken {
+    /// It changed again between the look and the reading: look once more.
+    Moving,
+    /// It says what it said.
+    Same,
+    /// It says something else.
+    News { is_new: bool },
+}
+
+enum Content {
+    Whole(Vec<u8>),
+    TooLong,
+    Moving,
+}
+
+fn read_whole(fd: OwnedFd, facts: &FileFacts, belief: Belief) -> std::io::Result<Content> {
+    let mut file = File::from(fd);
+    let mut content = Vec::new();
+    file.by_ref().take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_MAX_BYTES {
+        return Ok(Content::TooLong);
+    }
+    let after = file.metadata()?;
+    let mtime_ns = after.mtime().saturating_mul(1_000_000_000).saturating_add(after.mtime_nsec());
+    let moved = after.size() != facts.size || mtime_ns != facts.mtime_ns || content.len() as u64 != facts.size;
+    if moved && belief == Belief::Still {
+        return Ok(Content::Moving);
+    }
+    Ok(Content::Whole(content))
+}

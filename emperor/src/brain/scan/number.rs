@@ -1,0 +1,115 @@
+//! Numbers for what vassal files say. A revision is one content under one set of facts: a rewrite of the same bytes, a
+//! touch, another owner or an older mtime is a new one (D7). Pure.
+
+use std::collections::BTreeMap;
+
+use empery_control::keeper::FileFacts;
+use empery_lifecycle::ids::{RevisionId, VassalName};
+
+/// What tells one revision from another. The change time (ctime) has the scanner look again, but is no part of it: it
+/// moves with links and extended attributes too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mark {
+    file: (u64, u64),
+    size: u64,
+    mtime_ns: i64,
+    owner: (u32, u32),
+    mode: u32,
+}
+
+impl Mark {
+    fn of(facts: &FileFacts) -> Mark {
+        Mark {
+            file: (facts.device, facts.inode),
+            size: facts.size,
+            mtime_ns: facts.mtime_ns,
+            owner: (facts.uid, facts.gid),
+            mode: facts.mode,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Last {
+    revision: RevisionId,
+    sha256: String,
+    /// None: from before this brain. The content alone says whether it is the same.
+    mark: Option<Mark>,
+}
+
+/// The last number given out for every name ever seen.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    last: BTreeMap<VassalName, Last>,
+}
+
+impl Numbers {
+    /// What an earlier brain gave out, from the database or from the master that serves it. The higher number counts.
+    pub(crate) fn recall(&mut self, name: VassalName, revision: RevisionId, sha256: String) {
+        let last = Last { revision, sha256, mark: None };
+        match self.last.get(&name) {
+            Some(known) if known.revision >= revision => {}
+            Some(_) | None => {
+                self.last.insert(name, last);
+            }
+        }
+    }
+
+    /// The number of this content, and whether it is a new one.
+    pub(crate) fn number(&mut self, facts: &FileFacts, sha256: &str) -> (RevisionId, bool) {
+        let mark = Mark::of(facts);
+        let (revision, new) = match self.last.get(&facts.name) {
+            None => (RevisionId(1), true),
+            Some(last) if last.sha256 == sha256 && last.mark.as_ref().is_none_or(|known| *known == mark) => {
+                (last.revision, false)
+            }
+            Some(last) => (last.revision.next(), true),
+        };
+        self.last.insert(facts.name.clone(), Last { revision, sha256: sha256.to_owned(), mark: Some(mark) });
+        (revision, new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> FileFacts {
+        FileFacts {
+            name: VassalName::new("a.ini").unwrap(),
+            device: 1,
+            inode: 2,
+            size: 3,
+            mtime_ns: 100,
+            ctime_ns: 100,
+            uid: 0,
+            gid: 0,
+            mode: 0o100_644,
+        }
+    }
+
+    #[test]
+    fn any_difference_in_facts_or_content_is_a_new_revision() {
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.number(&facts(), "x"), (RevisionId(1), true));
+        assert_eq!(numbers.number(&facts(), "x"), (RevisionId(1), false));
+        assert_eq!(numbers.number(&facts(), "y"), (RevisionId(2), true), "a rewrite within one tick of the clock");
+        let older = FileFacts { mtime_ns: 50, ..facts() };
+        assert_eq!(numbers.number(&older, "y"), (RevisionId(3), true), "a back-dated file");
+        let other_inode = FileFacts { inode: 9, ..older.clone() };
+        assert_eq!(numbers.number(&other_inode, "y"), (RevisionId(4), true), "a file renamed over it");
+        let other_owner = FileFacts { uid: 5, ..other_inode.clone() };
+        assert_eq!(numbers.number(&other_owner, "y"), (RevisionId(5), true), "another owner");
+        let linked = FileFacts { ctime_ns: 999, ..other_owner };
+        assert_eq!(numbers.number(&linked, "y"), (RevisionId(5), false), "a change of links only");
+    }
+
+    #[test]
+    fn numbers_go_on_where_an_earlier_brain_stopped() {
+        let mut numbers = Numbers::default();
+        numbers.recall(facts().name, RevisionId(7), "x".to_owned());
+        numbers.recall(facts().name, RevisionId(6), "w".to_owned());
+        assert_eq!(numbers.number(&facts(), "x"), (RevisionId(7), false));
+        assert_eq!(numbers.number(&facts(), "z"), (RevisionId(8), true));
+    }
+}

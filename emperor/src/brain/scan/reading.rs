@@ -1,0 +1,302 @@
+//! One content of a vassal file and what it means: the config, its problems, and who its processes are to be.
+//! Parses as the brain's user and runs nothing. Called by the scanner, and for an older content by the performer.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use empery_config::{
+    facts::{Facts, FileError, Files},
+    problem::{Origin, Problem, Severity},
+    read::{Entry, Outcome, read},
+    vassal::VassalConfig,
+};
+use empery_control::fleet::ProblemView;
+use empery_lifecycle::{
+    fleet::{Identity, Verdict},
+    ids::{RevisionId, VassalName},
+};
+use sha2::{Digest, Sha256};
+
+/// Longest vassal file, in bytes.
+pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// Formats that uWSGI's emperor reads and this one does not yet.
+const OTHER_FORMATS: [&str; 5] = [".xml", ".yml", ".yaml", ".json", ".js"];
+
+/// Whether a file of this name is a vassal's: uWSGI's extensions, but no dotfile and no editor's temporary file. In a
+/// running emperor the keeper says so.
+pub(crate) fn counts(name: &str) -> bool {
+    let read =
+        std::iter::once(".ini").chain(OTHER_FORMATS).any(|format| name.len() > format.len() && name.ends_with(format));
+    read && !name.starts_with(['.', '#'])
+}
+
+/// A content, read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Its number.
+    pub(crate) revision: RevisionId,
+    /// Of the content, in hex.
+    pub(crate) sha256: String,
+    /// Byte for byte.
+    pub(crate) content: Vec<u8>,
+    /// How to run it; None when it is refused.
+    pub(crate) plan: Option<RunPlan>,
+    /// Errors first.
+    pub(crate) problems: Vec<ProblemView>,
+}
+
+/// A content that can be run.
+#[derive(Debug)]
+pub(crate) struct RunPlan {
+    /// What it says.
+    pub(crate) config: VassalConfig,
+    /// Who its processes are.
+    pub(crate) identity: Identity,
+    /// The user's name, when the file names a user that has one.
+    pub(crate) user: Option<String>,
+}
+
+impl Reading {
+    /// What the fleet machine is told of it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match &self.plan {
+            Some(plan) => Verdict::Runs { identity: plan.identity, mercy: plan.config.mercy },
+            None => Verdict::Refused,
+        }
+    }
+
+    /// The first error, as `FILE:LINE:COLUMN: sentence`.
+    pub(crate) fn first_error(&self) -> Option<String> {
+        self.problems.iter().find(|problem| problem.severity == "error").map(one_line)
+    }
+}
+
+/// A problem as one line of a log.
+pub(crate) fn one_line(problem: &ProblemView) -> String {
+    match (problem.line, problem.column) {
+        (0, _) => format!("{}: {}", problem.file, problem.message),
+        (line, 0) => format!("{}:{line}: {}", problem.file, problem.message),
+        (line, column) => format!("{}:{line}:{column}: {}", problem.file, problem.message),
+    }
+}
+
+/// The hash by which contents are told apart, in hex.
+pub(crate) fn sha256_hex(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads contents: knows the directory and who the emperor is.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    directory: Arc<Path>,
+    /// The keeper's: what a vassal is that names no user.
+    keeper: Identity,
+    facts: Arc<Facts>,
+}
+
+impl Reader {
+    /// For vassals of this directory under a keeper with these ids.
+    pub(crate) fn new(directory: &Path, keeper: Identity) -> Reader {
+        Reader { directory: directory.into(), keeper, facts: Arc::new(machine_facts(directory, keeper)) }
+    }
+
+    /// Where the file of this name is.
+    pub(crate) fn path_of(&self, name: &VassalName) -> PathBuf {
+        self.directory.join(name.as_str())
+    }
+
+    /// What the content means. Reads included files, so not for the owning task.
+    pub(crate) fn read(&self, name: &VassalName, revision: RevisionId, content: Vec<u8>) -> Reading {
+        let sha256 = sha256_hex(&content);
+        let path = self.path_of(name).to_string_lossy().into_owned();
+        if let Some(problem) = unread_format(name, &path) {
+            return Reading { revision, sha256, content, plan: None, problems: vec![shown(problem)] };
+        }
+        let facts =
+            Facts { now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000), ..(*self.facts).clone() };
+        let files = BesideVassals { directory: &self.directory };
+        let Outcome { config, mut problems, .. } =
+            read(&Entry::File { path: path.clone(), content: content.clone() }, &facts, &files);
+        let plan = config.and_then(|config| self.plan(config, &path, &mut problems));
+        problems.sort_by_key(|problem| problem.severity);
+        Reading { revision, sha256, content, plan, problems: problems.into_iter().map(shown).collect() }
+    }
+
+    /// A name that cannot be read at all, as a row of its own.
+    pub(crate) fn unreadable(
+        &self,
+        name: &VassalName,
+        revision: RevisionId,
+        code: &str,
+        message: String,
+        hint: &str,
+    ) -> Reading {
+        let file = self.path_of(name).to_string_lossy().into_owned();
+        let problem = error(code, &file, message, hint);
+        Reading { revision, sha256: sha256_hex(b""), content: Vec::new(), plan: None, problems: vec![shown(problem)] }
+    }
+
+    /// Who its processes are. uWSGI leaves the group alone when only a user is named, which under root means group
+    /// root; here it is the user's own group.
+    fn plan(&self, config: VassalConfig, file: &str, problems: &mut Vec<Problem>) -> Option<RunPlan> {
+        let user = config.uid.as_deref().map(empery_sys::identity::user).transpose();
+        let group = config.gid.as_deref().map(empery_sys::identity::group).transpose();
+        let (user, group) = match (user, group) {
+            (Ok(user), Ok(group)) => (user, group),
+            (user, group) => {
+                let at = |key: &str| origin_of(&config, key, file);
+                let hint = "create it, or name one that `getent passwd` or `getent group` shows";
+                if let Err(cause) = user {
+                    problems
+                        .push(Problem { origin: at("uid"), ..error("unknown-user", file, cause.to_string(), hint) });
+                }
+                if let Err(cause) = group {
+                    problems
+                        .push(Problem { origin: at("gid"), ..error("unknown-group", file, cause.to_string(), hint) });
+                }
+                return None;
+            }
+        };
+        let wanted = Identity {
+            uid: user.as_ref().map_or(self.keeper.uid, |user| user.uid),
+            gid: group.or(user.as_ref().map(|user| user.gid)).unwrap_or(self.keeper.gid),
+        };
+        if self.keeper.uid != 0 {
+            // As uWSGI: without root the ids of the file are not applied.
+            if wanted != self.keeper {
+                let message = format!(
+                    "the emperor does not run as root: the app runs as uid {}, not as the file says",
+                    self.keeper.uid
+                );
+                problems.push(warning(
+                    "identity-ignored",
+                    origin_of(&config, "uid", file),
+                    message,
+                    "start the emperor as root",
+                ));
+            }
+            return Some(RunPlan { config, identity: self.keeper, user: None });
+        }
+        if wanted.uid == 0 {
+            let message = "the app runs as root: whoever breaks into it owns the machine".to_owned();
+            problems.push(warning(
+                "runs-as-root",
+                origin_of(&config, "uid", file),
+                message,
+                "name a user with `uid = ...`",
+            ));
+        }
+        Some(RunPlan { config, identity: wanted, user: user.and_then(|user| user.name) })
+    }
+}
+
+fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
+    let user = nix::unistd::User::from_uid(keeper.uid.into()).ok().flatten();
+    let group = nix::unistd::Group::from_gid(keeper.gid.into()).ok().flatten();
+    Facts {
+        working_directory: directory.to_string_lossy().into_owned(),
+        hostname: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        cpu_cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        uid: keeper.uid,
+        user: user.map_or_else(|| keeper.uid.to_string(), |user| user.name),
+        gid: keeper.gid,
+        group: group.map_or_else(|| keeper.gid.to_string(), |group| group.name),
+        now_unix_us: 0,
+        environment: std::env::vars()
+            .filter(|(name, _)| {
+                !["UWSGI_", "LISTEN_", "NOTIFY_SOCKET", "EMPERY_"]
+                    .iter()
+                    .any(|not_inherited| name.starts_with(not_inherited))
+            })
+            .collect(),
+    }
+}
+
+fn unread_format(name: &VassalName, path: &str) -> Option<Problem> {
+    let format = OTHER_FORMATS.into_iter().find(|format| name.as_str().ends_with(format))?;
+    let message = format!("vassal files of the format {format} are not read yet");
+    Some(error("format-not-read", path, message, "write it as an .ini file"))
+}
+
+fn origin_of(config: &VassalConfig, key: &str, file: &str) -> Origin {
+    let named = config.effective.iter().rev().find(|option| option.key == key);
+    named.map_or_else(|| Origin { file: file.to_owned(), ..Origin::default() }, |option| option.origin.clone())
+}
+
+fn error(code: &str, file: &str, message: String, hint: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        code: code.to_owned(),
+        origin: Origin { file: file.to_owned(), ..Origin::default() },
+        source: None,
+        message,
+        hint: Some(hint.to_owned()),
+    }
+}
+
+fn warning(code: &str, origin: Origin, message: String, hint: &str) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        code: code.to_owned(),
+        origin,
+        source: None,
+        message,
+        hint: Some(hint.to_owned()),
+    }
+}
+
+/// As the API shows it.
+pub(crate) fn shown(problem: Problem) -> ProblemView {
+    ProblemView {
+        severity: match problem.severity {
+            Severity::Error => "error".to_owned(),
+            Severity::Warning => "warning".to_owned(),
+        },
+        code: problem.code,
+        file: problem.origin.file,
+        line: problem.origin.line,
+        column: problem.origin.column,
+        source: problem.source,
+        message: problem.message,
+        hint: problem.hint,
+    }
+}
+
+/// Included files, read as the brain's user; a relative path starts in the vassals directory, as the master's will.
+#[derive(Debug)]
+pub(crate) struct BesideVassals<'d> {
+    pub(crate) directory: &'d Path,
+}
+
+impl Files for BesideVassals<'_> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        use std::io::Read;
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => FileError::NotFound,
+            _ => FileError::Other(error.to_string()),
+        };
+        let file = std::fs::File::open(self.directory.join(path)).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(FileError::Other("it is no regular file".to_owned()));
+        }
+        let mut content = Vec::new();
+        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
+        if content.len() as u64 > FILE_MAX_BYTES {
+            return Err(FileError::Other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
+        }
+        Ok(content)
+    }
+
+    fn inode(&self, path: &str) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::symlink_metadata(self.directory.join(path)).map_or(0, |facts| facts.ino())
+    }
+
+    fn real_path(&self, path: &str) -> String {
+        std::fs::canonicalize(self.directory.join(path))
+            .map_or_else(|_| path.to_owned(), |real| real.to_string_lossy().into_owned())
+    }
+}

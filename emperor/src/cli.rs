@@ -1,0 +1,133 @@
+//! The `emperor` command line: reads what was typed and hands it to one module per verb. What steers a running emperor
+//! speaks HTTP over its control socket, where the kernel says who is calling.
+
+mod check;
+mod client;
+mod exit;
+mod login;
+mod logs;
+mod operate;
+mod places;
+mod print;
+mod restart;
+mod run;
+mod status;
+mod uwsgi_style;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::brain::{self, settings::BrainSettings};
+use exit::Exit;
+
+/// The environment variable that sets what is logged, as in `EMPERY_LOG=debug`.
+const LOG_FILTER: &str = "EMPERY_LOG";
+
+/// Keeps an app running for every vassal file of a directory.
+#[derive(Debug, Parser)]
+#[command(name = "emperor", version, after_help = exit::HELP)]
+struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the emperor.
+    Run(run::Options),
+    /// What the keeper starts.
+    #[command(hide = true)]
+    Brain(BrainSettings),
+    /// Show the fleet, or one vassal with its last deployment and the problems of its file.
+    Status(status::Options),
+    /// Bring the present content of a vassal into service again, beside what serves.
+    Reload(operate::Options),
+    /// Stop a vassal; it stays stopped until it is started.
+    Stop(operate::Options),
+    /// Start a stopped vassal, or retry a cursed one now.
+    Start(operate::Options),
+    /// Print the end of a vassal's log.
+    Logs(logs::Options),
+    /// Look for problems in a vassal file, or in every one of a directory. Runs nothing.
+    Check(check::Options),
+    /// Print a link that signs a browser in to the dashboard, once.
+    Login(login::Options),
+    /// Replace the running keeper and brain (after an upgrade); vassals serve on.
+    Restart(restart::Options),
+}
+
+/// Where the running emperor is found.
+#[derive(Debug, Clone, Args)]
+struct Running {
+    /// Its runtime directory [default: /run/empery; without root $XDG_RUNTIME_DIR/empery]
+    #[arg(long, value_name = "DIR")]
+    runtime: Option<std::path::PathBuf>,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let line = match uwsgi_style::translated(typed) {
+        Ok(line) => Line::try_parse_from(line),
+        Err(sentence) => {
+            eprintln!("emperor: {sentence}");
+            return Exit::Usage.into();
+        }
+    };
+    let line = match line {
+        Ok(line) => line,
+        Err(told) => {
+            // Help and version are no mistakes.
+            let exit = if told.use_stderr() { Exit::Usage } else { Exit::Done };
+            // A closed terminal cannot be told anything.
+            let _ = told.print();
+            return exit.into();
+        }
+    };
+    let done = match line.verb {
+        Verb::Run(options) => return keeper_or_brain(|| run::run(options)),
+        Verb::Brain(settings) => return keeper_or_brain(|| brain::run(settings)),
+        Verb::Status(options) => status::run(&options),
+        Verb::Reload(options) => operate::run(&options, operate::RELOAD),
+        Verb::Stop(options) => operate::run(&options, operate::STOP),
+        Verb::Start(options) => operate::run(&options, operate::START),
+        Verb::Logs(options) => logs::run(&options),
+        Verb::Check(options) => check::run(&options),
+        Verb::Login(options) => login::run(&options),
+        Verb::Restart(options) => restart::run(&options),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("emperor: {}", failure.sentence);
+            failure.exit.into()
+        }
+    }
+}
+
+fn keeper_or_brain(live: impl FnOnce() -> anyhow::Result<ExitCode>) -> ExitCode {
+    log_to_stderr();
+    match live() {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn log_to_stderr() {
+    use std::io::IsTerminal;
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_env(LOG_FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // systemd's journal stamps lines itself and shows colours as garbage.
+    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let log = log.with_ansi(std::io::stderr().is_terminal() && !to_journal);
+    if to_journal {
+        log.without_time().init();
+    } else {
+        log.init();
+    }
+}

@@ -1,0 +1,104 @@
+//! How the command line shows things to a person.
+
+use empery_control::fleet::ProblemView;
+use empery_lifecycle::generations::FailureReason;
+
+/// The text with a newline at its end, as terminals and files want it.
+pub(super) fn ending_in_newline(mut text: String) -> String {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+/// Why it failed, with what there is of evidence.
+pub(super) fn failure(reason: &FailureReason, boot_output: Option<&str>) {
+    let (sentence, traceback) = match reason {
+        FailureReason::App { sentence, traceback } => (sentence.clone(), traceback.as_deref()),
+        FailureReason::Setup { sentence } => (sentence.clone(), None),
+        FailureReason::Died { how } => (format!("it ended while booting: {how}"), None),
+        FailureReason::BootDeadline { after_s } => (format!("it had not proved healthy after {after_s} s"), None),
+        FailureReason::Superseded => ("a newer version took its place".to_owned(), None),
+        FailureReason::Cancelled => ("it was stopped before it had proved healthy".to_owned(), None),
+    };
+    println!("  reason: {sentence}");
+    if let Some(traceback) = traceback {
+        indented("traceback", traceback);
+    }
+    // What the app wrote mostly ends in the same traceback.
+    let repeats = |output: &str| traceback.is_some_and(|traceback| output.contains(traceback.trim()));
+    if let Some(output) = boot_output.filter(|output| !output.trim().is_empty() && !repeats(output)) {
+        indented("written while booting", output);
+    }
+}
+
+fn indented(title: &str, text: &str) {
+    println!("  {title}:");
+    for line in text.trim_end().lines() {
+        println!("    {line}");
+    }
+}
+
+/// A problem with its line, as a compiler shows it.
+pub(super) fn problem(problem: &ProblemView) {
+    println!("{}[{}]: {}", problem.severity, problem.code, problem.message);
+    match (problem.line, problem.column) {
+        (0, _) => println!("  --> {}", problem.file),
+        (line, 0) => println!("  --> {}:{line}", problem.file),
+        (line, column) => println!("  --> {}:{line}:{column}", problem.file),
+    }
+    if let Some(source) = &problem.source {
+        let number = problem.line.to_string();
+        let margin = " ".repeat(number.len());
+        println!(" {margin} |\n {number} | {source}");
+        if problem.column > 0 {
+            println!(" {margin} | {}^", " ".repeat(problem.column as usize - 1));
+        }
+    }
+    if let Some(hint) = &problem.hint {
+        println!("  = {hint}");
+    }
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut whole = bytes;
+    let mut rest = 0;
+    while whole >= 1024 && unit + 1 < UNITS.len() {
+        rest = whole % 1024;
+        whole /= 1024;
+        unit += 1;
+    }
+    if unit == 0 || whole >= 100 {
+        format!("{whole} {}", UNITS[unit])
+    } else {
+        format!("{whole}.{} {}", rest * 10 / 1024, UNITS[unit])
+    }
+}
+
+/// A span of time, in its two largest units.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_spans_are_short() {
+        assert_eq!(size(812), "812 B");
+        assert_eq!(size(25 * 1024 * 1024 + 512 * 1024), "25.5 MiB");
+        assert_eq!(size(700 << 20), "700 MiB");
+        assert_eq!(span(59), "59 s");
+        assert_eq!(span(3_700), "1 h 1 min");
+        assert_eq!(span(200_000), "2 d 7 h");
+    }
+}

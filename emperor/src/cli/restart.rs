@@ -1,0 +1,57 @@
+//! `emperor restart`: has the keeper replace itself and the brain, and waits until the new brain answers.
+
+use std::time::{Duration, Instant};
+
+use empery_control::fleet::FleetSnapshot;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    Running,
+    client::Client,
+    exit::{Exit, Failure},
+};
+
+/// How long the new brain may take to answer.
+const UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is asked. There is nothing to wait on: the socket it will answer on does not exist yet.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    running: Running,
+}
+
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let client = Client::new(&options.running)?;
+    let before: FleetSnapshot = client.get("/api/v1/vassals")?.json()?;
+    kill(Pid::from_raw(before.keeper_pid), Signal::SIGUSR2).map_err(|error| {
+        Failure::new(Exit::NotAuthorised, format!("the keeper (pid {}) cannot be told: {error}", before.keeper_pid))
+    })?;
+    let began = Instant::now();
+    while began.elapsed() < UP_WITHIN {
+        // Ready is said once the directory was read and every living master was heard.
+        let new = client.get("/readyz").and_then(|_| client.get("/api/v1/vassals")?.json::<FleetSnapshot>());
+        if let Ok(now) = new
+            && now.brain_pid != before.brain_pid
+        {
+            println!(
+                "restarted: keeper {}, brain {}, {} vassals served on",
+                now.keeper_pid,
+                now.brain_pid,
+                now.vassals.len()
+            );
+            return Ok(Exit::Done);
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+    Err(Failure::new(
+        Exit::TimedOut,
+        format!("no new brain has answered within {} s; see the emperor's log", UP_WITHIN.as_secs()),
+    ))
+}

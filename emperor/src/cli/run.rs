@@ -1,0 +1,141 @@
+//! `emperor run`: settles what was typed, what the configuration file says and what is usual, and becomes the keeper.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use super::places as defaults;
+use crate::{brain::settings::BrainSettings, keeper};
+
+/// Longest configuration file, in bytes.
+const CONFIG_MAX_BYTES: u64 = 1 << 20;
+
+/// What was typed. Each wins over the configuration file.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Options {
+    /// The directory of vassal files [default: /etc/vassals; without root $XDG_CONFIG_HOME/empery/vassals]
+    #[arg(long, value_name = "DIR")]
+    vassals: Option<PathBuf>,
+    /// Where history, logs and the token are kept [default: /var/lib/empery; without root $XDG_STATE_HOME/empery]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Where sockets and locks are [default: /run/empery; without root $XDG_RUNTIME_DIR/empery]
+    #[arg(long, value_name = "DIR")]
+    runtime: Option<PathBuf>,
+    /// Where the dashboard and the API are served [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Allow --listen to name an address that other hosts can reach: the dashboard has no TLS of its own
+    #[arg(long)]
+    listen_beyond_loopback: bool,
+    /// The user the brain runs as when the emperor is started as root
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// A YAML file with any of the above as keys: vassals, state, runtime, listen, listen_beyond_loopback, user
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The configuration file.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ConfigFile {
+    vassals: Option<PathBuf>,
+    state: Option<PathBuf>,
+    runtime: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    listen_beyond_loopback: bool,
+    user: Option<String>,
+}
+
+pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let file = options.config.as_deref().map(read_config).transpose()?.unwrap_or_default();
+    let listen = options.listen.or(file.listen).unwrap_or(defaults::LISTEN);
+    if !is_loopback(listen.ip()) && !options.listen_beyond_loopback && !file.listen_beyond_loopback {
+        bail!(
+            "{listen} can be reached from other hosts, and the dashboard has no TLS of its own: listen on 127.0.0.1 behind a \
+             proxy with TLS, or say --listen-beyond-loopback (in the configuration file: listen_beyond_loopback: true)"
+        );
+    }
+    let vassals_named = options.vassals.or(file.vassals);
+    let vassals = absolute(vassals_named.clone().unwrap_or_else(defaults::vassals))?;
+    if vassals_named.is_none() {
+        std::fs::create_dir_all(&vassals)
+            .with_context(|| format!("making the vassals directory {}", vassals.display()))?;
+    }
+    if !vassals.is_dir() {
+        bail!("there is no directory {} to watch: make it, or name another with --vassals", vassals.display());
+    }
+    let brain = BrainSettings {
+        vassals,
+        state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
+        runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
+        listen,
+    };
+    keeper::run(keeper::Settings {
+        brain_args: brain.to_args(),
+        vassals: brain.vassals,
+        state: brain.state,
+        runtime: brain.runtime,
+        brain_user: options.user.or(file.user),
+        uid_policy: keeper::UidPolicy::default(),
+    })
+}
+
+fn read_config(path: &Path) -> anyhow::Result<ConfigFile> {
+    use std::io::Read;
+    let mut text = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(CONFIG_MAX_BYTES).read_to_string(&mut text));
+    read.with_context(|| format!("reading {}", path.display()))?;
+    parse_config(&text).with_context(|| format!("in {}", path.display()))
+}
+
+fn parse_config(text: &str) -> anyhow::Result<ConfigFile> {
+    // An empty document is no mapping for serde.
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(ConfigFile::default());
+    }
+    Ok(serde_yaml::from_str(text)?)
+}
+
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("{} as an absolute path", path.display()))
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_file_is_read_and_a_misspelt_key_is_named() {
+        let file = parse_config("# mine\nvassals: /srv/vassals\nlisten: 127.0.0.1:7171\n").unwrap();
+        assert_eq!(file.vassals, Some("/srv/vassals".into()));
+        assert_eq!(file.listen, Some("127.0.0.1:7171".parse().unwrap()));
+        assert_eq!(parse_config("# nothing\n").unwrap(), ConfigFile::default());
+        let error = parse_config("vasals: /srv\n").unwrap_err().to_string();
+        assert!(error.contains("vasals") && error.contains("vassals"), "{error}");
+    }
+
+    #[test]
+    fn what_other_hosts_can_reach_is_refused_unless_asked_for() {
+        let options = || Options {
+            listen: Some("0.0.0.0:7171".parse().unwrap()),
+            vassals: Some("/nowhere-to-be-found".into()),
+            ..Options::default()
+        };
+        let refused = run(options()).unwrap_err().to_string();
+        assert!(refused.contains("--listen-beyond-loopback"), "{refused}");
+        let allowed = run(Options { listen_beyond_loopback: true, ..options() }).unwrap_err().to_string();
+        assert!(allowed.contains("no directory"), "{allowed}");
+        assert!(is_loopback("::ffff:127.0.0.1".parse().unwrap()));
+    }
+}

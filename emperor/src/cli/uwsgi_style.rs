@@ -1,0 +1,93 @@
+//! The two ways in which uWSGI's emperor is started, said as `emperor run`: `emperor --emperor DIR` and
+//! `emperor emperor.ini` with `emperor = DIR` in it. Nothing else of uWSGI's own options means anything to an emperor.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
+
+/// The command line as clap is to read it.
+pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let mut words = typed.into_iter();
+    let program = words.next().unwrap_or_else(|| "emperor".into());
+    let rest: Vec<OsString> = words.collect();
+    let Some(first) = rest.first() else { return Ok(vec![program]) };
+    let (directory, used) = if first == "--emperor" {
+        let directory = rest.get(1).cloned().ok_or("--emperor needs a directory")?;
+        (directory, 2)
+    } else if let Some(directory) = first.to_str().and_then(|word| word.strip_prefix("--emperor=")) {
+        (directory.into(), 1)
+    } else if first == "--ini" {
+        let file = rest.get(1).ok_or("--ini needs a file")?;
+        (directory_of(Path::new(file))?, 2)
+    } else if Path::new(first).extension() == Some(OsStr::new("ini")) {
+        (directory_of(Path::new(first))?, 1)
+    } else {
+        return Ok(std::iter::once(program).chain(rest).collect());
+    };
+    let run = [program, "run".into(), "--vassals".into(), directory];
+    Ok(run.into_iter().chain(rest.into_iter().skip(used)).collect())
+}
+
+fn directory_of(file: &Path) -> Result<OsString, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let (directory, others) = emperor_of(&text);
+    let Some(directory) = directory else {
+        return Err(format!(
+            "{} names no directory to watch: it needs `emperor = DIR` in its [uwsgi] section",
+            file.display()
+        ));
+    };
+    if !others.is_empty() {
+        eprintln!("emperor: of {} only `emperor` is used; not {}", file.display(), others.join(", "));
+    }
+    Ok(directory.into())
+}
+
+/// What follows `emperor =` in the section `[uwsgi]`, and the other keys there.
+fn emperor_of(text: &str) -> (Option<String>, Vec<String>) {
+    let mut directory = None;
+    let mut others = Vec::new();
+    let mut section = "";
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with([';', '#'])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+            continue;
+        }
+        let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
+        match key {
+            _ if section != "uwsgi" => {}
+            "emperor" => directory = Some(value.to_owned()),
+            // Always so here.
+            "master" => {}
+            other => others.push(other.to_owned()),
+        }
+    }
+    (directory, others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<OsString> {
+        line.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_emperor_option_is_a_run() {
+        let run = words(&["emperor", "run", "--vassals", "/v", "--listen", "127.0.0.1:1"]);
+        assert_eq!(translated(words(&["emperor", "--emperor", "/v", "--listen", "127.0.0.1:1"])), Ok(run.clone()));
+        assert_eq!(translated(words(&["emperor", "--emperor=/v", "--listen", "127.0.0.1:1"])), Ok(run));
+        assert_eq!(translated(words(&["emperor", "status"])), Ok(words(&["emperor", "status"])));
+        assert!(translated(words(&["emperor", "--emperor"])).is_err());
+    }
+
+    #[test]
+    fn an_emperor_ini_names_the_directory() {
+        let text =
+            "[other]\nemperor = /no\n[uwsgi]\n; a comment\nmaster = true\nemperor = /etc/vassals\nuid = www-data\n";
+        assert_eq!(emperor_of(text), (Some("/etc/vassals".to_owned()), vec!["uid".to_owned()]));
+        assert_eq!(emperor_of("[uwsgi]\nmodule = app\n").0, None);
+    }
+}
