@@ -33,7 +33,10 @@ impl BootOutput {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, second) = kept.as_slices();
         let bytes = [first, second].concat();
-        String::from_utf8_lossy(&bytes).chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
+        String::from_utf8_lossy(&bytes)
+            .chars()
+            .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
+            .collect()
     }
 }
 

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::zygote::EXTENSION;
 
 /// Places of the extension, relative to the directory of this binary.
-const PLACES: [&str; 3] =
-    ["libempery_worker.so", "empery_worker.abi3.so", "../lib/empery/empery_worker.abi3.so"];
+const PLACES: [&str; 3] = ["libempery_worker.so", "empery_worker.abi3.so", "../lib/empery/empery_worker.abi3.so"];
 
 /// The extension's path.
 ///

@@ -14,7 +14,8 @@ pub(crate) fn gather(working_directory: String) -> Facts {
     Facts {
         working_directory,
         hostname: hostname(),
-        cpu_cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
+        cpu_cores: std::thread::available_parallelism()
+            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
         uid: uid.as_raw(),
         user: user_name(uid),
         gid: gid.as_raw(),

@@ -178,7 +178,9 @@ fn owner(key: &str, user: &str, group: Option<&str>) -> Result<(Option<u32>, Opt
     };
     let gid = match group {
         None | Some("") => None,
-        Some(group) => Some(empery_sys::identity::group(group).map_err(|error| format!("chown-socket of {key}: {error}"))?),
+        Some(group) => {
+            Some(empery_sys::identity::group(group).map_err(|error| format!("chown-socket of {key}: {error}"))?)
+        }
     };
     Ok((uid, gid))
 }
@@ -194,7 +196,8 @@ pub(crate) fn where_to(address: &Address) -> ListenAddress {
 
 /// uWSGI refuses to start with a `listen` above the kernel's limit; here it is cut to it, and said.
 fn warn_of_clamp(key: &str, backlog: u32) {
-    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let limit =
+        std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok().and_then(|text| text.trim().parse::<u32>().ok());
     if let Some(limit) = limit.filter(|limit| backlog > *limit) {
         crate::log::say(&format!(
             "*** WARNING: the listen queue of {key} is {limit}, not {backlog}: net.core.somaxconn allows no more ***"

@@ -31,7 +31,6 @@ mod zygote;
 
 use std::process::ExitCode;
 
-use cli::Command;
 use empery_control::boot::MASTER_BOOT_FD;
 use succession::TESTAMENT_FD;
 
@@ -52,16 +51,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    match cli::command(&arguments) {
-        Ok(Command::Run) => standalone::run(arguments),
-        Ok(Command::Signal { pidfile, signal }) => cli::pid_signal::run(&pidfile, signal),
-        Ok(Command::ReadStats { address }) => cli::read_stats::run(&address),
-        Ok(Command::Emperor { vassals }) => cli::emperor::run(&vassals),
-        Ok(Command::Version) => cli::show::version(),
-        Ok(Command::Help) => cli::show::help(),
-        Err(sentence) => {
-            eprintln!("vassal: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::run(arguments)
 }

@@ -102,7 +102,9 @@ async fn listen<Back: DeserializeOwned>(
             Ok(Some((word, descriptors))) => inbox.put(wrap(Heard::Word(word, descriptors))),
             Ok(None) => break,
             Err(error) => {
-                crate::log::say(&format!("*** a process of this vassal said something that is not understood: {error} ***"));
+                crate::log::say(&format!(
+                    "*** a process of this vassal said something that is not understood: {error} ***"
+                ));
                 break;
             }
         }

@@ -14,7 +14,14 @@ use crate::{facts, revision::Revision};
 /// # Errors
 /// The first error in one sentence with its place.
 pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
-    let outcome = outcome(entry, directory);
+    accept(outcome(entry, directory), entry, id)
+}
+
+/// Makes a revision of what was read. Problems are said in the log.
+///
+/// # Errors
+/// The first error in one sentence with its place.
+pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<Revision, String> {
     say(&outcome.problems);
     match outcome.config {
         Some(config) => Ok(Revision { id, config, sha256: sha256(entry) }),
@@ -45,9 +52,7 @@ fn sentence(problems: &[Problem]) -> String {
 
 fn sha256(entry: &Entry) -> Option<String> {
     match entry {
-        Entry::File { content, .. } => {
-            Some(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect())
-        }
+        Entry::File { content, .. } => Some(Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()),
         Entry::Arguments(_) => None,
     }
 }

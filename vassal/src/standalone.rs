@@ -12,29 +12,39 @@ use std::{
     sync::Arc,
 };
 
-use empery_config::vassal::VassalConfig;
+use empery_config::{
+    read::{Entry, Outcome},
+    vassal::VassalConfig,
+};
 use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::identity::DropTo;
 use nix::unistd::geteuid;
 
 use crate::{
-    listeners::{Listeners, Source}, log, pidfile, revision::Revision, runtime, signals, station::Station,
-    stats::serve, supervise::{Parts, Supervisor, input::Inbox}, title, zygote::Surroundings,
+    listeners::{Listeners, Source},
+    log, pidfile, reading,
+    revision::Revision,
+    runtime, signals,
+    station::{FIRST_OPERATION, FIRST_REVISION, Station},
+    stats::serve,
+    supervise::{Parts, Supervisor, input::Inbox},
+    title,
+    zygote::Surroundings,
 };
 
 /// Exit code of everything that keeps a vassal from starting before its app is loaded.
 const EXIT_SETUP: u8 = 1;
 
 /// Runs the vassal that the command line describes, until it is stopped.
-pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
-    let mut station = Station::alone(arguments);
-    let (operation, id, read) = station.read_again();
-    let revision = match read {
+pub(crate) fn run(arguments: Vec<String>, outcome: Outcome) -> ExitCode {
+    let entry = Entry::Arguments(arguments.clone());
+    let revision = match reading::accept(outcome, &entry, FIRST_REVISION) {
         Ok(revision) => revision,
-        Err(sentence) => return refuse(&sentence),
+        // The problems have been shown, with their places.
+        Err(_) => return ExitCode::from(EXIT_SETUP),
     };
     match prepare(&revision.config) {
-        Ok(prepared) => runtime::block_on(supervise(prepared, station, operation, id, revision)),
+        Ok(prepared) => runtime::block_on(supervise(prepared, Station::alone(arguments), revision)),
         Err(sentence) => refuse(&sentence),
     }
 }
@@ -85,9 +95,7 @@ fn drop_privileges(config: &VassalConfig) -> Result<(), String> {
     let user = config.uid.as_deref().map(empery_sys::identity::user).transpose().map_err(|error| identity(&error))?;
     let gid = config.gid.as_deref().map(empery_sys::identity::group).transpose().map_err(|error| identity(&error))?;
     if user.is_none() && gid.is_none() {
-        if geteuid().is_root() {
-            log::say("*** WARNING: this vassal runs as root: name another user with \"uid\" ***");
-        }
+        // As root that is worth a warning, which the configuration's reader has given.
         return Ok(());
     }
     let uid = user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
@@ -99,13 +107,7 @@ fn drop_privileges(config: &VassalConfig) -> Result<(), String> {
     Ok(())
 }
 
-async fn supervise(
-    prepared: Prepared,
-    station: Station,
-    operation: empery_lifecycle::ids::OperationId,
-    id: empery_lifecycle::ids::RevisionId,
-    revision: Revision,
-) -> Result<u8, String> {
+async fn supervise(prepared: Prepared, station: Station, revision: Revision) -> Result<u8, String> {
     let (inbox, inputs) = Inbox::new();
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -123,6 +125,6 @@ async fn supervise(
         pidfiles: config.pidfiles.clone(),
         vacuum: config.vacuum,
     });
-    supervisor.deploy(operation, id, Ok(Arc::new(revision)));
+    supervisor.deploy(FIRST_OPERATION, FIRST_REVISION, Ok(Arc::new(revision)));
     Ok(supervisor.run(inputs).await)
 }

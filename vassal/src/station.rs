@@ -11,6 +11,12 @@ use crate::{reading, revision::Revision, succession::StationLeft};
 /// Operations from this number on are of a master's own making and never told to an emperor, whose own count from 1.
 pub(crate) const OWN_OPERATIONS: u64 = 1 << 62;
 
+/// What a vassal alone calls its first revision.
+pub(crate) const FIRST_REVISION: RevisionId = RevisionId(1);
+
+/// What it calls its first operation.
+pub(crate) const FIRST_OPERATION: OperationId = OperationId(OWN_OPERATIONS);
+
 /// See the module.
 pub(crate) enum Station {
     /// It runs alone.
@@ -54,9 +60,9 @@ pub(crate) struct Governed {
 }
 
 impl Station {
-    /// Alone, with nothing read yet.
+    /// Alone; the command line was read once, as the first revision.
     pub(crate) fn alone(arguments: Vec<String>) -> Self {
-        Station::Alone(Alone { arguments, revision: RevisionId(0), operation: OperationId(OWN_OPERATIONS) })
+        Station::Alone(Alone { arguments, revision: FIRST_REVISION, operation: FIRST_OPERATION })
     }
 
     /// What a new image of this master is left with.

@@ -13,12 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use empery_control::{
-    boot::MasterBoot,
-    keeper::ListenAddress,
-    link::WorkerPhase,
-    scoreboard::Totals,
-};
+use empery_control::{boot::MasterBoot, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals};
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use empery_sys::memfd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};

@@ -49,7 +49,18 @@ fn take(number: i32, what: &str) -> Result<OwnedFd, String> {
 }
 
 async fn take_over(testament: Testament) -> Result<u8, String> {
-    let Testament { station, first_generation, listeners, workers, scoreboards, retired, stats, log, pidfiles, deploys } = testament;
+    let Testament {
+        station,
+        first_generation,
+        listeners,
+        workers,
+        scoreboards,
+        retired,
+        stats,
+        log,
+        pidfiles,
+        deploys,
+    } = testament;
     let (inbox, inputs) = Inbox::new();
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
     hold_signals(SigmaskHow::SIG_UNBLOCK).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -115,11 +126,9 @@ fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId,
 
 fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
     Ok(match left {
-        StationLeft::Alone { arguments, revision } => Station::Alone(Alone {
-            arguments,
-            revision: RevisionId(revision),
-            operation: OperationId(OWN_OPERATIONS),
-        }),
+        StationLeft::Alone { arguments, revision } => {
+            Station::Alone(Alone { arguments, revision: RevisionId(revision), operation: OperationId(OWN_OPERATIONS) })
+        }
         StationLeft::Governed { boot, revision, content } => {
             let kept = Kept {
                 link: take(boot.link_fd, "the link")?,

@@ -39,16 +39,8 @@ use self::{
     worker_id::Who,
 };
 use crate::{
-    clock,
-    handover::Handovers,
-    link::brain::Brain,
-    link::orphan::OrphanHandle,
-    listeners::Listeners,
-    revision::Revisions,
-    station::Station,
-    stats::serve::StatsServer,
-    succession::Image,
-    touch::Watch,
+    clock, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle, listeners::Listeners,
+    revision::Revisions, station::Station, stats::serve::StatsServer, succession::Image, touch::Watch,
     zygote::Surroundings,
 };
 

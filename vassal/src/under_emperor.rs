@@ -14,7 +14,11 @@ use empery_sys::{inherited, memfd};
 use crate::{
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
-    log::{self, file::{LogFile, Retired}, pump},
+    log::{
+        self,
+        file::{LogFile, Retired},
+        pump,
+    },
     runtime, signals,
     station::{Governed, Kept, Station},
     supervise::{Parts, Supervisor, input::Inbox},
@@ -54,9 +58,11 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
     let number = boot_fd.parse().map_err(|_| format!("{boot_fd:?} is no descriptor number"))?;
     let spec = take(number, "the boot spec")?;
     let bytes = memfd::read_all(spec.as_fd()).map_err(|error| format!("the boot spec cannot be read: {error}"))?;
-    let boot: MasterBoot = serde_json::from_slice(&bytes).map_err(|error| format!("the boot spec is not understood: {error}"))?;
+    let boot: MasterBoot =
+        serde_json::from_slice(&bytes).map_err(|error| format!("the boot spec is not understood: {error}"))?;
     let content = take(boot.config_fd, "the vassal file")?;
-    let content = memfd::read_all(content.as_fd()).map_err(|error| format!("the vassal file cannot be read: {error}"))?;
+    let content =
+        memfd::read_all(content.as_fd()).map_err(|error| format!("the vassal file cannot be read: {error}"))?;
     let listeners = boot
         .listeners
         .iter()
@@ -93,7 +99,11 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
     let policy = offer.as_ref().map_or_else(
         |_| Policy::default(),
-        |revision| Policy { boot_deadline: revision.config.boot_deadline, mercy: revision.config.mercy, ..Policy::default() },
+        |revision| Policy {
+            boot_deadline: revision.config.boot_deadline,
+            mercy: revision.config.mercy,
+            ..Policy::default()
+        },
     );
     let pidfiles = offer.as_ref().map(|revision| revision.config.pidfiles.clone()).unwrap_or_default();
     crate::pidfile::write(&pidfiles);

@@ -45,11 +45,7 @@ pub(crate) struct Surroundings {
 ///
 /// # Errors
 /// One sentence that names what is missing.
-pub(crate) fn start(
-    config: &VassalConfig,
-    descriptors: Descriptors,
-    inherited: &AppBoot,
-) -> Result<Child, String> {
+pub(crate) fn start(config: &VassalConfig, descriptors: Descriptors, inherited: &AppBoot) -> Result<Child, String> {
     let search_path = config
         .env
         .iter()
@@ -176,7 +172,8 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
         .map(|listener| {
             let key = listener.address.to_string();
             let held = listeners.get(&key).ok_or_else(|| format!("the listening socket {key} is gone"))?;
-            let server_port = match held.bound.clone().unwrap_or_else(|| crate::listeners::where_to(&listener.address)) {
+            let server_port = match held.bound.clone().unwrap_or_else(|| crate::listeners::where_to(&listener.address))
+            {
                 ListenAddress::Tcp(address) => address.port().to_string(),
                 ListenAddress::Unix(_) | ListenAddress::Abstract(_) => String::new(),
             };
@@ -239,11 +236,8 @@ mod tests {
     #[test]
     fn env_and_unenv_apply_in_order() {
         let own = pairs(&[("A", "1"), ("B", "2")]);
-        let changes = [
-            ("A".to_owned(), None),
-            ("B".to_owned(), Some("3".to_owned())),
-            ("A".to_owned(), Some("4".to_owned())),
-        ];
+        let changes =
+            [("A".to_owned(), None), ("B".to_owned(), Some("3".to_owned())), ("A".to_owned(), Some("4".to_owned()))];
         assert_eq!(environment(own.into_iter(), &changes), pairs(&[("A", "4"), ("B", "3")]));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Becomes the emperor. Returns only when that failed.
-pub(crate) fn run(vassals: &str) -> ExitCode {
+pub(super) fn run(vassals: &str) -> ExitCode {
     let program = beside().unwrap_or_else(|| PathBuf::from("emperor"));
     let error = Command::new(&program).args(["run", "--vassals", vassals]).exec();
     eprintln!("vassal: {} cannot be run: {error}", program.display());

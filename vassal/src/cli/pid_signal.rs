@@ -2,7 +2,7 @@
 //! process is there, 1 when the file says nothing usable. uWSGI takes an empty file for pid 0 and hits the whole
 //! process group of whoever called it; here only a positive number is a pid.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -10,22 +10,23 @@ use nix::{
 };
 
 /// See the module.
-pub(crate) fn run(pidfile: &str, signal: Signal) -> ExitCode {
+pub(super) fn run(pidfile: &Path, signal: Signal) -> ExitCode {
+    let shown = pidfile.display();
     let text = match std::fs::read_to_string(pidfile) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("vassal: the pidfile {pidfile} cannot be read: {error}");
+            eprintln!("vassal: the pidfile {shown} cannot be read: {error}");
             return ExitCode::FAILURE;
         }
     };
     let Some(pid) = pid(&text) else {
-        eprintln!("vassal: the pidfile {pidfile} holds no pid: expected one positive number");
+        eprintln!("vassal: the pidfile {shown} holds no pid: expected one positive number");
         return ExitCode::FAILURE;
     };
     match kill(pid, signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vassal: {signal} was not sent to pid {pid} of {pidfile}: {}", error.desc());
+            eprintln!("vassal: {signal} was not sent to pid {pid} of {shown}: {}", error.desc());
             ExitCode::from(255)
         }
     }

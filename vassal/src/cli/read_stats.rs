@@ -8,7 +8,7 @@ use std::{
 };
 
 /// See the module.
-pub(crate) fn run(address: &str) -> ExitCode {
+pub(super) fn run(address: &str) -> ExitCode {
     match copy(address) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,16 +1,26 @@
-//! `--version` and `--help`.
+//! `--version`, `--help` and `--dump-options`.
 
-use std::process::ExitCode;
+use std::{fmt::Write, process::ExitCode};
+
+use empery_config::registry::{self, Argument, Status};
 
 /// As uWSGI: the bare version.
-pub(crate) fn version() -> ExitCode {
+pub(super) fn version() -> ExitCode {
     println!("{}", env!("CARGO_PKG_VERSION"));
     ExitCode::SUCCESS
 }
 
-/// How to start.
-pub(crate) fn help() -> ExitCode {
-    print!("{USAGE}");
+/// How to start, and every option that does something.
+pub(super) fn help() -> ExitCode {
+    print!("{USAGE}{}", supported());
+    ExitCode::SUCCESS
+}
+
+/// The name of every option there is an answer for.
+pub(super) fn options() -> ExitCode {
+    for entry in registry::all() {
+        println!("{}", entry.name);
+    }
     ExitCode::SUCCESS
 }
 
@@ -22,10 +32,21 @@ Runs one Python WSGI app, with uWSGI's options on the command line or in INI fil
   vassal --http :9090 --wsgi-file foobar.py --processes 4 --threads 2 --stats 127.0.0.1:9191
   vassal app.ini
 
-And:
-  --reload PIDFILE            have the vassal of this pidfile reload (SIGHUP)
-  --stop PIDFILE              have it finish its requests and stop (SIGINT)
-  --connect-and-read ADDRESS  show what a stats socket says (on stderr)
-  --emperor DIR               govern every vassal file of a directory
-  --version, --help
+Options:
 ";
+
+fn supported() -> String {
+    let mut text = String::new();
+    for entry in registry::all() {
+        let Status::Supported { meaning } = entry.status else { continue };
+        let short = entry.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let value = match entry.argument {
+            Argument::No => "",
+            Argument::Optional => "[=VALUE]",
+            Argument::Required => " VALUE",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {short}--{:<34} {meaning}", format!("{}{value}", entry.name));
+    }
+    text
+}

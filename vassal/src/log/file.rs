@@ -102,7 +102,8 @@ impl LogFile {
             return;
         };
         if self.lost_bytes > 0 {
-            let note = format!("*** {} bytes of this log were lost while it could not be written ***\n", self.lost_bytes);
+            let note =
+                format!("*** {} bytes of this log were lost while it could not be written ***\n", self.lost_bytes);
             if file.write_all(note.as_bytes()).is_ok() {
                 self.lost_bytes = 0;
             }

@@ -25,7 +25,8 @@ pub(crate) struct View<'a> {
 /// The JSON, pretty-printed with tabs as uWSGI does it.
 pub(crate) fn text(view: &View<'_>) -> String {
     let mut bytes = Vec::new();
-    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, serde_json::ser::PrettyFormatter::with_indent(b"\t"));
+    let mut writer =
+        serde_json::Serializer::with_formatter(&mut bytes, serde_json::ser::PrettyFormatter::with_indent(b"\t"));
     // Numbers and texts into memory: there is nothing that could fail.
     let _ = serde::Serialize::serialize(&stats(view), &mut writer);
     bytes.push(b'\n');
@@ -57,7 +58,8 @@ fn sockets(view: &View<'_>) -> Vec<Socket> {
     for listener in &generation.revision.config.listeners {
         let key = listener.address.to_string();
         let Some(held) = view.listeners.get(&key) else { continue };
-        let (queue, max_queue) = empery_sys::listen::queue_length(held.socket.as_fd()).unwrap_or((0, u64::from(listener.backlog)));
+        let (queue, max_queue) =
+            empery_sys::listen::queue_length(held.socket.as_fd()).unwrap_or((0, u64::from(listener.backlog)));
         let proto = match listener.protocol {
             Protocol::Uwsgi => "uwsgi",
             Protocol::Http => "http",
@@ -95,11 +97,12 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
     let sum = |read: fn(&Slot) -> u64| both().map(read).sum::<u64>();
     let requests = sum(|slot| load(&slot.counters.requests));
     let exceptions = sum(|slot| load(&slot.counters.exceptions));
-    let delta_requests = half(spawn)
-        .map(|slot| load(&slot.counters.requests).saturating_sub(load(&slot.state.requests_at_spawn)))
-        .sum();
-    let averages: Vec<u64> = half(spawn).map(|slot| load(&slot.state.avg_rt_us)).filter(|average| *average > 0).collect();
-    let cores: Vec<Core> = half(spawn).zip(half(spawn + 1)).zip(0..).map(|((slot, other), id)| core(id, slot, other)).collect();
+    let delta_requests =
+        half(spawn).map(|slot| load(&slot.counters.requests).saturating_sub(load(&slot.state.requests_at_spawn))).sum();
+    let averages: Vec<u64> =
+        half(spawn).map(|slot| load(&slot.state.avg_rt_us)).filter(|average| *average > 0).collect();
+    let cores: Vec<Core> =
+        half(spawn).zip(half(spawn + 1)).zip(0..).map(|((slot, other), id)| core(id, slot, other)).collect();
     let busy = cores.iter().any(|core| core.in_request == 1);
     let memory = (pid > 0).then(|| empery_sys::process::memory(pid)).flatten();
     Worker {

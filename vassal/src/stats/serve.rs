@@ -87,7 +87,9 @@ pub(crate) fn bind(config: &VassalConfig) -> Result<Option<StatsSocket>, String>
     };
     let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| format!("stats: {error}"))?;
     let path = match bound {
-        ListenAddress::Unix(path) => std::fs::symlink_metadata(&path).ok().map(|facts| (path, facts.dev(), facts.ino())),
+        ListenAddress::Unix(path) => {
+            std::fs::symlink_metadata(&path).ok().map(|facts| (path, facts.dev(), facts.ino()))
+        }
         ListenAddress::Tcp(_) | ListenAddress::Abstract(_) => None,
     };
     Ok(Some(StatsSocket { address: address.clone(), http: config.stats_http, socket, path }))
@@ -150,7 +152,8 @@ impl StatsServer {
     /// `vacuum`: removes the path of a unix socket, unless somebody else has taken it.
     pub(crate) fn vacuum(self) {
         if let Some((path, device, inode)) = &self.path {
-            let ours = std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (*device, *inode));
+            let ours =
+                std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (*device, *inode));
             if ours && std::fs::remove_file(path).is_ok() {
                 crate::log::say(&format!("VACUUM: stats socket {} removed.", path.display()));
             }
@@ -170,9 +173,9 @@ where
 {
     let exchange = async {
         if http {
-            // The request is not looked at, as in uWSGI: every path is the statistics.
+            // The request is not looked at, as in uWSGI: every path is the statistics, and a part of it will do.
             let mut request = [0; 4096];
-            stream.read(&mut request).await?;
+            let _length = stream.read(&mut request).await?;
         }
         let (asked, answered) = oneshot::channel();
         inbox.put(Input::StatsAsked(asked));

@@ -1,10 +1,6 @@
 //! The master's handles of one generation: its zygote, its workers, its scoreboard. Decides nothing.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
 
 use empery_control::{
     link::{WorkerPhase, WorkerView},

@@ -48,7 +48,9 @@ impl Supervisor {
     fn strike(&mut self, overdue: &Overdue) {
         let Overdue { worker, pid, thread, request, limit_s } = overdue;
         let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
-        let Some(handle) = generation.workers.get_mut(worker).filter(|handle| handle.condemned.is_none()) else { return };
+        let Some(handle) = generation.workers.get_mut(worker).filter(|handle| handle.condemned.is_none()) else {
+            return;
+        };
         let what = request_line(request);
         handle.condemned = Some(format!("harakiri after {limit_s} s in {what}"));
         *generation.harakiris.entry(worker.worker).or_default() += 1;

@@ -19,11 +19,11 @@ impl Supervisor {
         match input {
             Input::Signal(signal) => self.signal(signal),
             Input::ChildrenEnded => self.reap(),
-            Input::FromZygote(generation, word) => self.from_zygote(generation, word),
+            Input::FromZygote(generation, word) => self.heard_zygote(generation, word),
             Input::ZygoteSilent(generation) => self.zygote_silent(generation),
-            Input::FromWorker(worker, word, descriptors) => self.from_worker(worker, word, descriptors),
+            Input::FromWorker(worker, word, descriptors) => self.heard_worker(worker, word, descriptors),
             Input::WorkerSilent(worker) => self.worker_silent(worker),
-            Input::FromOrphan(orphan, word, descriptors) => self.from_orphan(orphan, word, descriptors),
+            Input::FromOrphan(orphan, word, descriptors) => self.heard_orphan(orphan, word, descriptors),
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
             Input::Touched(path) => self.reload(&format!("{} has been touched", path.display())),
             // Whoever asked may have hung up.
@@ -55,7 +55,7 @@ impl Supervisor {
         }
     }
 
-    fn from_zygote(&mut self, id: GenerationId, word: FromZygote) {
+    fn heard_zygote(&mut self, id: GenerationId, word: FromZygote) {
         match word {
             FromZygote::Loaded { import_ms, python, threads_at_import } => {
                 if let Some(generation) = self.generations.get_mut(&id) {
@@ -78,7 +78,7 @@ impl Supervisor {
         }
     }
 
-    fn from_worker(&mut self, worker: WorkerRef, word: FromWorker, descriptors: Vec<OwnedFd>) {
+    fn heard_worker(&mut self, worker: WorkerRef, word: FromWorker, descriptors: Vec<OwnedFd>) {
         match word {
             FromWorker::Up { pid, .. } => self.worker_has_pid(worker, pid),
             FromWorker::AppLoaded { import_ms } => {
@@ -94,14 +94,18 @@ impl Supervisor {
             FromWorker::RecycleAsked => self.tell(Event::RecycleAsked { worker }),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),
-            FromWorker::Handover { token, connection } => self.hand_over(Who::Worker(worker), token, connection, descriptors),
+            FromWorker::Handover { token, connection } => {
+                self.hand_over(Who::Worker(worker), token, connection, descriptors)
+            }
             FromWorker::AdoptedHere { token } => self.adopted(Who::Worker(worker), token),
         }
     }
 
-    fn from_orphan(&mut self, orphan: OrphanId, word: FromWorker, descriptors: Vec<OwnedFd>) {
+    fn heard_orphan(&mut self, orphan: OrphanId, word: FromWorker, descriptors: Vec<OwnedFd>) {
         match word {
-            FromWorker::Handover { token, connection } => self.hand_over(Who::Orphan(orphan), token, connection, descriptors),
+            FromWorker::Handover { token, connection } => {
+                self.hand_over(Who::Orphan(orphan), token, connection, descriptors)
+            }
             FromWorker::AdoptedHere { token } => self.adopted(Who::Orphan(orphan), token),
             FromWorker::ReloadAsked => self.reload("a worker of an earlier master asked for it"),
             FromWorker::StopAsked => self.stop_by_app(),
@@ -165,7 +169,10 @@ impl Supervisor {
             .collect();
         self.turn = self.turn.wrapping_add(1);
         let turned = || accepting.iter().cycle().skip(self.turn % accepting.len().max(1)).take(accepting.len());
-        turned().find(|worker| !generation.is_busy(**worker)).or_else(|| turned().next()).map(|worker| Who::Worker(*worker))
+        turned()
+            .find(|worker| !generation.is_busy(**worker))
+            .or_else(|| turned().next())
+            .map(|worker| Who::Worker(*worker))
     }
 
     fn say_to(&mut self, who: Who, word: ToWorker, descriptors: Vec<OwnedFd>) {

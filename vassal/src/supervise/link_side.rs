@@ -86,7 +86,9 @@ impl Supervisor {
                 descriptors.push(copy);
             }
         }
-        let Station::Governed(governed) = &self.station else { unreachable!("only a master under an emperor has a link") };
+        let Station::Governed(governed) = &self.station else {
+            unreachable!("only a master under an emperor has a link")
+        };
         let serving = self.machine.serving();
         let snapshot = MasterSnapshot {
             master: governed.boot.master.clone(),
@@ -95,7 +97,11 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             serving,
             booting: self.machine.booting().and_then(|(generation, revision, operation)| {
-                Some((generation, revision, operation.filter(|operation| operation.0 < crate::station::OWN_OPERATIONS)?))
+                Some((
+                    generation,
+                    revision,
+                    operation.filter(|operation| operation.0 < crate::station::OWN_OPERATIONS)?,
+                ))
             }),
             listeners,
             generations,

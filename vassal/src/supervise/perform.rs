@@ -67,7 +67,8 @@ impl Supervisor {
         let (output_read, output_write) = empery_sys::pipe::cloexec_pipe().map_err(out_of_descriptors)?;
         let (ours, theirs) = seqpacket::pair().map_err(out_of_descriptors)?;
         let reloads = self.deploys.saturating_sub(1);
-        let app = zygote::app_boot(id, config, &self.listeners, scoreboard_fd.as_raw_fd(), &self.surroundings, reloads)?;
+        let app =
+            zygote::app_boot(id, config, &self.listeners, scoreboard_fd.as_raw_fd(), &self.surroundings, reloads)?;
         let boot_output = BootOutput::start(output_read).map_err(out_of_descriptors)?;
         let channel = Channel::new(ours).map_err(out_of_descriptors)?;
         let child = zygote::start(config, Descriptors { channel: theirs, boot_output: output_write }, &app)?;

@@ -8,7 +8,7 @@ use empery_lifecycle::{
 };
 use empery_sys::process::{How, reap_any};
 
-use super::{Supervisor, Who, succeed::Succession, generation::ZygoteHandle, perform::kill_child};
+use super::{Supervisor, Who, generation::ZygoteHandle, perform::kill_child, succeed::Succession};
 
 impl Supervisor {
     /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
@@ -30,7 +30,10 @@ impl Supervisor {
 
     fn generation_of_zygote(&self, pid: i32) -> Option<GenerationId> {
         let is_its = |zygote: &ZygoteHandle| zygote.pid == pid && zygote.exit.is_none();
-        self.generations.iter().find(|(_, generation)| generation.zygote.as_ref().is_some_and(is_its)).map(|(id, _)| *id)
+        self.generations
+            .iter()
+            .find(|(_, generation)| generation.zygote.as_ref().is_some_and(is_its))
+            .map(|(id, _)| *id)
     }
 
     fn worker_of_pid(&self, pid: i32) -> Option<WorkerRef> {
@@ -56,7 +59,9 @@ impl Supervisor {
     }
 
     fn zygote_exited(&mut self, id: GenerationId, how: How) {
-        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else { return };
+        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else {
+            return;
+        };
         zygote.exit = Some(how);
         if zygote.silent {
             self.zygote_ended(id);
@@ -124,7 +129,9 @@ impl Supervisor {
 
     /// Nothing more comes from a zygote.
     pub(super) fn zygote_silent(&mut self, id: GenerationId) {
-        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else { return };
+        let Some(zygote) = self.generations.get_mut(&id).and_then(|generation| generation.zygote.as_mut()) else {
+            return;
+        };
         zygote.silent = true;
         match zygote.exit {
             Some(_) => self.zygote_ended(id),

@@ -71,14 +71,25 @@ impl Supervisor {
             }
             Report::Loaded { .. } => {}
             Report::Serving { generation, .. } => self.say_serving(*generation),
-            Report::Failed { generation, reason, still_serving, .. } => say_failure(*generation, reason, *still_serving),
-            Report::Drained { generation, killed: 0 } => log::say(&format!("*** generation {generation} has finished ***")),
+            Report::Failed { generation, reason, still_serving, .. } => {
+                say_failure(*generation, reason, *still_serving)
+            }
+            Report::Drained { generation, killed: 0 } => {
+                log::say(&format!("*** generation {generation} has finished ***"))
+            }
             Report::Drained { generation, killed } => {
                 log::say(&format!("*** generation {generation} has ended; {killed} of its workers did not finish ***"));
             }
             Report::WorkerDied { worker, how, retry_in } => {
-                let when = if retry_in.is_zero() { "respawning it".to_owned() } else { format!("respawning it in {}", seconds(*retry_in)) };
-                log::say(&format!("DAMN ! worker {} of generation {} died ({how}), {when}", worker.worker.0, worker.generation));
+                let when = if retry_in.is_zero() {
+                    "respawning it".to_owned()
+                } else {
+                    format!("respawning it in {}", seconds(*retry_in))
+                };
+                log::say(&format!(
+                    "DAMN ! worker {} of generation {} died ({how}), {when}",
+                    worker.worker.0, worker.generation
+                ));
             }
             Report::Recycled { worker } => {
                 log::say(&format!("worker {} has been recycled (now pid: {})", worker.worker.0, self.pid_of(*worker)));
@@ -97,17 +108,29 @@ impl Supervisor {
     }
 
     fn pid_of(&self, worker: WorkerRef) -> i32 {
-        self.generations.get(&worker.generation).and_then(|generation| generation.workers.get(&worker)?.pid).unwrap_or(0)
+        self.generations
+            .get(&worker.generation)
+            .and_then(|generation| generation.workers.get(&worker)?.pid)
+            .unwrap_or(0)
     }
 
     /// SIGUSR1: one line.
     pub(super) fn say_status(&self) {
-        let serving = self.machine.serving().map_or_else(|| "nothing serves".to_owned(), |(generation, revision)| {
-            let workers = self.generations.get(&generation).map_or(0, |handles| handles.workers.len());
-            let requests = self.generations.get(&generation).map_or(0, |handles| handles.scoreboard.totals().requests);
-            format!("generation {generation} (revision {revision}) serves with {workers} workers, {requests} requests")
-        });
-        let booting = self.machine.booting().map_or_else(String::new, |(generation, ..)| format!(", generation {generation} boots"));
+        let serving = self.machine.serving().map_or_else(
+            || "nothing serves".to_owned(),
+            |(generation, revision)| {
+                let workers = self.generations.get(&generation).map_or(0, |handles| handles.workers.len());
+                let requests =
+                    self.generations.get(&generation).map_or(0, |handles| handles.scoreboard.totals().requests);
+                format!(
+                    "generation {generation} (revision {revision}) serves with {workers} workers, {requests} requests"
+                )
+            },
+        );
+        let booting = self
+            .machine
+            .booting()
+            .map_or_else(String::new, |(generation, ..)| format!(", generation {generation} boots"));
         let failed = if self.last_failure.is_some() { ", the last deploy failed" } else { "" };
         log::say(&format!("*** status: {serving}{booting}{failed} ***"));
     }
@@ -137,7 +160,11 @@ fn without_own_operations(mut report: Report) -> Report {
         Report::Booting { operation, .. } | Report::Serving { operation, .. } | Report::Failed { operation, .. } => {
             *operation = operation.filter(|operation: &OperationId| operation.0 < OWN_OPERATIONS);
         }
-        Report::Loaded { .. } | Report::Drained { .. } | Report::WorkerDied { .. } | Report::Recycled { .. } | Report::Stopped => {}
+        Report::Loaded { .. }
+        | Report::Drained { .. }
+        | Report::WorkerDied { .. }
+        | Report::Recycled { .. }
+        | Report::Stopped => {}
     }
     report
 }

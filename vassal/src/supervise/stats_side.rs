@@ -18,7 +18,9 @@ impl Supervisor {
         });
         match bound {
             Ok(server) => self.stats = server,
-            Err(sentence) => self.notice(Severity::Warning, "stats-not-bound", format!("no statistics are served: {sentence}"), None),
+            Err(sentence) => {
+                self.notice(Severity::Warning, "stats-not-bound", format!("no statistics are served: {sentence}"), None)
+            }
         }
     }
 

@@ -137,7 +137,9 @@ impl Supervisor {
         let mut workers = Vec::new();
         for generation in self.generations.values() {
             for (worker, handle) in &generation.workers {
-                let Some(pid) = handle.pid.filter(|_| handle.phase != WorkerPhase::Booting && !handle.silent) else { continue };
+                let Some(pid) = handle.pid.filter(|_| handle.phase != WorkerPhase::Booting && !handle.silent) else {
+                    continue;
+                };
                 left.push(handle.peer.channel());
                 workers.push(WorkerLeft {
                     worker: *worker,
@@ -163,10 +165,7 @@ impl Supervisor {
         workers
     }
 
-    fn leave_scoreboards<'a>(
-        &'a self,
-        left: &mut Vec<BorrowedFd<'a>>,
-    ) -> Vec<(GenerationId, i32)> {
+    fn leave_scoreboards<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<(GenerationId, i32)> {
         let own = self.generations.iter().map(|(id, generation)| (*id, generation.scoreboard_fd.as_fd()));
         let carried = self.carried.iter().map(|(id, (_, descriptor))| (*id, descriptor.as_fd()));
         own.chain(carried)
@@ -178,10 +177,16 @@ impl Supervisor {
     }
 
     /// In the new image: goes on counting where the earlier one stopped.
-    pub(crate) fn go_on(&mut self, retired: Totals, deploys: u64, scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>) {
+    pub(crate) fn go_on(
+        &mut self,
+        retired: Totals,
+        deploys: u64,
+        scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>,
+    ) {
         self.retired = retired;
         self.deploys = deploys;
-        self.carried = scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
+        self.carried =
+            scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
     }
 
     /// In the new image: takes over a worker of the earlier one. It is a child of this process, so its pid is its own.
