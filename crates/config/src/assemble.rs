@@ -16,9 +16,11 @@ use crate::{
 
 use draft::Draft;
 
-/// Builds the configuration and adds what is wrong with it to `problems`. What comes back is used only when nothing is.
+/// Builds the configuration and adds what is wrong with it to `problems`; what is missing is missing in `name`. What
+/// comes back is used only when nothing is wrong.
 pub(crate) fn assemble(
     directives: Vec<Directive>,
+    name: &str,
     facts: &Facts,
     command: &Command,
     problems: &mut Vec<Problem>,
@@ -36,13 +38,12 @@ pub(crate) fn assemble(
     let listeners = listeners::listeners(&draft, &base, problems);
     let stats = listeners::stats(&draft, &base, problems);
     if !matches!(command, Command::Emperor(_)) {
-        complete(&app, listeners.is_empty() && draft.listeners.is_empty(), &directives, problems);
+        complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
     }
     if facts.uid == 0 && draft.uid.is_none() {
         let message = "no `uid` is named, so the app runs as root";
-        problems.push(
-            Problem::warning("runs-as-root", whole(&directives), message).hint("write `uid = NAME` and `gid = NAME`"),
-        );
+        problems
+            .push(Problem::warning("runs-as-root", whole(name), message).hint("write `uid = NAME` and `gid = NAME`"));
     }
     VassalConfig {
         python: Python {
@@ -115,7 +116,7 @@ fn app(draft: &mut Draft, base: &Path, problems: &mut Vec<Problem>) -> App {
     }
 }
 
-fn complete(app: &App, no_listener: bool, directives: &[Directive], problems: &mut Vec<Problem>) {
+fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem>) {
     // A text that could not be read, or names another language, has said so; what is missing follows from that.
     let explained =
         ["format-not-read", "plugin-refused", "file-not-read", "unknown-argument", "option-planned", "option-refused"];
@@ -127,19 +128,17 @@ fn complete(app: &App, no_listener: bool, directives: &[Directive], problems: &m
     if app.target.is_none() {
         let message = "no app is named; expected `module = pkg.mod:callable` or `wsgi-file = PATH`";
         let hint = "name the WSGI callable, for example `module = project.wsgi:application`";
-        problems.push(Problem::error("no-app", whole(directives), message).hint(hint));
+        problems.push(Problem::error("no-app", whole(name), message).hint(hint));
     }
     if no_listener {
         let message = "nothing to listen on is named; expected `socket`, `http-socket` or `http`";
         let hint = "for nginx write `socket = /run/NAME.sock`, for HTTP `http-socket = 127.0.0.1:8000`";
-        problems.push(Problem::error("no-listener", whole(directives), message).hint(hint));
+        problems.push(Problem::error("no-listener", whole(name), message).hint(hint));
     }
 }
 
-/// The first file that something was read from.
-fn whole(directives: &[Directive]) -> Origin {
-    let file = directives.first().map_or_else(|| "configuration".to_owned(), |directive| directive.key_at.file.clone());
-    Origin { file, ..Origin::default() }
+fn whole(name: &str) -> Origin {
+    Origin { file: name.to_owned(), ..Origin::default() }
 }
 
 fn effective(directive: Directive) -> Effective {

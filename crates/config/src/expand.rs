@@ -19,8 +19,10 @@ const VALUE_MAX_BYTES: usize = 64 * 1024;
 const REPLACEMENTS_MAX: usize = 1000;
 /// Longest text between the parentheses of a placeholder, in bytes.
 const PLACEHOLDER_MAX_BYTES: usize = 512;
-/// Most bytes moved for one entry.
+/// Most bytes looked at and moved for one entry.
 const WORK_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// What looking at one placeholder costs beside its bytes.
+const PLACEHOLDER_COST_BYTES: usize = 256;
 
 /// What the passes found out.
 #[derive(Debug, Default)]
@@ -94,24 +96,26 @@ impl Pass {
         let mut replacements = 0;
         while let Some(start) = text[from..].find(&opening).map(|at| from + at) {
             let inside = closing(&text, start + 2).map(|end| &text[start + 2..end]);
-            let Some((found, end)) =
-                inside.filter(|name| !name.is_empty()).and_then(|name| Some((get(name)?, start + 2 + name.len())))
-            else {
+            self.work += PLACEHOLDER_COST_BYTES + inside.map_or(PLACEHOLDER_MAX_BYTES, str::len);
+            let found =
+                inside.filter(|name| !name.is_empty()).and_then(|name| Some((get(name)?, start + 2 + name.len())));
+            if let Some((found, end)) = found {
+                replacements += 1;
+                self.work += text.len() + found.len();
+                if text.len() + found.len() <= VALUE_MAX_BYTES {
+                    text.replace_range(start..=end, &found);
+                } else {
+                    replacements = REPLACEMENTS_MAX + 1;
+                }
+                from = start;
+            } else {
                 // What is inside may still be a placeholder of its own.
                 from = start + 2;
-                continue;
-            };
-            replacements += 1;
-            self.work += text.len() + found.len();
-            if replacements > REPLACEMENTS_MAX
-                || text.len() + found.len() > VALUE_MAX_BYTES
-                || self.work > WORK_MAX_BYTES
-            {
+            }
+            if replacements > REPLACEMENTS_MAX || self.work > WORK_MAX_BYTES {
                 self.expanded.problems.push(endless(directive));
                 return None;
             }
-            text.replace_range(start..=end, &found);
-            from = start;
         }
         Some(text)
     }

@@ -122,10 +122,8 @@ impl<'a> Gatherer<'a> {
     pub(crate) fn file(&mut self, path: &str, content: &[u8]) {
         let whole = absolute(&self.facts.working_directory, path);
         self.contents.insert(whole, Rc::from(content));
-        let origin = Origin { file: path.to_owned(), ..Origin::default() };
-        // A vassal knows its file by the name it has in the vassals directory, where it runs.
-        let prefix = format!("{}/", self.facts.working_directory.trim_end_matches('/'));
-        let given = path.strip_prefix(&prefix).unwrap_or(path).to_owned();
+        let origin = Origin { file: shown_name(path, self.facts).to_owned(), ..Origin::default() };
+        let given = shown_name(path, self.facts).to_owned();
         match other_format(path) {
             Some(format) => self.problem(format_not_read(format, origin)),
             None => self.ini(&given, None, &origin),
@@ -287,6 +285,12 @@ impl<'a> Gatherer<'a> {
         self.contents.insert(path.to_owned(), content.clone());
         Ok(content)
     }
+}
+
+/// How an entry's file is called in problems and by `%o`: by the name it has in the working directory, when it is there.
+pub(crate) fn shown_name<'a>(path: &'a str, facts: &Facts) -> &'a str {
+    let inside = path.strip_prefix(facts.working_directory.trim_end_matches('/'));
+    inside.and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }
 
 /// The last colon parts file and section (core/ini.c:94-110).

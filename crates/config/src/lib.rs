@@ -17,6 +17,7 @@ mod ini;
 mod magic;
 pub mod problem;
 pub mod read;
+pub mod reference;
 pub mod registry;
 pub mod show;
 mod suggest;

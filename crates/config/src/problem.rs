@@ -1,9 +1,11 @@
 //! What is wrong with a configuration, where, and what to do about it.
 
+mod codes;
 mod render;
 
 use serde::{Deserialize, Serialize};
 
+pub use codes::CODES;
 pub use render::{Colour, render};
 
 /// Whether the configuration can be run in spite of it.

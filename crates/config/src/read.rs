@@ -9,9 +9,8 @@ use crate::{
     command_line::{self, COMMAND_LINE},
     expand::expand,
     facts::{Facts, Files},
-    gather::{Directive, Gatherer},
+    gather::{Directive, Gatherer, shown_name},
     problem::{Origin, Problem, Severity},
-    registry,
     vassal::VassalConfig,
 };
 
@@ -101,7 +100,11 @@ pub fn read(entry: &Entry, facts: &Facts, files: &dyn Files) -> Outcome {
     problems.extend(judge::judge(&gathered.directives, &expanded.asked));
     let command = command(&gathered.directives, entry, &mut problems);
     let serves = matches!(command, Command::Serve | Command::ShowConfig | Command::Emperor(_));
-    let config = serves.then(|| assemble(gathered.directives, facts, &command, &mut problems));
+    let name = match entry {
+        Entry::File { path, .. } => shown_name(path, facts),
+        Entry::Arguments(_) => COMMAND_LINE,
+    };
+    let config = serves.then(|| assemble(gathered.directives, name, facts, &command, &mut problems));
     let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
     Outcome { command, config: config.filter(|_| !refused), problems: told(problems, &gathered.sources) }
 }
@@ -184,12 +187,6 @@ fn quote(origin: &Origin, sources: &BTreeMap<String, Rc<[u8]>>) -> Option<String
     let line = sources.get(&origin.file)?.split(|byte| *byte == b'\n').nth(number as usize)?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     (line.len() <= QUOTE_MAX_BYTES).then(|| String::from_utf8_lossy(line).into_owned())
-}
-
-/// The options by name, for `--dump-options`.
-#[must_use]
-pub fn option_names() -> Vec<&'static str> {
-    registry::all().iter().map(|entry| entry.name).collect()
 }
 
 #[cfg(test)]

@@ -173,6 +173,8 @@ impl Draft {
     fn take_process(&mut self, value: &mut Value<'_>) -> bool {
         match value.directive.key.as_str() {
             "processes" | "workers" => self.processes = value.count(PROCESSES_MAX),
+            // Without threads there is still the one of the process.
+            "threads" if value.text() == "0" => self.threads = None,
             "threads" => self.threads = value.count(THREADS_MAX),
             "uid" => self.uid = value.required(),
             "gid" => self.gid = value.required(),

@@ -42,10 +42,13 @@ impl Value<'_> {
             return None;
         };
         if number.doubtful {
-            let message = format!("`{}` is not a number; it is read as {value}, as uWSGI does", self.text());
-            self.problems.push(
-                Problem::warning("bad-number", self.directive.value_at.clone(), message).hint("write digits only"),
-            );
+            let text = self.text();
+            let hint = match text.contains([';', '#']) {
+                true => "a comment stands on a line of its own; after a value it is part of the value",
+                false => "write digits only",
+            };
+            let message = format!("`{text}` is not a number; it is read as {value}, as uWSGI does");
+            self.problems.push(Problem::warning("bad-number", self.directive.value_at.clone(), message).hint(hint));
         }
         Some(value)
     }

@@ -14,6 +14,9 @@ use crate::{
 /// Unknown keys that get a suggestion; more are not typos.
 const SUGGESTIONS_MAX: usize = 40;
 
+/// Plugins looked at in one line.
+const PLUGINS_MAX: usize = 100;
+
 /// Options whose being switched off is worth a word, since it changes nothing here.
 const ALWAYS_ON: [&str; 3] = ["master", "enable-threads", "need-app"];
 
@@ -28,6 +31,7 @@ pub(super) fn judge(directives: &[Directive], asked: &BTreeSet<String>) -> Vec<P
         match registry::lookup(&directive.key) {
             Some(entry) => {
                 problems.extend(known(entry, directive));
+                problems.extend(file_content(directive));
                 if matches!(entry.name, "plugin" | "plugins" | "need-plugin" | "need-plugins") {
                     problems.extend(plugins(directive));
                 }
@@ -58,20 +62,25 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
             Some(Problem::error("option-refused", at, format!("`{name}` does not exist here")).hint(instead))
         }
         Status::Planned { blocks: true, note } => {
-            let message =
-                format!("`{name}` comes with a later release, and running without it would not do what the file says");
-            let message = if note.contains("comes with the next release") || note.contains("come with the next release")
-            {
-                format!("`{name}` comes with the next release")
-            } else {
-                message
-            };
+            let when = if note.contains("with the next release") { "the next" } else { "a later" };
+            let message = format!("`{name}` comes with {when} release; a file with it is refused until then");
             Some(Problem::error("option-planned", at, message).hint(note))
         }
         Status::Planned { blocks: false, note } => {
             Some(Problem::warning("option-planned", at, format!("`{name}` has no effect yet")).hint(note))
         }
     }
+}
+
+/// `@(FILE)`, which uWSGI replaces by the content of the file.
+fn file_content(directive: &Directive) -> Option<Problem> {
+    let value = directive.value.as_deref()?;
+    let (_, rest) = value.split_once("@(")?;
+    rest.contains(')').then(|| {
+        let message = "the content of a file in a value, `@(FILE)`, comes with a later release";
+        Problem::error("at-file", directive.value_at.clone(), message)
+            .hint("write the value, or `$(NAME)` and set the variable")
+    })
 }
 
 /// Formats of other files have told their own problem while reading.
@@ -107,7 +116,7 @@ fn unknown(directive: &Directive, strict: bool, suggest: bool) -> Problem {
 fn plugins(directive: &Directive) -> impl Iterator<Item = Problem> + '_ {
     let names =
         directive.value.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.filter_map(|name| {
+    names.take(PLUGINS_MAX).filter_map(|name| {
         let at = directive.value_at.clone();
         match plugin(name) {
             Plugin::BuiltIn => None,

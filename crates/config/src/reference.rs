@@ -1,0 +1,83 @@
+//! The reference of all options as Markdown, made from the registry: `docs/options.md`.
+//!
+//! A test compares the file with this text, so that neither says what the other does not.
+
+use std::fmt::Write;
+
+use crate::{
+    problem::CODES,
+    registry::{self, Argument, Entry, Since, Status},
+};
+
+const HEAD: &str = "\
+# Options
+
+Every option of uWSGI by name, and what Empery does about it. Made from the registry in `crates/config/src/registry/`;
+`EMPERY_BLESS=1 cargo test -p empery-config --test reference` writes it again.
+
+* **supported**: it works, as described.
+* **accepted**: nothing needs doing; it is so already, or has no object here.
+* **planned**: it comes with a later release. *refused until then* means that a file with it does not run, because running
+  without it would not do what the file says; *ignored until then* means a warning.
+* **refused**: it will not exist here; what to do instead stands beside it.
+
+An option that is switched off (`vhost = false`, `idle = 0`) asks for nothing and is never a problem.
+Deliberate differences from uWSGI are in [from-uwsgi.md](from-uwsgi.md).
+";
+
+/// The whole page.
+#[must_use]
+pub fn options() -> String {
+    let mut page = String::from(HEAD);
+    let count = |wanted: &str| registry::all().iter().filter(|entry| status(entry).0.starts_with(wanted)).count();
+    let words = ["supported", "accepted", "planned", "refused"].map(|word| format!("{} {word}", count(word)));
+    write(&mut page, &format!("\nOf {} options: {}.\n", registry::all().len(), words.join(", ")));
+    write(
+        &mut page,
+        "\n## Problems\n\nWhat `emperor check` and `vassal` tell about a configuration has one of these codes.\n\n",
+    );
+    write(&mut page, "| Code | Meaning |\n|---|---|\n");
+    for (code, meaning) in CODES {
+        write(&mut page, &format!("| `{code}` | {meaning} |\n"));
+    }
+    let mut families: Vec<&str> = registry::all().iter().map(|entry| entry.family).collect();
+    families.sort_unstable();
+    families.dedup();
+    for family in families {
+        write(&mut page, &format!("\n## {family}\n\n| Option | Status | |\n|---|---|---|\n"));
+        for entry in registry::all().iter().filter(|entry| entry.family == family) {
+            write(&mut page, &row(entry));
+        }
+    }
+    page
+}
+
+fn write(page: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = page.write_str(text);
+}
+
+fn row(entry: &Entry) -> String {
+    let (status, text) = status(entry);
+    let short = entry.short.map(|short| format!(", `-{short}`")).unwrap_or_default();
+    let value = match entry.argument {
+        Argument::No => "",
+        Argument::Optional => "[=…]",
+        Argument::Required => " …",
+    };
+    let since = match entry.since {
+        Since::Uwsgi21 => " (uWSGI 2.1)",
+        Since::Uwsgi20 | Since::Empery => "",
+    };
+    format!("| `{}{value}`{short}{since} | {status} | {} |\n", entry.name, text.replace('|', "\\|"))
+}
+
+fn status(entry: &Entry) -> (&'static str, &'static str) {
+    match entry.status {
+        Status::Supported { meaning } => ("supported", meaning),
+        Status::Accepted { why } => ("accepted", why),
+        Status::Refused { instead } => ("refused", instead),
+        Status::Planned { blocks: true, note } => ("planned, refused until then", note),
+        Status::Planned { blocks: false, note } => ("planned, ignored until then", note),
+    }
+}
