@@ -9,6 +9,9 @@
 /// Arguments: the extension's path, the number of the inherited channel descriptor, and, when a zygote starts itself
 /// over, the number of a descriptor that says how.
 ///
+/// `refuse` takes the master's first word off the channel before it answers: leaving it there would reset the channel
+/// at exit, and the answer could be lost (unix(7) sockets report the reset first).
+///
 /// With `-c` the first entry of `sys.path` is the empty string: the working directory would shadow the standard library
 /// (a `socket.py` beside the app). It is removed before anything is imported.
 pub const BOOTSTRAP: &str = r#"import sys
@@ -17,6 +20,7 @@ def bootstrap(path, channel, resume):
     def refuse(sentence):
         import json, os, socket
         line = socket.fromfd(channel, socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        line.recv(1)
         line.sendall(json.dumps({'say': 'load_failed', 'sentence': sentence, 'traceback': None}).encode())
         os._exit(1)
     version = '.'.join(str(part) for part in sys.version_info[:3])

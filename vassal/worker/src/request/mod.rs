@@ -34,6 +34,8 @@ pub(crate) enum After {
     Rest,
     /// It is closed.
     Close,
+    /// It is reset: the client has a part of an answer and must not take it for the whole.
+    Reset,
 }
 
 /// What a thread keeps from request to request, so that it is made once.

@@ -71,10 +71,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     let mut leftover = Vec::new();
     let mut after = match ending {
         Ending::Whole => None,
-        Ending::Truncated => {
-            os::reset_on_close(connection.raw());
-            Some(After::Close)
-        }
+        Ending::Truncated => Some(After::Reset),
         Ending::ClientGone => Some(After::Close),
     };
     let counters = &worker.slot(tools.core).counters;

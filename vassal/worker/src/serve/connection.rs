@@ -74,6 +74,11 @@ impl Connection {
         self.waits_since_ms = super::now_ms();
     }
 
+    /// Closes without saying the end.
+    pub(crate) fn reset(self) {
+        os::reset_on_close(self.raw());
+    }
+
     /// Says the end and closes.
     pub(crate) fn close(self) {
         os::shut_down_sending(self.raw());

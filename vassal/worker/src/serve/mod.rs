@@ -206,11 +206,26 @@ impl Serving {
 
     /// Closes a connection that the calling thread holds.
     pub(crate) fn close(&self, place: Place, connection: Box<Connection>) {
+        self.unwatch(&connection);
+        connection.close();
+        self.gone(place);
+    }
+
+    /// Closes it so that the client sees an error.
+    pub(crate) fn reset(&self, place: Place, connection: Box<Connection>) {
+        self.unwatch(&connection);
+        connection.reset();
+        self.gone(place);
+    }
+
+    /// A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
+    fn unwatch(&self, connection: &Connection) {
         if connection.watched {
-            // A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
             let _ = self.epoll.remove(connection.raw());
         }
-        connection.close();
+    }
+
+    fn gone(&self, place: Place) {
         self.slab().forget(place);
         self.tell_leader_if(self.phase() != Phase::Serving);
     }

@@ -7,7 +7,7 @@ use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 
 use super::{Next, Serving, connection::Connection, slab::Place};
 use crate::{
-    os, python,
+    python,
     request::{self, After, Tools},
 };
 
@@ -44,8 +44,7 @@ fn serve(py: Python<'_>, serving: &Serving, tools: &mut Tools, place: Place, mut
     }));
     let after = after.unwrap_or_else(|_| {
         tools.after_panic(py);
-        os::reset_on_close(connection.raw());
-        After::Close
+        After::Reset
     });
     match after {
         After::NeedMore => {
@@ -68,6 +67,7 @@ fn serve(py: Python<'_>, serving: &Serving, tools: &mut Tools, place: Place, mut
             serving.put_back(place, connection);
         }
         After::Close => serving.close(place, connection),
+        After::Reset => serving.reset(place, connection),
     }
     if buffer.capacity() > BUFFER_KEPT_BYTES {
         *buffer = Vec::new();
