@@ -128,6 +128,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let mut task = FleetTask::new(parts);
     task.recall_deployments(deployments);
     let Some(adopted) = task.adopt(living, &mut inputs, &mut numbers).await else { return Ok(()) };
+    task.inherit_operations(&adopted).await;
     if task.begin(holds, adopted).is_none() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The operations of this brain's life as views: hung on the board before which pipelines wait, and written to history.
 //! Tells nothing to the fleet machine; the owning task calls it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use empery_control::fleet::{OperationView, PhaseTime};
 use empery_lifecycle::{
@@ -43,6 +43,8 @@ impl Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
     open: BTreeMap<OperationId, OperationView>,
+    /// Begun by an earlier brain: the machine does not end these.
+    inherited: BTreeSet<OperationId>,
     board: OperationBoard,
     /// Who gave a command, until the machine has begun it.
     actors: BTreeMap<OperationId, String>,
@@ -90,6 +92,25 @@ impl Operations {
         self.changed(id);
     }
 
+    /// An earlier brain began it, and its master is still at it.
+    pub(crate) fn inherit(&mut self, view: OperationView) {
+        if view.end.is_none() {
+            self.inherited.insert(view.id);
+            self.board.record(view.clone());
+            self.open.insert(view.id, view);
+        }
+    }
+
+    /// Whether an earlier brain began it, and it has not ended.
+    pub(crate) fn is_inherited(&self, id: OperationId) -> bool {
+        self.inherited.contains(&id)
+    }
+
+    /// Of these, those of this vassal.
+    pub(crate) fn inherited_of(&self, name: &VassalName) -> Vec<OperationId> {
+        self.inherited.iter().copied().filter(|id| self.open.get(id).is_some_and(|view| view.vassal == *name)).collect()
+    }
+
     /// It deploys this revision.
     pub(crate) fn deploys(&mut self, id: OperationId, revision: RevisionId) {
         if let Some(view) = self.open.get_mut(&id) {
@@ -130,6 +151,7 @@ impl Operations {
     /// It is over.
     pub(crate) fn end(&mut self, id: OperationId, end: OperationEnd) -> Option<OperationView> {
         self.actors.remove(&id);
+        self.inherited.remove(&id);
         let mut view = self.open.remove(&id)?;
         reach(&mut view, Phase::Done);
         view.end = Some(end);

@@ -4,6 +4,8 @@
 pub(crate) mod number;
 pub(crate) mod reading;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -13,7 +13,7 @@ use empery_control::{
     link::{FromMaster, MasterSnapshot},
 };
 use empery_lifecycle::{
-    fleet::{Alive, Event, MasterKey},
+    fleet::{Action, Alive, Event, MasterKey, OperationEnd},
     ids::{GenerationId, OperationId, VassalName},
 };
 use empery_sys::scoreboard::Scoreboard;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{
     FleetTask, Input,
-    hear::{digest, map_board},
+    hear::{alive, map_board},
 };
 use crate::brain::{
     clock,
@@ -122,13 +122,7 @@ impl FleetTask {
             self.post(&master.vassal).loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);
         }
         adopted.still_running.extend(snapshot.booting.map(|(_, _, operation)| operation));
-        adopted.alive.push(Alive {
-            master: master.clone(),
-            identity: snapshot.identity,
-            serving: snapshot.serving,
-            booting: snapshot.booting.map(|(_, revision, _)| revision),
-            content: snapshot.serving_sha256.as_deref().map(digest),
-        });
+        adopted.alive.push(alive(master, snapshot));
     }
 
     /// Keeps what a snapshot says in the master's seat, and answers with the sockets and scoreboards that came with it.
@@ -169,6 +163,25 @@ impl FleetTask {
             let name = view.vassal.clone();
             self.post(&name).last_deployment = Some(view);
         }
+    }
+
+    /// Operations that an earlier brain began and that are still being carried out: they go on under their numbers.
+    pub(crate) async fn inherit_operations(&mut self, adopted: &Adopted) {
+        let reader = self.history.reader().borrow().clone();
+        let Some(reader) = reader else { return };
+        for id in &adopted.still_running {
+            match reader.operation(*id).await {
+                Ok(Some(view)) => self.operations.inherit(view),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(operation = id.0, %error, "an operation of the brain before is forgotten"),
+            }
+        }
+    }
+
+    /// The machine knows nothing of an operation that an earlier brain began: what the master says ends it.
+    pub(super) fn end_inherited(&mut self, operation: Option<OperationId>, end: OperationEnd) {
+        let Some(operation) = operation.filter(|operation| self.operations.is_inherited(*operation)) else { return };
+        self.act(Action::End { operation, end });
     }
 
     /// Tells the machine who stays stopped and who is alive, then what came meanwhile. None: the keeper is gone.

@@ -4,8 +4,8 @@ use std::{ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
 
 use empery_control::link::{FromMaster, MasterSnapshot};
 use empery_lifecycle::{
-    fleet::{ContentDigest, Event, MasterKey, Sighting},
-    generations::Report,
+    fleet::{Alive, ContentDigest, Event, MasterKey, OperationEnd, Sighting},
+    generations::{FailureReason, Report},
     ids::{OperationId, VassalName},
 };
 use empery_store::Revision;
@@ -153,6 +153,10 @@ impl FleetTask {
         }
         self.publisher.vassal_changed(&master.vassal);
         self.told_exit(&master, &how);
+        for operation in self.operations.inherited_of(&master.vassal) {
+            let end = OperationEnd::Failed { reason: FailureReason::Died { how: how.clone() }, still_serving: false };
+            self.end_inherited(Some(operation), end);
+        }
         self.decide(Event::MasterExited { master, how });
     }
 
@@ -195,12 +199,9 @@ impl FleetTask {
         if std::mem::take(&mut seat.reports_follow) {
             return;
         }
-        let missed_serving = snapshot.serving.filter(|serving| seat.serving != Some(*serving));
+        seat.serving = snapshot.serving;
         let awaited = seat.awaited;
-        if let Some((generation, revision)) = missed_serving {
-            let operation = awaited.filter(|awaited| awaited.revision == revision).map(|awaited| awaited.operation);
-            self.reported(master, Report::Serving { operation, generation, revision }, None);
-        }
+        self.decide(Event::Found(alive(master, snapshot)));
         let failed = snapshot.last_failure.clone().filter(|report| {
             operation_of(report).is_some_and(|id| awaited.is_some_and(|awaited| awaited.operation == id))
         });
@@ -241,6 +242,7 @@ impl FleetTask {
                 }
                 self.publisher.vassal_changed(name);
                 self.decide(Event::Serving { master: master.clone(), generation, revision, operation });
+                self.end_inherited(operation, OperationEnd::Succeeded);
             }
             Report::Failed { operation, generation, revision, reason, still_serving } => {
                 let post = self.post(name);
@@ -254,7 +256,9 @@ impl FleetTask {
                     self.operations.made(operation, generation);
                 }
                 self.publisher.vassal_changed(name);
+                let end = OperationEnd::Failed { reason: reason.clone(), still_serving };
                 self.decide(Event::Failed { master: master.clone(), revision, operation, reason, still_serving });
+                self.end_inherited(operation, end);
             }
             Report::Drained { generation, killed } => self.told_drained(name, generation, killed),
             Report::WorkerDied { worker, how, retry_in } => self.told_worker_died(name, worker, &how, retry_in),
@@ -293,6 +297,17 @@ pub(super) fn map_board(fd: &OwnedFd) -> Option<Scoreboard> {
     }
 }
 
+/// A master as its snapshot shows it.
+pub(super) fn alive(master: &MasterKey, snapshot: &MasterSnapshot) -> Alive {
+    Alive {
+        master: master.clone(),
+        identity: snapshot.identity,
+        serving: snapshot.serving,
+        booting: snapshot.booting.map(|(_, revision, _)| revision),
+        content: snapshot.serving_sha256.as_deref().map(digest),
+    }
+}
+
 fn operation_of(report: &Report) -> Option<OperationId> {
     match report {
         Report::Failed { operation, .. } => *operation,
@@ -310,7 +325,7 @@ fn sighting(name: &VassalName, reading: &Arc<Reading>) -> Sighting {
 }
 
 /// The first eight bytes of a SHA-256 in hex.
-pub(super) fn digest(sha256: &str) -> ContentDigest {
+fn digest(sha256: &str) -> ContentDigest {
     let head = sha256.get(..16).and_then(|head| u64::from_str_radix(head, 16).ok());
     ContentDigest(head.unwrap_or(0))
 }
