@@ -160,16 +160,14 @@ fn stat_field(stat: &str, number: usize) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
-/// Children of this process, zombies included, in no order.
+/// Children of a process, zombies included, in no order.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn children() -> io::Result<Vec<i32>> {
-    let own = u64::from(std::process::id());
+pub fn children_of(pid: i32) -> io::Result<Vec<i32>> {
     let numbers = std::fs::read_dir(Path::new("/proc"))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    // Field 4 is ppid.
-    Ok(numbers.filter(|pid| parent(*pid) == Some(own)).collect())
+    Ok(numbers.filter(|child| parent(*child) == u64::try_from(pid).ok()).collect())
 }
 
 fn parent(pid: i32) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! What concerns the whole process, and so cannot be tested beside tests that have children of their own.
 
 use empery_sys::{
-    process::{How, become_subreaper, children, pidfd_open, pidfd_wait, reap, reap_any, set_title, wait_for},
+    process::{How, become_subreaper, children_of, pidfd_open, pidfd_wait, reap, reap_any, set_title, wait_for},
     spawn::{Child, Spawn, spawn},
 };
 use std::{os::fd::AsFd, time::Duration};
@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn children_and_orphans_are_reaped_with_how_they_ended() {
+    let me = std::process::id().cast_signed();
     become_subreaper().unwrap();
     assert_eq!(reap_any().unwrap(), None);
 
@@ -41,12 +42,12 @@ fn children_and_orphans_are_reaped_with_how_they_ended() {
     // The middle one exits; its child becomes ours.
     let middle = shell("(read line; exit 9) <&- & exit 0");
     assert_eq!(wait_for(&middle.pidfd).unwrap(), How::Code(0));
-    let orphans = children().unwrap();
+    let orphans = children_of(me).unwrap();
     assert_eq!(orphans.len(), 1);
     let orphan = pidfd_open(orphans[0]).unwrap();
     assert!(pidfd_wait(orphan.as_fd(), SOON).unwrap());
     assert_eq!(reap_any().unwrap(), Some((orphans[0], How::Code(9))));
-    assert_eq!(children().unwrap(), Vec::<i32>::new());
+    assert_eq!(children_of(me).unwrap(), Vec::<i32>::new());
 }
 
 #[test]

@@ -1,0 +1,217 @@
+//! The keeper: the small process that owns what must outlive the brain. It opens vassal files, binds and keeps
+//! listening sockets, starts, watches and kills masters, and starts the brain again when it dies. It is synchronous and
+//! has one thread; it knows no HTTP, no SQL and no INI, and decides nothing about the fleet but to take it down when it
+//! is told to stop and there is no brain. Started by `emperor run`. This file is its loop.
+
+mod binding;
+mod brain_seat;
+mod desk;
+mod directory;
+mod environment;
+mod fd_store;
+mod locks;
+mod masters;
+mod notify;
+mod outbox;
+mod policy;
+mod rooms;
+mod signals;
+mod start;
+mod successor;
+mod takedown;
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use empery_control::keeper::FromKeeper;
+use empery_sys::process::{self, How, monotonic_ns};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use brain_seat::{BrainSeat, Heard};
+use desk::Desk;
+pub(crate) use policy::UidPolicy;
+use rooms::Rooms;
+use signals::{Signal, Signals};
+use takedown::Takedown;
+
+/// How long the brain may take to leave after the keeper has hung up.
+const BRAIN_LEAVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The brain's exit code when it cannot be brought up at all: trying again would change nothing.
+const BRAIN_REFUSED: i32 = 1;
+
+/// What the keeper is told by `emperor run`.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The vassals directory.
+    pub(crate) vassals: PathBuf,
+    /// The state directory: the brain's database, the vassals' logs.
+    pub(crate) state: PathBuf,
+    /// The runtime directory: locks and sockets.
+    pub(crate) runtime: PathBuf,
+    /// The arguments, after the program's own name, to execute this binary as the brain with.
+    pub(crate) brain_args: Vec<OsString>,
+    /// Who the brain is to be when the keeper is root. A user that does not exist leaves it root, with a warning.
+    pub(crate) brain_user: Option<String>,
+    /// Who masters may be.
+    pub(crate) uid_policy: UidPolicy,
+}
+
+/// Keeps until it is told to leave. Answers with the emperor's exit code.
+///
+/// # Errors
+/// When the directories are not usable, or another emperor runs there.
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe().context("finding the emperor's own binary")?;
+    let signals = Signals::take_over().context("taking signals over")?;
+    process::become_subreaper().context("becoming the parent of orphans")?;
+    rooms::allow_many_descriptors();
+    let brain_identity = policy::brain_identity(settings.brain_user.as_deref())?;
+    let rooms = Rooms::take(&settings, brain_identity.as_ref())?;
+    let brain = BrainSeat::new(program.clone(), &settings.brain_args, brain_identity);
+    let desk = Desk::open(&settings, &program, brain.ids());
+    tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
+    Keeper { program, rooms, signals, brain, desk, shutting_down: false, takedown: None }.keep()
+}
+
+/// The keeper's parts, and what it has been told.
+struct Keeper {
+    program: PathBuf,
+    rooms: Rooms,
+    signals: Signals,
+    brain: BrainSeat,
+    desk: Desk,
+    /// A signal to stop came; the brain is at it, or there is none.
+    shutting_down: bool,
+    /// The fleet is taken down without a brain.
+    takedown: Option<Takedown>,
+}
+
+/// What a turn of the loop comes to.
+enum Turn {
+    Again,
+    Leave(u8),
+}
+
+impl Keeper {
+    fn keep(mut self) -> anyhow::Result<ExitCode> {
+        loop {
+            let a_master_ended = self.wait().context("waiting for something to happen")?;
+            if let Turn::Leave(code) = self.turn(a_master_ended)? {
+                self.brain.dismiss(BRAIN_LEAVES_WITHIN);
+                return Ok(ExitCode::from(code));
+            }
+        }
+    }
+
+    fn turn(&mut self, a_master_ended: bool) -> anyhow::Result<Turn> {
+        for signal in self.signals.read().context("reading signals")? {
+            self.hear_signal(signal);
+        }
+        self.brain.flush();
+        while let Some(heard) = self.brain.hear() {
+            if let Turn::Leave(code) = self.hear_brain(heard) {
+                return Ok(Turn::Leave(code));
+            }
+        }
+        let refused = self.reap().context("reaping children")?;
+        if a_master_ended {
+            for (master, how) in self.desk.masters.lost() {
+                self.tell_exit(master, how);
+            }
+        }
+        if let Some(code) = refused {
+            return Ok(Turn::Leave(code));
+        }
+        if self.takedown.is_some() || (self.shutting_down && !self.brain.is_up()) {
+            let takedown = self.takedown.get_or_insert_with(Takedown::begin);
+            if takedown.go_on(&self.desk.masters) {
+                return Ok(Turn::Leave(0));
+            }
+            return Ok(Turn::Again);
+        }
+        self.brain.seat_when_due();
+        Ok(Turn::Again)
+    }
+
+    fn hear_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Child => {}
+            Signal::Stop => {
+                tracing::info!("told to stop");
+                self.shutting_down = true;
+                notify::say("STOPPING=1");
+                match &mut self.takedown {
+                    Some(takedown) => takedown.hurry(),
+                    None => self.brain.say(FromKeeper::ShutDown, Vec::new()),
+                }
+            }
+            Signal::Reload => self.brain.say(FromKeeper::ReloadAll, Vec::new()),
+            Signal::Restart => {
+                self.brain.dismiss(BRAIN_LEAVES_WITHIN);
+                let error = successor::replace_self(&self.program, &self.rooms);
+                // It comes back from an exec that failed only: all goes on with a new brain.
+                tracing::error!("the emperor could not replace itself: {error:#}");
+            }
+        }
+    }
+
+    fn hear_brain(&mut self, heard: Heard) -> Turn {
+        let bytes = match heard {
+            Heard::Message(message) => message,
+            Heard::HungUp => return Turn::Again,
+        };
+        if self.brain.first_word() {
+            notify::say("READY=1");
+        }
+        let done = self.desk.handle(&bytes.bytes, bytes.fds);
+        for reply in done.replies {
+            self.brain.say(reply.word, reply.fds);
+        }
+        done.leave.map_or(Turn::Again, Turn::Leave)
+    }
+
+    /// Every child that has ended: masters, the brain, orphans of the apps. An exit code when the brain cannot ever come up.
+    fn reap(&mut self) -> std::io::Result<Option<u8>> {
+        let mut refused = None;
+        while let Some((pid, how)) = process::reap_any()? {
+            if let Some(master) = self.desk.masters.ended(pid) {
+                self.tell_exit(master, how.to_string());
+            } else if self.brain.ended(pid, how) && how == How::Code(BRAIN_REFUSED) && self.brain.never_spoke() {
+                refused = Some(1);
+            }
+        }
+        Ok(refused)
+    }
+
+    fn tell_exit(&mut self, master: empery_lifecycle::fleet::MasterKey, how: String) {
+        tracing::info!(vassal = %master.vassal, serial = master.serial.0, "master ended: {how}");
+        self.brain.say(FromKeeper::MasterExited { master, how }, Vec::new());
+    }
+
+    /// Until a descriptor is ready or a deadline is reached; whether a master's is.
+    fn wait(&self) -> std::io::Result<bool> {
+        let mut watched = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        watched.extend(self.brain.interest());
+        let others = watched.len();
+        watched.extend(self.desk.masters.pidfds().map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
+        let deadline = match &self.takedown {
+            Some(takedown) => takedown.deadline_ns(),
+            None => self.brain.deadline_ns(),
+        };
+        match poll(&mut watched, timeout(deadline)) {
+            Ok(_) => Ok(watched[others..].iter().any(|pidfd| pidfd.any().unwrap_or(true))),
+            Err(nix::Error::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Up to a moment of CLOCK_MONOTONIC, rounded up to ms so that the moment has come when poll returns.
+fn timeout(deadline_ns: Option<u64>) -> PollTimeout {
+    let Some(deadline_ns) = deadline_ns else { return PollTimeout::NONE };
+    let left_ms = deadline_ns.saturating_sub(monotonic_ns()).div_ceil(1_000_000);
+    PollTimeout::try_from(i32::try_from(left_ms).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,287 @@
+//! Where the brain's requests are carried out. Every word is checked against the keeper's own facts: the brain may be
+//! in somebody else's hands. What is not understood is answered, if it can be, and never believed.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use empery_control::{
+    framing::{self, MAX_MESSAGE_BYTES},
+    keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
+};
+use empery_lifecycle::{
+    fleet::{Identity, MasterKey},
+    ids::VassalName,
+};
+use empery_sys::listen::BindError;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Settings, UidPolicy, binding,
+    directory::{DirectoryError, VassalsDirectory},
+    fd_store::{FdStore, Kept},
+    masters::{self, Masters},
+};
+
+/// Room of a message for what is around the parts of a list.
+const ENVELOPE_BYTES: usize = 512;
+
+/// What a request comes to.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// What the brain is told, in order.
+    pub(super) replies: Vec<Reply>,
+    /// The exit code, when the brain told the keeper to leave.
+    pub(super) leave: Option<u8>,
+}
+
+/// A word to the brain with its descriptors.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) word: FromKeeper,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// One of the stable words of [`Answer::Failed`].
+    pub(super) code: &'static str,
+    /// One sentence.
+    pub(super) sentence: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: &'static str, sentence: impl Into<String>) -> Self {
+        Self { code, sentence: sentence.into() }
+    }
+
+    /// Something of this machine failed while `attempted` was done.
+    pub(super) fn io(attempted: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        let code = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "permission",
+            std::io::ErrorKind::NotFound => "not-found",
+            _ => "io",
+        };
+        Self::new(code, format!("{attempted}: {error}"))
+    }
+}
+
+/// The keeper's facts.
+pub(super) struct Desk {
+    pub(super) directory: VassalsDirectory,
+    pub(super) store: FdStore,
+    pub(super) masters: Masters,
+    pub(super) runtime: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) vassal_program: PathBuf,
+    pub(super) uid_policy: UidPolicy,
+    pub(super) brain: Identity,
+}
+
+impl Desk {
+    /// Learns what there is: masters that an earlier keeper started.
+    pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> Self {
+        Self {
+            directory: VassalsDirectory::new(settings.vassals.clone()),
+            store: FdStore::default(),
+            masters: Masters::adopt(&settings.runtime),
+            runtime: settings.runtime.clone(),
+            state: settings.state.clone(),
+            vassal_program: vassal_beside(program),
+            uid_policy: settings.uid_policy,
+            brain,
+        }
+    }
+
+    /// Carries out what the message asks.
+    pub(super) fn handle(&mut self, message: &[u8], fds: Vec<OwnedFd>) -> Done {
+        let request = match framing::decode::<Request>(message) {
+            Ok(request) => request,
+            Err(error) => return not_understood(message, &error),
+        };
+        let id = request.id;
+        match self.carry_out(request.ask, fds) {
+            Ok(Outcome::Leave(code)) => Done { replies: vec![answer(id, Answer::Done, Vec::new())], leave: Some(code) },
+            Ok(Outcome::Answers(answers)) => {
+                let replies = answers.into_iter().map(|(word, fds)| answer(id, word, fds)).collect();
+                Done { replies, leave: None }
+            }
+            Err(refusal) => {
+                tracing::debug!("refused: {}", refusal.sentence);
+                Done { replies: vec![failed(id, refusal)], leave: None }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, ask: Ask, mut fds: Vec<OwnedFd>) -> Result<Outcome, Refusal> {
+        match ask {
+            Ask::List => self.list(),
+            Ask::Open { name } => {
+                let (facts, file) = self.directory.open(&name)?;
+                Ok(Outcome::with_fd(Answer::Opened { facts }, file.into()))
+            }
+            Ask::Bind { vassal, identity, listener } => self.bind(&vassal, identity, listener),
+            Ask::Keep { vassal, key } => {
+                let socket = one_descriptor(&mut fds, "a listening socket")?;
+                let kept = self.store.keep_handed(&vassal, key.clone(), socket);
+                kept.map_err(|error| Refusal::io(format_args!("keeping {key} of {vassal}"), &error))?;
+                Ok(Outcome::done())
+            }
+            Ask::Forget { vassal, keys } => {
+                self.store.forget(&vassal, &keys);
+                Ok(Outcome::done())
+            }
+            Ask::StartMaster(order) => {
+                let content = one_descriptor(&mut fds, "the vassal file")?;
+                let pid = self.start_master(*order, &content)?;
+                Ok(Outcome::with(Answer::Started { pid }))
+            }
+            Ask::Kill { master } => self.kill(&master),
+            Ask::Masters => {
+                let parts = in_parts(self.masters.living());
+                Ok(Outcome::parts(parts, |masters, more| Answer::Masters { masters, more }))
+            }
+            Ask::Leave { code } => Ok(Outcome::Leave(code)),
+        }
+    }
+
+    fn list(&self) -> Result<Outcome, Refusal> {
+        let parts = in_parts(self.directory.list()?);
+        Ok(Outcome::parts(parts, |files, more| Answer::Listing { files, more }))
+    }
+
+    fn bind(&mut self, vassal: &VassalName, identity: Identity, listener: ListenSpec) -> Result<Outcome, Refusal> {
+        self.uid_policy.check(identity).map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        let key = listener.key.clone();
+        let kept = match self.store.listener(vassal, &key) {
+            Some(kept) => kept,
+            None => {
+                let (socket, bound) = binding::bind(&listener, identity)?;
+                self.store.keep_listener(vassal, key.clone(), Kept { socket, bound })
+            }
+        };
+        let copy = kept.socket.try_clone().map_err(|error| Refusal::io(format_args!("passing on {key} of {vassal}"), &error))?;
+        Ok(Outcome::with_fd(Answer::Bound { bound: kept.bound.clone() }, copy))
+    }
+
+    fn kill(&self, key: &MasterKey) -> Result<Outcome, Refusal> {
+        let name = &key.vassal;
+        let Some(master) = self.masters.get(key) else {
+            return Err(Refusal::new("not-found", format!("{name} has no such master (berth {}, serial {})", key.berth.as_str(), key.serial)));
+        };
+        masters::send(master, libc::SIGKILL).map_err(|error| Refusal::io(format_args!("killing the master of {name}"), &error))?;
+        Ok(Outcome::done())
+    }
+}
+
+enum Outcome {
+    Answers(Vec<(Answer, Vec<OwnedFd>)>),
+    Leave(u8),
+}
+
+impl Outcome {
+    fn with(answer: Answer) -> Self {
+        Outcome::Answers(vec![(answer, Vec::new())])
+    }
+
+    fn with_fd(answer: Answer, fd: OwnedFd) -> Self {
+        Outcome::Answers(vec![(answer, vec![fd])])
+    }
+
+    fn done() -> Self {
+        Self::with(Answer::Done)
+    }
+
+    fn parts<T>(parts: Vec<Vec<T>>, say: impl Fn(Vec<T>, bool) -> Answer) -> Self {
+        let last = parts.len() - 1;
+        let said = |(index, part)| (say(part, index < last), Vec::new());
+        Outcome::Answers(parts.into_iter().enumerate().map(said).collect())
+    }
+}
+
+/// Cuts a list so that each part fits into a message. There is at least one part.
+fn in_parts<T: Serialize>(items: Vec<T>) -> Vec<Vec<T>> {
+    let mut parts = vec![Vec::new()];
+    let mut length = ENVELOPE_BYTES;
+    for item in items {
+        // A name has at most 255 bytes, six times as many when escaped: no item is longer than a message.
+        let item_length = serde_json::to_vec(&item).map_or(0, |text| text.len() + 1);
+        if length + item_length > MAX_MESSAGE_BYTES {
+            parts.push(Vec::new());
+            length = ENVELOPE_BYTES;
+        }
+        length += item_length;
+        if let Some(part) = parts.last_mut() {
+            part.push(item);
+        }
+    }
+    parts
+}
+
+fn answer(id: RequestId, answer: Answer, fds: Vec<OwnedFd>) -> Reply {
+    Reply { word: FromKeeper::Answer { id, answer }, fds }
+}
+
+fn failed(id: RequestId, refusal: Refusal) -> Reply {
+    answer(id, Answer::Failed { code: refusal.code.to_owned(), sentence: refusal.sentence }, Vec::new())
+}
+
+/// A word of another version, or nonsense: answered when at least its number can be read.
+fn not_understood(message: &[u8], error: &framing::FramingError) -> Done {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: RequestId,
+    }
+    tracing::error!("a request of the brain was not understood: {error}");
+    let numbered = framing::decode::<Numbered>(message).ok();
+    let sentence = "the keeper does not understand this request: brain and keeper may be of different versions; restart the emperor";
+    let replies = numbered.map(|numbered| failed(numbered.id, Refusal::new("io", sentence)));
+    Done { replies: replies.into_iter().collect(), leave: None }
+}
+
+fn one_descriptor(fds: &mut Vec<OwnedFd>, what: &str) -> Result<OwnedFd, Refusal> {
+    match (fds.pop(), fds.is_empty()) {
+        (Some(fd), true) => Ok(fd),
+        _ => Err(Refusal::new("io", format!("the request must carry {what} as its one descriptor"))),
+    }
+}
+
+/// The binary that is installed beside this one, or the one on PATH.
+fn vassal_beside(program: &Path) -> PathBuf {
+    let beside = program.with_file_name("vassal");
+    if beside.is_file() { beside } else { PathBuf::from("vassal") }
+}
+
+impl From<DirectoryError> for Refusal {
+    fn from(error: DirectoryError) -> Self {
+        let code = match &error {
+            DirectoryError::Lost { .. } => "directory-lost",
+            DirectoryError::NotAVassal { .. } => "not-found",
+            DirectoryError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => "permission",
+            DirectoryError::Unreadable { .. } => "io",
+        };
+        Refusal::new(code, error.to_string())
+    }
+}
+
+impl From<BindError> for Refusal {
+    fn from(error: BindError) -> Self {
+        let code = match &error {
+            BindError::InUse { .. } => "address-in-use",
+            BindError::Failed { source, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied => "permission",
+                std::io::ErrorKind::NotFound => "not-found",
+                _ => "io",
+            },
+        };
+        Refusal::new(code, error.to_string())
+    }
+}
+
+/// Whether a descriptor holds content that can be read at an offset: a memfd or an open regular file.
+pub(super) fn is_content(fd: &OwnedFd) -> bool {
+    use nix::sys::stat::{SFlag, fstat};
+    fstat(fd.as_fd()).is_ok_and(|facts| SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+}

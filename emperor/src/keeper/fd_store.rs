@@ -1,0 +1,143 @@
+//! What the keeper keeps open for each vassal, so that it outlives the vassal's master: listening sockets, the links
+//! its masters are reached by, and the ends of its log pipe.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use empery_control::keeper::ListenAddress;
+use empery_lifecycle::{fleet::Berth, ids::VassalName};
+use empery_sys::{listen, pipe::cloexec_pipe};
+
+/// A kept listening socket.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// It.
+    pub(super) socket: OwnedFd,
+    /// Where it is bound.
+    pub(super) bound: ListenAddress,
+}
+
+/// Both ends of a vassal's log pipe.
+#[derive(Debug)]
+pub(super) struct LogPipe {
+    /// The master's.
+    pub(super) read: OwnedFd,
+    /// The workers'.
+    pub(super) write: OwnedFd,
+}
+
+/// What is kept for one vassal.
+#[derive(Debug, Default)]
+struct Shelf {
+    listeners: BTreeMap<String, Kept>,
+    links: BTreeMap<Berth, OwnedFd>,
+    log: Option<LogPipe>,
+}
+
+/// Everything that is kept.
+#[derive(Debug, Default)]
+pub(super) struct FdStore(BTreeMap<VassalName, Shelf>);
+
+impl FdStore {
+    fn shelf(&mut self, vassal: &VassalName) -> &mut Shelf {
+        self.0.entry(vassal.clone()).or_default()
+    }
+
+    /// The listening socket of this key.
+    pub(super) fn listener(&self, vassal: &VassalName, key: &str) -> Option<&Kept> {
+        self.0.get(vassal)?.listeners.get(key)
+    }
+
+    /// Keeps a listening socket. One that is kept under the key already stays: clients are in its queue.
+    pub(super) fn keep_listener(&mut self, vassal: &VassalName, key: String, kept: Kept) -> &Kept {
+        self.shelf(vassal).listeners.entry(key).or_insert(kept)
+    }
+
+    /// Keeps a listening socket that somebody hands over.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub(super) fn keep_handed(&mut self, vassal: &VassalName, key: String, socket: OwnedFd) -> io::Result<()> {
+        let bound = listen::address(socket.as_fd())?;
+        self.keep_listener(vassal, key, Kept { socket, bound });
+        Ok(())
+    }
+
+    /// The link of a berth, made by `bind` when there is none.
+    ///
+    /// # Errors
+    /// `bind`'s.
+    pub(super) fn link(&mut self, vassal: &VassalName, berth: Berth, bind: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<&OwnedFd> {
+        match self.shelf(vassal).links.entry(berth) {
+            std::collections::btree_map::Entry::Occupied(kept) => Ok(kept.into_mut()),
+            std::collections::btree_map::Entry::Vacant(free) => Ok(free.insert(bind()?)),
+        }
+    }
+
+    /// The log pipe, made when there is none.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(super) fn log(&mut self, vassal: &VassalName) -> io::Result<&LogPipe> {
+        let log = &mut self.shelf(vassal).log;
+        if log.is_none() {
+            let (read, write) = cloexec_pipe()?;
+            *log = Some(LogPipe { read, write });
+        }
+        log.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Closes these listening sockets; an empty list is everything of the vassal.
+    pub(super) fn forget(&mut self, vassal: &VassalName, keys: &[String]) {
+        if keys.is_empty() {
+            self.0.remove(vassal);
+        } else if let Some(shelf) = self.0.get_mut(vassal) {
+            shelf.listeners.retain(|key, _| !keys.contains(key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn what_is_kept_under_a_key_stays_until_it_is_forgotten() {
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        let (first, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let place = first.local_addr().unwrap();
+        store.keep_handed(&vassal, "k".to_owned(), first.into()).unwrap();
+        store.keep_handed(&vassal, "k".to_owned(), second.into()).unwrap();
+        assert_eq!(store.listener(&vassal, "k").unwrap().bound, ListenAddress::Tcp(place));
+        store.forget(&vassal, &["other".to_owned()]);
+        assert!(store.listener(&vassal, "k").is_some());
+        store.forget(&vassal, &["k".to_owned()]);
+        assert!(store.listener(&vassal, "k").is_none());
+        assert!(std::net::TcpStream::connect(place).is_err(), "closed, not only forgotten");
+    }
+
+    #[test]
+    fn what_does_not_listen_is_not_kept() {
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        let (read, _write) = cloexec_pipe().unwrap();
+        assert!(store.keep_handed(&vassal, "k".to_owned(), read).is_err());
+        assert!(store.listener(&vassal, "k").is_none());
+    }
+
+    #[test]
+    fn the_log_pipe_is_made_once_and_goes_with_everything() {
+        use std::os::fd::AsRawFd;
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        let first = store.log(&vassal).unwrap().read.as_raw_fd();
+        assert_eq!(store.log(&vassal).unwrap().read.as_raw_fd(), first);
+        store.forget(&vassal, &[]);
+        assert!(store.0.is_empty());
+    }
+}

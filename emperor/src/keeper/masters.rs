@@ -1,0 +1,130 @@
+//! The living masters: those this keeper started and those it found by their locks. Watched by pidfd.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
+
+use empery_control::keeper::LivingMaster;
+use empery_lifecycle::{
+    fleet::{Berth, Identity, MasterKey},
+    ids::VassalName,
+};
+use empery_sys::process;
+
+use super::locks;
+
+/// How an end is told that nobody could see: only a parent learns of it (waitid(2)).
+const UNSEEN: &str = "unknown (it outlived an earlier keeper)";
+
+/// A master that runs.
+#[derive(Debug)]
+pub(super) struct Master {
+    /// Its pid.
+    pub(super) pid: i32,
+    /// Its pidfd.
+    pub(super) pidfd: OwnedFd,
+    /// Who it is.
+    pub(super) identity: Identity,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Masters(BTreeMap<MasterKey, Master>);
+
+impl Masters {
+    /// Those that hold their locks.
+    pub(super) fn adopt(runtime: &Path) -> Self {
+        let held = locks::held(runtime).unwrap_or_else(|error| {
+            tracing::error!("no living master could be looked for: {error}");
+            Vec::new()
+        });
+        let living = held.into_iter().map(|lock| {
+            tracing::info!(vassal = %lock.text.master.vassal, pid = lock.text.pid, "found a living master");
+            (lock.text.master, Master { pid: lock.text.pid, pidfd: lock.pidfd, identity: lock.text.identity })
+        });
+        Self(living.collect())
+    }
+
+    /// Takes note of a started one.
+    pub(super) fn add(&mut self, key: MasterKey, master: Master) {
+        self.0.insert(key, master);
+    }
+
+    /// Whether one lives in that berth.
+    pub(super) fn lives_in(&self, vassal: &VassalName, berth: Berth) -> bool {
+        self.0.keys().any(|key| key.vassal == *vassal && key.berth == berth)
+    }
+
+    /// The one of this key.
+    pub(super) fn get(&self, key: &MasterKey) -> Option<&Master> {
+        self.0.get(key)
+    }
+
+    /// As the brain is told.
+    pub(super) fn living(&self) -> Vec<LivingMaster> {
+        let told = |(key, master): (&MasterKey, &Master)| LivingMaster {
+            master: key.clone(),
+            pid: master.pid,
+            identity: master.identity,
+        };
+        self.0.iter().map(told).collect()
+    }
+
+    /// What to watch.
+    pub(super) fn pidfds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.values().map(|master| master.pidfd.as_fd())
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes note that a child was reaped; its key when it was a master.
+    pub(super) fn ended(&mut self, pid: i32) -> Option<MasterKey> {
+        let key = self.0.iter().find(|(_, master)| master.pid == pid).map(|(key, _)| key.clone())?;
+        self.0.remove(&key);
+        Some(key)
+    }
+
+    /// Those that have ended and that nobody reaped: found masters are no children of ours, unless an earlier keeper of
+    /// this very process started them.
+    pub(super) fn lost(&mut self) -> Vec<(MasterKey, String)> {
+        let mut lost = Vec::new();
+        self.0.retain(|key, master| {
+            let lives = !process::pidfd_wait(master.pidfd.as_fd(), Duration::ZERO).unwrap_or(false);
+            if !lives {
+                let how = process::reap(master.pidfd.as_fd()).ok().flatten();
+                lost.push((key.clone(), how.map_or_else(|| UNSEEN.to_owned(), |how| how.to_string())));
+            }
+            lives
+        });
+        lost
+    }
+
+    /// Sends a signal to every master.
+    pub(super) fn signal_all(&self, signal: i32) {
+        for (key, master) in &self.0 {
+            if let Err(error) = send(master, signal) {
+                tracing::warn!(vassal = %key.vassal, pid = master.pid, "signal {signal} was not delivered: {error}");
+            }
+        }
+    }
+
+    /// The pids.
+    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
+        self.0.values().map(|master| master.pid)
+    }
+}
+
+/// Sends a signal to exactly this master. One that has ended already is as good as reached: its end is told anyway.
+pub(super) fn send(master: &Master, signal: i32) -> io::Result<()> {
+    match process::pidfd_kill(&master.pidfd, signal) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        sent => sent,
+    }
+}

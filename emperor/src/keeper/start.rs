@@ -1,0 +1,149 @@
+//! Starts a master: its places, its lock, its link, its log, its boot spec, and then the process itself. The lock's text
+//! is written before the process becomes the master: at no moment is there a master that a new keeper could not find.
+
+use std::{
+    fs::{DirBuilder, Permissions},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use empery_control::{
+    boot::{KeptListener, MasterBoot},
+    keeper::{LockText, StartMaster},
+    places::{self, BerthPlaces},
+};
+use empery_lifecycle::fleet::MasterKey;
+use empery_sys::{
+    memfd, process, seqpacket,
+    spawn::{DropTo, Held, Spawn, hold},
+};
+
+use super::{
+    desk::{Desk, Refusal, is_content},
+    environment,
+    locks::TakenLock,
+    masters::Master,
+    rooms,
+};
+
+/// How many orphaned workers may wait for a successor master without being refused.
+const LINK_BACKLOG: i32 = 256;
+
+impl Desk {
+    /// Starts the master of the order; its pid.
+    ///
+    /// # Errors
+    /// What is missing, not allowed, or failed. Nothing runs then.
+    pub(super) fn start_master(&mut self, order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
+        let MasterKey { vassal, berth, .. } = &order.master;
+        self.uid_policy.check(order.identity).map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        if !is_content(content) {
+            return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
+        }
+        let listeners = self.kept_for(&order)?;
+        let places = places::berth(&self.runtime, vassal, *berth);
+        let failed = |attempted: &'static str| {
+            let vassal = vassal.clone();
+            move |error: io::Error| Refusal::io(format_args!("{attempted} {vassal}"), &error)
+        };
+        make_berth(&places).map_err(failed("making the places of"))?;
+        let lock = if self.masters.lives_in(vassal, *berth) { None } else { TakenLock::take(&places.lock).map_err(failed("locking the berth of"))? };
+        let Some(mut lock) = lock else {
+            return Err(Refusal::new("spawn", format!("{vassal} has a living master in berth {}", berth.as_str())));
+        };
+        let logs = places::logs(&self.state, vassal);
+        let log_directory = rooms::log_directory(&logs, order.identity.uid, self.brain.gid).map_err(failed("making the log directory of"))?;
+        let log = self.store.log(vassal).map_err(failed("making the log pipe of"))?;
+        let (log_read_fd, log_write_fd) = (log.read.as_raw_fd(), log.write.as_raw_fd());
+        let link = self.store.link(vassal, *berth, || bind_link(&places.link)).map_err(failed("binding the link of"))?;
+        let boot = MasterBoot {
+            master: order.master.clone(),
+            config_path: self.directory.path().join(vassal.as_str()),
+            config_fd: content.as_raw_fd(),
+            revision: order.revision,
+            operation: order.operation,
+            first_generation: order.first_generation,
+            listeners,
+            link_fd: link.as_raw_fd(),
+            link_path: places.link,
+            lock_fd: lock.held.as_raw_fd(),
+            log_read_fd,
+            log_write_fd,
+            log_directory,
+            brain_uid: self.brain.uid,
+            uid: order.identity.uid,
+            gid: order.identity.gid,
+        };
+        let spec = serde_json::to_vec(&boot).map_err(io::Error::from).and_then(|text| memfd::sealed("empery-boot", &text));
+        let spec = spec.map_err(failed("writing the boot spec of"))?;
+        let held = hold(self.plan(&order, &boot, &spec)).map_err(failed("starting the master of"))?;
+        name_holder(&mut lock, &order, &held).map_err(failed("writing the lock of"))?;
+        let child = held.release().map_err(|error| Refusal::new("spawn", format!("starting the master of {vassal}: {error}")))?;
+        tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
+        let pid = child.pid;
+        self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
+        Ok(pid)
+    }
+
+    fn kept_for(&self, order: &StartMaster) -> Result<Vec<KeptListener>, Refusal> {
+        let vassal = &order.master.vassal;
+        let kept = |key: &String| match self.store.listener(vassal, key) {
+            Some(kept) => Ok(KeptListener { key: key.clone(), fd: kept.socket.as_raw_fd() }),
+            None => Err(Refusal::new("not-found", format!("no listening socket {key} is kept for {vassal}: bind it first"))),
+        };
+        order.listeners.iter().map(kept).collect()
+    }
+
+    fn plan(&self, order: &StartMaster, boot: &MasterBoot, spec: &OwnedFd) -> Spawn {
+        let mut inherit: Vec<_> = boot.listeners.iter().map(|kept| kept.fd).collect();
+        inherit.extend([boot.config_fd, boot.link_fd, boot.lock_fd, boot.log_read_fd, boot.log_write_fd, spec.as_raw_fd()]);
+        let is_root = nix::unistd::geteuid().is_root();
+        let drop_to = DropTo { uid: order.identity.uid, gid: order.identity.gid, user: order.user.clone() };
+        Spawn {
+            program: self.vassal_program.clone(),
+            // The path is for `ps` only: the master reads what is in the boot spec.
+            args: vec!["vassal".into(), boot.config_path.clone().into()],
+            env: environment::of_master(std::env::vars_os(), spec.as_raw_fd()),
+            directory: Some(self.directory.path().to_owned()),
+            stdio: [None, None, None],
+            inherit,
+            identity: is_root.then_some(drop_to),
+            new_session: true,
+        }
+    }
+}
+
+/// Says in the lock who holds it, while the process cannot do anything yet.
+fn name_holder(lock: &mut TakenLock, order: &StartMaster, held: &Held) -> io::Result<()> {
+    let pid = held.pid();
+    let start_time_ticks = process::start_time_ticks(pid).ok_or(io::ErrorKind::NotFound)?;
+    lock.write(&LockText { master: order.master.clone(), pid, start_time_ticks, identity: order.identity })
+}
+
+/// The vassal's own directory and the berth's. Workers of the vassal's uid pass through them to the link.
+fn make_berth(places: &BerthPlaces) -> io::Result<()> {
+    for directory in places.directory.parent().into_iter().chain([places.directory.as_path()]) {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => std::fs::set_permissions(directory, Permissions::from_mode(rooms::PASSAGE))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Everybody may connect; the master looks at who it is (SO_PEERCRED).
+fn bind_link(path: &Path) -> io::Result<OwnedFd> {
+    // What an earlier keeper bound here is held by nobody who could serve it: the berth's lock is ours.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let link = seqpacket::listen(path, LINK_BACKLOG)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(link)
+}
