@@ -40,11 +40,6 @@ pub(crate) fn assemble(
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
     }
-    if facts.uid == 0 && draft.uid.is_none() {
-        let message = "no `uid` is named, so the app runs as root";
-        problems
-            .push(Problem::warning("runs-as-root", whole(name), message).hint("write `uid = NAME` and `gid = NAME`"));
-    }
     VassalConfig {
         python: Python {
             home: draft.home.as_ref().map(from_base),

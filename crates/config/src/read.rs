@@ -105,6 +105,16 @@ pub fn read(entry: &Entry, facts: &Facts, files: &dyn Files) -> Outcome {
         Entry::Arguments(_) => COMMAND_LINE,
     };
     let config = serves.then(|| assemble(gathered.directives, name, facts, &command, &mut problems));
+    // Under an emperor the identity is the emperor's to know and to tell about.
+    let nobody_named = config.as_ref().is_some_and(|config| config.uid.is_none());
+    if facts.uid == 0
+        && nobody_named
+        && matches!((entry, &command), (Entry::Arguments(_), Command::Serve | Command::ShowConfig))
+    {
+        let at = Origin { file: name.to_owned(), ..Origin::default() };
+        let problem = Problem::warning("runs-as-root", at, "no `uid` is named, so the app runs as root");
+        problems.push(problem.hint("write `uid = NAME` and `gid = NAME`"));
+    }
     let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
     Outcome { command, config: config.filter(|_| !refused), problems: told(problems, &gathered.sources) }
 }

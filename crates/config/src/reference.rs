@@ -21,7 +21,7 @@ Every option of uWSGI by name, and what Empery does about it. Made from the regi
   without it would not do what the file says; *ignored until then* means a warning.
 * **refused**: it will not exist here; what to do instead stands beside it.
 
-An option that is switched off (`vhost = false`, `idle = 0`) asks for nothing and is never a problem.
+An option that is switched off (`vhost = false`, `idle = 0`) asks for nothing, so it is at most a warning.
 Deliberate differences from uWSGI are in [from-uwsgi.md](from-uwsgi.md).
 ";
 
@@ -34,7 +34,8 @@ pub fn options() -> String {
     write(&mut page, &format!("\nOf {} options: {}.\n", registry::all().len(), words.join(", ")));
     write(
         &mut page,
-        "\n## Problems\n\nWhat `emperor check` and `vassal` tell about a configuration has one of these codes.\n\n",
+        "\n## Problems\n\nWhat is told about a configuration has one of these codes. The emperor adds `unknown-user`, \
+                     `unknown-group` and\n`identity-ignored` for a `uid` and `gid` that it cannot apply.\n\n",
     );
     write(&mut page, "| Code | Meaning |\n|---|---|\n");
     for (code, meaning) in CODES {

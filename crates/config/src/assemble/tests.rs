@@ -208,7 +208,7 @@ fn python_is_an_interpreter_and_not_a_script() {
 }
 
 #[test]
-fn a_log_is_not_sent_over_the_network() {
+fn daemonize_is_logto_and_a_log_is_not_sent_over_the_network() {
     assert_eq!(config("daemonize = /var/log/a.log").log.logto.unwrap(), std::path::PathBuf::from("/var/log/a.log"));
     assert!(error("logto = 10.0.0.1:514").contains("the path of a file"));
 }

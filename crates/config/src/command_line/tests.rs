@@ -104,6 +104,16 @@ fn a_bare_file_is_read_after_all_options() {
 }
 
 #[test]
+fn a_bare_file_may_name_its_section() {
+    expect("app.ini:dev", &[("threads", Some("3"))]);
+}
+
+#[test]
+fn an_option_without_argument_may_have_one_after_an_equals_sign() {
+    expect("--master=true", &[("master", Some("true"))]);
+}
+
+#[test]
 fn a_bare_file_of_no_known_format_is_an_error() {
     assert_eq!(problem("foobar.py").code, "bad-include");
     assert_eq!(problem("app.yaml").code, "format-not-read");

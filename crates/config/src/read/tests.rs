@@ -36,6 +36,7 @@ fn a_small_file_gives_a_configuration_without_problems() {
         ("0.0.0.0:8000", Protocol::Http)
     );
     assert_eq!(config.die_on_term, None);
+    assert_eq!(config.request.client_timeout.as_secs(), 30);
 }
 
 #[test]
@@ -212,8 +213,10 @@ fn variables_of_the_environment_are_options_of_the_command_line_but_not_of_a_vas
 
 #[test]
 fn an_app_that_would_run_as_root_is_told_so() {
-    let entry = Entry::File { path: "/etc/vassals/app.ini".into(), content: APP.as_bytes().to_vec() };
-    assert_eq!(codes(&read(&entry, &Facts { uid: 0, ..facts() }, &NoFiles)), ["runs-as-root"]);
+    let root = Facts { uid: 0, ..facts() };
+    let line = "--module app --http-socket :8000 --uid www-data".split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(codes(&read(&Entry::Arguments(line[..4].to_vec()), &root, &NoFiles)), ["runs-as-root"]);
+    assert_eq!(codes(&read(&Entry::Arguments(line), &root, &NoFiles)), Vec::<&str>::new());
 }
 
 #[test]
