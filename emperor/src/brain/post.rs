@@ -123,6 +123,12 @@ impl Post {
         let Some(seat) = self.seats.remove(master) else { return };
         self.retired.add(&seat.retired);
         self.left_boards.extend(seat.boards.into_values());
+        if self.seats.is_empty() {
+            let Numbers { requests_total, errors_5xx_total, exceptions_total, tx_bytes_total, .. } = self.numbers;
+            self.numbers =
+                Numbers { requests_total, errors_5xx_total, exceptions_total, tx_bytes_total, ..Numbers::default() };
+            self.rss_bytes.clear();
+        }
     }
 
     /// Folds the boards of dead masters into what is retired, once no worker of theirs is left.

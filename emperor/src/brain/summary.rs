@@ -50,9 +50,14 @@ pub(crate) fn sentence(view: &VassalView, reading: Option<&Reading>, retry_in: D
         }
     };
     match reading.and_then(|reading| reading.problems.iter().find(|problem| problem.severity == "error")) {
-        Some(error) if view.refused => format!("{sentence} Its file is refused: {}", one_line(error)),
+        Some(error) if view.refused => format!("{} Its file is refused: {}", stopped(sentence), one_line(error)),
         Some(_) | None => sentence,
     }
+}
+
+/// With a full stop, for another sentence to follow.
+fn stopped(sentence: String) -> String {
+    if sentence.ends_with('.') { sentence } else { sentence + "." }
 }
 
 /// Why, in one sentence; of a traceback its last line.

@@ -180,7 +180,8 @@ impl Reader {
             }
             return Some(RunPlan { config, identity: self.keeper, user: None });
         }
-        if wanted.uid == 0 {
+        // That no user is named at all was said by the parser.
+        if wanted.uid == 0 && config.uid.is_some() {
             let message = "the app runs as root: whoever breaks into it owns the machine".to_owned();
             problems.push(warning(
                 "runs-as-root",
