@@ -54,10 +54,7 @@ enum State {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self {
-            state: State::Size { size: 0, digits: 0 },
-            extensions_bytes: 0,
-        }
+        Self { state: State::Size { size: 0, digits: 0 }, extensions_bytes: 0 }
     }
 }
 
@@ -73,27 +70,17 @@ impl Decoder {
     /// # Errors
     /// When the coding is broken; every later call says the same.
     pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, BadChunk> {
-        let mut done = Progress {
-            read: 0,
-            written: 0,
-        };
+        let mut done = Progress { read: 0, written: 0 };
         loop {
             if let State::Data { left } = self.state {
                 let take = usize::try_from(left)
                     .unwrap_or(usize::MAX)
                     .min(input.len() - done.read)
                     .min(output.len() - done.written);
-                output[done.written..done.written + take]
-                    .copy_from_slice(&input[done.read..done.read + take]);
+                output[done.written..done.written + take].copy_from_slice(&input[done.read..done.read + take]);
                 done.read += take;
                 done.written += take;
-                self.state = if left == take as u64 {
-                    State::DataCr
-                } else {
-                    State::Data {
-                        left: left - take as u64,
-                    }
-                };
+                self.state = if left == take as u64 { State::DataCr } else { State::Data { left: left - take as u64 } };
                 if let State::Data { .. } = self.state {
                     return Ok(done);
                 }
@@ -118,10 +105,7 @@ impl Decoder {
                 if digits == SIZE_DIGITS_MAX {
                     return Err(BadChunk("the size of a chunk does not fit"));
                 }
-                State::Size {
-                    size: size << 4 | u64::from(hex(byte).unwrap_or(0)),
-                    digits: digits + 1,
-                }
+                State::Size { size: size << 4 | u64::from(hex(byte).unwrap_or(0)), digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(BadChunk("a chunk without a size")),
             (State::Size { size, .. }, b'\r') => State::SizeLf { size },
@@ -130,9 +114,7 @@ impl Decoder {
                 return Err(BadChunk("the size of a chunk is not a hexadecimal number"));
             }
             (State::Extension { size, .. }, b'\r') => State::SizeLf { size },
-            (State::Extension { size, bytes }, _) if is_text(byte) => {
-                self.extension(size, bytes)?
-            }
+            (State::Extension { size, bytes }, _) if is_text(byte) => self.extension(size, bytes)?,
             (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart { bytes: 0 },
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
             (State::DataCr, b'\r') => State::DataLf,
@@ -160,10 +142,7 @@ impl Decoder {
         if bytes == EXTENSION_MAX_BYTES || self.extensions_bytes > EXTENSIONS_MAX_BYTES {
             return Err(BadChunk("the extensions of the chunks are too long"));
         }
-        Ok(State::Extension {
-            size,
-            bytes: bytes + 1,
-        })
+        Ok(State::Extension { size, bytes: bytes + 1 })
     }
 }
 

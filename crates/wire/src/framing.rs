@@ -34,12 +34,7 @@ pub(crate) struct Settled {
 
 impl Seen {
     /// Takes a header that matters here; all others pass.
-    pub(crate) fn header(
-        &mut self,
-        name: &str,
-        value: &[u8],
-        body_max_bytes: u64,
-    ) -> Result<(), Bad> {
+    pub(crate) fn header(&mut self, name: &str, value: &[u8], body_max_bytes: u64) -> Result<(), Bad> {
         // The lengths keep the comparisons off most headers.
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => self.host(value),
@@ -48,9 +43,7 @@ impl Seen {
                 self.connection(value);
                 Ok(())
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
-                self.content_length(value, body_max_bytes)
-            }
+            14 if name.eq_ignore_ascii_case("content-length") => self.content_length(value, body_max_bytes),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
         }
@@ -120,11 +113,7 @@ impl Seen {
             return Err(Bad::new(400, "Transfer-Encoding in an HTTP/1.0 request"));
         }
         Ok(Settled {
-            body: if self.chunked {
-                Body::Chunked
-            } else {
-                Body::Length(self.content_length.unwrap_or(0))
-            },
+            body: if self.chunked { Body::Chunked } else { Body::Length(self.content_length.unwrap_or(0)) },
             keep_alive: !self.close && (minor_version == 1 || self.keep_alive),
             // RFC 9110 section 10.1.1: ignored in an HTTP/1.0 request.
             expect_continue: self.expect_continue && minor_version == 1,

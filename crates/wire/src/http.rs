@@ -53,19 +53,13 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
         Err(bad) => return Parsed::Bad(bad),
     };
     match whole(&bytes_of_head[..end], limits) {
-        Ok(head) => Parsed::Head {
-            head,
-            consumed: start + end,
-        },
+        Ok(head) => Parsed::Head { head, consumed: start + end },
         Err(bad) => Parsed::Bad(bad),
     }
 }
 
 fn leading_empty_lines(bytes: &[u8]) -> usize {
-    (0..LEADING_EMPTY_LINES_MAX)
-        .take_while(|line| bytes[line * 2..].starts_with(b"\r\n"))
-        .count()
-        * 2
+    (0..LEADING_EMPTY_LINES_MAX).take_while(|line| bytes[line * 2..].starts_with(b"\r\n")).count() * 2
 }
 
 /// Where the empty line ends; None when it has not come yet.
@@ -109,9 +103,7 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
         Ok(_) => return Err(Bad::new(400, "the head ends elsewhere than it seems to")),
         Err(error) => return Err(refusal(error, bytes)),
     }
-    let (Some(method), Some(path), Some(minor_version)) =
-        (request.method, request.path, request.version)
-    else {
+    let (Some(method), Some(path), Some(minor_version)) = (request.method, request.path, request.version) else {
         return Err(Bad::new(400, "no request line"));
     };
     let target = Target::parse(method, path.as_bytes())?;
@@ -120,10 +112,7 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
     for header in request.headers.iter() {
         if memchr::memchr(b'_', header.name.as_bytes()).is_none() {
             seen.header(header.name, header.value, limits.body_max_bytes)?;
-            headers.push(Header {
-                name: header.name,
-                value: header.value,
-            });
+            headers.push(Header { name: header.name, value: header.value });
         }
     }
     let settled = seen.settle(minor_version)?;
@@ -141,17 +130,11 @@ fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
 fn refusal(error: httparse::Error, bytes: &[u8]) -> Bad {
     match error {
         httparse::Error::TooManyHeaders => Bad::new(431, "too many headers"),
-        httparse::Error::Version if speaks_another_http(bytes) => {
-            Bad::new(505, "neither HTTP/1.0 nor HTTP/1.1")
-        }
-        httparse::Error::Version | httparse::Error::Token => {
-            Bad::new(400, "the request line is malformed")
-        }
+        httparse::Error::Version if speaks_another_http(bytes) => Bad::new(505, "neither HTTP/1.0 nor HTTP/1.1"),
+        httparse::Error::Version | httparse::Error::Token => Bad::new(400, "the request line is malformed"),
         httparse::Error::HeaderName => Bad::new(400, "a header's name is malformed"),
         httparse::Error::HeaderValue => Bad::new(400, "a header's value is malformed"),
-        httparse::Error::NewLine | httparse::Error::Status => {
-            Bad::new(400, "the request head is malformed")
-        }
+        httparse::Error::NewLine | httparse::Error::Status => Bad::new(400, "the request head is malformed"),
     }
 }
 
@@ -159,8 +142,7 @@ fn refusal(error: httparse::Error, bytes: &[u8]) -> Bad {
 fn speaks_another_http(bytes: &[u8]) -> bool {
     let line = &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())];
     let mut words = line.split(|byte| *byte == b' ');
-    let (_, _, Some(version), None) = (words.next(), words.next(), words.next(), words.next())
-    else {
+    let (_, _, Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return false;
     };
     matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())

@@ -27,10 +27,8 @@ impl<'b> Target<'b> {
             Some(b'/') => (None, whole),
             Some(b'*') if whole.len() == 1 && method == "OPTIONS" => (None, whole),
             _ => {
-                let (authority, rest) = absolute(whole).ok_or(Bad::new(
-                    400,
-                    "the request target is neither a path nor a http URI",
-                ))?;
+                let (authority, rest) =
+                    absolute(whole).ok_or(Bad::new(400, "the request target is neither a path nor a http URI"))?;
                 (Some(authority), rest)
             }
         };
@@ -42,12 +40,7 @@ impl<'b> Target<'b> {
         if has_encoded_nul(path) {
             return Err(Bad::new(400, "an encoded NUL in the path"));
         }
-        Ok(Self {
-            whole,
-            path,
-            query,
-            authority,
-        })
+        Ok(Self { whole, path, query, authority })
     }
 }
 
@@ -62,8 +55,7 @@ fn absolute(whole: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = &whole[scheme_end..];
     let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    (!authority.is_empty() && authority.iter().all(|byte| is_authority_byte(*byte)))
-        .then_some((authority, rest))
+    (!authority.is_empty() && authority.iter().all(|byte| is_authority_byte(*byte))).then_some((authority, rest))
 }
 
 /// No file name and no route holds a NUL; C code behind Python takes it for the end of the path.
@@ -77,9 +69,7 @@ pub fn percent_decode(path: &[u8], into: &mut Vec<u8>) {
     let mut rest = path;
     while let Some(at) = memchr::memchr(b'%', rest) {
         into.extend_from_slice(&rest[..at]);
-        let escaped = rest
-            .get(at + 1..at + 3)
-            .and_then(|digits| Some(hex(digits[0])? << 4 | hex(digits[1])?));
+        let escaped = rest.get(at + 1..at + 3).and_then(|digits| Some(hex(digits[0])? << 4 | hex(digits[1])?));
         let (byte, length) = escaped.map_or((b'%', 1), |byte| (byte, 3));
         into.push(byte);
         rest = &rest[at + length..];
@@ -104,35 +94,17 @@ mod tests {
     fn parts(method: &str, whole: &'static str) -> Result<(String, String, Option<String>), u16> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Target::parse(method, whole.as_bytes())
-            .map(|target| {
-                (
-                    text(target.path),
-                    text(target.query),
-                    target.authority.map(text),
-                )
-            })
+            .map(|target| (text(target.path), text(target.query), target.authority.map(text)))
             .map_err(|bad| bad.status)
     }
 
     #[test]
     fn targets_of_the_rfc_are_told_apart() {
-        assert_eq!(
-            parts("GET", "/a/b?c=d?e"),
-            Ok(("/a/b".into(), "c=d?e".into(), None))
-        );
+        assert_eq!(parts("GET", "/a/b?c=d?e"), Ok(("/a/b".into(), "c=d?e".into(), None)));
         assert_eq!(parts("GET", "//a"), Ok(("//a".into(), String::new(), None)));
-        assert_eq!(
-            parts("GET", "http://h:80"),
-            Ok(("/".into(), String::new(), Some("h:80".into())))
-        );
-        assert_eq!(
-            parts("GET", "HTTP://h?x"),
-            Ok(("/".into(), "x".into(), Some("h".into())))
-        );
-        assert_eq!(
-            parts("GET", "https://h/p?x"),
-            Ok(("/p".into(), "x".into(), Some("h".into())))
-        );
+        assert_eq!(parts("GET", "http://h:80"), Ok(("/".into(), String::new(), Some("h:80".into()))));
+        assert_eq!(parts("GET", "HTTP://h?x"), Ok(("/".into(), "x".into(), Some("h".into()))));
+        assert_eq!(parts("GET", "https://h/p?x"), Ok(("/p".into(), "x".into(), Some("h".into()))));
         assert_eq!(parts("OPTIONS", "*"), Ok(("*".into(), String::new(), None)));
         for (method, whole, status) in [
             ("GET", "*", 400),
@@ -152,13 +124,7 @@ mod tests {
     #[test]
     fn an_escape_that_is_none_stays() {
         let mut out = b"old".to_vec();
-        for (path, decoded) in [
-            ("/a%20b", "/a b"),
-            ("/%zz%4", "/%zz%4"),
-            ("/%2F%41", "/A"),
-            ("%", "%"),
-            ("", ""),
-        ] {
+        for (path, decoded) in [("/a%20b", "/a b"), ("/%zz%4", "/%zz%4"), ("/%2F%41", "/A"), ("%", "%"), ("", "")] {
             percent_decode(path.as_bytes(), &mut out);
             let decoded = if path == "/%2F%41" { "//A" } else { decoded };
             assert_eq!(out, decoded.as_bytes(), "{path}");

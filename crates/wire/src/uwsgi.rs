@@ -34,29 +34,18 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
     let [modifier1, low, high, modifier2] = *head;
     let length = usize::from(u16::from_le_bytes([low, high]));
     if length > limits.head_max_bytes {
-        return Parsed::Bad(Bad::new(
-            431,
-            "invalid request block size: longer than buffer-size allows",
-        ));
+        return Parsed::Bad(Bad::new(431, "invalid request block size: longer than buffer-size allows"));
     }
     let Some(block) = rest.get(..length) else {
         return Parsed::NeedMore;
     };
     match whole(modifier1, modifier2, block, limits) {
-        Ok(head) => Parsed::Head {
-            head,
-            consumed: PACKET_HEAD_BYTES + length,
-        },
+        Ok(head) => Parsed::Head { head, consumed: PACKET_HEAD_BYTES + length },
         Err(bad) => Parsed::Bad(bad),
     }
 }
 
-fn whole<'b>(
-    modifier1: u8,
-    modifier2: u8,
-    block: &'b [u8],
-    limits: &Limits,
-) -> Result<Head<'b>, Bad> {
+fn whole<'b>(modifier1: u8, modifier2: u8, block: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
     let mut vars = Vec::with_capacity(32);
     let mut body = None;
     // The block of another modifier need not be pairs.
@@ -66,10 +55,8 @@ fn whole<'b>(
         }
         let mut pairs = Pairs { rest: block };
         while !pairs.rest.is_empty() {
-            let (key, value) = pairs.pair().ok_or(Bad::new(
-                400,
-                "invalid uwsgi request: a length points beyond the block",
-            ))?;
+            let (key, value) =
+                pairs.pair().ok_or(Bad::new(400, "invalid uwsgi request: a length points beyond the block"))?;
             if key.is_empty() {
                 return Err(Bad::new(400, "uwsgi key cannot be null. skip."));
             }
@@ -85,13 +72,7 @@ fn whole<'b>(
             vars.push((key, value));
         }
     }
-    Ok(Head {
-        modifier1,
-        modifier2,
-        block,
-        vars,
-        body: Body::Length(body.unwrap_or(0)),
-    })
+    Ok(Head { modifier1, modifier2, block, vars, body: Body::Length(body.unwrap_or(0)) })
 }
 
 fn content_length(value: &[u8], body_max_bytes: u64) -> Result<u64, Bad> {

@@ -10,19 +10,14 @@ pub const MASK: &str = "***";
 #[must_use]
 pub fn of_http(head: &[u8]) -> Vec<String> {
     let mut vars = Vec::new();
-    let mut lines = head
-        .split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| line.ends_with(b"\n"))
-        .map(<[u8]>::trim_ascii_end);
+    let mut lines =
+        head.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).map(<[u8]>::trim_ascii_end);
     let Some(first) = lines.find(|line| !line.is_empty()) else {
         return vars;
     };
     let mut words = first.split(|byte| *byte == b' ');
-    let (method, target, protocol) = (
-        words.next().unwrap_or(b""),
-        words.next().unwrap_or(b""),
-        words.next().unwrap_or(b""),
-    );
+    let (method, target, protocol) =
+        (words.next().unwrap_or(b""), words.next().unwrap_or(b""), words.next().unwrap_or(b""));
     let (path, query) = match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], &target[at + 1..]),
         None => (target, &b""[..]),
@@ -39,11 +34,7 @@ pub fn of_http(head: &[u8]) -> Vec<String> {
             continue;
         };
         if memchr::memchr(b'_', &line[..colon]).is_none() {
-            push(
-                &mut vars,
-                &cgi_name(&line[..colon]),
-                line[colon + 1..].trim_ascii(),
-            );
+            push(&mut vars, &cgi_name(&line[..colon]), line[colon + 1..].trim_ascii());
         }
     }
     vars
@@ -64,32 +55,16 @@ pub fn of_uwsgi(block: &[u8]) -> Vec<String> {
 #[must_use]
 pub fn cgi_name(name: &[u8]) -> Vec<u8> {
     let mut cgi = b"HTTP_".to_vec();
-    cgi.extend(name.iter().map(|byte| {
-        if *byte == b'-' {
-            b'_'
-        } else {
-            byte.to_ascii_uppercase()
-        }
-    }));
-    if matches!(
-        cgi.as_slice(),
-        b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH"
-    ) {
+    cgi.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
+    if matches!(cgi.as_slice(), b"HTTP_CONTENT_TYPE" | b"HTTP_CONTENT_LENGTH") {
         cgi.drain(..5);
     }
     cgi
 }
 
 fn push(vars: &mut Vec<String>, key: &[u8], value: &[u8]) {
-    let secret = matches!(
-        key,
-        b"HTTP_COOKIE" | b"HTTP_AUTHORIZATION" | b"HTTP_PROXY_AUTHORIZATION"
-    );
-    let value = if secret {
-        MASK.into()
-    } else {
-        String::from_utf8_lossy(value)
-    };
+    let secret = matches!(key, b"HTTP_COOKIE" | b"HTTP_AUTHORIZATION" | b"HTTP_PROXY_AUTHORIZATION");
+    let value = if secret { MASK.into() } else { String::from_utf8_lossy(value) };
     vars.push(format!("{}={value}", String::from_utf8_lossy(key)));
 }
 

@@ -1,16 +1,10 @@
 //! The chunked coding: strict in every byte, and indifferent to how the bytes arrive.
 
-use empery_wire::chunked::{
-    Decoder, EXTENSION_MAX_BYTES, EXTENSIONS_MAX_BYTES, TRAILERS_MAX_BYTES,
-};
+use empery_wire::chunked::{Decoder, EXTENSION_MAX_BYTES, EXTENSIONS_MAX_BYTES, TRAILERS_MAX_BYTES};
 use proptest::prelude::*;
 
 /// The body and what was left over; None when the coding is broken; an unfinished body has nothing left over.
-fn decode(
-    input: &[u8],
-    read_bytes: usize,
-    write_bytes: usize,
-) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+fn decode(input: &[u8], read_bytes: usize, write_bytes: usize) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let mut decoder = Decoder::default();
     let (mut body, mut at) = (Vec::new(), 0);
     let mut out = vec![0; write_bytes];
@@ -30,8 +24,7 @@ fn decode(
 
 #[test]
 fn a_body_is_decoded_and_the_next_request_left_alone() {
-    let wire =
-        b"3\r\nabc\r\nA;x=\"y\";z\r\n0123456789\r\n000\r\nTrailer: 1\r\nOther: 2\r\n\r\nGET /";
+    let wire = b"3\r\nabc\r\nA;x=\"y\";z\r\n0123456789\r\n000\r\nTrailer: 1\r\nOther: 2\r\n\r\nGET /";
     for (read, write) in [(1, 1), (2, 3), (7, 2), (100, 100)] {
         assert_eq!(
             decode(wire, read, write),
@@ -77,21 +70,11 @@ fn extensions_and_trailers_are_bounded() {
     let extension = |bytes: u32| format!("1;{}\r\na\r\n", "x".repeat(bytes as usize - 1));
     assert!(decode(extension(EXTENSION_MAX_BYTES).as_bytes(), 99, 9).is_some());
     assert!(decode(extension(EXTENSION_MAX_BYTES + 1).as_bytes(), 99, 9).is_none());
-    let many = extension(EXTENSION_MAX_BYTES)
-        .repeat((EXTENSIONS_MAX_BYTES / EXTENSION_MAX_BYTES) as usize);
+    let many = extension(EXTENSION_MAX_BYTES).repeat((EXTENSIONS_MAX_BYTES / EXTENSION_MAX_BYTES) as usize);
     assert!(decode(many.as_bytes(), 99, 9).is_some());
     assert!(decode(format!("{many}1;x\r\n").as_bytes(), 99, 9).is_none());
     assert!(
-        decode(
-            format!(
-                "0\r\n{}",
-                "T: v\r\n".repeat(TRAILERS_MAX_BYTES as usize / 4 + 1)
-            )
-            .as_bytes(),
-            99,
-            9
-        )
-        .is_none()
+        decode(format!("0\r\n{}", "T: v\r\n".repeat(TRAILERS_MAX_BYTES as usize / 4 + 1)).as_bytes(), 99, 9).is_none()
     );
 }
 

@@ -3,11 +3,7 @@
 use empery_wire::{Limits, Parsed, framing::Body, http, uwsgi};
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits {
-    head_max_bytes: 512,
-    headers_max: 16,
-    body_max_bytes: 1000,
-};
+const LIMITS: Limits = Limits { head_max_bytes: 512, headers_max: 16, body_max_bytes: 1000 };
 
 fn status(head: &[u8]) -> u16 {
     match http::parse(head, &LIMITS) {
@@ -19,30 +15,17 @@ fn status(head: &[u8]) -> u16 {
 
 #[test]
 fn a_plain_request_is_understood() {
-    let bytes = b"POST /a%20b?c=d HTTP/1.1\r\nHost: example\r\nContent-Length: 3\r\nX_Spoof: 1\r\nX-Real:  v \r\n\r\nabcGET";
-    let Parsed::Head { head, consumed } = http::parse(bytes, &LIMITS) else {
-        panic!("no head")
-    };
+    let bytes =
+        b"POST /a%20b?c=d HTTP/1.1\r\nHost: example\r\nContent-Length: 3\r\nX_Spoof: 1\r\nX-Real:  v \r\n\r\nabcGET";
+    let Parsed::Head { head, consumed } = http::parse(bytes, &LIMITS) else { panic!("no head") };
+    assert_eq!((head.method, head.target.path, head.target.query), ("POST", &b"/a%20b"[..], &b"c=d"[..]));
     assert_eq!(
-        (head.method, head.target.path, head.target.query),
-        ("POST", &b"/a%20b"[..], &b"c=d"[..])
-    );
-    assert_eq!(
-        (
-            head.body,
-            head.keep_alive,
-            head.expect_continue,
-            head.minor_version
-        ),
+        (head.body, head.keep_alive, head.expect_continue, head.minor_version),
         (Body::Length(3), true, false, 1)
     );
     assert_eq!(&bytes[consumed..], b"abcGET");
     let names: Vec<_> = head.headers.iter().map(|header| header.name).collect();
-    assert_eq!(
-        names,
-        ["Host", "Content-Length", "X-Real"],
-        "a name with an underscore is dropped"
-    );
+    assert_eq!(names, ["Host", "Content-Length", "X-Real"], "a name with an underscore is dropped");
     assert_eq!(head.headers[2].value, b"v");
 }
 
@@ -68,10 +51,7 @@ fn framing_that_can_be_read_in_two_ways_is_refused() {
         ("Transfer-Encoding: chunked\r\nContent-Length: 5", 400),
         ("Transfer-Encoding: chunked", 200),
         ("transfer-encoding: CHUNKED", 200),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-            400,
-        ),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
         ("Transfer-Encoding: gzip, chunked", 501),
         ("Transfer-Encoding: chunked, identity", 501),
         ("Transfer-Encoding: identity", 501),
@@ -92,10 +72,7 @@ fn framing_that_can_be_read_in_two_ways_is_refused() {
         let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\n\r\n");
         assert_eq!(status(head.as_bytes()), expected, "{headers:?}");
     }
-    assert_eq!(
-        status(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        400
-    );
+    assert_eq!(status(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
 }
 
 #[test]
@@ -140,24 +117,13 @@ fn malformed_heads_get_the_status_that_says_why() {
 fn the_connection_goes_on_only_when_both_sides_would_say_so() {
     for (head, expected) in [
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
-        (
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-            false,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x, CLOSE\r\n\r\n",
-            false,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: closed\r\n\r\n",
-            true,
-        ),
+        ("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: h\r\nConnection: x, CLOSE\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: h\r\nConnection: closed\r\n\r\n", true),
         ("GET / HTTP/1.0\r\n\r\n", false),
         ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
     ] {
-        let Parsed::Head { head: parsed, .. } = http::parse(head.as_bytes(), &LIMITS) else {
-            panic!("{head}")
-        };
+        let Parsed::Head { head: parsed, .. } = http::parse(head.as_bytes(), &LIMITS) else { panic!("{head}") };
         assert_eq!(parsed.keep_alive, expected, "{head:?}");
     }
 }
@@ -185,30 +151,15 @@ fn uwsgi_status(bytes: &[u8]) -> u16 {
 
 #[test]
 fn a_packet_is_understood_and_every_lie_about_a_length_is_refused() {
-    let good = packet(
-        0,
-        &[
-            (b"REQUEST_METHOD", b"POST"),
-            (b"CONTENT_LENGTH", b"12"),
-            (b"EMPTY", b""),
-        ],
-    );
-    let Parsed::Head { head, consumed } = uwsgi::parse(&good, &LIMITS) else {
-        panic!("no head")
-    };
-    assert_eq!(
-        (head.body, consumed, head.vars.len()),
-        (Body::Length(12), good.len(), 3)
-    );
+    let good = packet(0, &[(b"REQUEST_METHOD", b"POST"), (b"CONTENT_LENGTH", b"12"), (b"EMPTY", b"")]);
+    let Parsed::Head { head, consumed } = uwsgi::parse(&good, &LIMITS) else { panic!("no head") };
+    assert_eq!((head.body, consumed, head.vars.len()), (Body::Length(12), good.len(), 3));
     for (bytes, expected) in [
         (packet(0, &[]), 400),
         (packet(0, &[(b"", b"v")]), 400),
         (packet(0, &[(b"CONTENT_LENGTH", b"")]), 200),
         (packet(0, &[(b"CONTENT_LENGTH", b"+1")]), 400),
-        (
-            packet(0, &[(b"CONTENT_LENGTH", b"1"), (b"CONTENT_LENGTH", b"2")]),
-            400,
-        ),
+        (packet(0, &[(b"CONTENT_LENGTH", b"1"), (b"CONTENT_LENGTH", b"2")]), 400),
         (packet(0, &[(b"CONTENT_LENGTH", b"1001")]), 413),
         (packet(0, &[(&b"K"[..], &b"v"[..]); 17]), 431),
         (packet(0, &[(b"K", &[b'v'; 600])]), 431),

@@ -67,10 +67,16 @@ impl Epoll {
     }
 
     /// Waits; None waits for ever. The tokens of what is readable are handed to `each`.
-    pub(crate) fn wait(&self, events: &mut Events, timeout_ms: Option<u64>, mut each: impl FnMut(u64)) -> io::Result<()> {
+    pub(crate) fn wait(
+        &self,
+        events: &mut Events,
+        timeout_ms: Option<u64>,
+        mut each: impl FnMut(u64),
+    ) -> io::Result<()> {
         let timeout = timeout_ms.map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX));
         // SAFETY: `events` has room for as many events as are asked for.
-        let number = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, timeout) };
+        let number =
+            unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, timeout) };
         let number = usize::try_from(number).map_err(|_| io::Error::last_os_error())?;
         for event in &events[..number] {
             each(event.u64);

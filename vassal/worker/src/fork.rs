@@ -54,7 +54,9 @@ fn between(os: &Bound<'_, PyAny>, read: i32, write: i32) -> PyResult<Forked> {
     }
     let number = match error {
         None => pid,
-        Some(error) => -error.value(os.py()).getattr("errno").and_then(|number| number.extract()).unwrap_or(libc::EAGAIN),
+        Some(error) => {
+            -error.value(os.py()).getattr("errno").and_then(|number| number.extract()).unwrap_or(libc::EAGAIN)
+        }
     };
     let _ = os.call_method1("write", (write, number.to_ne_bytes().as_slice()));
     os.call_method1("_exit", (0,))?;

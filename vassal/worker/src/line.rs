@@ -35,11 +35,13 @@ pub(crate) fn say<T: Serialize>(fd: BorrowedFd<'_>, word: &T, descriptors: &[Bor
     loop {
         match seqpacket::send(fd, &bytes, descriptors) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if os::would_block(&error) => match os::wait(fd.as_raw_fd(), Ready::Write, SEND_TIMEOUT.as_millis() as u64) {
-                Ok(false) => return Err(error),
-                Err(wait) if wait.kind() != io::ErrorKind::Interrupted => return Err(wait),
-                Ok(true) | Err(_) => {}
-            },
+            Err(error) if os::would_block(&error) => {
+                match os::wait(fd.as_raw_fd(), Ready::Write, SEND_TIMEOUT.as_millis() as u64) {
+                    Ok(false) => return Err(error),
+                    Err(wait) if wait.kind() != io::ErrorKind::Interrupted => return Err(wait),
+                    Ok(true) | Err(_) => {}
+                }
+            }
             other => return other,
         }
     }

@@ -48,8 +48,10 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Py<PyAny>, LoadFail
     };
     let app = callable(py, &module, &place, &boot.callable)?;
     if let Some(directory) = &boot.chdir2 {
-        nix::unistd::chdir(directory)
-            .map_err(|error| LoadFailure { sentence: format!("chdir2 = {}: {}", directory.display(), error.desc()), traceback: None })?;
+        nix::unistd::chdir(directory).map_err(|error| LoadFailure {
+            sentence: format!("chdir2 = {}: {}", directory.display(), error.desc()),
+            traceback: None,
+        })?;
     }
     Ok(app.unbind())
 }
@@ -82,7 +84,12 @@ fn module_name(path: &str) -> String {
 }
 
 /// Follows `name`, `a.b` or `factory()` in the module.
-fn callable<'py>(py: Python<'py>, module: &Bound<'py, PyAny>, place: &str, name: &str) -> Result<Bound<'py, PyAny>, LoadFailure> {
+fn callable<'py>(
+    py: Python<'py>,
+    module: &Bound<'py, PyAny>,
+    place: &str,
+    name: &str,
+) -> Result<Bound<'py, PyAny>, LoadFailure> {
     let (path, factory) = match name.strip_suffix("()") {
         Some(path) => (path, true),
         None => (name, false),
@@ -115,7 +122,11 @@ fn not_callable(found: &Bound<'_, PyAny>, place: &str, name: &str) -> Result<(),
 
 fn missing(module: &Bound<'_, PyAny>, place: &str, name: &str, part: &str) -> String {
     let offered = callables_defined(module).unwrap_or_default();
-    let what = if part == name { format!("{place} has no {name}") } else { format!("{place} has no {name} (there is no {part})") };
+    let what = if part == name {
+        format!("{place} has no {name}")
+    } else {
+        format!("{place} has no {name} (there is no {part})")
+    };
     if offered.is_empty() {
         format!("{what}, and nothing else that can be called: set module or wsgi-file to where the app is")
     } else {
@@ -129,7 +140,8 @@ fn callables_defined(module: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     let mut offered = Vec::new();
     for (name, value) in names.cast::<PyDict>()?.iter() {
         let name = name.cast::<PyString>()?.to_string_lossy().into_owned();
-        let imported_function = value.getattr("__module__").is_ok_and(|from| !from.eq(&own_name).unwrap_or(false)) && value.getattr("__qualname__").is_ok();
+        let imported_function = value.getattr("__module__").is_ok_and(|from| !from.eq(&own_name).unwrap_or(false))
+            && value.getattr("__qualname__").is_ok();
         if !name.starts_with('_') && value.is_callable() && !imported_function && offered.len() < OFFERED_NAMES_MAX {
             offered.push(name);
         }

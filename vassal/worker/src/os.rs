@@ -39,7 +39,8 @@ pub(crate) fn send(fd: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
         // SAFETY: `only` is readable for its whole length.
         return count(unsafe { libc::send(fd, only.as_ptr().cast(), only.len(), flags) });
     }
-    let mut pieces = pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
+    let mut pieces =
+        pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
     // SAFETY: a msghdr of zeros is one without name, control data and pieces.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
@@ -100,7 +101,10 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
         libc::AF_INET => {
             // SAFETY: the family says that it is a sockaddr_in; the storage is aligned and large enough for it.
             let v4 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
-            Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))), u16::from_be(v4.sin_port)))
+            Some(SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))),
+                u16::from_be(v4.sin_port),
+            ))
         }
         libc::AF_INET6 => {
             // SAFETY: the family says that it is a sockaddr_in6; the storage is aligned and large enough for it.
@@ -121,14 +125,30 @@ pub(crate) fn shut_down_sending(fd: RawFd) {
 pub(crate) fn reset_on_close(fd: RawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: SO_LINGER takes a `linger` of that size. On a unix socket it does nothing.
-    let _ = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t) };
+    let _ = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as libc::socklen_t,
+        )
+    };
 }
 
 /// No waiting for more bytes before a small answer is sent; accepted connections inherit it. Fails on unix sockets, which need none.
 pub(crate) fn no_delay(fd: RawFd) {
     let on: libc::c_int = 1;
     // SAFETY: TCP_NODELAY takes an int.
-    let _ = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size_of_val(&on) as libc::socklen_t) };
+    let _ = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NODELAY,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
 }
 
 /// Whether the descriptor is closed by exec.
@@ -220,7 +240,14 @@ pub(crate) fn http_date(unix_s: u64) -> String {
     // SAFETY: valid places for both.
     unsafe { libc::gmtime_r(&time, &mut parts) };
     let (day, month) = (DAYS[parts.tm_wday.rem_euclid(7) as usize], MONTHS[parts.tm_mon.rem_euclid(12) as usize]);
-    format!("{day}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT", parts.tm_mday, parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec)
+    format!(
+        "{day}, {:02} {month} {:04} {:02}:{:02}:{:02} GMT",
+        parts.tm_mday,
+        parts.tm_year + 1900,
+        parts.tm_hour,
+        parts.tm_min,
+        parts.tm_sec
+    )
 }
 
 /// One write to stderr: a line at most as long as PIPE_BUF is not mixed with others (pipe(7)). Lost when the log is full or gone.

@@ -13,7 +13,8 @@ pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
     if let Some(directory) = &boot.chdir {
         nix::unistd::chdir(directory).map_err(|error| format!("chdir = {}: {}", directory.display(), error.desc()))?;
     }
-    interpreter(py, boot).map_err(|error| format!("the interpreter cannot be prepared: {}", crate::python::one_line(py, &error)))
+    interpreter(py, boot)
+        .map_err(|error| format!("the interpreter cannot be prepared: {}", crate::python::one_line(py, &error)))
 }
 
 /// Dispositions and mask are inherited through fork and exec: a shell that starts us in the background ignores SIGINT,
@@ -22,7 +23,15 @@ fn reset_signals(py: Python<'_>) -> Result<(), String> {
     let every = SigSet::all();
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&every), None).map_err(|error| error.to_string())?;
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCHLD, Signal::SIGALRM] {
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGTERM,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGCHLD,
+        Signal::SIGALRM,
+    ] {
         // SAFETY: the default action runs no code of ours.
         unsafe { sigaction(signal, &default) }.map_err(|error| error.to_string())?;
     }

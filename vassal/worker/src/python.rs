@@ -14,13 +14,20 @@ const TRACEBACK_MAX_BYTES: usize = 16 * 1024;
 /// Text of bytes, as PEP 3333 says ("Unicode Issues"): each byte is the character of its number.
 pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: pointer and length are those of `bytes`, which are copied; a null `errors` means strict. The result is a new reference or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t, std::ptr::null())) }
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t, std::ptr::null()),
+        )
+    }
 }
 
 /// The bytes of a text in Latin-1; a UnicodeEncodeError when it has others.
 pub(crate) fn latin1_bytes<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
     // SAFETY: `text` is a str. The result is a new reference to bytes or null with an exception set.
-    unsafe { Ok(Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsLatin1String(text.as_ptr()))?.cast_into_unchecked()) }
+    unsafe {
+        Ok(Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsLatin1String(text.as_ptr()))?.cast_into_unchecked())
+    }
 }
 
 /// An exception in one line: `ValueError: no such thing`.
@@ -35,7 +42,8 @@ pub(crate) fn one_line(py: Python<'_>, error: &PyErr) -> String {
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> Option<String> {
     let format = || -> PyResult<String> {
         let from = app_frames(error.traceback(py))?;
-        let lines = py.import("traceback")?.call_method1("format_exception", (error.get_type(py), error.value(py), from))?;
+        let lines =
+            py.import("traceback")?.call_method1("format_exception", (error.get_type(py), error.value(py), from))?;
         Ok(PyString::new(py, "").call_method1("join", (lines,))?.cast::<PyString>()?.to_string_lossy().into_owned())
     };
     let text = format().ok()?;
@@ -47,7 +55,13 @@ pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> Option<String> {
 fn app_frames(first: Option<Bound<'_, PyTraceback>>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let mut at = first.map(Bound::into_any);
     while let Some(entry) = &at {
-        let file = entry.getattr("tb_frame")?.getattr("f_code")?.getattr("co_filename")?.cast::<PyString>()?.to_string_lossy().into_owned();
+        let file = entry
+            .getattr("tb_frame")?
+            .getattr("f_code")?
+            .getattr("co_filename")?
+            .cast::<PyString>()?
+            .to_string_lossy()
+            .into_owned();
         if !file.starts_with("<frozen importlib") && !file.ends_with("/importlib/__init__.py") {
             break;
         }
@@ -83,7 +97,11 @@ pub(crate) fn exit_argument(py: Python<'_>, error: &PyErr) -> Option<String> {
         return None;
     }
     let code = error.value(py).getattr("code").ok()?;
-    Some(if code.is_none() { String::new() } else { code.repr().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned()) })
+    Some(if code.is_none() {
+        String::new()
+    } else {
+        code.repr().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
+    })
 }
 
 /// Names of the threads that run besides this one; those that C code started without telling Python are not seen.

@@ -36,11 +36,21 @@ pub(crate) fn told(resume: RawFd) -> io::Result<Option<(Box<AppBoot>, Vec<String
 }
 
 /// Runs the interpreter again with the same command line; returns only when that fails.
-pub(crate) fn lazily(py: Python<'_>, boot: &AppBoot, threads_at_import: Vec<String>, channel: &OwnedFd, command_line: &[u8]) -> PyResult<()> {
+pub(crate) fn lazily(
+    py: Python<'_>,
+    boot: &AppBoot,
+    threads_at_import: Vec<String>,
+    channel: &OwnedFd,
+    command_line: &[u8],
+) -> PyResult<()> {
     let next = Told { boot: Box::new(AppBoot { lazy_apps: true, ..boot.clone() }), threads_at_import };
     let bytes = serde_json::to_vec(&next).map_err(io::Error::other)?;
     let fd = memfd::sealed("empery-zygote", &bytes)?;
-    let mut words: Vec<CString> = command_line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).filter_map(|word| CString::new(word).ok()).collect();
+    let mut words: Vec<CString> = command_line
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .filter_map(|word| CString::new(word).ok())
+        .collect();
     words.push(CString::new(fd.as_raw_fd().to_string()).map_err(io::Error::other)?);
     let executable: String = py.import("sys")?.getattr("executable")?.extract()?;
     let program = CString::new(executable).map_err(io::Error::other)?;

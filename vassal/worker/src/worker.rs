@@ -76,7 +76,11 @@ impl Worker {
         }
         let most = boot.max_requests + u64::from(self.reference.worker.0 - 1) * boot.max_requests_delta;
         let age_s = (os::realtime_ns() / 1_000_000_000).saturating_sub(self.spawned_unix_s);
-        if done >= most && age_s >= boot.min_worker_lifetime_s && !self.recycle_asked.swap(true, Ordering::Relaxed) && !self.say(&FromWorker::RecycleAsked) {
+        if done >= most
+            && age_s >= boot.min_worker_lifetime_s
+            && !self.recycle_asked.swap(true, Ordering::Relaxed)
+            && !self.say(&FromWorker::RecycleAsked)
+        {
             self.recycle_asked.store(false, Ordering::Relaxed);
         }
     }
@@ -107,7 +111,13 @@ fn set_flags(place: &AtomicU32, flags: u32) {
 }
 
 /// Runs the worker in the process that the zygote has just forked; its exit code.
-pub(crate) fn run(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: OwnedFd, app: Option<Py<PyAny>>) -> i32 {
+pub(crate) fn run(
+    py: Python<'_>,
+    boot: &'static AppBoot,
+    reference: WorkerRef,
+    line: OwnedFd,
+    app: Option<Py<PyAny>>,
+) -> i32 {
     match begin(py, boot, reference, line).and_then(|worker| live(py, worker, app)) {
         Ok(code) => code,
         Err(error) => {
@@ -168,7 +178,9 @@ fn load_here(py: Python<'_>, worker: &Worker) -> PyResult<Option<Py<PyAny>>> {
     python::flush(py);
     match worker.line.say(&word, &[]) {
         // The master may have died meanwhile; the loop finds out and knows what to do.
-        Err(error) if app.is_none() => Err(io::Error::other(format!("the app was not loaded, and the master cannot be told: {error}")).into()),
+        Err(error) if app.is_none() => {
+            Err(io::Error::other(format!("the app was not loaded, and the master cannot be told: {error}")).into())
+        }
         Ok(()) | Err(_) => Ok(app),
     }
 }

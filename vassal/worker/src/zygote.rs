@@ -60,7 +60,8 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     let boot: &'static AppBoot = Box::leak(boot);
     // The title is written over it.
     let command_line = std::fs::read("/proc/self/cmdline")?;
-    nix::fcntl::fcntl(&channel, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).map_err(std::io::Error::from)?;
+    nix::fcntl::fcntl(&channel, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))
+        .map_err(std::io::Error::from)?;
     for fd in inherited(boot, &channel) {
         os::on_exec(fd, OnExec::Close)?;
     }
@@ -122,7 +123,9 @@ fn next_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(ToZygote, Vec<O
         }
         match line::hear(channel) {
             Heard::Word(word, fds) => return Some((word, fds)),
-            Heard::Noise(what) => os::write_stderr(format!("zygote: the master said what is not understood: {what}\n").as_bytes()),
+            Heard::Noise(what) => {
+                os::write_stderr(format!("zygote: the master said what is not understood: {what}\n").as_bytes())
+            }
             Heard::Nothing => {}
             Heard::End => return None,
         }
@@ -132,7 +135,9 @@ fn next_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(ToZygote, Vec<O
 fn refused(channel: BorrowedFd<'_>, failure: LoadFailure) -> Turn {
     let word = FromZygote::LoadFailed { sentence: failure.sentence, traceback: failure.traceback };
     if let Err(error) = line::say(channel, &word, &[]) {
-        os::write_stderr(format!("zygote: the master cannot be told that the app was not loaded: {error}\n").as_bytes());
+        os::write_stderr(
+            format!("zygote: the master cannot be told that the app was not loaded: {error}\n").as_bytes(),
+        );
     }
     Turn::Leave(FAILED_APP)
 }

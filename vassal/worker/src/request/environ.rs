@@ -68,7 +68,12 @@ fn set<T, U>(environ: &Bound<'_, PyDict>, key: &Bound<'_, T>, value: &Bound<'_, 
 }
 
 /// environ of an HTTP request.
-pub(super) fn of_http<'py>(py: Python<'py>, tools: &mut Tools, connection: &mut Connection, head: &Head<'_>) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn of_http<'py>(
+    py: Python<'py>,
+    tools: &mut Tools,
+    connection: &mut Connection,
+    head: &Head<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
     let Tools { names, scratch, .. } = tools;
     set(&environ, names.request_method.bind(py), &names.method(py, head.method)?)?;
@@ -107,8 +112,10 @@ fn remote(py: Python<'_>, names: &Names, connection: &mut Connection, environ: &
     let (address, port) = match &mut connection.remote {
         Some(known) => known,
         unknown => {
-            let (address, port) = connection.peer.map_or_else(Default::default, |peer| (peer.ip().to_string(), peer.port().to_string()));
-            unknown.insert((PyString::new(py, &address).into_any().unbind(), PyString::new(py, &port).into_any().unbind()))
+            let (address, port) =
+                connection.peer.map_or_else(Default::default, |peer| (peer.ip().to_string(), peer.port().to_string()));
+            unknown
+                .insert((PyString::new(py, &address).into_any().unbind(), PyString::new(py, &port).into_any().unbind()))
         }
     };
     set(environ, names.remote_addr.bind(py), address.bind(py))?;
@@ -143,7 +150,12 @@ fn is_on(value: &[u8]) -> bool {
 }
 
 /// environ of a uwsgi request: its variables as they are.
-pub(super) fn of_uwsgi<'py>(py: Python<'py>, tools: &mut Tools, connection: &Connection, head: &uwsgi::Head<'_>) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn of_uwsgi<'py>(
+    py: Python<'py>,
+    tools: &mut Tools,
+    connection: &Connection,
+    head: &uwsgi::Head<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
     let mut scheme = None;
     let mut https = false;
@@ -184,6 +196,9 @@ fn warn_once(tools: &mut Tools, key: &[u8]) {
     let warned_of = &mut tools.templates.warned_of;
     if warned_of.len() < WARNED_OF_MAX && !warned_of.iter().any(|known| known == key) {
         warned_of.push(key.to_vec());
-        tools.worker.log(&format!("the uwsgi variable {} is ignored: a peer must not steer the server by it", key.escape_ascii()));
+        tools.worker.log(&format!(
+            "the uwsgi variable {} is ignored: a peer must not steer the server by it",
+            key.escape_ascii()
+        ));
     }
 }

@@ -35,7 +35,12 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
     } else {
         String::new()
     };
-    let find = |name: &str| head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map_or(&b""[..], |header| header.value);
+    let find = |name: &str| {
+        head.headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+            .map_or(&b""[..], |header| header.value)
+    };
     let request = Request {
         spoken: Spoken {
             method: head.method.as_bytes(),
@@ -75,7 +80,12 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
 fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
     let counters = &tools.worker.slot(tools.core).counters;
     counters.errors_4xx.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    tools.worker.log(&format!("invalid HTTP request from {}: {} ({}), skip", connection.from(), bad.reason, bad.status));
+    tools.worker.log(&format!(
+        "invalid HTTP request from {}: {} ({}), skip",
+        connection.from(),
+        bad.reason,
+        bad.status
+    ));
     let answer = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
     match send::send_all(py, connection.raw(), [&answer, b"", b""], tools.worker.boot.client_timeout_ms) {
         Ok(()) => After::Rest,
@@ -86,7 +96,11 @@ fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) 
 /// A head that did not become whole in time. Sent as far as the client takes it at once: the leader does not wait for it.
 pub(crate) fn refuse_slow(serving: &Serving, connection: &Connection) {
     let boot = serving.worker.boot;
-    if boot.listeners.get(connection.listener).is_some_and(|listener| listener.protocol == empery_control::boot::Protocol::Http) {
+    if boot
+        .listeners
+        .get(connection.listener)
+        .is_some_and(|listener| listener.protocol == empery_control::boot::Protocol::Http)
+    {
         let bad = Bad::new(408, "the request head did not come within socket-timeout");
         let date = reply::Dates::default().line(os::realtime_ns() / 1_000_000_000).to_vec();
         let _ = os::send(connection.raw(), [&reply::refusal(bad, &date), b"", b""]);

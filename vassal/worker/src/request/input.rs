@@ -77,7 +77,14 @@ impl Input {
     }
 
     /// Of a request with one, of which `received` has come with the head.
-    pub(super) fn new(fd: RawFd, body: Body, received: &[u8], expect_continue: bool, timeout_ms: u64, body_max_bytes: u64) -> Self {
+    pub(super) fn new(
+        fd: RawFd,
+        body: Body,
+        received: &[u8],
+        expect_continue: bool,
+        timeout_ms: u64,
+        body_max_bytes: u64,
+    ) -> Self {
         let source = match body {
             Body::Length(left) => Source::Length { left },
             Body::Chunked => Source::Chunked(Decoder::default()),
@@ -148,7 +155,9 @@ impl Input {
             Source::Chunked(decoder) => {
                 let before = self.body.len();
                 self.body.resize(before + raw.len(), 0);
-                let progress = decoder.decode(raw, &mut self.body[before..]).map_err(|bad| format!("the chunked body is malformed: {}", bad.0))?;
+                let progress = decoder
+                    .decode(raw, &mut self.body[before..])
+                    .map_err(|bad| format!("the chunked body is malformed: {}", bad.0))?;
                 self.body.truncate(before + progress.written);
                 self.raw_start += progress.read;
                 self.decoded_bytes += progress.written as u64;
@@ -196,7 +205,8 @@ impl Input {
             return Ok(Err("the request of this wsgi.input is over".to_owned()));
         }
         if std::mem::take(&mut self.expect_continue)
-            && let Err(error) = super::send::send_all(py, self.fd, [b"HTTP/1.1 100 Continue\r\n\r\n", b"", b""], self.timeout_ms)
+            && let Err(error) =
+                super::send::send_all(py, self.fd, [b"HTTP/1.1 100 Continue\r\n\r\n", b"", b""], self.timeout_ms)
         {
             return Ok(Err(error.to_string()));
         }

@@ -66,7 +66,11 @@ impl Tools {
             worker,
             core,
             app,
-            limits: Limits { head_max_bytes: boot.head_max_bytes as usize, headers_max: HEADERS_MAX, body_max_bytes: boot.body_max_bytes },
+            limits: Limits {
+                head_max_bytes: boot.head_max_bytes as usize,
+                headers_max: HEADERS_MAX,
+                body_max_bytes: boot.body_max_bytes,
+            },
             names: names::Names::new(py),
             templates: environ::Templates::new(py, boot, core)?,
             start_response: Py::new(py, start_response::StartResponse::new())?,

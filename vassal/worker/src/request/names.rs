@@ -83,7 +83,12 @@ impl Names {
     }
 }
 
-fn remembered<'py>(table: &mut Table, py: Python<'py>, name: &[u8], spell: impl Fn(&[u8]) -> Vec<u8>) -> PyResult<Bound<'py, PyAny>> {
+fn remembered<'py>(
+    table: &mut Table,
+    py: Python<'py>,
+    name: &[u8],
+    spell: impl Fn(&[u8]) -> Vec<u8>,
+) -> PyResult<Bound<'py, PyAny>> {
     if let Some(known) = table.get(name) {
         return Ok(known.bind(py).clone());
     }

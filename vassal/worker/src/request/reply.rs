@@ -47,7 +47,12 @@ pub(super) fn failure(date: &[u8]) -> Vec<u8> {
 }
 
 fn whole(status: u16, text: &str, date: &[u8]) -> Vec<u8> {
-    let mut answer = format!("HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n", phrase(status), text.len() + 1).into_bytes();
+    let mut answer = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n",
+        phrase(status),
+        text.len() + 1
+    )
+    .into_bytes();
     answer.extend_from_slice(date);
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(text.as_bytes());

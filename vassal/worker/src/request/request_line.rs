@@ -33,10 +33,19 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Writes the line when this answer is one to log.
-    pub(super) fn write(&mut self, worker: &Worker, core: u32, spoken: &Spoken<'_>, response: &Response, started_unix_s: u64, took_us: u64) {
+    pub(super) fn write(
+        &mut self,
+        worker: &Worker,
+        core: u32,
+        spoken: &Spoken<'_>,
+        response: &Response,
+        started_unix_s: u64,
+        took_us: u64,
+    ) {
         let boot = worker.boot;
         let status = response.status;
-        let wanted = boot.log_requests || (boot.log_4xx && (400..500).contains(&status)) || (boot.log_5xx && status >= 500);
+        let wanted =
+            boot.log_requests || (boot.log_4xx && (400..500).contains(&status)) || (boot.log_5xx && status >= 500);
         if !wanted {
             return;
         }
@@ -46,14 +55,19 @@ impl Lines {
         }
         let requests = worker.requests.load(std::sync::atomic::Ordering::Relaxed);
         let total = worker.scoreboard.totals().requests;
-        let address = if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() { spoken.forwarded_for } else { spoken.remote_addr };
+        let address = if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() {
+            spoken.forwarded_for
+        } else {
+            spoken.remote_addr
+        };
         self.line.clear();
         let _ = write!(self.line, "[pid: {}|app: 0|req: {requests}/{total}] ", worker.pid);
         put(&mut self.line, address, 256);
         self.line.extend_from_slice(b" (");
         put(&mut self.line, spoken.remote_user, 256);
         // uWSGI counts keys and values.
-        let _ = write!(self.line, ") {{{} vars in {} bytes}} [{}] ", spoken.vars_number * 2, spoken.head_bytes, self.ctime);
+        let _ =
+            write!(self.line, ") {{{} vars in {} bytes}} [{}] ", spoken.vars_number * 2, spoken.head_bytes, self.ctime);
         put(&mut self.line, spoken.method, 64);
         self.line.push(b' ');
         let room = LINE_MAX_BYTES - 256 - self.line.len();
@@ -64,7 +78,11 @@ impl Lines {
         }
         self.line.extend_from_slice(b" (");
         put(&mut self.line, spoken.protocol, 16);
-        let _ = writeln!(self.line, " {status}) {} headers in {} bytes (1 switches on core {core})", response.headers_number, response.head_bytes);
+        let _ = writeln!(
+            self.line,
+            " {status}) {} headers in {} bytes (1 switches on core {core})",
+            response.headers_number, response.head_bytes
+        );
         os::write_stderr(&self.line);
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{io, os::fd::RawFd};
 
-use pyo3::{exceptions::{PyAssertionError, PyOSError}, prelude::*};
+use pyo3::{
+    exceptions::{PyAssertionError, PyOSError},
+    prelude::*,
+};
 
 use super::send::{send_all, send_file};
 
@@ -82,7 +85,8 @@ pub(super) struct Response {
 
 impl Response {
     pub(super) fn new() -> Self {
-        let asked = Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false, timeout_ms: 0 };
+        let asked =
+            Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false, timeout_ms: 0 };
         Self {
             asked,
             phase: Phase::Nothing,
@@ -170,12 +174,14 @@ impl Response {
                 if self.content_length.is_some() {
                     return Err("more than one Content-Length");
                 }
-                self.content_length = Some(empery_wire::framing::decimal(value).ok_or("Content-Length is not a number")?);
+                self.content_length =
+                    Some(empery_wire::framing::decimal(value).ok_or("Content-Length is not a number")?);
                 // Sent with the head, when it may be.
                 return Ok(());
             }
             10 if is(b"connection") && self.asked.is_http => {
-                self.keeps &= !value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+                self.keeps &=
+                    !value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
                 return Ok(());
             }
             // Hop-by-hop headers are the server's (PEP 3333, "Other HTTP Features").
@@ -277,7 +283,9 @@ impl Response {
     /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").
     pub(super) fn send(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
         match self.phase {
-            Phase::Nothing => Err(Cut::App(PyAssertionError::new_err("the app gave a body before it called start_response"))),
+            Phase::Nothing => {
+                Err(Cut::App(PyAssertionError::new_err("the app gave a body before it called start_response")))
+            }
             _ if body.is_empty() => Ok(()),
             Phase::Started => {
                 let framing = self.finish_head(py, None);

@@ -30,7 +30,14 @@ pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], timeout_ms
 }
 
 /// Sends a part of a file; how much of it was left to send.
-pub(super) fn send_file(py: Python<'_>, socket: RawFd, file: RawFd, offset: i64, length: u64, timeout_ms: u64) -> io::Result<u64> {
+pub(super) fn send_file(
+    py: Python<'_>,
+    socket: RawFd,
+    file: RawFd,
+    offset: i64,
+    length: u64,
+    timeout_ms: u64,
+) -> io::Result<u64> {
     py.detach(|| {
         let mut offset = offset;
         let mut left = length;

@@ -83,7 +83,9 @@ fn references<T>(object: &Py<T>) -> isize {
 fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
     let line = latin1_bytes(status)?;
-    let number = status_number(line.as_bytes()).ok_or_else(|| PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\""))?;
+    let number = status_number(line.as_bytes()).ok_or_else(|| {
+        PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\"")
+    })?;
     response.start(number, line.as_bytes());
     let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
     for header in headers.iter() {
@@ -91,7 +93,8 @@ fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, 
         let pair = pair.ok_or_else(|| PyTypeError::new_err("a header must be a tuple of two"))?;
         let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
         let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's name must be of type str"))?;
-        let value = value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
+        let value =
+            value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
         let (name, value) = (latin1_bytes(name)?, latin1_bytes(value)?);
         if !is_token(name.as_bytes()) {
             return Err(PyValueError::new_err("a header's name has characters that no header has"));
@@ -107,7 +110,9 @@ fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, 
 /// From `200 OK`; final statuses only, without control characters.
 fn status_number(line: &[u8]) -> Option<u16> {
     let (digits, reason) = line.split_at_checked(3)?;
-    let well_formed = digits.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]) && !reason.iter().any(|byte| is_control(*byte));
+    let well_formed = digits.iter().all(u8::is_ascii_digit)
+        && matches!(reason, [] | [b' ', ..])
+        && !reason.iter().any(|byte| is_control(*byte));
     let number = digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit.wrapping_sub(b'0')));
     (well_formed && (200..=599).contains(&number)).then_some(number)
 }
@@ -117,7 +122,23 @@ fn is_token(name: &[u8]) -> bool {
     !name.is_empty()
         && name.iter().all(|byte| {
             byte.is_ascii_alphanumeric()
-                || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                )
         })
 }
 

@@ -49,7 +49,13 @@ enum Ending {
 }
 
 /// Answers a request.
-pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, environ: &Bound<'_, PyDict>, request: &Request<'_>) -> PyResult<After> {
+pub(super) fn answer(
+    py: Python<'_>,
+    tools: &mut Tools,
+    connection: &mut Connection,
+    environ: &Bound<'_, PyDict>,
+    request: &Request<'_>,
+) -> PyResult<After> {
     let started_ns = os::monotonic_ns();
     let started_unix_ms = os::realtime_ns() / 1_000_000;
     let worker = tools.worker;
@@ -58,7 +64,17 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     let has_body = request.body != Body::Length(0);
     let input = if has_body {
         let boot = worker.boot;
-        Py::new(py, Input::new(connection.raw(), request.body, request.behind, request.expect_continue, boot.client_timeout_ms, boot.body_max_bytes))?
+        Py::new(
+            py,
+            Input::new(
+                connection.raw(),
+                request.body,
+                request.behind,
+                request.expect_continue,
+                boot.client_timeout_ms,
+                boot.body_max_bytes,
+            ),
+        )?
     } else {
         tools.empty_input.clone_ref(py)
     };
@@ -98,7 +114,13 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     })
 }
 
-fn prepare<'py>(py: Python<'py>, tools: &mut Tools, request: &Request<'_>, input: Option<Py<Input>>, unix_s: u64) -> PyResult<Bound<'py, StartResponse>> {
+fn prepare<'py>(
+    py: Python<'py>,
+    tools: &mut Tools,
+    request: &Request<'_>,
+    input: Option<Py<Input>>,
+    unix_s: u64,
+) -> PyResult<Bound<'py, StartResponse>> {
     if !StartResponse::is_unshared(py, &tools.start_response) {
         tools.start_response = Py::new(py, StartResponse::new())?;
     }
@@ -110,7 +132,14 @@ fn prepare<'py>(py: Python<'py>, tools: &mut Tools, request: &Request<'_>, input
 }
 
 /// Writes down what the request was; whether the connection may go on.
-fn settle(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, request: &Request<'_>, started_ns: u64, started_unix_s: u64) -> bool {
+fn settle(
+    py: Python<'_>,
+    tools: &mut Tools,
+    start_response: &Bound<'_, StartResponse>,
+    request: &Request<'_>,
+    started_ns: u64,
+    started_unix_s: u64,
+) -> bool {
     let worker = tools.worker;
     let slot = worker.slot(tools.core);
     let took_us = (os::monotonic_ns() - started_ns) / 1000;
@@ -143,7 +172,13 @@ fn settle(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
 }
 
 /// Runs the app to its end.
-fn run(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, environ: &Bound<'_, PyDict>, request: &Request<'_>) -> Ending {
+fn run(
+    py: Python<'_>,
+    tools: &mut Tools,
+    start_response: &Bound<'_, StartResponse>,
+    environ: &Bound<'_, PyDict>,
+    request: &Request<'_>,
+) -> Ending {
     let result = match tools.app.bind(py).call1((environ, start_response)) {
         Ok(iterable) => {
             let result = send_all_of(py, &iterable, start_response);
@@ -156,12 +191,20 @@ fn run(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRespon
     match result {
         Ok(Whole::Yes) => {
             if start_response.try_borrow().is_ok_and(|held| held.response.too_long) {
-                worker.log(&format!("{} {}: the app sent more than its Content-Length, the rest was cut", request.spoken.method.escape_ascii(), request.spoken.uri.escape_ascii()));
+                worker.log(&format!(
+                    "{} {}: the app sent more than its Content-Length, the rest was cut",
+                    request.spoken.method.escape_ascii(),
+                    request.spoken.uri.escape_ascii()
+                ));
             }
             Ending::Whole
         }
         Ok(Whole::Short { by }) => {
-            worker.log(&format!("{} {}: the app sent {by} bytes less than its Content-Length", request.spoken.method.escape_ascii(), request.spoken.uri.escape_ascii()));
+            worker.log(&format!(
+                "{} {}: the app sent {by} bytes less than its Content-Length",
+                request.spoken.method.escape_ascii(),
+                request.spoken.uri.escape_ascii()
+            ));
             Ending::Truncated
         }
         Err(Cut::Client) => Ending::ClientGone,
@@ -170,7 +213,13 @@ fn run(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRespon
 }
 
 /// The app raised: tells the log, and the client when that is still possible.
-fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, request: &Request<'_>, error: &PyErr) -> Ending {
+fn failed(
+    py: Python<'_>,
+    tools: &mut Tools,
+    start_response: &Bound<'_, StartResponse>,
+    request: &Request<'_>,
+    error: &PyErr,
+) -> Ending {
     let Ok(mut held) = start_response.try_borrow_mut() else {
         python::print_exception(py, error);
         return Ending::Truncated;
@@ -204,7 +253,11 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
     }
 }
 
-fn send_all_of(py: Python<'_>, iterable: &Bound<'_, PyAny>, start_response: &Bound<'_, StartResponse>) -> Result<Whole, Cut> {
+fn send_all_of(
+    py: Python<'_>,
+    iterable: &Bound<'_, PyAny>,
+    start_response: &Bound<'_, StartResponse>,
+) -> Result<Whole, Cut> {
     let held = || start_response.try_borrow_mut().map_err(|error| Cut::App(error.into()));
     if let Some(only) = only_item(iterable) {
         let mut held = held()?;
@@ -248,11 +301,16 @@ fn only_item<'py>(iterable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
 /// Once, whatever happened before; what it raises goes to the log.
 fn close(py: Python<'_>, iterable: &Bound<'_, PyAny>) {
     // SAFETY: a live object; the exact types have no `close`.
-    let plain = unsafe { ffi::PyList_CheckExact(iterable.as_ptr()) != 0 || ffi::PyBytes_CheckExact(iterable.as_ptr()) != 0 || ffi::PyTuple_CheckExact(iterable.as_ptr()) != 0 };
+    let plain = unsafe {
+        ffi::PyList_CheckExact(iterable.as_ptr()) != 0
+            || ffi::PyBytes_CheckExact(iterable.as_ptr()) != 0
+            || ffi::PyTuple_CheckExact(iterable.as_ptr()) != 0
+    };
     if plain {
         return;
     }
-    let closed = iterable.getattr_opt("close").and_then(|close| close.map_or(Ok(()), |close| close.call0().map(|_| ())));
+    let closed =
+        iterable.getattr_opt("close").and_then(|close| close.map_or(Ok(()), |close| close.call0().map(|_| ())));
     if let Err(error) = closed {
         python::print_exception(py, &error);
     }

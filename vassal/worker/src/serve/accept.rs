@@ -73,7 +73,10 @@ impl Serving {
 
     fn go_to_the_end(&self, listener: i32, index: usize) {
         if self.worker.boot.processes > 1 {
-            let again = self.epoll.remove(listener).and_then(|()| self.epoll.add(listener, Watch::Exclusive, LISTENER | index as u64));
+            let again = self
+                .epoll
+                .remove(listener)
+                .and_then(|()| self.epoll.add(listener, Watch::Exclusive, LISTENER | index as u64));
             if let Err(error) = again {
                 self.worker.log(&format!("a listener cannot be watched again: {error}"));
             }

@@ -45,7 +45,17 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) -> Self {
-        Self { fd, listener, peer, remote: None, received: Vec::new(), waits_since_ms: super::now_ms(), requests: 0, coming: Coming::Request, watched: false }
+        Self {
+            fd,
+            listener,
+            peer,
+            remote: None,
+            received: Vec::new(),
+            waits_since_ms: super::now_ms(),
+            requests: 0,
+            coming: Coming::Request,
+            watched: false,
+        }
     }
 
     pub(crate) fn raw(&self) -> RawFd {

@@ -43,10 +43,9 @@ impl Serving {
     fn adopt(&self, fd: OwnedFd, about: &empery_control::worker::Connection) {
         let listeners = &self.worker.boot.listeners;
         // A listener that is no longer in the configuration: what counts is the protocol, and only HTTP keeps connections.
-        let index = listeners
-            .iter()
-            .position(|listener| listener.key == about.listener)
-            .or_else(|| listeners.iter().position(|listener| listener.protocol == empery_control::boot::Protocol::Http));
+        let index = listeners.iter().position(|listener| listener.key == about.listener).or_else(|| {
+            listeners.iter().position(|listener| listener.protocol == empery_control::boot::Protocol::Http)
+        });
         if let Some(index) = index {
             use std::os::fd::AsRawFd;
             let peer = os::peer_address(fd.as_raw_fd());

@@ -62,7 +62,12 @@ impl Serving {
     fn hand_over(&self, lead: &mut Lead, place: Place, mut connection: Box<Connection>) {
         let about = words::Connection {
             token: lead.handovers.next_token,
-            listener: self.worker.boot.listeners.get(connection.listener).map_or_else(String::new, |listener| listener.key.clone()),
+            listener: self
+                .worker
+                .boot
+                .listeners
+                .get(connection.listener)
+                .map_or_else(String::new, |listener| listener.key.clone()),
             requests: connection.requests,
         };
         if std::mem::take(&mut connection.watched) {

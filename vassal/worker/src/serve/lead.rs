@@ -10,10 +10,7 @@ use super::{
     orphan::Orphan,
     slab::Place,
 };
-use crate::{
-    epoll::Events,
-    os,
-};
+use crate::{epoll::Events, os};
 
 /// Token of the line to the master.
 pub(super) const LINE: u64 = SPECIAL;
@@ -41,9 +38,7 @@ pub(super) enum Gate {
     /// Yes.
     Open,
     /// Not until then: there were no descriptors left.
-    Paused {
-        until_ms: u64,
-    },
+    Paused { until_ms: u64 },
 }
 
 /// What only the leader touches.
@@ -59,7 +54,13 @@ pub(crate) struct Lead {
 impl Lead {
     pub(super) fn new() -> Self {
         let none = libc::epoll_event { events: 0, u64: 0 };
-        Self { events: Box::new([none; 64]), pending: VecDeque::new(), gate: Gate::Closed, handovers: Handovers::default(), orphan: None }
+        Self {
+            events: Box::new([none; 64]),
+            pending: VecDeque::new(),
+            gate: Gate::Closed,
+            handovers: Handovers::default(),
+            orphan: None,
+        }
     }
 }
 
@@ -161,7 +162,12 @@ impl Serving {
     }
 
     /// Receives into the buffer, behind what the connection has sent before.
-    pub(super) fn receive_request(&self, place: Place, mut connection: Box<Connection>, buffer: &mut Vec<u8>) -> Option<Next> {
+    pub(super) fn receive_request(
+        &self,
+        place: Place,
+        mut connection: Box<Connection>,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Next> {
         buffer.clear();
         buffer.extend_from_slice(&connection.received);
         match os::receive(connection.raw(), buffer, RECEIVE_BYTES) {

@@ -31,7 +31,11 @@ use pyo3::{
 use crate::{
     epoll::{Epoll, Watch},
     os,
-    serve::{connection::Connection, lead::Lead, slab::{Place, Slab}},
+    serve::{
+        connection::Connection,
+        lead::Lead,
+        slab::{Place, Slab},
+    },
     worker::Worker,
 };
 
@@ -168,7 +172,9 @@ impl Serving {
         let boot = self.worker.boot;
         let waits_ms = match connection.coming {
             connection::Coming::Rest => connection::REST_MAX_MS,
-            connection::Coming::Request if connection.received.is_empty() && connection.requests > 0 => boot.keepalive_timeout_ms,
+            connection::Coming::Request if connection.received.is_empty() && connection.requests > 0 => {
+                boot.keepalive_timeout_ms
+            }
             connection::Coming::Request => boot.client_timeout_ms,
         };
         let begins = connection.received.is_empty() || connection.waits_since_ms == 0;

@@ -29,7 +29,8 @@ impl Serving {
         }
         self.worker.line.cut();
         lead.handovers.forget_all();
-        let serves_on = self.worker.boot.outlive_master && self.worker.boot.link_path.is_some() && self.phase() == Phase::Serving;
+        let serves_on =
+            self.worker.boot.outlive_master && self.worker.boot.link_path.is_some() && self.phase() == Phase::Serving;
         if serves_on {
             lead.orphan = Some(Orphan { calls_at_ms: 0, pause_ms: PAUSE_FIRST_MS });
         } else {
@@ -64,7 +65,8 @@ impl Serving {
             listeners: listeners.iter().map(|listener| listener.key.clone()).collect(),
         };
         // SAFETY: listeners were inherited from the zygote and stay open as long as the process lives.
-        let fds: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| unsafe { BorrowedFd::borrow_raw(listener.fd) }).collect();
+        let fds: Vec<BorrowedFd<'_>> =
+            listeners.iter().map(|listener| unsafe { BorrowedFd::borrow_raw(listener.fd) }).collect();
         line::say(link.as_fd(), &introduction, &fds)?;
         line::say(link.as_fd(), &FromWorker::Up { worker: worker.reference, pid: worker.pid }, &[])?;
         self.epoll.add(link.as_raw_fd(), Watch::Level, LINE)?;

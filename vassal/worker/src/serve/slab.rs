@@ -135,7 +135,8 @@ impl Slab {
         if self.hanging == 0 {
             return None;
         }
-        let slot = (self.turned_to..self.turned_to + SLOTS).find(|slot| !self.wheel[(slot % SLOTS) as usize].is_empty())?;
+        let slot =
+            (self.turned_to..self.turned_to + SLOTS).find(|slot| !self.wheel[(slot % SLOTS) as usize].is_empty())?;
         Some((slot * SLOT_MS).saturating_sub(now_ms).max(1))
     }
 

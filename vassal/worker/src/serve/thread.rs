@@ -35,8 +35,16 @@ fn look_after_signals(py: Python<'_>, serving: &Serving) {
     }
 }
 
-fn serve(py: Python<'_>, serving: &Serving, tools: &mut Tools, place: Place, mut connection: Box<Connection>, buffer: &mut Vec<u8>) {
-    let protocol = serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
+fn serve(
+    py: Python<'_>,
+    serving: &Serving,
+    tools: &mut Tools,
+    place: Place,
+    mut connection: Box<Connection>,
+    buffer: &mut Vec<u8>,
+) {
+    let protocol =
+        serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
     // A panic must not unwind into Python nor take the other connections with it.
     let after = catch_unwind(AssertUnwindSafe(|| match protocol {
         Protocol::Http => request::http::serve(py, tools, &mut connection, buffer),

@@ -23,7 +23,8 @@ pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot)
 }
 
 fn ask(word: &FromWorker) -> PyResult<bool> {
-    let worker = Worker::here().ok_or_else(|| PyValueError::new_err("there is no worker yet: the app is being imported"))?;
+    let worker =
+        Worker::here().ok_or_else(|| PyValueError::new_err("there is no worker yet: the app is being imported"))?;
     if worker.say(word) { Ok(true) } else { Err(PyValueError::new_err("the master is gone")) }
 }
 

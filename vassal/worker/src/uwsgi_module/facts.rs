@@ -73,15 +73,22 @@ fn workers(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
 
 fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, PyDict>> {
     let (processes, threads) = (here.boot.processes, here.boot.threads);
-    let half = |spawn: u32| (0..threads).map(move |core| here.scoreboard.slot(slot_index(processes, threads, id, spawn, core)));
+    let half = |spawn: u32| {
+        (0..threads).map(move |core| here.scoreboard.slot(slot_index(processes, threads, id, spawn, core)))
+    };
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let both = || half(0).chain(half(1));
     let sum = |of: fn(&Slot) -> &AtomicU64| both().map(|slot| read(of(slot))).sum::<u64>();
     // The half of the process that lives: the later spawn.
-    let now = [0, 1].into_iter().max_by_key(|spawn| half(*spawn).next().map_or((0, 0), |slot| {
-        let state = &slot.state;
-        (u64::from(state.pid.load(Ordering::Acquire) != 0), u64::from(state.spawn.load(Ordering::Relaxed)))
-    })).unwrap_or(0);
+    let now = [0, 1]
+        .into_iter()
+        .max_by_key(|spawn| {
+            half(*spawn).next().map_or((0, 0), |slot| {
+                let state = &slot.state;
+                (u64::from(state.pid.load(Ordering::Acquire) != 0), u64::from(state.spawn.load(Ordering::Relaxed)))
+            })
+        })
+        .unwrap_or(0);
     let (mut pid, mut spawn, mut last_spawn, mut average, mut busy, mut delta) = (0, 0, 0, 0, false, 0);
     for slot in half(now) {
         let state = &slot.state;

@@ -44,7 +44,9 @@ fn options<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, PyDict>>
         match value {
             OptValue::Flag(flag) => options.set_item(name, flag)?,
             OptValue::One(text) => options.set_item(name, PyBytes::new(py, text.as_bytes()))?,
-            OptValue::Many(texts) => options.set_item(name, PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text.as_bytes())))?)?,
+            OptValue::Many(texts) => {
+                options.set_item(name, PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text.as_bytes())))?)?
+            }
         }
     }
     Ok(options)
@@ -71,7 +73,10 @@ pub(crate) fn at_exit(py: Python<'_>) {
 }
 
 fn call_hook(py: Python<'_>, name: &str) {
-    let called = py.import(NAME).and_then(|module| module.getattr_opt(name)).and_then(|hook| hook.map_or(Ok(()), |hook| hook.call0().map(|_| ())));
+    let called = py
+        .import(NAME)
+        .and_then(|module| module.getattr_opt(name))
+        .and_then(|hook| hook.map_or(Ok(()), |hook| hook.call0().map(|_| ())));
     if let Err(error) = called {
         python::print_exception(py, &error);
     }
