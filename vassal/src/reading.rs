@@ -1,5 +1,7 @@
 //! Reads the configuration and shows what is wrong with it.
 
+use std::sync::{Mutex, PoisonError};
+
 use empery_config::{
     problem::{Colour, Problem, Severity},
     read::{Entry, Outcome},
@@ -35,11 +37,16 @@ pub(crate) fn outcome(entry: &Entry, directory: Option<String>) -> Outcome {
     empery_config::read::read(entry, &facts, &facts::Disk)
 }
 
-/// Shows problems with their source lines.
+/// Shows problems with their source lines. Warnings that were shown last time already are not repeated at each reload.
 pub(crate) fn say(problems: &[Problem]) {
-    if !problems.is_empty() {
-        crate::log::say(empery_config::problem::render(problems, Colour::Plain).trim_end());
+    static SHOWN: Mutex<Vec<Problem>> = Mutex::new(Vec::new());
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_news = |problem: &&Problem| problem.severity == Severity::Error || !shown.contains(problem);
+    let news: Vec<Problem> = problems.iter().filter(is_news).cloned().collect();
+    if !news.is_empty() {
+        crate::log::say(empery_config::problem::render(&news, Colour::Plain).trim_end());
     }
+    *shown = problems.to_vec();
 }
 
 /// The first error, as a sentence with its place.

@@ -1,15 +1,32 @@
 //! Where this master gets its configuration from: its command line when it runs alone, the emperor's words otherwise.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
 
-use empery_config::read::Entry;
-use empery_control::boot::MasterBoot;
+use empery_config::{read::Entry, vassal::VassalConfig};
+use empery_control::{boot::MasterBoot, places::CURRENT_LOG};
 use empery_lifecycle::ids::{OperationId, RevisionId};
 
-use crate::{reading, revision::Revision, succession::StationLeft};
+use crate::{
+    log::{
+        self,
+        file::{LogFile, Retired},
+    },
+    reading,
+    revision::Revision,
+    succession::StationLeft,
+};
 
 /// Operations from this number on are of a master's own making and never told to an emperor, whose own count from 1.
 pub(crate) const OWN_OPERATIONS: u64 = 1 << 62;
+
+/// The emperor's own log of a vassal is rotated at this size.
+const LOG_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The name a full `current.log` takes.
+const PREVIOUS_LOG: &str = "previous.log";
 
 /// What a vassal alone calls its first revision.
 pub(crate) const FIRST_REVISION: RevisionId = RevisionId(1);
@@ -57,6 +74,8 @@ pub(crate) struct Governed {
     pub(crate) revision: RevisionId,
     /// The last operation of its own.
     pub(crate) operation: OperationId,
+    /// The log that the configuration names; None while it is the emperor's own.
+    log_path: Option<PathBuf>,
 }
 
 impl Station {
@@ -106,10 +125,39 @@ impl Station {
 }
 
 impl Governed {
+    /// Opens the log that a configuration names, else the emperor's own, unless that is where the log goes already.
+    pub(crate) fn log_where_told(&mut self, config: &VassalConfig) {
+        let wanted = config.log.logto2.clone().or_else(|| config.log.logto.clone());
+        let opened = match &wanted {
+            _ if wanted == self.log_path => return,
+            Some(path) => {
+                let max_bytes = if config.log.max_bytes == 0 { u64::MAX } else { config.log.max_bytes };
+                LogFile::open(path.clone(), max_bytes, Retired::Stamped)
+            }
+            None => self.default_log(),
+        };
+        match opened {
+            Ok(file) => {
+                log::use_file(file);
+                self.log_path = wanted;
+            }
+            Err(error) => {
+                let path = wanted.map_or_else(|| "of the emperor".to_owned(), |path| path.display().to_string());
+                log::say(&format!("*** the log {path} cannot be opened: {error} ***"));
+            }
+        }
+    }
+
+    /// The emperor's own log of this vassal.
+    pub(crate) fn default_log(&self) -> std::io::Result<LogFile> {
+        let directory = &self.boot.log_directory;
+        LogFile::open(directory.join(CURRENT_LOG), LOG_MAX_BYTES, Retired::Named(directory.join(PREVIOUS_LOG)))
+    }
+
     /// Takes what an emperor has given at the start.
     pub(crate) fn new(boot: MasterBoot, content: Vec<u8>, kept: Kept) -> Self {
         let revision = boot.revision;
-        Self { kept, boot, content, revision, operation: OperationId(OWN_OPERATIONS) }
+        Self { kept, boot, content, revision, operation: OperationId(OWN_OPERATIONS), log_path: None }
     }
 
     /// Reads the content ordered last.

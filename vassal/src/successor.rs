@@ -9,6 +9,7 @@ use std::{
 };
 
 use empery_config::vassal::VassalConfig;
+use empery_control::boot::MasterBoot;
 use empery_lifecycle::{
     generations::{Generations, Policy},
     ids::{GenerationId, OperationId, RevisionId},
@@ -82,8 +83,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     };
     let stats = stats.map(|left| left.take()?.serve(inbox.clone())).transpose();
     if let Some(config) = config {
-        if let Station::Governed(_) = station {
-            under_emperor::open_configured_log(config);
+        if let Station::Governed(governed) = &mut station {
+            governed.log_where_told(config);
         }
         title::set(&config.titles);
     }
@@ -135,7 +136,8 @@ fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
                 lock: take(boot.lock_fd, "the lock")?,
                 log_read: take(boot.log_read_fd, "the log")?,
             };
-            let governed = Governed { revision: RevisionId(revision), ..Governed::new(*boot, content, kept) };
+            let boot = MasterBoot { revision: RevisionId(revision), ..*boot };
+            let governed = Governed::new(boot, content, kept);
             under_emperor::serve(&governed, inbox)?;
             Station::Governed(Box::new(governed))
         }

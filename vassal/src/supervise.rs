@@ -170,6 +170,7 @@ impl Supervisor {
             }
             self.settle();
             if inputs.is_empty() {
+                self.tell_workers();
                 self.succeed_if_due();
             }
         }
@@ -204,7 +205,6 @@ impl Supervisor {
         if std::mem::take(&mut self.listeners_changed) {
             self.release_listeners();
         }
-        self.tell_workers();
     }
 
     /// Drops the handles of generations nothing is left of, and the sockets nobody uses any more.

@@ -7,30 +7,20 @@ use std::{
     sync::Arc,
 };
 
-use empery_control::{boot::MasterBoot, places::CURRENT_LOG};
+use empery_control::boot::MasterBoot;
 use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::{inherited, memfd};
 
 use crate::{
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
-    log::{
-        self,
-        file::{LogFile, Retired},
-        pump,
-    },
+    log::{self, pump},
     runtime, signals,
     station::{Governed, Kept, Station},
     supervise::{Parts, Supervisor, input::Inbox},
     title,
     zygote::Surroundings,
 };
-
-/// A log file without `log-maxsize` is rotated at this size.
-const LOG_MAX_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The name a full `current.log` takes.
-const PREVIOUS_LOG: &str = "previous.log";
 
 /// Runs the vassal whose boot spec is in this inherited descriptor.
 pub(crate) fn run(boot_fd: &str) -> ExitCode {
@@ -83,12 +73,12 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
 
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
     let Inheritance { content, listeners, kept, log_write } = inheritance;
-    let governed = Governed::new(boot.clone(), content, kept);
+    let mut governed = Governed::new(boot.clone(), content, kept);
     let (inbox, inputs) = Inbox::new();
     serve(&governed, &inbox)?;
     let offer = governed.read();
     if let Ok(revision) = &offer {
-        open_configured_log(&revision.config);
+        governed.log_where_told(&revision.config);
         title::set(&revision.config.titles);
         if let Some(mask) = revision.config.umask {
             nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
@@ -131,31 +121,14 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
 /// One sentence.
 pub(crate) fn serve(governed: &Governed, inbox: &Inbox) -> Result<(), String> {
     let (boot, kept) = (&governed.boot, &governed.kept);
-    open_default_log(boot);
+    match governed.default_log() {
+        Ok(file) => log::use_file(file),
+        // stderr is the keeper's: better there than nowhere.
+        Err(error) => eprintln!("vassal: the log in {} cannot be opened: {error}", boot.log_directory.display()),
+    }
     let pipe = |error: std::io::Error| format!("the log pipe cannot be read: {error}");
     pump::start(kept.log_read.try_clone().map_err(pipe)?).map_err(pipe)?;
     let link = |error: std::io::Error| format!("the link cannot be served: {error}");
     let admitted = Admitted { brain_uid: boot.brain_uid, own_uid: boot.uid };
     accept::start(kept.link.try_clone().map_err(link)?, admitted, inbox.clone()).map_err(link)
-}
-
-/// The emperor's own log of this vassal, until the file names another.
-fn open_default_log(boot: &MasterBoot) {
-    let path = boot.log_directory.join(CURRENT_LOG);
-    let retired = Retired::Named(boot.log_directory.join(PREVIOUS_LOG));
-    match LogFile::open(path.clone(), LOG_MAX_BYTES, retired) {
-        Ok(file) => log::use_file(file),
-        // stderr is the keeper's: better there than nowhere.
-        Err(error) => eprintln!("vassal: the log {} cannot be opened: {error}", path.display()),
-    }
-}
-
-/// The log that the file names, in place of the emperor's own.
-pub(crate) fn open_configured_log(config: &empery_config::vassal::VassalConfig) {
-    let Some(path) = config.log.logto2.as_ref().or(config.log.logto.as_ref()) else { return };
-    let max_bytes = if config.log.max_bytes == 0 { u64::MAX } else { config.log.max_bytes };
-    match LogFile::open(path.clone(), max_bytes, Retired::Stamped) {
-        Ok(file) => log::use_file(file),
-        Err(error) => log::say(&format!("*** the log file {} cannot be opened: {error} ***", path.display())),
-    }
 }

@@ -124,6 +124,8 @@ impl Supervisor {
                 self.ordered_deploy(operation, revision, new_listeners, descriptors);
             }
             Order::Cancel { operation } => self.tell(Event::Cancel { operation }),
+            // A brain that was restarted repeats itself; only a second signal means "at once".
+            Order::Stop if self.stop_asked => {}
             Order::Stop => self.stop(),
             Order::ReopenLogs => log::reopen(),
         }

@@ -8,7 +8,11 @@ use empery_lifecycle::{
 };
 
 use super::{Supervisor, seconds};
-use crate::{log, station::OWN_OPERATIONS, touch::Watch};
+use crate::{
+    log,
+    station::{OWN_OPERATIONS, Station},
+    touch::Watch,
+};
 
 impl Supervisor {
     pub(super) fn report(&mut self, report: Report) {
@@ -42,8 +46,17 @@ impl Supervisor {
             self.touch = Watch::start(&config.touch_reload, self.inbox.clone());
         }
         self.serve_stats(config);
+        self.log_where_told(config);
         self.arm_harakiri();
         crate::title::set(&config.titles);
+    }
+
+    /// Under an emperor the log moves with the revision. Alone, the workers write to it themselves, as it was when
+    /// they were started.
+    fn log_where_told(&mut self, config: &empery_config::vassal::VassalConfig) {
+        if let Station::Governed(governed) = &mut self.station {
+            governed.log_where_told(config);
+        }
     }
 
     fn failed(&mut self, generation: GenerationId, report: &Report) {
