@@ -121,7 +121,7 @@ impl SourceCode for OneLine<'_> {
             self.text.as_bytes(),
             whole,
             self.line,
-            0,
+            self.text.get(..span.offset()).map_or(0, |before| before.chars().count()),
             self.line + 1,
         )))
     }
@@ -133,16 +133,16 @@ mod tests {
     use crate::problem::Origin;
 
     fn problem() -> Problem {
-        let origin = Origin { file: "app.ini".into(), line: 3, column: 1, length: 6 };
+        let origin = Origin { file: "app.ini".into(), line: 3, column: 3, length: 9 };
         let problem = Problem::warning("unknown-option", origin, "`procceses` is not an option")
             .hint("did you mean `processes`?");
-        Problem { source: Some("procceses = 4".into()), ..problem }
+        Problem { source: Some("  procceses = 4".into()), ..problem }
     }
 
     #[test]
     fn a_problem_shows_its_file_line_column_text_and_hint() {
         let text = render(&[problem()], Colour::Plain);
-        for part in ["app.ini:3:1", "procceses = 4", "did you mean `processes`?", "unknown-option", "──"] {
+        for part in ["app.ini:3:3", "procceses = 4", "did you mean `processes`?", "unknown-option", "──"] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_problem_without_a_line_names_its_file() {
         let text = render(&[Problem { source: None, ..problem() }], Colour::Plain);
-        assert!(text.contains("app.ini:3:1: `procceses`"), "{text}");
+        assert!(text.contains("app.ini:3:3: `procceses`"), "{text}");
     }
 
     #[test]
