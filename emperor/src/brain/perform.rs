@@ -2,6 +2,7 @@
 //! time runs beside the owning task, one errand after the other for each vassal, and ends with an input.
 
 mod bind;
+mod holders;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +31,8 @@ use super::{
     link::Sent,
     scan::reading::{Reader, Reading, RunPlan},
 };
+
+use holders::Holders;
 
 /// A boot to be brought about: by a new master or by one that runs.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ struct Tools {
     inbox: Inbox,
     reader: Reader,
     history: watch::Receiver<Option<History>>,
+    /// Which vassal holds which address: to name it when another wants the same.
+    holders: Holders,
 }
 
 impl Performer {
@@ -70,7 +75,8 @@ impl Performer {
         reader: Reader,
         history: watch::Receiver<Option<History>>,
     ) -> Performer {
-        Performer { tools: Tools { keeper, inbox, reader, history }, errands: BTreeMap::new() }
+        let tools = Tools { keeper, inbox, reader, history, holders: Holders::default() };
+        Performer { tools, errands: BTreeMap::new() }
     }
 
     /// Binds what is not bound and starts a master. Answered by [`Input::Started`] or [`Input::StartFailed`].
@@ -119,11 +125,13 @@ impl Performer {
 
     /// Closes what is kept for this vassal: all of it when no keys are named.
     pub(crate) fn forget(&self, vassal: VassalName, keys: Vec<String>) {
+        self.tools.holders.release(&vassal, &keys);
         self.tell_keeper(Ask::Forget { vassal, keys }, Vec::new());
     }
 
     /// Hands a listening socket to the keeper that a master was found with.
     pub(crate) fn keep(&self, vassal: VassalName, key: String, socket: OwnedFd) {
+        self.tools.holders.take(&vassal, &key);
         self.tell_keeper(Ask::Keep { vassal, key }, vec![socket]);
     }
 
@@ -267,6 +275,7 @@ impl Tools {
         if keys.is_empty() {
             return;
         }
+        self.holders.release(vassal, &keys);
         let answer = self.keeper.ask(Ask::Forget { vassal: vassal.clone(), keys }, Vec::new());
         tokio::spawn(answer);
     }

@@ -35,10 +35,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     })?;
     let began = Instant::now();
     while began.elapsed() < UP_WITHIN {
-        // Ready is said once the directory was read and every living master was heard.
-        let new = client.get("/readyz").and_then(|_| client.get("/api/v1/vassals")?.json::<FleetSnapshot>());
+        let new = client.get("/api/v1/vassals").and_then(|answer| answer.json::<FleetSnapshot>());
+        // The first snapshot is numbered once every living master was heard and the directory was read.
         if let Ok(now) = new
             && now.brain_pid != before.brain_pid
+            && now.sequence > 0
         {
             println!(
                 "restarted: keeper {}, brain {}, {} vassals served on",

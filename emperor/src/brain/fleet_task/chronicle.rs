@@ -17,6 +17,12 @@ use crate::brain::{
     summary,
 };
 
+/// What is told last of a vassal.
+const GONE: &str = "gone";
+
+/// How a master ends that was asked to, or whose first boot failed: the failure itself is told by its operation.
+const HAS_LEFT: [&str; 2] = ["exit code 0", "exit code 22"];
+
 impl FleetTask {
     /// An operation has ended.
     pub(super) fn told_end(&self, view: &OperationView) {
@@ -54,7 +60,9 @@ impl FleetTask {
     /// A vassal may have come into another state.
     pub(super) fn told_state(&mut self, name: &VassalName) {
         let Some(view) = self.fleet.view(name) else {
-            tracing::info!(vassal = %name, "gone");
+            if self.posts.get_mut(name).is_some_and(|post| std::mem::replace(&mut post.told_state, GONE) != GONE) {
+                tracing::info!(vassal = %name, "gone");
+            }
             self.log_places.remove(name);
             return;
         };
@@ -87,8 +95,8 @@ impl FleetTask {
 
     /// A master is gone.
     pub(super) fn told_exit(&self, master: &MasterKey, how: &str) {
-        if how == "exit code 0" {
-            tracing::debug!(vassal = %master.vassal, "its master has left");
+        if HAS_LEFT.contains(&how) {
+            tracing::debug!(vassal = %master.vassal, "its master has left: {how}");
             return;
         }
         tracing::warn!(vassal = %master.vassal, "its master ended: {how}");

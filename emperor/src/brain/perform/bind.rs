@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, os::fd::OwnedFd};
 
 use empery_config::{address::Address, vassal::Listener};
 use empery_control::keeper::{Answer, Ask, ListenAddress, ListenSpec};
-use empery_lifecycle::generations::FailureReason;
+use empery_lifecycle::{generations::FailureReason, ids::VassalName};
 
 use super::{Boot, Input, Tools, setup};
-use crate::brain::scan::reading::RunPlan;
+use crate::brain::{keeper_line::KeeperError, scan::reading::RunPlan};
 
 /// A bound socket.
 pub(super) struct Socket {
@@ -44,7 +44,7 @@ impl Tools {
             let answer = match listen_spec(listener) {
                 Ok(listener) => {
                     let ask = Ask::Bind { vassal: vassal.clone(), identity: plan.identity, listener };
-                    self.keeper.ask(ask, Vec::new()).await.map_err(setup)
+                    self.keeper.ask(ask, Vec::new()).await.map_err(|error| self.explained(vassal, &key, &error))
                 }
                 Err(reason) => Err(reason),
             };
@@ -54,6 +54,7 @@ impl Tools {
             });
             match socket {
                 Ok((address, fd)) => {
+                    self.holders.take(vassal, &key);
                     if !boot.kept.contains(&key) {
                         bound.fresh.push(key.clone());
                     }
@@ -68,6 +69,16 @@ impl Tools {
         }
         self.inbox.tell(Input::Bound { name: vassal.clone(), addresses });
         Ok(bound)
+    }
+
+    /// The keeper knows that an address is taken; which vassal has it is known here.
+    fn explained(&self, vassal: &VassalName, key: &str, error: &KeeperError) -> FailureReason {
+        match self.holders.of(key) {
+            Some(other) if error.is("address-in-use") && other != *vassal => {
+                setup(format!("cannot listen on {key}: the vassal {other} listens there"))
+            }
+            Some(_) | None => setup(error),
+        }
     }
 }
 
