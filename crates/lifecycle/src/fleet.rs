@@ -27,7 +27,7 @@ use desk::{Desk, Numbers};
 use vassal::Vassal;
 
 /// The machine. See the module.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fleet {
     policy: Policy,
     numbers: Numbers,
@@ -40,7 +40,7 @@ pub struct Fleet {
     agenda: Agenda,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Course {
     /// To run what the directory says.
     Run,

@@ -22,7 +22,7 @@ use departures::{Departure, Departures, Process};
 use serving::{Serving, Zygote};
 
 /// The machine. See the module.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Generations {
     policy: Policy,
     next_generation: GenerationId,
@@ -39,7 +39,7 @@ pub struct Generations {
 }
 
 /// Where the vassal is heading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Course {
     /// Nothing was asked for yet.
     Fresh,
@@ -222,7 +222,6 @@ impl Generations {
         if let Some(old) = self.serving.replace(new) {
             self.retire(&old, now, out);
         }
-        self.drain_orphans(now, out);
     }
 
     fn retire(&mut self, old: &Serving, now: Moment, out: &mut Vec<Action>) {
@@ -353,12 +352,10 @@ impl Generations {
             return;
         }
         match self.course {
-            Course::Fresh | Course::Serve if self.serving.is_none() => {
+            Course::Fresh | Course::Serve => {
                 self.orphans.insert(orphan);
             }
-            Course::Fresh | Course::Serve | Course::Stop => {
-                out.push(self.departures.ask(process, now.after(self.policy.mercy)))
-            }
+            Course::Stop => out.push(self.departures.ask(process, now.after(self.policy.mercy))),
             Course::StopNow | Course::Left => out.push(self.departures.kill(process)),
         }
     }
@@ -416,6 +413,9 @@ impl Generations {
         if let Some(serving) = &mut self.serving {
             serving.recycle_one(&self.departures, &self.policy, now, out);
         }
+        if self.serving.as_ref().is_some_and(Serving::accepts) {
+            self.drain_orphans(now, out);
+        }
         let departures = &self.departures;
         for (generation, killed) in self.draining.extract_if(.., |generation, _| departures.none_of(*generation)) {
             out.push(Action::Report(Report::Drained { generation, killed }));
@@ -442,4 +442,8 @@ impl Generations {
 }
 
 #[cfg(test)]
+mod exploration;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod witness;

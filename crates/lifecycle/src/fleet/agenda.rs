@@ -7,7 +7,7 @@ use super::words::ContentDigest;
 use crate::{ids::VassalName, moment::Moment};
 
 /// Who goes first among those who wait for their turn to boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Urgency {
     /// It served a moment ago and nobody supervises it.
     Recovery,
@@ -31,7 +31,7 @@ pub(super) struct Facts {
 type Ticket = (Urgency, u64);
 
 /// See the module.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Agenda {
     deadlines: BTreeSet<(Moment, VassalName)>,
     deadline_of: BTreeMap<VassalName, Moment>,

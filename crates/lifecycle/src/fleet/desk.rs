@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The next numbers of a fleet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Numbers {
     /// Of the next operation.
     pub(super) operation: OperationId,

@@ -6,7 +6,7 @@ use super::words::{Action, Berth, MasterKey};
 use crate::moment::Moment;
 
 /// How far a master's leaving is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// It is being started, and is told to stop as soon as it is there.
     Unstarted { kill_at: Moment },
@@ -19,7 +19,7 @@ enum Step {
 }
 
 /// See the module.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Leaving {
     masters: BTreeMap<MasterKey, Step>,
 }

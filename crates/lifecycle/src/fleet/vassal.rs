@@ -23,7 +23,7 @@ use crate::{
 use std::time::Duration;
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Vassal {
     pub(super) name: VassalName,
     /// What the file says; None when it is gone, or was never seen (before the first scan).
@@ -52,14 +52,14 @@ pub(super) struct Vassal {
 }
 
 /// What a file says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Said {
     revision: RevisionId,
     verdict: Verdict,
 }
 
 /// Something that can be run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Target {
     revision: RevisionId,
     identity: Identity,
@@ -67,7 +67,7 @@ struct Target {
 }
 
 /// What the keeper keeps for the vassal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Listeners {
     /// Nothing.
     None,
@@ -80,7 +80,7 @@ enum Listeners {
 }
 
 /// Where the vassal is heading, with what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Course {
     /// Nothing is to run: refused, held, gone, or the fleet stops.
     Resting,
@@ -101,7 +101,7 @@ enum Course {
 }
 
 /// A master that is not on its way out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Master {
     key: MasterKey,
     identity: Identity,
@@ -113,7 +113,7 @@ struct Master {
 }
 
 /// A deploy that a master was ordered.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Boot {
     /// What ends with it.
     operation: Option<OperationId>,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Deadlines and rates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// First wait before a vassal that failed is tried again; doubles up to `retry_longest`.
     pub retry_first: Duration,
@@ -87,7 +87,7 @@ pub struct MasterKey {
 }
 
 /// What a running master cannot change about itself: the ids it dropped to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// User id.
     pub uid: u32,
@@ -114,7 +114,7 @@ pub struct Sighting {
 }
 
 /// What the config parser said about a revision. The problems themselves stay with the brain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// It can be run, as this identity; a drain may take `mercy`.
     Runs {
@@ -358,7 +358,7 @@ pub enum Action {
 }
 
 /// What a vassal is doing, in one word with what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
     /// Its file cannot be run and nothing of it runs.
@@ -383,7 +383,7 @@ pub enum State {
 }
 
 /// A vassal as the machine sees it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VassalView {
     /// Whose.
     pub name: VassalName,

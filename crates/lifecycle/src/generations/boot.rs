@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A generation that boots.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Boot {
     /// Its number.
     pub(super) generation: GenerationId,
@@ -30,7 +30,7 @@ pub(super) struct Boot {
 }
 
 /// How far a boot is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Progress {
     /// The zygote imports the app.
     Importing,

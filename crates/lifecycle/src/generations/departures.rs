@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A process of this vassal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Process {
     /// The zygote of a generation.
     Zygote(GenerationId),
@@ -37,7 +37,7 @@ impl Process {
         }
     }
 
-    fn is_of(self, of: GenerationId) -> bool {
+    pub(super) fn is_of(self, of: GenerationId) -> bool {
         match self {
             Process::Zygote(generation) => generation == of,
             Process::Worker(worker) => worker.generation == of,
@@ -47,7 +47,7 @@ impl Process {
 }
 
 /// How far a departure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Departure {
     /// It finishes what it has, until then.
     Asked {
@@ -59,9 +59,9 @@ pub(super) enum Departure {
 }
 
 /// All processes on their way out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Departures {
-    going: BTreeMap<Process, Departure>,
+    pub(super) going: BTreeMap<Process, Departure>,
 }
 
 impl Departures {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The generation that serves.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Serving {
     /// Its number.
     pub(super) generation: GenerationId,
@@ -32,7 +32,7 @@ pub(super) struct Serving {
 }
 
 /// What forks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Zygote {
     /// It forks.
     Alive,
@@ -43,7 +43,7 @@ pub(super) enum Zygote {
 }
 
 /// The place of one worker.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     /// Who fills it.
     pub(super) seat: Seat,
@@ -54,7 +54,7 @@ pub(super) struct Place {
 }
 
 /// Who fills a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Seat {
     /// This process accepts connections.
     Serving {
@@ -93,7 +93,7 @@ pub(super) enum Seat {
 }
 
 /// Whether a worker wants to be replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Recycle {
     /// No.
     No,
@@ -126,6 +126,14 @@ impl Serving {
                 Seat::Serving { .. } | Seat::Recycling { .. } | Seat::Proving { .. } => true,
                 Seat::Waiting { .. } | Seat::Vacant => false,
             })
+    }
+
+    /// Whether anybody accepts connections.
+    pub(super) fn accepts(&self) -> bool {
+        self.places.values().any(|place| match place.seat {
+            Seat::Serving { .. } | Seat::Recycling { .. } => true,
+            Seat::Proving { .. } | Seat::Waiting { .. } | Seat::Vacant => false,
+        })
     }
 
     /// The workers whose gate is open.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerId, WorkerRef};
 
 /// Deadlines and rates. Every one has a default that is uWSGI's, or ours where uWSGI has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// From `Boot` to the last worker's proof (`boot deadline`, 60 s).
     pub boot_deadline: Duration,
@@ -34,7 +34,7 @@ impl Default for Policy {
 }
 
 /// What a generation consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// How many workers (`processes`).
     pub workers: u32,
@@ -43,7 +43,7 @@ pub struct Plan {
 }
 
 /// Why a generation did not come into service, or left it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FailureReason {
     /// The app could not be imported, or is not there: one sentence, and the traceback when there is one.

@@ -1,0 +1,438 @@
+//! Every state that the machine can reach within stated bounds, by breadth-first search over everything that can
+//! happen next. Each step is checked by [`Witness`], and from each state an undisturbed machine must come to rest.
+//!
+//! States that differ only in numbering or in the hour are one: [`Node::canonical`] counts generations and spawns
+//! by rank among those that are there, and moments from now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+    time::Duration,
+};
+
+use super::{
+    departures::{Departure, Process},
+    serving::{Recycle, Seat},
+    witness::{Asked, Known, Stopped, Witness},
+    *,
+};
+use crate::ids::WorkerId;
+
+const POLICY: Policy = Policy {
+    boot_deadline: Duration::from_secs(2),
+    mercy: Duration::from_secs(2),
+    respawn_delay_first: Duration::from_secs(1),
+    respawn_delay_longest: Duration::from_secs(1),
+    first_generation: GenerationId(1),
+};
+
+/// "Now" of every canonical state; everything the machine remembers lies less than this back.
+const NOW: Moment = Moment(1_000_000_000_000);
+
+/// How much may happen in one history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Bounds {
+    workers: u32,
+    deploys: u8,
+    /// Deaths and failures of processes that were not asked to go.
+    deaths: u8,
+    recycles: u8,
+    orphans: u8,
+    /// Times the clock jumps past every deadline without anybody being told.
+    sleeps: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Node {
+    machine: Generations,
+    witness: Witness,
+    left: Bounds,
+    now: Moment,
+}
+
+/// Something that may happen next.
+#[derive(Debug, Clone)]
+enum Happening {
+    Told(Event),
+    /// The moment of the deadline comes and is told.
+    Deadline,
+    /// Time passes and nobody is told.
+    Sleep(Duration),
+}
+
+/// How a state was reached, for the message of a failure.
+struct Path {
+    last: Happening,
+    before: Option<Rc<Path>>,
+}
+
+fn story(path: &Option<Rc<Path>>) -> String {
+    let mut lines = Vec::new();
+    let mut at = path.as_ref();
+    while let Some(step) = at {
+        lines.push(format!("  {:?}", step.last));
+        at = step.before.as_ref();
+    }
+    lines.reverse();
+    lines.join("\n")
+}
+
+impl Node {
+    fn new(bounds: Bounds) -> Self {
+        let plan = Plan { workers: bounds.workers, mercy: POLICY.mercy };
+        let (machine, witness) = (Generations::new(POLICY), Witness::new(POLICY, plan));
+        Node { machine, witness, left: bounds, now: NOW }
+    }
+
+    /// What can happen next, and what is left to happen after it.
+    fn happenings(&self) -> Vec<(Happening, Bounds)> {
+        if self.witness.left {
+            return Vec::new(); // the master has exited
+        }
+        let left = self.left;
+        let mut all: Vec<(Happening, Bounds)> = Vec::new();
+        let mut free = |event: Event| all.push((Happening::Told(event), left));
+        let died = Bounds { deaths: left.deaths.wrapping_sub(1), ..left };
+        let mut costly: Vec<(Event, Bounds)> = Vec::new();
+        for (process, known) in &self.witness.processes {
+            let gone = match *process {
+                Process::Zygote(generation) => Event::ZygoteExited { generation, how: String::new() },
+                Process::Worker(worker) => Event::WorkerExited { worker, exit: Exit::Clean, how: String::new() },
+                Process::Orphan(orphan) => Event::OrphanExited { orphan },
+            };
+            if known.asked == Asked::No {
+                if left.deaths > 0 {
+                    costly.push((gone, died));
+                }
+            } else {
+                free(gone);
+            }
+            match *process {
+                Process::Zygote(generation) if !known.proved && known.asked != Asked::Killed => {
+                    free(Event::Loaded { generation });
+                    if left.deaths > 0 && known.asked == Asked::No {
+                        costly.push((Event::BootFailed { generation, reason: FailureReason::Superseded }, died));
+                    }
+                }
+                Process::Worker(worker) if !known.proved && known.asked != Asked::Killed => {
+                    free(Event::Proved { worker })
+                }
+                Process::Worker(worker) if known.accepts() && left.recycles > 0 => {
+                    costly.push((Event::RecycleAsked { worker }, Bounds { recycles: left.recycles - 1, ..left }));
+                }
+                Process::Worker(_) | Process::Zygote(_) | Process::Orphan(_) => {}
+            }
+        }
+        for operation in &self.witness.pending {
+            free(Event::Cancel { operation: *operation });
+        }
+        match self.witness.stopped {
+            Stopped::No => {
+                free(Event::Stop);
+                free(Event::StopNow);
+            }
+            Stopped::Asked => free(Event::StopNow),
+            Stopped::AtOnce => {}
+        }
+        let beside = self.witness.processes.keys().filter(|process| matches!(process, Process::Zygote(_))).count();
+        if left.deploys > 0 && beside < 3 {
+            let deploy = Event::Deploy { operation: OperationId(1), revision: RevisionId(1), plan: self.witness.plan };
+            costly.push((deploy, Bounds { deploys: left.deploys - 1, ..left }));
+        }
+        if left.orphans > 0 {
+            let orphan = OrphanId(u64::from(left.orphans));
+            costly.push((Event::OrphanFound { orphan }, Bounds { orphans: left.orphans - 1, ..left }));
+        }
+        all.extend(costly.into_iter().map(|(event, bounds)| (Happening::Told(event), bounds)));
+        // The kernel has finished most of what was killed before the clock goes on.
+        let killed = self.witness.processes.values().filter(|known| known.asked == Asked::Killed).count();
+        match self.machine.deadline() {
+            Some(_) if killed >= 2 => {}
+            Some(_) => all.push((Happening::Deadline, left)),
+            None => all.push((Happening::Sleep(POLICY.respawn_delay_longest), left)),
+        }
+        if left.sleeps > 0 {
+            all.push((Happening::Sleep(Duration::from_secs(10)), Bounds { sleeps: left.sleeps - 1, ..left }));
+        }
+        all
+    }
+
+    /// The state after something happened, checked.
+    fn after(&self, happening: &Happening, left: Bounds) -> Result<Node, String> {
+        let mut next = Node { left, ..self.clone() };
+        let event = match happening {
+            Happening::Told(event) => event.clone(),
+            Happening::Deadline => {
+                next.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
+                Event::DeadlineReached
+            }
+            Happening::Sleep(time) => {
+                next.now = self.now.after(*time);
+                return Ok(next.canonical());
+            }
+        };
+        let actions = next.machine.handle(event.clone(), next.now);
+        next.witness
+            .step(&event, &actions, &next.machine, next.now)
+            .map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}\n  in {self:#?}"))?;
+        Ok(next.canonical())
+    }
+
+    /// What happens when nobody disturbs: everything proves, and everything that was asked to go goes.
+    fn undisturbed(&self) -> Option<Happening> {
+        let told = self.witness.processes.iter().find_map(|(process, known)| match (*process, known.asked) {
+            (Process::Zygote(generation), Asked::No) if !known.proved => Some(Event::Loaded { generation }),
+            (Process::Worker(worker), Asked::No) if !known.proved => Some(Event::Proved { worker }),
+            (Process::Zygote(_) | Process::Worker(_) | Process::Orphan(_), Asked::No) => None,
+            (Process::Zygote(generation), _) => Some(Event::ZygoteExited { generation, how: String::new() }),
+            (Process::Worker(worker), _) => Some(Event::WorkerExited { worker, exit: Exit::Clean, how: String::new() }),
+            (Process::Orphan(orphan), _) => Some(Event::OrphanExited { orphan }),
+        });
+        told.map(Happening::Told).or_else(|| self.machine.deadline().map(|_| Happening::Deadline))
+    }
+
+    fn key(&self) -> (u64, u64) {
+        let hash = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            self.hash(&mut hasher);
+            hasher.finish()
+        };
+        (hash(0), hash(1))
+    }
+
+    fn canonical(&self) -> Node {
+        let renaming = Renaming::of(self);
+        let mut node = self.clone();
+        node.now = NOW;
+        renaming.apply(&mut node);
+        node
+    }
+}
+
+/// Maps numbers and moments of a state to those of its canonical form.
+struct Renaming {
+    now: Moment,
+    /// Those that are there, in order.
+    generations: Vec<GenerationId>,
+    spawns: BTreeMap<(GenerationId, WorkerId), BTreeSet<u32>>,
+}
+
+impl Renaming {
+    fn of(node: &Node) -> Self {
+        let machine = &node.machine;
+        let mut generations: BTreeSet<GenerationId> = machine.draining.keys().copied().collect();
+        generations.extend(machine.booting.iter().map(|boot| boot.generation));
+        generations.extend(machine.serving.iter().map(|serving| serving.generation));
+        generations.extend(node.witness.serving.iter().chain(&node.witness.booting));
+        generations.insert(machine.next_generation);
+        let mut spawns: BTreeMap<(GenerationId, WorkerId), BTreeSet<u32>> = BTreeMap::new();
+        let mut meet = |generation: GenerationId, worker: WorkerId, spawn: u32| {
+            spawns.entry((generation, worker)).or_default().insert(spawn);
+        };
+        for process in node.witness.processes.keys().chain(machine.departures.going.keys()) {
+            match *process {
+                Process::Zygote(generation) => drop(generations.insert(generation)),
+                Process::Worker(worker) => {
+                    generations.insert(worker.generation);
+                    meet(worker.generation, worker.worker, worker.spawn);
+                }
+                Process::Orphan(_) => {}
+            }
+        }
+        if let Some(serving) = &machine.serving {
+            for (worker, place) in &serving.places {
+                meet(serving.generation, *worker, place.last_spawn);
+                match place.seat {
+                    Seat::Serving { spawn, .. } | Seat::Proving { spawn, .. } | Seat::Recycling { spawn, .. } => {
+                        meet(serving.generation, *worker, spawn);
+                    }
+                    Seat::Waiting { .. } | Seat::Vacant => {}
+                }
+            }
+        }
+        Renaming { now: node.now, generations: generations.into_iter().collect(), spawns }
+    }
+
+    fn generation(&self, generation: GenerationId) -> GenerationId {
+        let rank = self.generations.binary_search(&generation).expect("every generation was met");
+        GenerationId(rank as u64 + 1)
+    }
+
+    fn spawn(&self, generation: GenerationId, worker: WorkerId, spawn: u32) -> u32 {
+        self.spawns[&(generation, worker)].range(..spawn).count() as u32
+    }
+
+    fn process(&self, process: Process) -> Process {
+        match process {
+            Process::Zygote(generation) => Process::Zygote(self.generation(generation)),
+            Process::Worker(WorkerRef { generation, worker, spawn }) => Process::Worker(WorkerRef {
+                generation: self.generation(generation),
+                worker,
+                spawn: self.spawn(generation, worker, spawn),
+            }),
+            Process::Orphan(orphan) => Process::Orphan(orphan),
+        }
+    }
+
+    /// A moment that is waited for: past ones are all alike.
+    fn ahead(&self, moment: Moment) -> Moment {
+        NOW.after(moment.since(self.now))
+    }
+
+    /// A moment that is remembered, for at most so long.
+    fn behind(&self, moment: Moment, memory: Duration) -> Moment {
+        Moment(NOW.0 - self.now.since(moment).min(memory).as_nanos() as u64)
+    }
+
+    fn apply(&self, node: &mut Node) {
+        let machine = &mut node.machine;
+        machine.next_generation = self.generation(machine.next_generation);
+        machine.draining = machine.draining.keys().map(|generation| (self.generation(*generation), 0)).collect();
+        machine.departures.going = machine
+            .departures
+            .going
+            .iter()
+            .map(|(process, departure)| {
+                let departure = match *departure {
+                    Departure::Asked { kill_at } => Departure::Asked { kill_at: self.ahead(kill_at) },
+                    Departure::Killed => Departure::Killed,
+                };
+                (self.process(*process), departure)
+            })
+            .collect();
+        if let Some(boot) = &mut machine.booting {
+            boot.generation = self.generation(boot.generation);
+            boot.operation = boot.operation.map(|_| OperationId(0));
+            boot.deadline = self.ahead(boot.deadline);
+        }
+        if let Some(serving) = &mut machine.serving {
+            self.apply_to_serving(serving);
+        }
+        let witness = &mut node.witness;
+        witness.pending = witness.pending.iter().map(|_| OperationId(0)).collect();
+        witness.booting = witness.booting.map(|generation| self.generation(generation));
+        witness.serving = witness.serving.map(|generation| self.generation(generation));
+        witness.processes = witness
+            .processes
+            .iter()
+            .map(|(process, known)| {
+                let mut known = *known;
+                known.since = if known.proved { NOW } else { self.behind(known.since, POLICY.boot_deadline) };
+                known.asked = match known.asked {
+                    Asked::Finish { since } => Asked::Finish { since: self.behind(since, POLICY.mercy) },
+                    Asked::No => Asked::No,
+                    Asked::Killed => Asked::Killed,
+                };
+                if known.asked == Asked::Killed {
+                    known = Known { asked: Asked::Killed, proved: true, open: false, since: NOW };
+                }
+                (self.process(*process), known)
+            })
+            .collect();
+    }
+
+    fn apply_to_serving(&self, serving: &mut Serving) {
+        let generation = serving.generation;
+        let remembered = |since| self.behind(since, POLICY.respawn_delay_longest);
+        serving.generation = self.generation(generation);
+        serving.since = remembered(serving.since);
+        serving.zygote = match serving.zygote {
+            Zygote::RebootAt(at) => Zygote::RebootAt(self.ahead(at)),
+            Zygote::Alive => Zygote::Alive,
+            Zygote::Gone => Zygote::Gone,
+        };
+        for (worker, place) in &mut serving.places {
+            let renamed = |spawn| self.spawn(generation, *worker, spawn);
+            place.last_spawn = renamed(place.last_spawn);
+            place.seat = match place.seat {
+                Seat::Serving { spawn, since, recycle } => {
+                    let recycle = match recycle {
+                        Recycle::NotBefore(at) => Recycle::NotBefore(self.ahead(at)),
+                        Recycle::No => Recycle::No,
+                        Recycle::Asked => Recycle::Asked,
+                    };
+                    Seat::Serving { spawn: renamed(spawn), since: remembered(since), recycle }
+                }
+                Seat::Recycling { spawn, since, successor, prove_by } => Seat::Recycling {
+                    spawn: renamed(spawn),
+                    since: remembered(since),
+                    successor: renamed(successor),
+                    prove_by: self.ahead(prove_by),
+                },
+                Seat::Proving { spawn, prove_by } => {
+                    Seat::Proving { spawn: renamed(spawn), prove_by: self.ahead(prove_by) }
+                }
+                Seat::Waiting { until } => Seat::Waiting { until: self.ahead(until) },
+                Seat::Vacant => Seat::Vacant,
+            };
+        }
+    }
+}
+
+/// Visits everything; answers how many states and transitions there are.
+fn explore(bounds: Bounds) -> (usize, usize) {
+    let first = Node::new(bounds).canonical();
+    let mut seen = BTreeSet::from([first.key()]);
+    let mut restful = BTreeSet::new();
+    let mut transitions = 0;
+    let mut queue: VecDeque<(Node, Option<Rc<Path>>)> = VecDeque::from([(first, None)]);
+    while let Some((node, path)) = queue.pop_front() {
+        if let Err(broken) = comes_to_rest(&node, &mut restful) {
+            panic!("an undisturbed machine does not come to rest: {broken}\nafter\n{}", story(&path));
+        }
+        for (happening, left) in node.happenings() {
+            transitions += 1;
+            let next = match node.after(&happening, left) {
+                Ok(next) => next,
+                Err(broken) => panic!("{broken}\nafter\n{}", story(&path)),
+            };
+            if seen.insert(next.key()) {
+                assert!(seen.len() < 3_000_000, "the bounds are too wide");
+                queue.push_back((next, Some(Rc::new(Path { last: happening, before: path.clone() }))));
+            }
+        }
+    }
+    (seen.len(), transitions)
+}
+
+fn comes_to_rest(node: &Node, restful: &mut BTreeSet<(u64, u64)>) -> Result<(), String> {
+    let mut way = Vec::new();
+    let mut at = node.clone();
+    while !restful.contains(&at.key()) {
+        way.push(at.key());
+        if way.len() > 300 {
+            return Err(format!("300 steps and no rest: {at:#?}"));
+        }
+        match at.undisturbed() {
+            Some(happening) => at = at.after(&happening, at.left)?,
+            None => {
+                at.witness.at_rest().map_err(|broken| format!("{broken}: {at:#?}"))?;
+                break;
+            }
+        }
+    }
+    restful.extend(way);
+    Ok(())
+}
+
+fn explored(title: &str, bounds: Bounds) {
+    let (states, transitions) = explore(bounds);
+    eprintln!("generations, {title}: {states} states, {transitions} transitions ({bounds:?})");
+}
+
+#[test]
+fn every_history_of_deploys_and_failures_keeps_the_invariants() {
+    explored("deploys", Bounds { workers: 2, deploys: 2, deaths: 1, recycles: 0, orphans: 0, sleeps: 0 });
+}
+
+#[test]
+fn every_history_of_recycling_and_deaths_keeps_the_invariants() {
+    explored("recycling", Bounds { workers: 2, deploys: 1, deaths: 1, recycles: 1, orphans: 0, sleeps: 0 });
+}
+
+#[test]
+fn every_history_of_a_successor_with_orphans_keeps_the_invariants() {
+    explored("orphans", Bounds { workers: 1, deploys: 2, deaths: 1, recycles: 0, orphans: 1, sleeps: 0 });
+}
