@@ -127,6 +127,12 @@ fn set_gives_an_option_or_a_placeholder() {
 }
 
 #[test]
+fn blanks_around_the_equals_sign_of_set_count_for_nothing() {
+    let found = gathered("[uwsgi]\nset = base = /srv\nset-ph = other = 1\n", &[]);
+    assert_eq!(keys(&found)[1..], ["base=/srv", "set-ph=other = 1", "other=1"]);
+}
+
+#[test]
 fn set_ph_may_not_name_an_option() {
     let found = gathered("[uwsgi]\nset-ph = base=/srv\nset-placeholder = master=1\n", &[]);
     assert_eq!((keys(&found).len(), codes(&found)), (3, vec!["placeholder-is-option"]));
