@@ -2,6 +2,7 @@
 //! the app has kept it.
 
 use pyo3::{
+    PyTraverseError, PyVisit,
     exceptions::{PyAssertionError, PyTypeError, PyValueError},
     ffi,
     prelude::*,
@@ -24,12 +25,12 @@ impl StartResponse {
         Self { response: Response::new(), write: None }
     }
 
-    /// Whether nobody but its thread holds it. The bound method is a second reference, and has one to itself.
+    /// Whether nobody but its thread holds it. The bound method refers to it, and so does the borrow here.
     pub(super) fn is_unshared(py: Python<'_>, this: &Py<Self>) -> bool {
         let Ok(inner) = this.try_borrow(py) else { return false };
         match &inner.write {
-            None => references(this) == 1,
-            Some(write) => references(this) == 2 && references(write) == 1,
+            None => references(this) == 2,
+            Some(write) => references(this) == 3 && references(write) == 1,
         }
     }
 }
@@ -68,6 +69,14 @@ impl StartResponse {
                 Ok(write)
             }
         }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.write)
+    }
+
+    fn __clear__(&mut self) {
+        self.write = None;
     }
 
     fn write(&mut self, py: Python<'_>, body: &Bound<'_, PyBytes>) -> PyResult<()> {
