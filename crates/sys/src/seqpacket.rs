@@ -9,9 +9,7 @@ use std::{
 };
 
 use empery_control::framing::{self, FramingError, MAX_MESSAGE_BYTES, MAX_MESSAGE_FDS};
-use nix::sys::socket::{
-    self, AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sockopt,
-};
+use nix::sys::socket::{self, AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sockopt};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// SCM_MAX_FD of Linux: no message carries more descriptors.

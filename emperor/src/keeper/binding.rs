@@ -1,11 +1,7 @@
 //! Binds listening sockets: TCP with the keeper's rights (port 80), unix paths with the vassal's own identity, so that
 //! no vassal can have root make or remove something where it could not itself.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
 use empery_control::keeper::{ListenAddress, ListenSpec};
 use empery_lifecycle::fleet::Identity;
@@ -74,7 +70,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::keeper::tests::Room;
+    use crate::keeper::tests::{Room, alone};
 
     const VASSAL: Identity = Identity { uid: 65_534, gid: 65_534 };
 
@@ -96,7 +92,9 @@ mod tests {
 
     #[test]
     fn a_path_is_bound_by_the_vassal_itself_and_given_away_by_root() {
-        if !geteuid().is_root() {
+        if !geteuid().is_root()
+            || !alone("keeper::binding::tests::a_path_is_bound_by_the_vassal_itself_and_given_away_by_root")
+        {
             return;
         }
         let room = Room::new("own-path");
@@ -114,7 +112,9 @@ mod tests {
 
     #[test]
     fn a_vassal_has_root_write_nowhere_where_others_can_interfere() {
-        if !geteuid().is_root() {
+        if !geteuid().is_root()
+            || !alone("keeper::binding::tests::a_vassal_has_root_write_nowhere_where_others_can_interfere")
+        {
             return;
         }
         // The room is below the world-writable /tmp, so its directories are not root's alone.
@@ -122,7 +122,10 @@ mod tests {
         let path = room.directory("closed").join("a.sock");
         set_permissions(room.path().join("closed"), Permissions::from_mode(0o700)).unwrap();
         let error = bind(&spec(&path, None), VASSAL).unwrap_err();
-        assert!(matches!(&error, BindError::Failed { source, .. } if source.kind() == io::ErrorKind::PermissionDenied), "{error}");
+        assert!(
+            matches!(&error, BindError::Failed { source, .. } if source.kind() == io::ErrorKind::PermissionDenied),
+            "{error}"
+        );
         assert!(!path.exists());
     }
 }

@@ -252,3 +252,66 @@ impl BrainSeat {
 fn nanoseconds(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::tests::{Room, until};
+
+    /// A seat whose brain is this script.
+    fn seat(room: &Room, script: &str) -> BrainSeat {
+        let program = room.path().join("emperor");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        BrainSeat::new(program, &["brain".into()], None)
+    }
+
+    fn ending(seat: &mut BrainSeat) -> How {
+        let (State::Up(Running { child, .. }) | State::Ending { child, .. }) = &seat.state else { panic!("no brain") };
+        let (pid, how) = (child.pid, process::wait_for(&child.pidfd).unwrap());
+        assert!(seat.ended(pid, how));
+        how
+    }
+
+    #[test]
+    fn a_brain_that_dies_is_started_at_once_and_then_later_and_later() {
+        let room = Room::new("brain");
+        let mut seat = seat(&room, "exit 3");
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            seat.state = State::Empty { start_at_ns: 0 };
+            seat.seat_when_due();
+            assert_eq!(ending(&mut seat), How::Code(3));
+            let wait_ns = seat.deadline_ns().unwrap().saturating_sub(monotonic_ns());
+            waits.push(Duration::from_nanos(wait_ns).as_secs_f64().mul_add(2.0, 0.4).round());
+        }
+        assert_eq!(waits, [0.0, 1.0, 2.0, 4.0], "in half seconds");
+        seat.seat_when_due();
+        assert!(!seat.is_up(), "it is not time yet");
+    }
+
+    #[test]
+    fn a_brain_that_hangs_up_without_ending_is_killed_at_its_deadline() {
+        let room = Room::new("deaf-brain");
+        let mut seat = seat(&room, "eval \"exec $EMPERY_KEEPER_FD<&-\"; exec sleep 600");
+        seat.seat_when_due();
+        assert!(seat.is_up());
+        until("the end of its channel", || matches!(seat.hear(), Some(Heard::HungUp)));
+        let State::Ending { kill_at_ns, .. } = &mut seat.state else { panic!("it does not end") };
+        *kill_at_ns = 0;
+        seat.seat_when_due();
+        assert_eq!(ending(&mut seat), How::Signal(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_dismissed_brain_learns_it_from_its_channel_and_is_waited_for() {
+        let room = Room::new("dismissed-brain");
+        // A shell cannot read a message of no length: the end of the channel is the end of its input.
+        let mut seat = seat(&room, "eval \"cat <&$EMPERY_KEEPER_FD\" > /dev/null; touch $0.left");
+        seat.seat_when_due();
+        seat.say(FromKeeper::ReloadAll, Vec::new());
+        seat.dismiss(Duration::from_secs(10));
+        assert!(!seat.is_up());
+        assert!(room.path().join("emperor.left").exists());
+    }
+}

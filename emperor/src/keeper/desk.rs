@@ -162,16 +162,23 @@ impl Desk {
                 self.store.keep_listener(vassal, key.clone(), Kept { socket, bound })
             }
         };
-        let copy = kept.socket.try_clone().map_err(|error| Refusal::io(format_args!("passing on {key} of {vassal}"), &error))?;
+        let copy = kept
+            .socket
+            .try_clone()
+            .map_err(|error| Refusal::io(format_args!("passing on {key} of {vassal}"), &error))?;
         Ok(Outcome::with_fd(Answer::Bound { bound: kept.bound.clone() }, copy))
     }
 
     fn kill(&self, key: &MasterKey) -> Result<Outcome, Refusal> {
         let name = &key.vassal;
         let Some(master) = self.masters.get(key) else {
-            return Err(Refusal::new("not-found", format!("{name} has no such master (berth {}, serial {})", key.berth.as_str(), key.serial)));
+            return Err(Refusal::new(
+                "not-found",
+                format!("{name} has no such master (berth {}, serial {})", key.berth.as_str(), key.serial),
+            ));
         };
-        masters::send(master, libc::SIGKILL).map_err(|error| Refusal::io(format_args!("killing the master of {name}"), &error))?;
+        masters::send(master, libc::SIGKILL)
+            .map_err(|error| Refusal::io(format_args!("killing the master of {name}"), &error))?;
         Ok(Outcome::done())
     }
 }
@@ -259,7 +266,9 @@ impl From<DirectoryError> for Refusal {
         let code = match &error {
             DirectoryError::Lost { .. } => "directory-lost",
             DirectoryError::NotAVassal { .. } => "not-found",
-            DirectoryError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => "permission",
+            DirectoryError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                "permission"
+            }
             DirectoryError::Unreadable { .. } => "io",
         };
         Refusal::new(code, error.to_string())

@@ -96,7 +96,11 @@ impl VassalsDirectory {
         if !std::fs::metadata(&path).map_err(failed)?.is_file() {
             return Err(refuse("it is no regular file"));
         }
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(&path)
+            .map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(refuse("it is no regular file"));
@@ -142,7 +146,9 @@ mod tests {
     fn regular_files_with_a_suffix_count_in_the_order_of_names_and_nothing_else() {
         let room = Room::new("listing");
         let vassals = room.directory("vassals");
-        for file in ["b.ini", "a.yaml", "c.js", "d.ini~", "#e.ini#", ".f.ini", ".g.ini.swp", "h.ini.tmp", "i.conf", ".ini"] {
+        for file in
+            ["b.ini", "a.yaml", "c.js", "d.ini~", "#e.ini#", ".f.ini", ".g.ini.swp", "h.ini.tmp", "i.conf", ".ini"]
+        {
             std::fs::write(vassals.join(file), "[uwsgi]\n").unwrap();
         }
         std::fs::create_dir(vassals.join("directory.ini")).unwrap();

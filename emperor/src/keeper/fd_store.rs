@@ -70,7 +70,12 @@ impl FdStore {
     ///
     /// # Errors
     /// `bind`'s.
-    pub(super) fn link(&mut self, vassal: &VassalName, berth: Berth, bind: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<&OwnedFd> {
+    pub(super) fn link(
+        &mut self,
+        vassal: &VassalName,
+        berth: Berth,
+        bind: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> io::Result<&OwnedFd> {
         match self.shelf(vassal).links.entry(berth) {
             std::collections::btree_map::Entry::Occupied(kept) => Ok(kept.into_mut()),
             std::collections::btree_map::Entry::Vacant(free) => Ok(free.insert(bind()?)),
@@ -103,6 +108,7 @@ impl FdStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keeper::tests::until;
     use std::net::TcpListener;
 
     #[test]
@@ -118,7 +124,7 @@ mod tests {
         assert!(store.listener(&vassal, "k").is_some());
         store.forget(&vassal, &["k".to_owned()]);
         assert!(store.listener(&vassal, "k").is_none());
-        assert!(std::net::TcpStream::connect(place).is_err(), "closed, not only forgotten");
+        until("it to be closed, not only forgotten", || std::net::TcpStream::connect(place).is_err());
     }
 
     #[test]

@@ -71,7 +71,9 @@ pub(super) fn held(runtime: &Path) -> io::Result<Vec<HeldLock>> {
             match held_at(&path, berth) {
                 Ok(held) => found.extend(held),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => tracing::error!("the lock {} is held, but not by a master we know: {error}", path.display()),
+                Err(error) => {
+                    tracing::error!("the lock {} is held, but not by a master we know: {error}", path.display())
+                }
             }
         }
     }
@@ -104,7 +106,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::keeper::tests::Room;
+    use crate::keeper::tests::{Room, until};
 
     fn text_of_this_process(vassal: &str) -> LockText {
         let pid = std::process::id().cast_signed();
@@ -129,7 +131,7 @@ mod tests {
         let found = held(room.path()).unwrap();
         assert_eq!(found.iter().map(|held| &held.text).collect::<Vec<_>>(), [&text]);
         drop(lock);
-        assert!(held(room.path()).unwrap().is_empty());
+        until("the lock to be free", || held(room.path()).unwrap().is_empty());
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl Outbox {
                 if let FromKeeper::Answer { id, .. } = word {
                     let sentence = format!("the keeper's answer could not be sent: {error}");
                     let answer = Answer::Failed { code: "io".to_owned(), sentence };
-                    self.0.extend(framing::encode(&FromKeeper::Answer { id, answer }).ok().map(|bytes| (bytes, Vec::new())));
+                    self.0.extend(
+                        framing::encode(&FromKeeper::Answer { id, answer }).ok().map(|bytes| (bytes, Vec::new())),
+                    );
                 }
             }
         }

@@ -37,7 +37,9 @@ impl UidPolicy {
             ));
         }
         if (uid == 0 || gid == 0) && own.uid == 0 && !self.allow_root {
-            return Err(format!("uid {uid} gid {gid} is not allowed: this emperor starts no vassal as root; set uid and gid"));
+            return Err(format!(
+                "uid {uid} gid {gid} is not allowed: this emperor starts no vassal as root; set uid and gid"
+            ));
         }
         if uid != 0 && uid < self.min_uid {
             return Err(format!("uid {uid} is not allowed: this emperor starts vassals from uid {} on", self.min_uid));

@@ -55,6 +55,11 @@ impl Rooms {
         }
         let path = places::emperor_lock(runtime);
         let lock = take_lock(&path, &settings.vassals).with_context(|| format!("locking {}", path.display()))?;
+        clear_control_socket(&places::control_socket(runtime));
+        if let Some(brain) = brain {
+            hand_over(state, brain)
+                .with_context(|| format!("giving the brain's files in {} to it", state.display()))?;
+        }
         Ok(Self { lock })
     }
 
@@ -97,6 +102,34 @@ pub(super) fn own_directory(path: &Path, mode: u32, group: Option<u32>) -> io::R
     Ok(directory)
 }
 
+/// Removes the control socket of a brain that is gone: in a sticky directory its successor of another user could not.
+fn clear_control_socket(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!("{} stays: {error}", path.display()),
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Gives the files right in the state directory (the database, the token) to the brain: it may have had another user
+/// before. Only root and the brain can have put them there.
+fn hand_over(state: &Path, brain: &DropTo) -> io::Result<()> {
+    for entry in fs::read_dir(state)? {
+        let entry = entry?;
+        // Looked at before it is opened, since opening anything else than a file may wait or act.
+        if !entry.metadata()?.is_file() {
+            continue;
+        }
+        let file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(entry.path())?;
+        let facts = file.metadata()?;
+        // A second name may lead to somebody else's file (link(2)).
+        if facts.is_file() && facts.nlink() == 1 {
+            fchown(&file, Some(brain.uid), Some(brain.gid))?;
+        }
+    }
+    Ok(())
+}
+
 fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
     if let Some(inherited) = successor::inherited_lock(path) {
         return Ok(inherited);
@@ -108,7 +141,10 @@ fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
         let holder = holder.trim();
-        bail!("another emperor runs here ({}): stop it, or name another runtime directory", if holder.is_empty() { "it has just started" } else { holder });
+        bail!(
+            "another emperor runs here ({}): stop it, or name another runtime directory",
+            if holder.is_empty() { "it has just started" } else { holder }
+        );
     }
     file.set_len(0)?;
     writeln!(file, "pid {}, watching {}", std::process::id(), vassals.display())?;
@@ -149,7 +185,8 @@ pub(super) fn log_directory(path: &Path, uid: u32, brain_gid: u32) -> io::Result
 pub(super) fn is_roots_alone(directory: &Path) -> bool {
     directory.is_absolute()
         && directory.ancestors().all(|part| {
-            fs::symlink_metadata(part).is_ok_and(|facts| facts.is_dir() && facts.uid() == 0 && facts.mode() & 0o022 == 0)
+            fs::symlink_metadata(part)
+                .is_ok_and(|facts| facts.is_dir() && facts.uid() == 0 && facts.mode() & 0o022 == 0)
         })
 }
 
@@ -160,4 +197,76 @@ pub(super) fn is_roots_alone(directory: &Path) -> bool {
 pub(super) fn pass_on(lock: &OwnedFd) -> nix::Result<i32> {
     nix::fcntl::fcntl(lock, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
     Ok(lock.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keeper::tests::{Room, until};
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_directory_is_made_ours_and_a_link_in_its_place_is_refused() {
+        let room = Room::new("rooms");
+        let deep = room.path().join("a/b");
+        own_directory(&deep, 0o711, None).unwrap();
+        assert_eq!(mode(&deep), 0o711);
+        own_directory(&deep, 0o711, None).unwrap();
+        let link = room.path().join("link");
+        std::os::unix::fs::symlink(&deep, &link).unwrap();
+        assert!(own_directory(&link, 0o711, None).is_err());
+    }
+
+    #[test]
+    fn a_second_emperor_is_refused_with_the_pid_and_directory_of_the_first() {
+        let room = Room::new("emperor-lock");
+        let path = room.path().join("emperor.lock");
+        let first = take_lock(&path, Path::new("/etc/vassals")).unwrap();
+        let error = take_lock(&path, Path::new("/other")).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}, watching /etc/vassals", std::process::id())), "{error}");
+        drop(first);
+        until("the lock to be free", || take_lock(&path, Path::new("/other")).is_ok());
+    }
+
+    #[test]
+    fn the_log_directory_is_the_vassals_and_the_brains_group_reads_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let room = Room::new("logs");
+        let path = room.path().join("a.ini");
+        log_directory(&path, 65_534, 33).unwrap();
+        log_directory(&path, 1000, 33).unwrap();
+        let facts = fs::metadata(&path).unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777), (1000, 33, 0o2750));
+    }
+
+    #[test]
+    fn the_brains_files_follow_its_user_and_nothing_else_does() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let room = Room::new("hand-over");
+        for name in ["state.db", "linked"] {
+            fs::write(room.path().join(name), "").unwrap();
+        }
+        fs::hard_link(room.path().join("linked"), room.path().join("second-name")).unwrap();
+        let logs = room.directory("logs");
+        let brain = DropTo { uid: 33, gid: 33, user: None };
+        hand_over(room.path(), &brain).unwrap();
+        assert_eq!(fs::metadata(room.path().join("state.db")).unwrap().uid(), 33);
+        assert_eq!(fs::metadata(room.path().join("linked")).unwrap().uid(), 0);
+        assert_eq!(fs::metadata(logs).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn a_directory_below_one_that_others_can_write_is_not_roots_alone() {
+        let room = Room::new("alone");
+        assert!(!is_roots_alone(room.path()), "below /tmp");
+        assert!(!is_roots_alone(Path::new("relative")));
+        assert!(is_roots_alone(Path::new("/")) || !geteuid().is_root());
+    }
 }

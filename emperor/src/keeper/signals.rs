@@ -25,8 +25,15 @@ pub(super) enum Signal {
 }
 
 /// SIGUSR1 is among them because its default action would kill the keeper, and uWSGI's operators send it for statistics.
-const TAKEN: [Number; 7] =
-    [Number::SIGTERM, Number::SIGINT, Number::SIGQUIT, Number::SIGHUP, Number::SIGUSR1, Number::SIGUSR2, Number::SIGCHLD];
+const TAKEN: [Number; 7] = [
+    Number::SIGTERM,
+    Number::SIGINT,
+    Number::SIGQUIT,
+    Number::SIGHUP,
+    Number::SIGUSR1,
+    Number::SIGUSR2,
+    Number::SIGCHLD,
+];
 
 /// The descriptor.
 #[derive(Debug)]

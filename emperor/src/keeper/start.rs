@@ -51,15 +51,21 @@ impl Desk {
             move |error: io::Error| Refusal::io(format_args!("{attempted} {vassal}"), &error)
         };
         make_berth(&places).map_err(failed("making the places of"))?;
-        let lock = if self.masters.lives_in(vassal, *berth) { None } else { TakenLock::take(&places.lock).map_err(failed("locking the berth of"))? };
+        let lock = if self.masters.lives_in(vassal, *berth) {
+            None
+        } else {
+            TakenLock::take(&places.lock).map_err(failed("locking the berth of"))?
+        };
         let Some(mut lock) = lock else {
             return Err(Refusal::new("spawn", format!("{vassal} has a living master in berth {}", berth.as_str())));
         };
         let logs = places::logs(&self.state, vassal);
-        let log_directory = rooms::log_directory(&logs, order.identity.uid, self.brain.gid).map_err(failed("making the log directory of"))?;
+        let log_directory = rooms::log_directory(&logs, order.identity.uid, self.brain.gid)
+            .map_err(failed("making the log directory of"))?;
         let log = self.store.log(vassal).map_err(failed("making the log pipe of"))?;
         let (log_read_fd, log_write_fd) = (log.read.as_raw_fd(), log.write.as_raw_fd());
-        let link = self.store.link(vassal, *berth, || bind_link(&places.link)).map_err(failed("binding the link of"))?;
+        let link =
+            self.store.link(vassal, *berth, || bind_link(&places.link)).map_err(failed("binding the link of"))?;
         let boot = MasterBoot {
             master: order.master.clone(),
             config_path: self.directory.path().join(vassal.as_str()),
@@ -78,11 +84,14 @@ impl Desk {
             uid: order.identity.uid,
             gid: order.identity.gid,
         };
-        let spec = serde_json::to_vec(&boot).map_err(io::Error::from).and_then(|text| memfd::sealed("empery-boot", &text));
+        let spec =
+            serde_json::to_vec(&boot).map_err(io::Error::from).and_then(|text| memfd::sealed("empery-boot", &text));
         let spec = spec.map_err(failed("writing the boot spec of"))?;
         let held = hold(self.plan(&order, &boot, &spec)).map_err(failed("starting the master of"))?;
         name_holder(&mut lock, &order, &held).map_err(failed("writing the lock of"))?;
-        let child = held.release().map_err(|error| Refusal::new("spawn", format!("starting the master of {vassal}: {error}")))?;
+        let child = held
+            .release()
+            .map_err(|error| Refusal::new("spawn", format!("starting the master of {vassal}: {error}")))?;
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
         self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
@@ -93,14 +102,23 @@ impl Desk {
         let vassal = &order.master.vassal;
         let kept = |key: &String| match self.store.listener(vassal, key) {
             Some(kept) => Ok(KeptListener { key: key.clone(), fd: kept.socket.as_raw_fd() }),
-            None => Err(Refusal::new("not-found", format!("no listening socket {key} is kept for {vassal}: bind it first"))),
+            None => {
+                Err(Refusal::new("not-found", format!("no listening socket {key} is kept for {vassal}: bind it first")))
+            }
         };
         order.listeners.iter().map(kept).collect()
     }
 
     fn plan(&self, order: &StartMaster, boot: &MasterBoot, spec: &OwnedFd) -> Spawn {
         let mut inherit: Vec<_> = boot.listeners.iter().map(|kept| kept.fd).collect();
-        inherit.extend([boot.config_fd, boot.link_fd, boot.lock_fd, boot.log_read_fd, boot.log_write_fd, spec.as_raw_fd()]);
+        inherit.extend([
+            boot.config_fd,
+            boot.link_fd,
+            boot.lock_fd,
+            boot.log_read_fd,
+            boot.log_write_fd,
+            spec.as_raw_fd(),
+        ]);
         let is_root = nix::unistd::geteuid().is_root();
         let drop_to = DropTo { uid: order.identity.uid, gid: order.identity.gid, user: order.user.clone() };
         Spawn {

@@ -1,0 +1,228 @@
+//! What the brain asks for is done, or refused with a word it can act on.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use empery_control::{
+    framing::encode,
+    keeper::{Answer, Ask, FromKeeper, ListenAddress, ListenSpec, Request, RequestId, StartMaster},
+};
+use empery_lifecycle::{
+    fleet::{Berth, MasterKey},
+    ids::{GenerationId, MasterSerial, OperationId, RevisionId, VassalName},
+};
+use empery_sys::{memfd, process};
+
+use super::{Room, desk, own_identity, until};
+use crate::keeper::{desk::Desk, masters::Masters};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn vassal() -> VassalName {
+    VassalName::new("shop.ini").unwrap()
+}
+
+fn ask(desk: &mut Desk, ask: Ask, fds: Vec<OwnedFd>) -> Vec<(Answer, Vec<OwnedFd>)> {
+    let message = encode(&Request { id: RequestId(9), ask }).unwrap();
+    let answered = |word| match word {
+        FromKeeper::Answer { id: RequestId(9), answer } => answer,
+        other => panic!("not an answer: {other:?}"),
+    };
+    desk.handle(&message, fds).replies.into_iter().map(|reply| (answered(reply.word), reply.fds)).collect()
+}
+
+fn ask_once(desk: &mut Desk, what: Ask, fds: Vec<OwnedFd>) -> (Answer, Vec<OwnedFd>) {
+    let mut answers = ask(desk, what, fds);
+    assert_eq!(answers.len(), 1);
+    answers.remove(0)
+}
+
+fn code(answer: &Answer) -> &str {
+    match answer {
+        Answer::Failed { code, sentence } => {
+            assert!(!sentence.is_empty());
+            code
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn tcp(key: &str, address: &str) -> ListenSpec {
+    ListenSpec {
+        key: key.to_owned(),
+        address: ListenAddress::Tcp(address.parse().unwrap()),
+        backlog: 16,
+        mode: None,
+        owner: None,
+        reuse_port: false,
+    }
+}
+
+fn bind(desk: &mut Desk, listener: ListenSpec) -> (Answer, Vec<OwnedFd>) {
+    ask_once(desk, Ask::Bind { vassal: vassal(), identity: own_identity(), listener }, Vec::new())
+}
+
+fn order(serial: u64, listeners: &[&str]) -> StartMaster {
+    StartMaster {
+        master: MasterKey { vassal: vassal(), berth: Berth::A, serial: MasterSerial(serial) },
+        identity: own_identity(),
+        user: None,
+        revision: RevisionId(1),
+        operation: OperationId(1),
+        first_generation: GenerationId(1),
+        listeners: listeners.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn start(desk: &mut Desk, order: StartMaster) -> Answer {
+    let content = memfd::sealed("content", b"[uwsgi]\n").unwrap();
+    ask_once(desk, Ask::StartMaster(Box::new(order)), vec![content]).0
+}
+
+#[test]
+fn a_long_listing_comes_in_parts_that_fit() {
+    let room = Room::new("parts");
+    let mut desk = desk(&room);
+    assert!(
+        matches!(ask(&mut desk, Ask::List, Vec::new()).as_slice(), [(Answer::Listing { files, more: false }, _)] if files.is_empty())
+    );
+    for number in 0..1_200 {
+        std::fs::write(room.path().join(format!("vassals/{number:04}.ini")), "").unwrap();
+    }
+    let parts = ask(&mut desk, Ask::List, Vec::new());
+    assert!(parts.len() > 1);
+    let mut names = Vec::new();
+    for (index, (answer, _)) in parts.iter().enumerate() {
+        encode(&FromKeeper::Answer { id: RequestId(u64::MAX), answer: answer.clone() }).unwrap();
+        let Answer::Listing { files, more } = answer else { panic!("not a listing") };
+        assert_eq!(*more, index + 1 < parts.len());
+        names.extend(files.iter().map(|facts| facts.name.to_string()));
+    }
+    assert_eq!(names.len(), 1_200);
+    assert!(names.is_sorted());
+    std::fs::remove_dir_all(room.path().join("vassals")).unwrap();
+    assert_eq!(code(&ask_once(&mut desk, Ask::List, Vec::new()).0), "directory-lost");
+}
+
+#[test]
+fn a_vassal_file_is_opened_with_the_facts_of_what_was_opened() {
+    let room = Room::new("open");
+    let mut desk = desk(&room);
+    std::fs::write(room.path().join("vassals/shop.ini"), "[uwsgi]\n").unwrap();
+    let (answer, mut fds) = ask_once(&mut desk, Ask::Open { name: vassal() }, Vec::new());
+    assert!(matches!(answer, Answer::Opened { facts } if facts.size == 8));
+    let mut text = String::new();
+    File::from(fds.remove(0)).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "[uwsgi]\n");
+    let missing = VassalName::new("missing.ini").unwrap();
+    assert_eq!(code(&ask_once(&mut desk, Ask::Open { name: missing }, Vec::new()).0), "not-found");
+}
+
+#[test]
+fn a_bound_socket_is_kept_until_it_is_forgotten() {
+    let room = Room::new("bind");
+    let mut desk = desk(&room);
+    let (first, fds) = bind(&mut desk, tcp("here", "127.0.0.1:0"));
+    let Answer::Bound { bound: ListenAddress::Tcp(place) } = &first else { panic!("not bound: {first:?}") };
+    drop(fds);
+    std::net::TcpStream::connect(place).unwrap();
+    assert_eq!(bind(&mut desk, tcp("here", "127.0.0.1:0")).0, first, "the kept one");
+    assert_eq!(code(&bind(&mut desk, tcp("there", &place.to_string())).0), "address-in-use");
+    let forget = Ask::Forget { vassal: vassal(), keys: vec!["here".to_owned()] };
+    assert_eq!(ask_once(&mut desk, forget, Vec::new()).0, Answer::Done);
+    until("the socket to be closed", || std::net::TcpStream::connect(place).is_err());
+}
+
+#[test]
+fn a_handed_over_socket_is_kept_and_what_is_none_is_refused() {
+    let room = Room::new("keep");
+    let mut desk = desk(&room);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = socket.local_addr().unwrap();
+    let keep = || Ask::Keep { vassal: vassal(), key: "k".to_owned() };
+    assert_eq!(code(&ask_once(&mut desk, keep(), Vec::new()).0), "io");
+    let (pipe, _write) = empery_sys::pipe::cloexec_pipe().unwrap();
+    assert_eq!(code(&ask_once(&mut desk, keep(), vec![pipe]).0), "io");
+    assert_eq!(ask_once(&mut desk, keep(), vec![socket.into()]).0, Answer::Done);
+    assert_eq!(bind(&mut desk, tcp("k", "127.0.0.1:0")).0, Answer::Bound { bound: ListenAddress::Tcp(place) });
+}
+
+#[test]
+fn a_master_is_started_found_again_by_its_lock_and_killed() {
+    let room = Room::new("master");
+    let mut desk = desk(&room);
+    bind(&mut desk, tcp("here", "127.0.0.1:0"));
+    let started = start(&mut desk, order(1, &["here"]));
+    let Answer::Started { pid } = started else { panic!("not started: {started:?}") };
+
+    let told = room.path().join("vassals/env");
+    until("the master to run", || told.exists());
+    let environment = std::fs::read_to_string(told).unwrap();
+    assert!(environment.contains("EMPERY_MASTER_BOOT_FD="), "{environment}");
+
+    assert_eq!(code(&start(&mut desk, order(2, &[]))), "spawn", "one master for each berth");
+    let runtime = room.path().join("run");
+    let found = Masters::adopt(&runtime).living();
+    assert_eq!(
+        ask_once(&mut desk, Ask::Masters, Vec::new()).0,
+        Answer::Masters { masters: found.clone(), more: false }
+    );
+    assert_eq!(
+        found.iter().map(|master| (master.pid, master.master.serial)).collect::<Vec<_>>(),
+        [(pid, MasterSerial(1))]
+    );
+
+    let stranger = order(7, &[]).master;
+    assert_eq!(code(&ask_once(&mut desk, Ask::Kill { master: stranger }, Vec::new()).0), "not-found");
+    let master = order(1, &[]).master;
+    assert_eq!(ask_once(&mut desk, Ask::Kill { master: master.clone() }, Vec::new()).0, Answer::Done);
+    let mut ended = Vec::new();
+    until("its end", || {
+        ended.extend(desk.masters.lost());
+        !ended.is_empty()
+    });
+    assert_eq!(ended, [(master, "signal 9 (SIGKILL)".to_owned())]);
+    until("its lock to be free", || Masters::adopt(&runtime).is_empty());
+    let Answer::Started { pid } = start(&mut desk, order(2, &["here"])) else { panic!("the berth is free again") };
+    let pidfd = process::pidfd_open(pid).unwrap();
+    process::pidfd_kill(&pidfd, libc::SIGKILL).unwrap();
+    assert!(process::pidfd_wait(pidfd.as_fd(), SOON).unwrap());
+}
+
+#[test]
+fn a_master_that_cannot_be_started_leaves_nothing_behind() {
+    let room = Room::new("no-master");
+    let mut desk = desk(&room);
+    assert_eq!(code(&start(&mut desk, order(1, &["unbound"]))), "not-found");
+    std::fs::remove_file(room.path().join("vassal")).unwrap();
+    assert_eq!(code(&start(&mut desk, order(1, &[]))), "spawn");
+    assert!(desk.masters.is_empty());
+    until("the lock to be free", || Masters::adopt(&room.path().join("run")).is_empty());
+    let (pipe, _write) = empery_sys::pipe::cloexec_pipe().unwrap();
+    let no_file = ask_once(&mut desk, Ask::StartMaster(Box::new(order(1, &[]))), vec![pipe]).0;
+    assert_eq!(code(&no_file), "io");
+}
+
+#[test]
+fn whom_the_policy_forbids_nothing_is_bound_or_started_for() {
+    let room = Room::new("policy");
+    let mut desk = desk(&room);
+    desk.uid_policy = crate::keeper::UidPolicy { allow_root: false, min_uid: u32::MAX };
+    assert_eq!(code(&bind(&mut desk, tcp("here", "127.0.0.1:0")).0), "policy");
+    assert_eq!(code(&start(&mut desk, order(1, &[]))), "policy");
+}
+
+#[test]
+fn leaving_is_answered_with_the_code_and_a_strange_word_with_its_number() {
+    let room = Room::new("leave");
+    let mut desk = desk(&room);
+    let leave = encode(&Request { id: RequestId(9), ask: Ask::Leave { code: 3 } }).unwrap();
+    assert_eq!(desk.handle(&leave, Vec::new()).leave, Some(3));
+    let strange = desk.handle(br#"{"id":4,"ask":{"ask":"dance"}}"#, Vec::new());
+    assert!(matches!(&strange.replies[0].word, FromKeeper::Answer { id: RequestId(4), answer: Answer::Failed { .. } }));
+    assert!(desk.handle(b"\xff", Vec::new()).replies.is_empty());
+}
