@@ -56,13 +56,16 @@ impl Serving {
         let listener = self.worker.boot.listeners.get(index)?;
         match os::accept(listener.fd) {
             Ok((fd, peer)) => {
+                lead.is_starved = false;
                 self.go_to_the_end(listener.fd, index);
                 let place = self.slab().reserve();
                 self.receive_request(place, Box::new(Connection::new(fd, index, peer)), buffer)
             }
             Err(error) => {
                 if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
-                    self.worker.log(&format!("accepting on {}: {error}; pausing", listener.key));
+                    if !std::mem::replace(&mut lead.is_starved, true) {
+                        self.worker.log(&format!("accepting on {}: {error}; trying again until it works", listener.key));
+                    }
                     self.close_gate(lead, Gate::Paused { until_ms: super::now_ms() + PAUSE_MS });
                 }
                 // Else a sibling has taken it, or the client is gone again.

@@ -47,6 +47,8 @@ pub(crate) struct Lead {
     /// Tokens of events not looked at yet: connections, then listeners, so that what was begun is finished first.
     pending: VecDeque<u64>,
     pub(super) gate: Gate,
+    /// There were no descriptors or no memory for the last new connection; said once in the log.
+    pub(super) is_starved: bool,
     pub(super) handovers: Handovers,
     pub(super) orphan: Option<Orphan>,
 }
@@ -58,6 +60,7 @@ impl Lead {
             events: Box::new([none; 64]),
             pending: VecDeque::new(),
             gate: Gate::Closed,
+            is_starved: false,
             handovers: Handovers::default(),
             orphan: None,
         }
