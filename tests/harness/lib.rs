@@ -8,6 +8,7 @@
 
 pub mod browser;
 pub mod emperor;
+pub mod golden;
 pub mod ground;
 pub mod http;
 pub mod isolation;

@@ -4,6 +4,7 @@
 mod broken;
 mod browser;
 mod fleet;
+mod golden;
 mod ground_rules;
 mod identity;
 mod kill;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         quickstart::STORIES,
         tour::STORIES,
         stats::STORIES,
+        golden::STORIES,
         nginx::STORIES,
         pythons::STORIES,
         identity::STORIES,
