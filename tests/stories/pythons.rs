@@ -74,9 +74,9 @@ fn several_at_once(ground: &Ground) -> Result<()> {
 }
 
 fn too_old(ground: &Ground) -> Result<()> {
-    let Some(old) =
-        python::interpreters()?.into_iter().find(|((_, minor), _)| *minor < 9).map(|(_, interpreter)| interpreter)
-    else {
+    // The newest of them: 3.8 where it is installed.
+    let too_old = python::interpreters()?.into_iter().filter(|((_, minor), _)| *minor < 9).last();
+    let Some((_, old)) = too_old else {
         bail!(Skip("no CPython below 3.9 is installed".to_owned()));
     };
     let port = ground.port()?;
