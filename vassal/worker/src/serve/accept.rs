@@ -64,7 +64,8 @@ impl Serving {
             Err(error) => {
                 if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
                     if !std::mem::replace(&mut lead.is_starved, true) {
-                        self.worker.log(&format!("accepting on {}: {error}; trying again until it works", listener.key));
+                        self.worker
+                            .log(&format!("accepting on {}: {error}; trying again until it works", listener.key));
                     }
                     self.close_gate(lead, Gate::Paused { until_ms: super::now_ms() + PAUSE_MS });
                 }

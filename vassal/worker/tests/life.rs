@@ -1,0 +1,183 @@
+//! A generation's life: booting, failing, serving, handing over, leaving.
+#![allow(clippy::unwrap_used)]
+
+mod driver;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::fd::AsFd,
+};
+
+use driver::{Channel, Generation, Listeners, app, app_of, connect, get};
+use empery_control::worker::{FromWorker, FromZygote, Introduction, ToWorker};
+use empery_sys::{process, seqpacket};
+
+fn ask(stream: &mut TcpStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
+    let mut buffer = [0; 4096];
+    let read = stream.read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..read]).into_owned()
+}
+
+#[test]
+fn an_app_that_cannot_be_loaded_is_told_in_one_sentence() {
+    let cases = [
+        ("syntax", "def application(:\n", "SyntaxError"),
+        ("import", "import nothing_of_that_name\n", "No module named 'nothing_of_that_name'"),
+        ("exit", "import sys\nsys.exit(4)\n", "the app called sys.exit(4)"),
+        ("kind", "application = 5\n", "is not callable: it is of type int"),
+        (
+            "name",
+            "from json import dumps\ndef app(environ, start_response): pass\n",
+            "has no application; it has app: set callable",
+        ),
+    ];
+    for (name, text, expected) in cases {
+        let listeners = Listeners::new();
+        let generation = Generation::boot(1, app_of(name, text), &listeners, |_| {});
+        let Some(FromZygote::LoadFailed { sentence, .. }) = &generation.loaded else {
+            panic!("{name}: {:?}", generation.loaded)
+        };
+        assert!(sentence.contains(expected), "{name}: {sentence}");
+        let how = process::wait_for(&generation.zygote.pidfd).unwrap();
+        assert_eq!(how.to_string(), "exit code 22", "{name}");
+    }
+}
+
+#[test]
+fn an_app_that_starts_threads_at_import_is_imported_by_each_worker_instead() {
+    let text = "import threading, time\nthread = threading.Thread(target=time.sleep, args=(1000,), name='pumper', daemon=True)\nthread.start()\n\
+                def application(environ, start_response):\n    start_response('200 OK', [])\n    return [str(thread.is_alive()).encode()]\n";
+    let listeners = Listeners::new();
+    let mut generation = Generation::boot(1, app_of("threads", text), &listeners, |_| {});
+    let Some(FromZygote::Loaded { threads_at_import, .. }) = &generation.loaded else {
+        panic!("{:?}", generation.loaded)
+    };
+    assert_eq!(threads_at_import, &["pumper"]);
+    generation.fork(1);
+    generation.open();
+    assert!(get(&listeners, "/").ends_with("True"), "the thread lives in the worker");
+    generation.drain();
+}
+
+#[test]
+fn nobody_is_accepted_before_the_gate_is_open() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::boot(1, app("wsgi_cases.py"), &listeners, |_| {});
+    generation.fork(1);
+    let mut waiting = connect(&listeners);
+    waiting.write_all(b"GET /plain HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    generation.line().say(&ToWorker::Ping { token: 1 }, &[]);
+    assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::Pong { token: 1 });
+    assert_eq!(generation.scoreboard.totals().requests, 0);
+    generation.line().say(&ToWorker::OpenGate, &[]);
+    assert!(driver::read_to_end(waiting).contains("200 OK"));
+    generation.drain();
+}
+
+#[test]
+fn an_idle_connection_goes_on_in_the_next_generation() {
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let old = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.threads = threads);
+        let mut clients: Vec<TcpStream> = (0..20).map(|_| connect(&listeners)).collect();
+        let before: Vec<String> = clients.iter_mut().map(|client| ask(client, "/pid")).collect();
+        let mut new = Generation::boot(2, app("wsgi_cases.py"), &listeners, |boot| boot.threads = threads);
+        new.fork(2);
+        new.open();
+        old.line().say(&ToWorker::Drain, &[]);
+        let mut tokens = std::collections::HashMap::new();
+        while let Some((word, fds)) = old.line().hear::<FromWorker>() {
+            let FromWorker::Handover { token, mut connection } = word else { panic!("{word:?}") };
+            connection.token = token + 1000;
+            tokens.insert(connection.token, token);
+            new.line().say(&ToWorker::Adopt(connection), &[fds[0].as_fd()]);
+            let Some((FromWorker::AdoptedHere { token }, _)) = new.line().hear() else { panic!("not adopted") };
+            old.line().say(&ToWorker::Adopted { token: tokens[&token] }, &[]);
+        }
+        assert_eq!(tokens.len(), 20);
+        for (client, before) in clients.iter_mut().zip(before) {
+            let after = ask(client, "/pid");
+            assert!(after.contains("200 OK"), "{after:?}");
+            assert_ne!(after.rsplit("\r\n").next(), before.rsplit("\r\n").next(), "another process answers");
+        }
+        drop(clients);
+        new.drain();
+    }
+}
+
+#[test]
+fn what_is_in_flight_is_finished_and_exit_handlers_run() {
+    let text = "import atexit, time\natexit.register(lambda: print('exit handler ran'))\n\
+                def application(environ, start_response):\n    time.sleep(0.3)\n    start_response('200 OK', [])\n    return [b'finished']\n";
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let mut generation = Generation::serving(app_of("inflight", text), &listeners, |boot| boot.threads = threads);
+        let mut client = connect(&listeners);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        while (0..threads).all(|core| generation.scoreboard.slot(core).in_flight().is_none()) {
+            std::thread::yield_now();
+        }
+        generation.drain();
+        assert!(driver::read_to_end(client).ends_with("finished"));
+        assert_eq!(generation.log().matches("exit handler ran").count(), 1);
+    }
+}
+
+#[test]
+fn an_orphan_serves_on_and_calls_for_its_next_master() {
+    let listeners = Listeners::new();
+    let link = std::env::temp_dir().join(format!("empery-worker-{}-link", std::process::id()));
+    let _ = std::fs::remove_file(&link);
+    let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| {
+        boot.outlive_master = true;
+        boot.link_path = Some(link.clone());
+    });
+    generation.worker = None;
+    let mut client = connect(&listeners);
+    assert!(ask(&mut client, "/plain").contains("200 OK"));
+    let listening = seqpacket::listen(&link, 4).unwrap();
+    let line = Channel(seqpacket::accept(listening.as_fd()).unwrap());
+    let Some((Introduction::OrphanedWorker { listeners: keys, .. }, fds)) = line.hear() else {
+        panic!("no introduction")
+    };
+    assert_eq!((keys, fds.len()), (vec!["http".to_owned(), "uwsgi".to_owned()], 2));
+    assert!(matches!(line.hear(), Some((FromWorker::Up { .. }, _))));
+    line.say(&ToWorker::Ping { token: 4 }, &[]);
+    assert!(matches!(line.hear(), Some((FromWorker::Pong { token: 4 }, _))));
+    assert!(ask(&mut client, "/plain").contains("200 OK"));
+    generation.worker = Some(line);
+    generation.drain();
+    std::fs::remove_file(&link).unwrap();
+}
+
+#[test]
+fn a_worker_alone_finishes_and_leaves_when_its_master_dies() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::boot(1, app("wsgi_cases.py"), &listeners, |_| {});
+    let pid = generation.fork(1);
+    generation.open();
+    let pidfd = process::pidfd_open(pid).unwrap();
+    let mut client = connect(&listeners);
+    client.write_all(b"GET /sleep?0.3 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    while generation.scoreboard.slot(0).in_flight().is_none() {
+        std::thread::yield_now();
+    }
+    generation.worker = None;
+    assert!(driver::read_to_end(client).contains("slept"));
+    assert_eq!(process::wait_for(&pidfd).unwrap().to_string(), "exit code 0");
+}
+
+#[test]
+fn a_successor_is_asked_for_once_after_max_requests() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.max_requests = 3);
+    for _ in 0..6 {
+        assert!(get(&listeners, "/plain").contains("200 OK"));
+    }
+    assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::RecycleAsked);
+    generation.line().say(&ToWorker::Ping { token: 2 }, &[]);
+    assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::Pong { token: 2 });
+    generation.drain();
+}
