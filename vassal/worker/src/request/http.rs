@@ -5,9 +5,10 @@ use empery_wire::{Bad, Parsed, http};
 use pyo3::prelude::*;
 
 use super::{
-    After, Tools, environ, reply,
+    After, Tools, environ,
+    framing::Asked,
+    reply,
     request_line::Spoken,
-    response::Asked,
     send,
     wsgi::{self, Request},
 };

@@ -3,6 +3,7 @@
 
 mod environ;
 mod file_wrapper;
+mod framing;
 pub(crate) mod http;
 mod input;
 mod names;

@@ -8,23 +8,13 @@ use pyo3::{
     prelude::*,
 };
 
-use super::send::{send_all, send_file};
+use super::{
+    framing::{Asked, Cut, Framing, Whole},
+    send::{send_all, send_file},
+};
 
 /// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
 const CHUNK_COPIED_BYTES: usize = 8 * 1024;
-
-/// How the client finds the end of the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// After so many more bytes.
-    Length { left: u64 },
-    /// By the chunked coding.
-    Chunked,
-    /// When the connection ends.
-    Close,
-    /// There is none.
-    NoBody,
-}
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,26 +25,6 @@ enum Phase {
     Started,
     /// The head is out.
     Sent(Framing),
-}
-
-/// Why sending ended.
-pub(super) enum Cut {
-    /// The client is gone or does not read.
-    Client,
-    /// The app did something wrong.
-    App(PyErr),
-}
-
-/// What the request says about its answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    pub(super) fd: RawFd,
-    /// HTTP on our side: Date, Connection and chunks are ours to add.
-    pub(super) is_http: bool,
-    pub(super) minor_version: u8,
-    pub(super) is_head: bool,
-    pub(super) client_keeps: bool,
-    pub(super) timeout_ms: u64,
 }
 
 /// The answer.
@@ -409,14 +379,4 @@ impl Response {
             Cut::App(error) => error,
         })
     }
-}
-
-/// Whether the client got what the head promised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whole {
-    Yes,
-    /// The app sent less than its Content-Length.
-    Short {
-        by: u64,
-    },
 }

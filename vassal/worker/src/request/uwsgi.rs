@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 
 use super::{
     After, Tools, environ,
+    framing::Asked,
     request_line::Spoken,
-    response::Asked,
     wsgi::{self, Request},
 };
 use crate::{python, serve::connection::Connection};

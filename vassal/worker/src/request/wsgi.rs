@@ -15,10 +15,10 @@ use pyo3::{
 use super::{
     After, Tools,
     file_wrapper::FileWrapper,
+    framing::{Asked, Cut, Whole},
     input::{BodyEnd, Input},
     reply,
     request_line::Spoken,
-    response::{Asked, Cut, Whole},
     send,
     start_response::StartResponse,
 };

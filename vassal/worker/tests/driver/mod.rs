@@ -25,18 +25,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Longest wait for anything.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// One end of a control channel.
-pub struct Channel(pub OwnedFd);
+pub(crate) struct Channel(pub(crate) OwnedFd);
 
 impl Channel {
-    pub fn say<T: Serialize>(&self, word: &T, fds: &[std::os::fd::BorrowedFd<'_>]) {
+    pub(crate) fn say<T: Serialize>(&self, word: &T, fds: &[std::os::fd::BorrowedFd<'_>]) {
         seqpacket::send_word(self.0.as_fd(), word, fds).unwrap();
     }
 
     /// The next word; None at the end.
-    pub fn hear<T: DeserializeOwned>(&self) -> Option<(T, Vec<OwnedFd>)> {
+    pub(crate) fn hear<T: DeserializeOwned>(&self) -> Option<(T, Vec<OwnedFd>)> {
         let mut entry = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(DEADLINE.as_millis()).unwrap();
         assert_eq!(poll(&mut entry, timeout).unwrap(), 1, "no word in {DEADLINE:?}");
@@ -45,14 +45,14 @@ impl Channel {
 }
 
 /// Where a worker listens.
-pub struct Listeners {
-    pub http: TcpListener,
-    pub uwsgi: UnixListener,
-    pub uwsgi_path: PathBuf,
+pub(crate) struct Listeners {
+    pub(crate) http: TcpListener,
+    pub(crate) uwsgi: UnixListener,
+    pub(crate) uwsgi_path: PathBuf,
 }
 
 impl Listeners {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let http = TcpListener::bind("127.0.0.1:0").unwrap();
         http.set_nonblocking(true).unwrap();
         let name = format!("empery-worker-{}-{}", std::process::id(), http.local_addr().unwrap().port());
@@ -62,7 +62,7 @@ impl Listeners {
         Self { http, uwsgi, uwsgi_path }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.http.local_addr().unwrap()
     }
 }
@@ -74,22 +74,22 @@ impl Drop for Listeners {
 }
 
 /// One generation: a zygote, its first word, and at most one worker.
-pub struct Generation {
-    pub zygote: spawn::Child,
-    pub channel: Channel,
-    pub loaded: Option<FromZygote>,
-    pub worker: Option<Channel>,
-    pub scoreboard: Scoreboard,
+pub(crate) struct Generation {
+    pub(crate) zygote: spawn::Child,
+    pub(crate) channel: Channel,
+    pub(crate) loaded: Option<FromZygote>,
+    pub(crate) worker: Option<Channel>,
+    pub(crate) scoreboard: Scoreboard,
     log: OwnedFd,
 }
 
 /// The app of a path below `tests/apps`.
-pub fn app(name: &str) -> AppTarget {
+pub(crate) fn app(name: &str) -> AppTarget {
     AppTarget::File(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/apps").join(name))
 }
 
 /// An app whose text the test gives.
-pub fn app_of(name: &str, text: &str) -> AppTarget {
+pub(crate) fn app_of(name: &str, text: &str) -> AppTarget {
     let path = std::env::temp_dir().join(format!("empery-worker-{}-{name}.py", std::process::id()));
     std::fs::write(&path, text).unwrap();
     AppTarget::File(path)
@@ -108,7 +108,12 @@ static SUBREAPER: Once = Once::new();
 
 impl Generation {
     /// Boots an app; `change` is what the test wants otherwise.
-    pub fn boot(number: u64, target: AppTarget, listeners: &Listeners, change: impl FnOnce(&mut AppBoot)) -> Self {
+    pub(crate) fn boot(
+        number: u64,
+        target: AppTarget,
+        listeners: &Listeners,
+        change: impl FnOnce(&mut AppBoot),
+    ) -> Self {
         SUBREAPER.call_once(|| process::become_subreaper().unwrap());
         let (ours, theirs) = seqpacket::pair().unwrap();
         let log = nix::sys::memfd::memfd_create(c"log", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap();
@@ -181,7 +186,7 @@ impl Generation {
     }
 
     /// Forks the worker and proves that it answers; its gate is closed.
-    pub fn fork(&mut self, number: u64) -> i32 {
+    pub(crate) fn fork(&mut self, number: u64) -> i32 {
         assert!(matches!(self.loaded, Some(FromZygote::Loaded { .. })), "{:?}", self.loaded);
         let (ours, theirs) = seqpacket::pair().unwrap();
         let worker = WorkerRef { generation: GenerationId(number), worker: WorkerId(1), spawn: 0 };
@@ -195,12 +200,12 @@ impl Generation {
     }
 
     /// The worker's channel.
-    pub fn line(&self) -> &Channel {
+    pub(crate) fn line(&self) -> &Channel {
         self.worker.as_ref().unwrap()
     }
 
     /// Proves the worker and opens its gate.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.line().say(&ToWorker::Ping { token: 9 }, &[]);
         loop {
             match self.line().hear::<FromWorker>().unwrap().0 {
@@ -213,7 +218,7 @@ impl Generation {
     }
 
     /// A generation that serves.
-    pub fn serving(target: AppTarget, listeners: &Listeners, change: impl FnOnce(&mut AppBoot)) -> Self {
+    pub(crate) fn serving(target: AppTarget, listeners: &Listeners, change: impl FnOnce(&mut AppBoot)) -> Self {
         let mut generation = Self::boot(1, target, listeners, change);
         generation.fork(1);
         generation.open();
@@ -221,12 +226,12 @@ impl Generation {
     }
 
     /// What was written to the log so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&memfd::read_all(self.log.as_fd()).unwrap()).into_owned()
     }
 
     /// Drains the worker, refusing what it hands over, until it is gone.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let line = self.worker.take().unwrap();
         line.say(&ToWorker::Drain, &[]);
         while let Some((word, _)) = line.hear::<FromWorker>() {
@@ -251,7 +256,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
 }
 
 /// Everything the other side sends until it closes; `<reset>` or `<timeout>` when that is how it ends.
-pub fn read_to_end(mut stream: impl Read) -> String {
+pub(crate) fn read_to_end(mut stream: impl Read) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0; 65_536];
     loop {
@@ -272,26 +277,26 @@ pub fn read_to_end(mut stream: impl Read) -> String {
 }
 
 /// A connection to the HTTP listener.
-pub fn connect(listeners: &Listeners) -> TcpStream {
+pub(crate) fn connect(listeners: &Listeners) -> TcpStream {
     let stream = TcpStream::connect(listeners.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 
 /// Sends bytes on a new connection; all that comes back.
-pub fn exchange(listeners: &Listeners, bytes: &[u8]) -> String {
+pub(crate) fn exchange(listeners: &Listeners, bytes: &[u8]) -> String {
     let mut stream = connect(listeners);
     stream.write_all(bytes).unwrap();
     read_to_end(stream)
 }
 
 /// One GET on a connection that is closed after.
-pub fn get(listeners: &Listeners, path: &str) -> String {
+pub(crate) fn get(listeners: &Listeners, path: &str) -> String {
     exchange(listeners, format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes())
 }
 
 /// Sends a uwsgi packet and a body; all that comes back.
-pub fn uwsgi(listeners: &Listeners, modifier1: u8, vars: &[(&str, &str)], body: &[u8]) -> String {
+pub(crate) fn uwsgi(listeners: &Listeners, modifier1: u8, vars: &[(&str, &str)], body: &[u8]) -> String {
     let mut block = Vec::new();
     for text in vars.iter().flat_map(|(key, value)| [key, value]) {
         block.extend_from_slice(&(text.len() as u16).to_le_bytes());
