@@ -164,7 +164,7 @@ impl Generations {
                 Zygote::Alive | Zygote::Gone => {}
             }
         }
-        let deadline = now.after(self.policy.boot_deadline);
+        let deadline = now.after(plan.boot_deadline);
         self.booting = Some(Boot { generation, operation, revision, plan, deadline, progress: Progress::Importing });
         out.push(Action::Boot { generation, revision });
         out.push(Action::Report(Report::Booting { operation, generation, revision }));
@@ -395,8 +395,8 @@ impl Generations {
     fn deadline_reached(&mut self, now: Moment, out: &mut Vec<Action>) {
         let killed = self.departures.kill_due(now);
         self.note_killed(killed, out);
-        if self.booting.as_ref().is_some_and(|boot| boot.deadline <= now) {
-            let after_s = self.policy.boot_deadline.as_secs();
+        if let Some(boot) = self.booting.as_ref().filter(|boot| boot.deadline <= now) {
+            let after_s = boot.plan.boot_deadline.as_secs();
             self.boot_failed(FailureReason::BootDeadline { after_s }, None, now, out);
         }
         if let Some(serving) = &mut self.serving {
@@ -411,7 +411,7 @@ impl Generations {
     /// What follows from the present state, whatever event led to it.
     fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
         if let Some(serving) = &mut self.serving {
-            serving.recycle_one(&self.departures, &self.policy, now, out);
+            serving.recycle_one(&self.departures, now, out);
         }
         if self.serving.as_ref().is_some_and(Serving::accepts) {
             self.drain_orphans(now, out);
@@ -443,6 +443,8 @@ impl Generations {
 
 #[cfg(test)]
 mod exploration;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

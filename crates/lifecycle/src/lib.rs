@@ -8,6 +8,8 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod backoff;
+#[cfg(test)]
+mod chance;
 pub mod fleet;
 pub mod generations;
 pub mod ids;

@@ -207,7 +207,7 @@ impl Serving {
 
     /// Forks the successor of the first worker that waits for one: one at a time, and never while an earlier process
     /// of the same place drains, so that a place never holds three.
-    pub(super) fn recycle_one(&mut self, departures: &Departures, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
+    pub(super) fn recycle_one(&mut self, departures: &Departures, now: Moment, out: &mut Vec<Action>) {
         let recycling = self.places.values().any(|place| matches!(place.seat, Seat::Recycling { .. }));
         if recycling || self.zygote != Zygote::Alive {
             return;
@@ -220,7 +220,7 @@ impl Serving {
                 continue;
             }
             place.last_spawn += 1;
-            let prove_by = now.after(policy.boot_deadline);
+            let prove_by = now.after(self.plan.boot_deadline);
             place.seat = Seat::Recycling { spawn, since, successor: place.last_spawn, prove_by };
             out.push(Action::Spawn(WorkerRef {
                 generation: self.generation,
@@ -277,18 +277,18 @@ impl Serving {
         out.push(Action::Report(Report::WorkerDied { worker, how, retry_in }));
         place.seat = Seat::Waiting { until: now.after(retry_in) };
         if retry_in.is_zero() {
-            self.refill(worker.worker, policy, now, out);
+            self.refill(worker.worker, now, out);
         }
     }
 
-    fn refill(&mut self, worker: WorkerId, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
+    fn refill(&mut self, worker: WorkerId, now: Moment, out: &mut Vec<Action>) {
         let Some(place) = self.places.get_mut(&worker) else {
             return;
         };
         match self.zygote {
             Zygote::Alive => {
                 place.last_spawn += 1;
-                place.seat = Seat::Proving { spawn: place.last_spawn, prove_by: now.after(policy.boot_deadline) };
+                place.seat = Seat::Proving { spawn: place.last_spawn, prove_by: now.after(self.plan.boot_deadline) };
                 out.push(Action::Spawn(WorkerRef { generation: self.generation, worker, spawn: place.last_spawn }));
             }
             Zygote::Gone | Zygote::RebootAt(_) => place.seat = Seat::Vacant,
@@ -317,10 +317,10 @@ impl Serving {
                 Seat::Proving { spawn, .. } | Seat::Recycling { successor: spawn, .. } => {
                     let late = WorkerRef { generation: self.generation, worker, spawn };
                     out.push(departures.kill(Process::Worker(late)));
-                    let how = format!("no answer within {} s of its fork", policy.boot_deadline.as_secs());
+                    let how = format!("no answer within {} s of its fork", self.plan.boot_deadline.as_secs());
                     self.worker_exited(late, how, policy, now, out);
                 }
-                Seat::Waiting { .. } => self.refill(worker, policy, now, out),
+                Seat::Waiting { .. } => self.refill(worker, now, out),
                 Seat::Serving { spawn, since, .. } => {
                     place.seat = Seat::Serving { spawn, since, recycle: Recycle::Asked }
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::ids::{RevisionId, WorkerId};
 
-const PLAN: Plan = Plan { workers: 2, mercy: Duration::from_secs(60) };
+const PLAN: Plan = Plan { workers: 2, mercy: Duration::from_secs(60), boot_deadline: Duration::from_secs(60) };
 
 fn worker(generation: u64, worker: u32, spawn: u32) -> WorkerRef {
     WorkerRef { generation: GenerationId(generation), worker: WorkerId(worker), spawn }

@@ -212,7 +212,7 @@ impl Witness {
     fn killed(&mut self, process: Process, now: Moment) -> Verdict {
         let (mercy, at_once) = (self.plan.mercy, self.stopped == Stopped::AtOnce);
         let stopping = self.stopped != Stopped::No;
-        let late = |since: Moment| now.since(since) >= self.policy.boot_deadline;
+        let late = |since: Moment| now.since(since) >= self.plan.boot_deadline;
         let booting = self.booting;
         let Some(known) = self.processes.get_mut(&process) else {
             return Err(format!("{process:?} is killed, which is not there"));
@@ -311,7 +311,7 @@ impl Witness {
                 Asked::No => {
                     demand!(self.stopped == Stopped::No, "{process:?} was not asked to go after a stop");
                     demand!(
-                        known.proved || due_by(known.since.after(self.policy.boot_deadline)),
+                        known.proved || due_by(known.since.after(self.plan.boot_deadline)),
                         "{process:?} may boot for ever"
                     );
                 }

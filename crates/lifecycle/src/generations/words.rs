@@ -9,8 +9,6 @@ use crate::ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerId, Work
 /// Deadlines and rates. Every one has a default that is uWSGI's, or ours where uWSGI has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// From `Boot` to the last worker's proof (`boot deadline`, 60 s).
-    pub boot_deadline: Duration,
     /// What a drain may take before the worker is killed (`worker-reload-mercy`, 60 s).
     pub mercy: Duration,
     /// First wait before a worker that keeps dying is forked again; the first death in a while is replaced at once.
@@ -24,7 +22,6 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            boot_deadline: Duration::from_secs(60),
             mercy: Duration::from_secs(60),
             respawn_delay_first: Duration::from_millis(500),
             respawn_delay_longest: Duration::from_secs(30),
@@ -40,6 +37,8 @@ pub struct Plan {
     pub workers: u32,
     /// What a drain of this generation may take (`worker-reload-mercy`).
     pub mercy: Duration,
+    /// From `Boot` to its last worker's proof, and from the fork of a later worker to its own (`boot-deadline`).
+    pub boot_deadline: Duration,
 }
 
 /// Why a generation did not come into service, or left it.
