@@ -187,6 +187,8 @@ impl OperationView {
 /// One thing that changed, for live pages: sent after the snapshot it belongs to is published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+// A queue holds a thousand at most: a box for each operation would save little.
+#[allow(clippy::large_enum_variant)]
 pub enum FleetEvent {
     /// A vassal looks different; read it from the snapshot.
     VassalChanged {

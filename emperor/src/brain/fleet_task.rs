@@ -74,6 +74,8 @@ pub(crate) struct FleetTask {
     inbox: Inbox,
     /// Who gave the command that is being decided.
     commanded_by: Option<String>,
+    /// An operation has ended that somebody may be waiting for.
+    awaited_end: bool,
     minute_unix_s: u64,
     samples_taken: u64,
     leaving: bool,
@@ -111,6 +113,7 @@ impl FleetTask {
             runtime,
             inbox,
             commanded_by: None,
+            awaited_end: false,
             minute_unix_s: minute_now(),
             samples_taken: 0,
             leaving: false,
@@ -143,6 +146,10 @@ impl FleetTask {
         for action in self.fleet.handle(event, clock::now()) {
             tracing::debug!(?action, "decided");
             self.act(action);
+        }
+        // Whoever waits for it reads the snapshot next: it is to show what was waited for.
+        if std::mem::take(&mut self.awaited_end) {
+            self.publish();
         }
     }
 

@@ -65,15 +65,7 @@ impl Operations {
 
     /// The machine has begun it.
     pub(crate) fn begin(&mut self, id: OperationId, vassal: VassalName, verb: Verb, cause: Cause) {
-        let actor = self.actors.remove(&id).unwrap_or_else(|| {
-            match cause {
-                Cause::File => "file",
-                Cause::Recovery => "recovery",
-                Cause::Command => "command",
-                Cause::Signal => "signal",
-            }
-            .to_owned()
-        });
+        let actor = self.actors.remove(&id).unwrap_or_else(|| word(cause).to_owned());
         let view = OperationView {
             id,
             vassal,
@@ -161,6 +153,11 @@ impl Operations {
         Some(view)
     }
 
+    /// Whether somebody gave a command, and may be waiting for this end.
+    pub(crate) fn was_commanded(view: &OperationView) -> bool {
+        ![Cause::File, Cause::Recovery, Cause::Signal].into_iter().any(|cause| word(cause) == view.actor)
+    }
+
     /// What has changed since this was last asked, in order; the last word on each.
     pub(crate) fn take_news(&mut self) -> Vec<OperationView> {
         std::mem::take(&mut self.news)
@@ -171,6 +168,16 @@ impl Operations {
             self.board.record(view.clone());
             self.news.push(view.clone());
         }
+    }
+}
+
+/// What asked, when it was not somebody.
+fn word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::File => "file",
+        Cause::Recovery => "recovery",
+        Cause::Command => "command",
+        Cause::Signal => "signal",
     }
 }
 

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use empery_control::{fleet::Numbers, link::WorkerPhase, scoreboard::Totals};
+use empery_control::{
+    fleet::{Numbers, WorkerSnapshot},
+    link::WorkerPhase,
+    scoreboard::Totals,
+};
 use empery_lifecycle::{ids::VassalName, moment::Moment};
 use empery_store::Sample;
 
@@ -32,8 +36,6 @@ pub(crate) fn take(post: &mut Post, now: Moment) -> bool {
     let elapsed = now.since(at).max(Duration::from_millis(1)).as_secs_f64();
     let requests = totals.requests.saturating_sub(last.requests);
     let busy_us = totals.running_us.saturating_sub(last.running_us);
-    let serving =
-        || workers.iter().filter(|worker| matches!(worker.view.phase, WorkerPhase::Serving | WorkerPhase::Orphan));
     let numbers = Numbers {
         requests_total: totals.requests,
         requests_per_s: rate(requests, elapsed),
@@ -41,9 +43,9 @@ pub(crate) fn take(post: &mut Post, now: Moment) -> bool {
         exceptions_total: totals.exceptions,
         tx_bytes_total: totals.tx_bytes,
         mean_ms: if requests == 0 { 0.0 } else { rate(busy_us, as_f64(requests)) / 1_000.0 },
-        workers: u32::try_from(serving().count()).unwrap_or(u32::MAX),
+        workers: serving(&workers),
         busy_threads: workers.iter().map(|worker| worker.busy_threads).sum(),
-        threads: serving().map(|worker| worker.threads).sum(),
+        threads: threads(&workers),
         rss_bytes: post.rss_bytes.values().sum(),
     };
     post.meter.last = Some((totals, now));
@@ -53,6 +55,25 @@ pub(crate) fn take(post: &mut Post, now: Moment) -> bool {
     let different = numbers != post.numbers;
     post.numbers = numbers;
     different
+}
+
+/// The workers have changed: how many serve is not left to the next sample.
+pub(crate) fn recount(post: &mut Post) {
+    let workers = post.workers();
+    post.numbers.workers = serving(&workers);
+    post.numbers.threads = threads(&workers);
+}
+
+fn serves(worker: &&WorkerSnapshot) -> bool {
+    matches!(worker.view.phase, WorkerPhase::Serving | WorkerPhase::Orphan)
+}
+
+fn serving(workers: &[WorkerSnapshot]) -> u32 {
+    u32::try_from(workers.iter().filter(serves).count()).unwrap_or(u32::MAX)
+}
+
+fn threads(workers: &[WorkerSnapshot]) -> u32 {
+    workers.iter().filter(serves).map(|worker| worker.threads).sum()
 }
 
 /// Ends a minute: what was counted in it, unless that is nothing.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     Running,
     exit::{Exit, Failure},
-    print,
+    print::{self, say},
 };
 use crate::brain::scan::reading::{FILE_MAX_BYTES, Reader, Reading, counts};
 
@@ -54,7 +54,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
                 problems: &reading.problems,
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Exit::Usage, error))?);
+        say!("{}", serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Exit::Usage, error))?);
     } else {
         checked.iter().for_each(|(file, reading)| show(file, reading));
     }
@@ -95,9 +95,9 @@ fn read(file: &Path) -> std::io::Result<Reading> {
 fn show(file: &Path, reading: &Reading) {
     for problem in &reading.problems {
         print::problem(problem);
-        println!();
+        say!();
     }
     let count = |severity: &str| reading.problems.iter().filter(|problem| problem.severity == severity).count();
     let verdict = if reading.plan.is_some() { "can be run" } else { "is refused" };
-    println!("{} {verdict}: {} errors, {} warnings", file.display(), count("error"), count("warning"));
+    say!("{} {verdict}: {} errors, {} warnings", file.display(), count("error"), count("warning"));
 }

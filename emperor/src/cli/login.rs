@@ -6,7 +6,7 @@ use super::{
     Running,
     client::Client,
     exit::{Exit, Failure},
-    print,
+    print::{self, say},
 };
 
 /// What was typed.
@@ -28,11 +28,11 @@ struct Link {
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let answer = Client::new(&options.running)?.post("/api/v1/login-links")?;
     if options.json {
-        print!("{}", print::ending_in_newline(answer.text()));
+        print::document(&answer.text());
         return Ok(Exit::Done);
     }
     let link: Link = answer.json()?;
-    println!("{}", link.url);
+    say!("{}", link.url);
     eprintln!("It signs one browser in, once, within {} minutes.", link.valid_for_s / 60);
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use super::{
     Running,
     client::{Client, segment},
     exit::{Exit, Failure},
-    print,
+    print::{self, say},
 };
 
 /// A verb: in the API's path, and as what was done.
@@ -60,7 +60,7 @@ pub(super) fn run(options: &Options, verb: Spoken) -> Result<Exit, Failure> {
         view = answer.json()?;
     }
     if options.json {
-        print!("{}", print::ending_in_newline(answer.text()));
+        print::document(&answer.text());
     }
     Ok(tell(options, &verb, &view))
 }
@@ -69,7 +69,7 @@ fn tell(options: &Options, verb: &Spoken, view: &OperationView) -> Exit {
     let name = &view.vassal;
     let say = |sentence: String| {
         if !options.json {
-            println!("{sentence}");
+            say!("{sentence}");
         }
     };
     let took_ms = view.ended_unix_ms.map_or(0, |ended| ended.saturating_sub(view.began_unix_ms));

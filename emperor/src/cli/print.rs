@@ -3,12 +3,28 @@
 use empery_control::fleet::ProblemView;
 use empery_lifecycle::generations::FailureReason;
 
-/// The text with a newline at its end, as terminals and files want it.
-pub(super) fn ending_in_newline(mut text: String) -> String {
-    if !text.ends_with('\n') {
-        text.push('\n');
+/// Prints a line. A reader that has seen enough (`emperor status | head -1`) ends the program without a complaint.
+macro_rules! say {
+    () => { $crate::cli::print::line(format_args!("")) };
+    ($($text:tt)+) => { $crate::cli::print::line(format_args!($($text)*)) };
+}
+pub(super) use say;
+
+/// What [`say!`] does.
+pub(super) fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        // As SIGPIPE would have ended it, which Rust ignores from the start.
+        std::process::exit(PIPE_CLOSED);
     }
-    text
+}
+
+/// What a shell makes of an end by SIGPIPE: 128 and its number (signal(7)).
+const PIPE_CLOSED: i32 = 141;
+
+/// A document as it came, with a newline at its end.
+pub(super) fn document(text: &str) {
+    say!("{}", text.strip_suffix('\n').unwrap_or(text));
 }
 
 /// Why it failed, with what there is of evidence.
@@ -21,7 +37,7 @@ pub(super) fn failure(reason: &FailureReason, boot_output: Option<&str>) {
         FailureReason::Superseded => ("a newer version took its place".to_owned(), None),
         FailureReason::Cancelled => ("it was stopped before it had proved healthy".to_owned(), None),
     };
-    println!("  reason: {sentence}");
+    say!("  reason: {sentence}");
     if let Some(traceback) = traceback {
         indented("traceback", traceback);
     }
@@ -33,30 +49,30 @@ pub(super) fn failure(reason: &FailureReason, boot_output: Option<&str>) {
 }
 
 fn indented(title: &str, text: &str) {
-    println!("  {title}:");
+    say!("  {title}:");
     for line in text.trim_end().lines() {
-        println!("    {line}");
+        say!("    {line}");
     }
 }
 
 /// A problem with its line, as a compiler shows it.
 pub(super) fn problem(problem: &ProblemView) {
-    println!("{}[{}]: {}", problem.severity, problem.code, problem.message);
+    say!("{}[{}]: {}", problem.severity, problem.code, problem.message);
     match (problem.line, problem.column) {
-        (0, _) => println!("  --> {}", problem.file),
-        (line, 0) => println!("  --> {}:{line}", problem.file),
-        (line, column) => println!("  --> {}:{line}:{column}", problem.file),
+        (0, _) => say!("  --> {}", problem.file),
+        (line, 0) => say!("  --> {}:{line}", problem.file),
+        (line, column) => say!("  --> {}:{line}:{column}", problem.file),
     }
     if let Some(source) = &problem.source {
         let number = problem.line.to_string();
         let margin = " ".repeat(number.len());
-        println!(" {margin} |\n {number} | {source}");
+        say!(" {margin} |\n {number} | {source}");
         if problem.column > 0 {
-            println!(" {margin} | {}^", " ".repeat(problem.column as usize - 1));
+            say!(" {margin} | {}^", " ".repeat(problem.column as usize - 1));
         }
     }
     if let Some(hint) = &problem.hint {
-        println!("  = {hint}");
+        say!("  = {hint}");
     }
 }
 

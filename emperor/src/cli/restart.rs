@@ -12,6 +12,7 @@ use super::{
     Running,
     client::Client,
     exit::{Exit, Failure},
+    print::say,
 };
 
 /// How long the new brain may take to answer.
@@ -41,7 +42,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
             && now.brain_pid != before.brain_pid
             && now.sequence > 0
         {
-            println!(
+            say!(
                 "restarted: keeper {}, brain {}, {} vassals served on",
                 now.keeper_pid,
                 now.brain_pid,

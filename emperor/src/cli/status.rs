@@ -12,7 +12,7 @@ use super::{
     Running,
     client::{Client, segment},
     exit::{Exit, Failure},
-    print,
+    print::{self, say},
 };
 
 /// What was typed.
@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         .map_or_else(|| "/api/v1/vassals".to_owned(), |name| format!("/api/v1/vassals/{}", segment(name)));
     let answer = client.get(&path)?;
     if options.json {
-        print!("{}", print::ending_in_newline(answer.text()));
+        print::document(&answer.text());
     } else if options.name.is_some() {
         vassal(&answer.json()?);
     } else {
@@ -46,7 +46,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 
 fn fleet(fleet: &FleetSnapshot) {
     let loyal = fleet.vassals.iter().filter(|vassal| vassal.state == "loyal").count();
-    println!(
+    say!(
         "emperor {} of {}: {} vassals, {loyal} loyal, {:.1} requests/s, {}",
         fleet.version,
         fleet.vassals_directory,
@@ -55,19 +55,19 @@ fn fleet(fleet: &FleetSnapshot) {
         print::size(fleet.numbers.rss_bytes)
     );
     for alarm in &fleet.alarms {
-        println!("! {alarm}");
+        say!("! {alarm}");
     }
     if fleet.vassals.is_empty() {
         return;
     }
     let width = fleet.vassals.iter().map(|vassal| vassal.name.as_str().chars().count()).max().unwrap_or(0).max(6);
-    println!(
+    say!(
         "\n{:width$}  {:9}  {:>3}  {:>7}  {:>8}  {:>9}  SUMMARY",
         "VASSAL", "STATE", "GEN", "WORKERS", "REQ/S", "MEMORY"
     );
     for vassal in &fleet.vassals {
         let generation = vassal.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
-        println!(
+        say!(
             "{:width$}  {:9}  {generation:>3}  {:>7}  {:>8.1}  {:>9}  {}",
             vassal.name.as_str(),
             vassal.state,
@@ -80,9 +80,9 @@ fn fleet(fleet: &FleetSnapshot) {
 }
 
 fn vassal(vassal: &VassalSnapshot) {
-    let line = |name: &str, value: String| println!("  {name:12} {value}");
+    let line = |name: &str, value: String| say!("  {name:12} {value}");
     let or_none = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
-    println!("{} is {}: {}", vassal.name, vassal.state, vassal.summary);
+    say!("{} is {}: {}", vassal.name, vassal.state, vassal.summary);
     line("generation", or_none(vassal.generation));
     line(
         "revision",
@@ -124,7 +124,7 @@ fn vassal(vassal: &VassalSnapshot) {
         last_deployment(deployment);
     }
     for problem in &vassal.problems {
-        println!();
+        say!();
         print::problem(problem);
     }
 }
@@ -165,10 +165,10 @@ fn last_deployment(view: &OperationView) {
         Some(OperationEnd::Failed { still_serving: true, .. }) => "failed; what served before serves on".to_owned(),
         Some(OperationEnd::Failed { still_serving: false, .. }) => "failed; nothing serves".to_owned(),
     };
-    println!("\nlast deployment: {verb} by {} {ago} ago (operation {}) {how}", view.actor, view.id);
+    say!("\nlast deployment: {verb} by {} {ago} ago (operation {}) {how}", view.actor, view.id);
     let phases: Vec<String> =
         view.phases.iter().map(|phase| format!("{} {} ms", phase.phase, phase.after_ms)).collect();
-    println!("  phases: {}", phases.join(", "));
+    say!("  phases: {}", phases.join(", "));
     if let Some(reason) = view.failure() {
         print::failure(reason, view.boot_output.as_deref());
     }

@@ -7,7 +7,7 @@ use empery_lifecycle::{
 use empery_store::Hold;
 
 use super::FleetTask;
-use crate::brain::{clock, inputs::Input, operations::Phase, perform::Boot, post::Awaited};
+use crate::brain::{clock, inputs::Input, operations::{Operations, Phase}, perform::Boot, post::Awaited};
 
 impl FleetTask {
     pub(super) fn act(&mut self, action: Action) {
@@ -43,6 +43,7 @@ impl FleetTask {
             Action::Hold { name, held } => self.hold(name, held),
             Action::End { operation, end } => {
                 if let Some(view) = self.operations.end(operation, end) {
+                    self.awaited_end |= Operations::was_commanded(&view);
                     self.told_end(&view);
                     if view.verb != Verb::Stop {
                         let name = view.vassal.clone();

@@ -18,6 +18,7 @@ use crate::brain::{
     keeper_line::KeeperWord,
     operations::Phase,
     post::{Awaited, Seat},
+    sample,
     scan::{Scanned, reading::Reading},
 };
 
@@ -185,6 +186,7 @@ impl FleetTask {
             FromMaster::Workers { workers } => {
                 if let Some(seat) = self.seat(master) {
                     seat.workers = workers;
+                    sample::recount(self.post(&master.vassal));
                     self.publisher.vassal_changed(&master.vassal);
                 }
             }
