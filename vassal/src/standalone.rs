@@ -114,7 +114,7 @@ async fn supervise(prepared: Prepared, station: Station, revision: Revision) -> 
     let stats = prepared.stats.map(|socket| socket.serve(inbox.clone())).transpose();
     let config = &revision.config;
     title::set(&config.titles);
-    let policy = Policy { boot_deadline: config.boot_deadline, mercy: config.mercy, ..Policy::default() };
+    let policy = Policy { mercy: config.mercy, ..Policy::default() };
     let mut supervisor = Supervisor::new(Parts {
         machine: Generations::new(policy),
         inbox,

@@ -108,11 +108,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
 }
 
 fn policy(config: Option<&VassalConfig>) -> Policy {
-    config.map_or_else(Policy::default, |config| Policy {
-        boot_deadline: config.boot_deadline,
-        mercy: config.mercy,
-        ..Policy::default()
-    })
+    config.map_or_else(Policy::default, |config| Policy { mercy: config.mercy, ..Policy::default() })
 }
 
 fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId, Scoreboard, OwnedFd)>, String> {

@@ -87,14 +87,9 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
-    let policy = offer.as_ref().map_or_else(
-        |_| Policy::default(),
-        |revision| Policy {
-            boot_deadline: revision.config.boot_deadline,
-            mercy: revision.config.mercy,
-            ..Policy::default()
-        },
-    );
+    let policy = offer
+        .as_ref()
+        .map_or_else(|_| Policy::default(), |revision| Policy { mercy: revision.config.mercy, ..Policy::default() });
     let pidfiles = offer.as_ref().map(|revision| revision.config.pidfiles.clone()).unwrap_or_default();
     crate::pidfile::write(&pidfiles);
     let mut held = Listeners::new(Source::Emperor);

@@ -1,7 +1,7 @@
 //! How a revision gets to the machine: read, its sockets made sure of, offered. One that cannot be run is offered too,
 //! with the sentence that says why: its boot fails the way every boot fails, and what serves serves on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use empery_lifecycle::{
     generations::{Event, Plan},
@@ -19,9 +19,11 @@ impl Supervisor {
             Ok(revision)
         });
         // The shape of a boot that fails at once does not matter to anybody.
-        let plan = offer.as_ref().map_or(Plan { workers: 1, mercy: std::time::Duration::ZERO }, |revision| Plan {
+        let none = Plan { workers: 1, mercy: Duration::ZERO, boot_deadline: Duration::ZERO };
+        let plan = offer.as_ref().map_or(none, |revision| Plan {
             workers: revision.config.processes,
             mercy: revision.config.mercy,
+            boot_deadline: revision.config.boot_deadline,
         });
         self.deploys += 1;
         self.revisions.offer(id, offer);
