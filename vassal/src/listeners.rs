@@ -204,3 +204,42 @@ fn warn_of_clamp(key: &str, backlog: u32) {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: Address) -> Listener {
+        Listener { address, protocol: Protocol::Http, backlog: 10, mode: None, owner: None, reuse_port: false }
+    }
+
+    #[test]
+    fn when_one_socket_cannot_be_bound_all_old_ones_stay_and_no_new_one_does() {
+        let place = std::env::temp_dir().join(format!("empery-listeners-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let (old, new) = (place.join("old.sock"), place.join("new.sock"));
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut listeners = Listeners::new(Source::Bind);
+        listeners.provide(&[listener(Address::Unix(old.clone()))]).unwrap();
+        let wanted = [Address::Unix(new.clone()), Address::Tcp(taken.local_addr().unwrap())].map(listener);
+        let sentence = listeners.provide(&wanted).unwrap_err();
+        assert!(sentence.contains(&taken.local_addr().unwrap().to_string()), "{sentence}");
+        assert_eq!(listeners.iter().map(|(key, _)| key).collect::<Vec<_>>(), [old.to_str().unwrap()]);
+        assert!(old.exists() && !new.exists());
+        let _ = std::fs::remove_dir_all(place);
+    }
+
+    #[test]
+    fn a_path_that_somebody_else_has_taken_is_left_alone() {
+        let place = std::env::temp_dir().join(format!("empery-taken-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let path = place.join("app.sock");
+        let mut listeners = Listeners::new(Source::Bind);
+        listeners.provide(&[listener(Address::Unix(path.clone()))]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "another's").unwrap();
+        listeners.vacuum();
+        assert!(path.exists());
+        let _ = std::fs::remove_dir_all(place);
+    }
+}

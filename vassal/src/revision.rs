@@ -61,3 +61,33 @@ impl Revisions {
         self.good.retain(|id, _| used(*id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use empery_config::{
+        facts::{Facts, NoFiles},
+        read::{Entry, read},
+    };
+
+    fn revision(id: u64) -> Arc<Revision> {
+        let entry = Entry::File {
+            path: "/v/app.ini".into(),
+            content: b"[uwsgi]\nhttp-socket = 127.0.0.1:8000\nmodule = app\n".to_vec(),
+        };
+        let config = read(&entry, &Facts::default(), &NoFiles).config.unwrap();
+        Arc::new(Revision { id: RevisionId(id), config, sha256: None })
+    }
+
+    #[test]
+    fn a_broken_offer_fails_once_and_what_was_good_can_be_booted_again() {
+        let mut revisions = Revisions::default();
+        revisions.offer(RevisionId(1), Ok(revision(1)));
+        assert!(revisions.take(RevisionId(1)).is_ok());
+        revisions.offer(RevisionId(1), Err("an included file is gone".into()));
+        assert_eq!(revisions.take(RevisionId(1)).unwrap_err(), "an included file is gone");
+        assert_eq!(revisions.take(RevisionId(1)).unwrap().id, RevisionId(1));
+        revisions.keep_only(|_| false);
+        assert!(revisions.take(RevisionId(1)).is_err());
+    }
+}
