@@ -18,3 +18,18 @@ pub fn try_exclusive(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let error = io::Error::last_os_error();
     if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
+
+/// Takes the exclusive lock as soon as whoever has it gives it up.
+///
+/// # Errors
+/// flock(2).
+pub fn wait_exclusive(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: flock takes a descriptor number and flags; the borrow keeps the descriptor open.
+    while unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX) } != 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
+}

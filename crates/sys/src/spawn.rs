@@ -85,6 +85,7 @@ pub fn hold(spawn: Spawn) -> io::Result<Held> {
     let plan = Plan::lay_out(&spawn)?;
     let (wait_for_go, go) = cloexec_pipe()?;
     let (outcome, report) = cloexec_pipe()?;
+    let keep = plan.sorted_with(&[wait_for_go.as_raw_fd(), report.as_raw_fd()]);
     let everything = all_signals();
     let mut before = everything;
     // No handler of ours may run in the child: signals wait until its dispositions are reset.
@@ -94,7 +95,7 @@ pub fn hold(spawn: Spawn) -> io::Result<Held> {
     let pid = unsafe { libc::fork() };
     let refused = io::Error::last_os_error();
     if pid == 0 {
-        plan.carry_out(wait_for_go.as_raw_fd(), go.as_raw_fd(), report.as_raw_fd());
+        plan.carry_out(&keep, wait_for_go.as_raw_fd(), report.as_raw_fd());
     }
     // SAFETY: `before` is the set that pthread_sigmask has filled; no old set is asked for.
     check_errno(unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) })?;
@@ -248,10 +249,20 @@ impl Plan {
         })
     }
 
+    /// All descriptors above 2 that the child needs until it executes its program, in order.
+    fn sorted_with(&self, own: &[RawFd]) -> Vec<RawFd> {
+        let stdio = self.stdio_numbers.iter().flatten();
+        let mut numbers: Vec<RawFd> =
+            stdio.chain(&self.inherit).chain(own).copied().filter(|number| *number > 2).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// In the child: becomes the program, or reports and ends.
-    fn carry_out(&self, wait_for_go: RawFd, go: RawFd, report: RawFd) -> ! {
-        // SAFETY: `go` is the child's copy of the parent's end; nothing in the child uses it again.
-        unsafe { libc::close(go) };
+    fn carry_out(&self, keep: &[RawFd], wait_for_go: RawFd, report: RawFd) -> ! {
+        // While it waits it must not hold what its parent alone should hold, such as locks, and the other end of what it
+        // waits on: then the parent's death could not be told.
+        close_all_but(keep);
         reset_signals();
         let mut word = 0_u8;
         // SAFETY: one byte of room.
@@ -331,6 +342,19 @@ fn all_signals() -> libc::sigset_t {
         let mut set = std::mem::zeroed();
         libc::sigfillset(&mut set);
         set
+    }
+}
+
+/// In the child: closes every descriptor above 2 that is not in this ordered list. A kernel before 5.9 closes none; what
+/// is left is marked close-on-exec later, which is reported when it fails.
+fn close_all_but(keep: &[RawFd]) {
+    let mut first = 3;
+    for number in keep.iter().copied().chain([RawFd::MAX]) {
+        if number > first {
+            // SAFETY: integers only; nothing in the child uses the descriptors in between.
+            unsafe { libc::close_range(first.unsigned_abs(), number.unsigned_abs() - 1, 0) };
+        }
+        first = number.saturating_add(1);
     }
 }
 

@@ -1,4 +1,6 @@
 //! What concerns the whole process, and so cannot be tested beside tests that have children of their own.
+// Clippy counts only functions marked #[test] as tests.
+#![allow(clippy::unwrap_used)]
 
 use empery_sys::{
     process::{How, become_subreaper, children_of, pidfd_open, pidfd_wait, reap, reap_any, set_title, wait_for},

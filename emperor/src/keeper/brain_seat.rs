@@ -256,14 +256,11 @@ fn nanoseconds(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keeper::tests::{Room, until};
+    use crate::keeper::tests::Room;
 
-    /// A seat whose brain is this script.
-    fn seat(room: &Room, script: &str) -> BrainSeat {
-        let program = room.path().join("emperor");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        BrainSeat::new(program, &["brain".into()], None)
+    /// A seat whose brain is a shell with this script.
+    fn seat(script: &str) -> BrainSeat {
+        BrainSeat::new("/bin/sh".into(), &["-c".into(), script.into()], None)
     }
 
     fn ending(seat: &mut BrainSeat) -> How {
@@ -275,8 +272,7 @@ mod tests {
 
     #[test]
     fn a_brain_that_dies_is_started_at_once_and_then_later_and_later() {
-        let room = Room::new("brain");
-        let mut seat = seat(&room, "exit 3");
+        let mut seat = seat("exit 3");
         let mut waits = Vec::new();
         for _ in 0..4 {
             seat.state = State::Empty { start_at_ns: 0 };
@@ -291,12 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn a_brain_that_hangs_up_without_ending_is_killed_at_its_deadline() {
-        let room = Room::new("deaf-brain");
-        let mut seat = seat(&room, "eval \"exec $EMPERY_KEEPER_FD<&-\"; exec sleep 600");
+    fn a_brain_that_does_not_end_after_its_channel_is_killed_at_its_deadline() {
+        let mut seat = seat("exec sleep 600");
         seat.seat_when_due();
         assert!(seat.is_up());
-        until("the end of its channel", || matches!(seat.hear(), Some(Heard::HungUp)));
+        seat.hang_up();
         let State::Ending { kill_at_ns, .. } = &mut seat.state else { panic!("it does not end") };
         *kill_at_ns = 0;
         seat.seat_when_due();
@@ -306,12 +301,16 @@ mod tests {
     #[test]
     fn a_dismissed_brain_learns_it_from_its_channel_and_is_waited_for() {
         let room = Room::new("dismissed-brain");
-        // A shell cannot read a message of no length: the end of the channel is the end of its input.
-        let mut seat = seat(&room, "eval \"cat <&$EMPERY_KEEPER_FD\" > /dev/null; touch $0.left");
+        let left = room.path().join("left");
+        let python = "import os, socket, sys\n\
+                      line = socket.socket(fileno=int(os.environ['EMPERY_KEEPER_FD']))\n\
+                      assert b'reload_all' in line.recv(1000) and line.recv(1000) == b''\n\
+                      open(sys.argv[1], 'w')";
+        let mut seat = seat(&format!("exec python3 -c \"{python}\" {}", left.display()));
         seat.seat_when_due();
         seat.say(FromKeeper::ReloadAll, Vec::new());
         seat.dismiss(Duration::from_secs(10));
         assert!(!seat.is_up());
-        assert!(room.path().join("emperor.left").exists());
+        assert!(left.exists());
     }
 }

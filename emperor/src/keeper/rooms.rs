@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
@@ -138,17 +138,27 @@ fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let mut file = options.open(path)?;
     if !lock::try_exclusive(file.as_fd())? {
-        let mut holder = String::new();
-        file.read_to_string(&mut holder)?;
-        let holder = holder.trim();
-        bail!(
-            "another emperor runs here ({}): stop it, or name another runtime directory",
-            if holder.is_empty() { "it has just started" } else { holder }
-        );
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let holder = text.lines().next().filter(|holder| !holder.is_empty()).unwrap_or("it has just started");
+        if holder_lives(holder) {
+            bail!("another emperor runs here ({holder}): stop it, or name another runtime directory");
+        }
+        // A child it was just starting still has the lock, and ends because its parent has.
+        tracing::info!("waiting for the last child of an emperor that is gone ({holder})");
+        lock::wait_exclusive(file.as_fd())?;
+        file.rewind()?;
     }
     file.set_len(0)?;
-    writeln!(file, "pid {}, watching {}", std::process::id(), vassals.display())?;
+    let pid = std::process::id().cast_signed();
+    writeln!(file, "pid {pid}, watching {}", vassals.display())?;
     Ok(file.into())
+}
+
+/// Whether the process that the lock's text names is there. A text that names none is believed to be of a living one.
+fn holder_lives(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(',').next()?.parse::<i32>().ok());
+    pid.is_none_or(|pid| Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// Opens a place for as many descriptors as a large fleet needs, where the system lets us.

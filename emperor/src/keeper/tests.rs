@@ -38,15 +38,13 @@ impl Drop for Room {
     }
 }
 
-/// A desk in a room of its own, whose masters are a script that tells what it was started with and then sleeps.
+/// A desk in a room of its own, whose masters are shells that take the vassal file for a script: a program just written
+/// may be busy for a moment (execve(2), ETXTBSY) while another test forks.
 pub(super) fn desk(room: &Room) -> super::desk::Desk {
     use super::{Settings, UidPolicy, desk::Desk};
     for directory in ["vassals", "state", "state/logs", "run", "run/vassals"] {
         room.directory(directory);
     }
-    let script = room.path().join("vassal");
-    std::fs::write(&script, "#!/bin/sh\nenv > env.new; mv env.new env\nexec sleep 600\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let settings = Settings {
         vassals: room.path().join("vassals"),
         state: room.path().join("state"),
@@ -55,7 +53,9 @@ pub(super) fn desk(room: &Room) -> super::desk::Desk {
         brain_user: None,
         uid_policy: UidPolicy::default(),
     };
-    Desk::open(&settings, &room.path().join("emperor"), own_identity())
+    let mut desk = Desk::open(&settings, &room.path().join("emperor"), own_identity());
+    desk.vassal_program = "/bin/sh".into();
+    desk
 }
 
 /// Who runs the tests.

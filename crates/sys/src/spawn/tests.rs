@@ -101,3 +101,15 @@ fn root_becomes_somebody_else_for_good_and_others_are_refused() {
         assert_eq!(spawn(what).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }
+
+#[test]
+fn a_held_child_does_not_hold_its_parents_locks() {
+    let path = std::env::temp_dir().join(format!("empery-spawn-lock-{}", std::process::id()));
+    let (mine, other) = (File::create(&path).unwrap(), File::open(&path).unwrap());
+    assert!(crate::lock::try_exclusive(mine.as_fd()).unwrap());
+    let held = hold(shell("exit 0")).unwrap();
+    drop(mine);
+    crate::lock::wait_exclusive(other.as_fd()).unwrap();
+    drop(held);
+    std::fs::remove_file(path).unwrap();
+}

@@ -156,6 +156,7 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
     let room = Room::new("master");
     let mut desk = desk(&room);
     bind(&mut desk, tcp("here", "127.0.0.1:0"));
+    std::fs::write(room.path().join("vassals/shop.ini"), "env > env.new; mv env.new env; exec sleep 600").unwrap();
     let started = start(&mut desk, order(1, &["here"]));
     let Answer::Started { pid } = started else { panic!("not started: {started:?}") };
 
@@ -198,7 +199,7 @@ fn a_master_that_cannot_be_started_leaves_nothing_behind() {
     let room = Room::new("no-master");
     let mut desk = desk(&room);
     assert_eq!(code(&start(&mut desk, order(1, &["unbound"]))), "not-found");
-    std::fs::remove_file(room.path().join("vassal")).unwrap();
+    desk.vassal_program = room.path().join("vassal");
     assert_eq!(code(&start(&mut desk, order(1, &[]))), "spawn");
     assert!(desk.masters.is_empty());
     until("the lock to be free", || Masters::adopt(&room.path().join("run")).is_empty());
