@@ -16,6 +16,9 @@ use crate::supervise::input::{Inbox, Input, Introduced};
 /// How long a newcomer may take to say who it is.
 const INTRODUCTION_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Out of descriptors, the next accept fails at once as well: this long nobody tries (accept(2), EMFILE).
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// Who may speak.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Admitted {
@@ -38,7 +41,10 @@ pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io:
                     tokio::spawn(introduce(channel, admitted, inbox.clone()));
                 }
                 // The newcomer is gone again, or this process is out of descriptors: the next one may have more luck.
-                Err(error) => crate::log::say(&format!("*** a connection on the link was not accepted: {error} ***")),
+                Err(error) => {
+                    crate::log::say(&format!("*** a connection on the link was not accepted: {error} ***"));
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
             }
         }
     });

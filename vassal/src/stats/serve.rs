@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    link::accept::RETRY_AFTER,
     succession::StatsLeft,
     supervise::input::{Inbox, Input},
 };
@@ -110,8 +111,12 @@ impl StatsSocket {
                 let listener = TcpListener::from_std(std::net::TcpListener::from(self.socket))?;
                 tokio::spawn(async move {
                     while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
-                        if let Ok((stream, _)) = listener.accept().await {
-                            tokio::spawn(answer(stream, shared.load(Ordering::Relaxed), inbox.clone(), permit));
+                        match listener.accept().await {
+                            Ok((stream, _)) => {
+                                let http = shared.load(Ordering::Relaxed);
+                                tokio::spawn(answer(stream, http, inbox.clone(), permit));
+                            }
+                            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
                         }
                     }
                 })
@@ -120,8 +125,12 @@ impl StatsSocket {
                 let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(self.socket))?;
                 tokio::spawn(async move {
                     while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
-                        if let Ok((stream, _)) = listener.accept().await {
-                            tokio::spawn(answer(stream, shared.load(Ordering::Relaxed), inbox.clone(), permit));
+                        match listener.accept().await {
+                            Ok((stream, _)) => {
+                                let http = shared.load(Ordering::Relaxed);
+                                tokio::spawn(answer(stream, http, inbox.clone(), permit));
+                            }
+                            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
                         }
                     }
                 })

@@ -28,6 +28,8 @@ pub(crate) struct Generation {
     pub(crate) boot_output: Option<BootOutput>,
     /// How long the import took, in ms.
     pub(crate) import_ms: u64,
+    /// `major.minor.micro` of its interpreter, once it has said so.
+    pub(crate) python: Option<String>,
     /// How often harakiri struck each worker.
     pub(crate) harakiris: BTreeMap<WorkerId, u64>,
     /// Its end was reported: once nothing of it is left, it is retired.

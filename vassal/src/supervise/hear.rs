@@ -64,7 +64,9 @@ impl Supervisor {
                         "WSGI app 0 imported in {:.3} seconds by CPython {python} (generation {id})",
                         import_ms as f64 / 1000.0
                     ));
+                    generation.python = Some(python.clone());
                 }
+                self.tell_brain(FromMaster::Interpreter { generation: id, python }, Vec::new());
                 if !threads_at_import.is_empty() {
                     self.notice(Severity::Warning, "threads-at-import", threads_sentence(&threads_at_import), None);
                 }

@@ -105,6 +105,7 @@ impl Supervisor {
             }),
             listeners,
             generations,
+            python: serving.and_then(|(generation, _)| self.generations.get(&generation)?.python.clone()),
             retired: self.retired,
             workers: self.worker_views(),
             last_failure: self.last_failure.clone(),
