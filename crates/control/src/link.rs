@@ -61,6 +61,13 @@ pub enum FromMaster {
         /// With `Serving` and `Failed`: what the zygote and its workers wrote while booting; at most [`BOOT_OUTPUT_MAX_BYTES`].
         boot_output: Option<String>,
     },
+    /// A generation has imported its app.
+    Interpreter {
+        /// Which.
+        generation: GenerationId,
+        /// `major.minor.micro` of what runs it.
+        python: String,
+    },
     /// A generation has a scoreboard. One descriptor.
     Scoreboard {
         /// Which.
@@ -127,6 +134,9 @@ pub struct MasterSnapshot {
     pub listeners: Vec<String>,
     /// Generations with a live scoreboard.
     pub generations: Vec<GenerationId>,
+    /// `major.minor.micro` of the interpreter that serves, once known.
+    #[serde(default)]
+    pub python: Option<String>,
     /// Counters of generations that are gone.
     pub retired: crate::scoreboard::Totals,
     /// The workers there are.

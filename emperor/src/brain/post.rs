@@ -69,6 +69,8 @@ pub(crate) struct Seat {
     pub(crate) reports_follow: bool,
     /// The deploy it was last given and has not answered.
     pub(crate) awaited: Option<Awaited>,
+    /// The interpreters of its generations, `major.minor.micro`.
+    pub(crate) pythons: BTreeMap<GenerationId, String>,
     /// Which operation asked for a generation.
     pub(crate) operation_of: BTreeMap<GenerationId, OperationId>,
 }
@@ -96,6 +98,7 @@ impl Seat {
             serving: None,
             reports_follow: false,
             awaited: None,
+            pythons: BTreeMap::new(),
             operation_of: BTreeMap::new(),
         }
     }
@@ -111,6 +114,12 @@ impl Post {
             .max_by_key(|(key, _)| key.serial)
             .or_else(newest)
             .map(|(_, seat)| seat)
+    }
+
+    /// The interpreter that serves.
+    pub(crate) fn python(&self) -> Option<String> {
+        let seat = self.first_seat()?;
+        seat.pythons.get(&seat.serving?.0).cloned()
     }
 
     /// A generation was seen.

@@ -85,6 +85,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             boot_output: Some(boot_output),
             import_ms: 0,
+            python: None,
             harakiris: BTreeMap::new(),
             ended: false,
         })

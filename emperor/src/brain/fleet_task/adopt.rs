@@ -154,6 +154,11 @@ impl FleetTask {
         seat.listeners = snapshot.listeners.iter().cloned().collect();
         seat.retired = snapshot.retired;
         seat.workers.clone_from(&snapshot.workers);
+        seat.pythons = snapshot
+            .serving
+            .iter()
+            .filter_map(|(generation, _)| Some((*generation, snapshot.python.clone()?)))
+            .collect();
         Some((sockets, boards))
     }
 

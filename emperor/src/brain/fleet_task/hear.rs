@@ -172,8 +172,14 @@ impl FleetTask {
                     seat.boards.insert(generation, board);
                 }
             }
+            FromMaster::Interpreter { generation, python } => {
+                if let Some(seat) = self.seat(master) {
+                    seat.pythons.insert(generation, python);
+                }
+            }
             FromMaster::Retired { generation, totals } => {
                 if let Some(seat) = self.seat(master) {
+                    seat.pythons.remove(&generation);
                     seat.boards.remove(&generation);
                     seat.operation_of.remove(&generation);
                     seat.retired.add(&totals);
