@@ -38,9 +38,12 @@ pub(super) fn bind(spec: &ListenSpec, identity: Identity) -> Result<(OwnedFd, Li
         Err(BindError::Failed { source, .. }) if is_for_root(&source, path) => (listen::bind(&without_owner)?, 0),
         other => (other?, identity.uid),
     };
-    // What root made belongs to the vassal, as if it had made it.
-    let by_default = (maker == 0).then_some((Some(identity.uid), Some(identity.gid)));
-    let owner = spec.owner.or(by_default);
+    let (uid, gid) = spec.owner.unwrap_or_default();
+    let owner = match maker {
+        // What root made belongs to the vassal, as if it had made it.
+        0 => Some((uid.or(Some(identity.uid)), gid.or(Some(identity.gid)))),
+        _ => spec.owner,
+    };
     if let Some(owner) = owner {
         give(path, maker, owner).map_err(failed)?;
     }
@@ -108,6 +111,21 @@ mod tests {
         let _kept = bind(&spec(&given, Some((Some(33), Some(34)))), VASSAL).unwrap();
         assert_eq!(facts(&given), (33, 34, 0o660));
         assert!(geteuid().is_root(), "the way back");
+    }
+
+    #[test]
+    fn in_a_directory_of_roots_alone_root_binds_and_the_vassal_gets_the_socket() {
+        let test = "keeper::binding::tests::in_a_directory_of_roots_alone_root_binds_and_the_vassal_gets_the_socket";
+        // /run is root's alone wherever there is one; only the test's own file in it is touched.
+        if !geteuid().is_root() || !is_roots_alone(Path::new("/run")) || !alone(test) {
+            return;
+        }
+        let path = Path::new("/run").join(format!("empery-test-{}.sock", std::process::id()));
+        let bound = bind(&spec(&path, Some((Some(33), None))), VASSAL);
+        let found = facts(&path);
+        std::fs::remove_file(&path).unwrap();
+        bound.unwrap();
+        assert_eq!(found, (33, 65_534, 0o660));
     }
 
     #[test]
