@@ -75,7 +75,7 @@ fn several_at_once(ground: &Ground) -> Result<()> {
 
 fn too_old(ground: &Ground) -> Result<()> {
     // The newest of them: 3.8 where it is installed.
-    let too_old = python::interpreters()?.into_iter().filter(|((_, minor), _)| *minor < 9).last();
+    let too_old = python::interpreters()?.into_iter().rfind(|((_, minor), _)| *minor < 9);
     let Some((_, old)) = too_old else {
         bail!(Skip("no CPython below 3.9 is installed".to_owned()));
     };
