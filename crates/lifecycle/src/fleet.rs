@@ -274,4 +274,8 @@ impl Fleet {
 }
 
 #[cfg(test)]
+mod exploration;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -135,6 +135,25 @@ impl Vassal {
         }
     }
 
+    /// A boot that an earlier brain had ordered goes on as an operation of this one, so that its end is told.
+    pub(super) fn watch_adopted_boot(&mut self, desk: &mut Desk<'_>) {
+        match &mut self.course {
+            Course::Starting { boot, .. } | Course::Reloading { boot, .. } | Course::Moving { boot, .. }
+                if boot.operation.is_none() =>
+            {
+                boot.operation = Some(desk.begin(&self.name, Verb::Reload, Cause::Recovery));
+            }
+            Course::Resting
+            | Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. }
+            | Course::Cursed { .. } => {}
+        }
+    }
+
     /// Whether this fleet ordered the boot that is under way.
     fn boots_for_us(&self) -> bool {
         match &self.course {

@@ -348,13 +348,10 @@ impl Vassal {
                 self.close_listeners(desk);
                 Course::Resting
             }
-            Course::Waiting { master, operation } => {
-                desk.end(Some(operation), OperationEnd::Failed { reason: self.refusal(), still_serving: true });
-                Course::Loyal { master }
-            }
             course @ (Course::Resting
             | Course::Starting { .. }
             | Course::Loyal { .. }
+            | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }) => course,
         };

@@ -24,10 +24,11 @@ impl Vassal {
             return;
         }
         match sighting.verdict {
-            Verdict::Refused => self.rest_without_target(desk),
+            Verdict::Refused => self.file_refused(desk),
             Verdict::Runs { identity, mercy } => {
                 let target = Target { revision: sighting.revision, identity, mercy };
                 if before.is_none() && self.runs_already(target) {
+                    self.watch_adopted_boot(desk);
                     return;
                 }
                 self.forgive();
@@ -36,6 +37,38 @@ impl Vassal {
                 self.bring_up(operation, desk);
             }
         }
+    }
+
+    /// What runs or boots goes on; what was only going to be run is given up.
+    fn file_refused(&mut self, desk: &mut Desk<'_>) {
+        let reason = self.refusal();
+        let still_serving = self.shown_master().is_some_and(|master| master.serving.is_some());
+        let given_up = match &mut self.course {
+            Course::Starting { boot, .. } | Course::Moving { boot, .. } if boot.outdated => {
+                boot.outdated = false;
+                boot.operation.take()
+            }
+            Course::Waiting { operation, .. } => Some(*operation),
+            Course::Resting
+            | Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. }
+            | Course::Cursed { .. } => None,
+        };
+        desk.end(given_up, OperationEnd::Failed { reason, still_serving });
+        self.course = match std::mem::replace(&mut self.course, Course::Resting) {
+            Course::Waiting { master, .. } => Course::Loyal { master },
+            course @ (Course::Resting
+            | Course::Queued { .. }
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. }
+            | Course::Cursed { .. }) => course,
+        };
+        self.rest_without_target(desk);
     }
 
     /// The scan did not see its file.

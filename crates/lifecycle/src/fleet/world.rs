@@ -1,0 +1,754 @@
+//! A world for the fleet machine: vassal files, masters that are ordered and speak over links with words under way,
+//! crashes, and a brain that dies and learns the fleet anew. It performs what the machine asks for and checks the
+//! invariants of `ARCHITECTURE.md` at every step. Used by the exploration and by the simulation.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::*;
+use crate::ids::{GenerationId, RevisionId};
+
+pub(super) const POLICY: Policy = Policy {
+    retry_first: Duration::from_secs(1),
+    retry_longest: Duration::from_secs(2),
+    forgiven_after: Duration::from_secs(3),
+    stop_grace: Duration::from_secs(1),
+    mercy: Duration::from_secs(2),
+    boots_at_once: 1,
+    boots_counted_for: Duration::from_secs(4),
+};
+pub(super) const MERCY: Duration = Duration::from_secs(2);
+
+/// How much may happen in one history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Changes of files: edits, garbage, removals, other identities, renames.
+    pub(super) edits: u32,
+    pub(super) commands: u32,
+    /// Boots, starts and deploys that fail.
+    pub(super) failures: u32,
+    /// Masters that die.
+    pub(super) crashes: u32,
+    /// Deaths of the brain.
+    pub(super) brain_deaths: u32,
+    /// SIGHUPs and losses of the directory.
+    pub(super) signals: u32,
+    /// SIGTERMs.
+    pub(super) shut_downs: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) revision: RevisionId,
+    content: ContentDigest,
+    identity: Identity,
+    refused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Order {
+    Deploy(RevisionId, OperationId),
+    Stop,
+}
+
+/// A master as it really is, and what the fleet has asked of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Real {
+    identity: Identity,
+    content: ContentDigest,
+    /// Whether the keeper has forked it.
+    forked: bool,
+    orders: VecDeque<Order>,
+    words: VecDeque<Event>,
+    booting: Option<(RevisionId, OperationId)>,
+    serving: Option<RevisionId>,
+    /// It leaves by itself, or was told to.
+    leaves: bool,
+    killed: bool,
+    asked: Option<Moment>,
+    said_it_leaves: bool,
+    said_it_serves: bool,
+    /// The deploy that the fleet waits for, and since when.
+    awaited: Option<(OperationId, Moment)>,
+}
+
+/// Something that may happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Happening {
+    Forked(MasterKey),
+    ForkFails(MasterKey),
+    WordArrives(MasterKey),
+    OrderArrives(MasterKey),
+    OrderFails(MasterKey),
+    BootSucceeds(MasterKey),
+    BootFails(MasterKey),
+    Exits(MasterKey),
+    Crashes(MasterKey),
+    Edited(VassalName),
+    Refused(VassalName),
+    OtherIdentity(VassalName),
+    Removed(VassalName),
+    Renamed(VassalName, VassalName),
+    Commanded(VassalName, Verb),
+    BrainDies,
+    DirectoryLost,
+    ReloadAll,
+    ShutDown,
+    Deadline,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) fleet: Fleet,
+    pub(super) now: Moment,
+    pub(super) left: Bounds,
+    names: Vec<VassalName>,
+    pub(super) files: BTreeMap<VassalName, File>,
+    masters: BTreeMap<MasterKey, Real>,
+    /// Vassals whose workers outlived their master.
+    orphans: BTreeSet<VassalName>,
+    holds: BTreeSet<VassalName>,
+    /// Operations that have begun and not ended.
+    operations: BTreeMap<OperationId, VassalName>,
+    /// Vassals whose last deploy failed while something older serves: not tried again by itself.
+    excused: BTreeSet<VassalName>,
+    shown: BTreeMap<VassalName, VassalView>,
+    last_revision: u64,
+    shut_downs: u32,
+    has_left: bool,
+}
+
+pub(super) type Outcome = Result<(), String>;
+
+macro_rules! demand {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
+fn identity(number: u32) -> Identity {
+    Identity { uid: number, gid: number }
+}
+
+impl World {
+    /// The first files are there and were seen; nothing runs yet.
+    pub(super) fn new(names: &[&str], files: usize, left: Bounds) -> Result<Self, String> {
+        let names: Vec<VassalName> = names.iter().filter_map(|name| VassalName::new(*name).ok()).collect();
+        let mut world = World {
+            fleet: Fleet::new(POLICY, OperationId(1)),
+            now: Moment(1_000_000_000_000),
+            left,
+            names,
+            files: BTreeMap::new(),
+            masters: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            holds: BTreeSet::new(),
+            operations: BTreeMap::new(),
+            excused: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            last_revision: 0,
+            shut_downs: 0,
+            has_left: false,
+        };
+        for name in world.names.clone().into_iter().take(files) {
+            world.write(name, identity(1), false);
+        }
+        world.scan()?;
+        Ok(world)
+    }
+
+    fn write(&mut self, name: VassalName, identity: Identity, refused: bool) {
+        self.last_revision += 1;
+        let content = ContentDigest(self.last_revision);
+        self.files.insert(name, File { revision: RevisionId(self.last_revision), content, identity, refused });
+    }
+
+    pub(super) fn scan(&mut self) -> Outcome {
+        let sightings = self.files.iter().map(|(name, file)| Sighting {
+            name: name.clone(),
+            revision: file.revision,
+            content: file.content,
+            verdict: if file.refused {
+                Verdict::Refused
+            } else {
+                Verdict::Runs { identity: file.identity, mercy: MERCY }
+            },
+        });
+        let event = Event::Scanned(sightings.collect());
+        self.tell(event)
+    }
+
+    /// Everything that can happen next.
+    pub(super) fn happenings(&self) -> Vec<Happening> {
+        let mut all = Vec::new();
+        if self.has_left {
+            return all;
+        }
+        let left = self.left;
+        for (key, real) in &self.masters {
+            let mut may = |happening: fn(MasterKey) -> Happening| all.push(happening(key.clone()));
+            if !real.forked {
+                may(Happening::Forked);
+                if left.failures > 0 {
+                    may(Happening::ForkFails);
+                }
+                continue;
+            }
+            if !real.words.is_empty() {
+                may(Happening::WordArrives);
+            }
+            if real.leaves || real.killed {
+                may(Happening::Exits);
+            } else {
+                if !real.orders.is_empty() {
+                    may(Happening::OrderArrives);
+                }
+                if real.booting.is_some() {
+                    may(Happening::BootSucceeds);
+                }
+                if left.crashes > 0 {
+                    may(Happening::Crashes);
+                }
+                if left.failures > 0 && real.booting.is_some() {
+                    may(Happening::BootFails);
+                }
+                if left.failures > 0 && matches!(real.orders.front(), Some(Order::Deploy(..))) {
+                    may(Happening::OrderFails);
+                }
+            }
+        }
+        if self.shut_downs == 0 {
+            self.people(&mut all);
+        }
+        if left.brain_deaths > 0 && self.shut_downs == 0 {
+            all.push(Happening::BrainDies);
+        }
+        if left.shut_downs > 0 {
+            all.push(Happening::ShutDown);
+        }
+        if self.fleet.deadline().is_some() {
+            all.push(Happening::Deadline);
+        }
+        all
+    }
+
+    fn people(&self, all: &mut Vec<Happening>) {
+        for name in &self.names {
+            if self.left.commands > 0 && self.shown.contains_key(name) {
+                all.extend(
+                    [Verb::Stop, Verb::Start, Verb::Reload].map(|verb| Happening::Commanded(name.clone(), verb)),
+                );
+            }
+            if self.left.edits > 0 {
+                all.push(Happening::Edited(name.clone()));
+                if let Some(file) = self.files.get(name) {
+                    all.push(Happening::OtherIdentity(name.clone()));
+                    all.push(Happening::Removed(name.clone()));
+                    if !file.refused {
+                        all.push(Happening::Refused(name.clone()));
+                    }
+                    let free = self.names.iter().find(|other| !self.files.contains_key(*other));
+                    all.extend(free.map(|other| Happening::Renamed(name.clone(), other.clone())));
+                }
+            }
+        }
+        if self.left.signals > 0 {
+            all.extend([Happening::ReloadAll, Happening::DirectoryLost]);
+        }
+    }
+
+    /// What happens when nobody disturbs: everything is forked, boots and arrives, and what leaves has left.
+    pub(super) fn undisturbed(&self) -> Option<Happening> {
+        self.happenings().into_iter().find(|happening| match happening {
+            Happening::Forked(_)
+            | Happening::WordArrives(_)
+            | Happening::OrderArrives(_)
+            | Happening::BootSucceeds(_)
+            | Happening::Exits(_)
+            | Happening::Deadline => true,
+            Happening::ForkFails(_)
+            | Happening::OrderFails(_)
+            | Happening::BootFails(_)
+            | Happening::Crashes(_)
+            | Happening::Edited(_)
+            | Happening::Refused(_)
+            | Happening::OtherIdentity(_)
+            | Happening::Removed(_)
+            | Happening::Renamed(..)
+            | Happening::Commanded(..)
+            | Happening::BrainDies
+            | Happening::DirectoryLost
+            | Happening::ReloadAll
+            | Happening::ShutDown => false,
+        })
+    }
+
+    pub(super) fn happens(&mut self, happening: &Happening) -> Outcome {
+        match happening {
+            Happening::Forked(key) => {
+                if let Some(real) = self.masters.get_mut(key) {
+                    real.forked = true;
+                }
+                self.tell(Event::MasterStarted { master: key.clone() })
+            }
+            Happening::ForkFails(key) => {
+                self.left.failures -= 1;
+                self.masters.remove(key);
+                self.tell(Event::StartFailed { master: key.clone(), reason: of_chance() })
+            }
+            Happening::WordArrives(key) => {
+                let word = self.masters.get_mut(key).and_then(|real| real.words.pop_front());
+                word.map_or(Ok(()), |word| self.tell(word))
+            }
+            Happening::OrderArrives(key) => {
+                self.order_arrives(key);
+                Ok(())
+            }
+            Happening::OrderFails(key) => {
+                self.left.failures -= 1;
+                let order = self.masters.get_mut(key).and_then(|real| real.orders.pop_front());
+                let (Some(Order::Deploy(revision, operation)), master) = (order, key.clone()) else { return Ok(()) };
+                self.tell(Event::DeployRefused { master, revision, operation, reason: of_chance() })
+            }
+            Happening::BootSucceeds(key) => {
+                self.boot_ends(key, true);
+                Ok(())
+            }
+            Happening::BootFails(key) => {
+                self.left.failures -= 1;
+                self.boot_ends(key, false);
+                Ok(())
+            }
+            Happening::Exits(key) => self.exits(key),
+            Happening::Crashes(key) => {
+                self.left.crashes -= 1;
+                if self.masters.get(key).is_some_and(|real| real.serving.is_some()) {
+                    self.orphans.insert(key.vassal.clone());
+                }
+                self.exits(key)
+            }
+            Happening::Edited(name) => {
+                let identity = self.files.get(name).map_or(identity(1), |file| file.identity);
+                self.edits(name, |world, name| world.write(name, identity, false))
+            }
+            Happening::Refused(name) => {
+                let identity = self.files.get(name).map_or(identity(1), |file| file.identity);
+                self.edits(name, |world, name| world.write(name, identity, true))
+            }
+            Happening::OtherIdentity(name) => {
+                let other = self.files.get(name).map_or(1, |file| 3 - file.identity.uid);
+                self.edits(name, |world, name| world.write(name, identity(other), false))
+            }
+            Happening::Removed(name) => self.edits(name, |world, name| {
+                world.files.remove(&name);
+            }),
+            Happening::Renamed(from, to) => self.edits(from, |world, from| {
+                if let Some(file) = world.files.remove(&from) {
+                    world.last_revision += 1;
+                    let revision = RevisionId(world.last_revision);
+                    world.excused.remove(to);
+                    world.files.insert(to.clone(), File { revision, ..file });
+                }
+            }),
+            Happening::Commanded(name, verb) => {
+                self.left.commands -= 1;
+                let operation = self.fleet.next_operation();
+                self.tell(Event::Command(Command { operation, name: name.clone(), verb: *verb }))
+            }
+            Happening::BrainDies => self.brain_dies(),
+            Happening::DirectoryLost => {
+                self.left.signals -= 1;
+                self.tell(Event::DirectoryLost)
+            }
+            Happening::ReloadAll => {
+                self.left.signals -= 1;
+                self.tell(Event::ReloadAll)
+            }
+            Happening::ShutDown => {
+                self.left.shut_downs -= 1;
+                self.shut_downs += 1;
+                self.tell(Event::ShutDown)
+            }
+            Happening::Deadline => {
+                self.now = self.fleet.deadline().unwrap_or(self.now).max(self.now);
+                self.tell(Event::DeadlineReached)
+            }
+        }
+    }
+
+    fn edits(&mut self, name: &VassalName, change: impl FnOnce(&mut World, VassalName)) -> Outcome {
+        self.left.edits -= 1;
+        self.excused.remove(name);
+        change(self, name.clone());
+        self.scan()
+    }
+
+    fn order_arrives(&mut self, key: &MasterKey) {
+        let orphans = self.orphans.contains(&key.vassal);
+        let Some(real) = self.masters.get_mut(key) else { return };
+        let order = real.orders.pop_front();
+        let still_serving = real.serving.is_some() || orphans;
+        if let Some((revision, operation)) = real.booting.take() {
+            let reason = if order == Some(Order::Stop) { FailureReason::Cancelled } else { FailureReason::Superseded };
+            let (master, operation) = (key.clone(), Some(operation));
+            real.words.push_back(Event::Failed { master, revision, operation, reason, still_serving });
+        }
+        match order {
+            Some(Order::Deploy(revision, operation)) => real.booting = Some((revision, operation)),
+            Some(Order::Stop) => real.leaves = true,
+            None => {}
+        }
+    }
+
+    fn boot_ends(&mut self, key: &MasterKey, well: bool) {
+        let orphans = self.orphans.contains(&key.vassal);
+        let Some(real) = self.masters.get_mut(key) else { return };
+        let Some((revision, operation)) = real.booting.take() else { return };
+        let (master, operation) = (key.clone(), Some(operation));
+        if well {
+            real.serving = Some(revision);
+            self.orphans.remove(&key.vassal);
+            real.words.push_back(Event::Serving { master, generation: GenerationId(revision.0), revision, operation });
+        } else {
+            let still_serving = real.serving.is_some() || orphans;
+            real.leaves = !still_serving;
+            real.words.push_back(Event::Failed { master, revision, operation, reason: of_chance(), still_serving });
+        }
+    }
+
+    fn exits(&mut self, key: &MasterKey) -> Outcome {
+        self.masters.remove(key);
+        self.tell(Event::MasterExited { master: key.clone(), how: "of chance".into() })
+    }
+
+    /// A new brain knows nothing but who is alive, what is held and what the directory says.
+    fn brain_dies(&mut self) -> Outcome {
+        self.left.brain_deaths -= 1;
+        let first = self.operations.keys().last().map_or(OperationId(1), |last| last.next());
+        self.fleet = Fleet::new(POLICY, first);
+        self.operations.clear();
+        self.excused.clear();
+        self.shown.clear();
+        self.masters.retain(|_, real| real.forked);
+        for real in self.masters.values_mut() {
+            (real.words, real.orders) = (VecDeque::new(), VecDeque::new());
+            (real.asked, real.said_it_leaves, real.awaited) = (None, false, None);
+            real.said_it_serves = real.serving.is_some();
+        }
+        self.tell(Event::HoldsRecalled(self.holds.iter().cloned().collect()))?;
+        for (key, real) in self.masters.clone() {
+            self.tell(Event::Found(Alive {
+                master: key,
+                identity: real.identity,
+                serving: real.serving.map(|revision| (GenerationId(revision.0), revision)),
+                booting: real.booting.map(|(revision, _)| revision),
+                content: Some(real.content),
+            }))?;
+        }
+        self.scan()
+    }
+
+    fn tell(&mut self, event: Event) -> Outcome {
+        self.told(&event);
+        let actions = self.fleet.handle(event.clone(), self.now);
+        demand!(event != Event::DirectoryLost || actions.is_empty(), "a lost directory leads to {actions:?}");
+        for action in &actions {
+            self.performs(action).map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))?;
+        }
+        self.publishes(&actions)?;
+        self.present().map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))
+    }
+
+    /// What the fleet learns with this event.
+    fn told(&mut self, event: &Event) {
+        let ended = match event {
+            Event::Serving { master, operation, .. } => Some((master, *operation, false)),
+            Event::Failed { master, operation, still_serving, reason, .. } => {
+                Some((master, *operation, !*still_serving && *reason != FailureReason::Superseded))
+            }
+            Event::DeployRefused { master, operation, .. } => Some((master, Some(*operation), false)),
+            Event::Scanned(_)
+            | Event::DirectoryLost
+            | Event::HoldsRecalled(_)
+            | Event::Found(_)
+            | Event::MasterStarted { .. }
+            | Event::StartFailed { .. }
+            | Event::MasterExited { .. }
+            | Event::Booting { .. }
+            | Event::Command(_)
+            | Event::ReloadAll
+            | Event::ShutDown
+            | Event::DeadlineReached => None,
+        };
+        let serves = matches!(event, Event::Serving { .. });
+        if let Some((master, operation, leaves)) = ended
+            && let Some(real) = self.masters.get_mut(master)
+        {
+            real.said_it_leaves |= leaves;
+            real.said_it_serves |= serves;
+            if real.awaited.map(|(awaited, _)| awaited) == operation || leaves {
+                real.awaited = None;
+            }
+        }
+    }
+
+    fn performs(&mut self, action: &Action) -> Outcome {
+        demand!(!self.has_left, "{action:?} after Leave");
+        match action {
+            Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
+            Action::Deploy { master, revision, operation } => {
+                demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
+                let now = self.now;
+                let real = self.unasked(master, "deployed to")?;
+                real.orders.push_back(Order::Deploy(*revision, *operation));
+                let since = real.awaited.map_or(now, |(_, since)| since);
+                real.awaited = Some((*operation, since));
+                Ok(())
+            }
+            Action::Stop { master } => self.stops(master),
+            Action::Kill { master } => self.kills(master),
+            Action::Begin { operation, name, .. } => {
+                self.excused.remove(name);
+                demand!(
+                    self.operations.insert(*operation, name.clone()).is_none(),
+                    "operation {operation} begins twice"
+                );
+                Ok(())
+            }
+            Action::End { operation, end } => {
+                let Some(name) = self.operations.remove(operation) else {
+                    return Err(format!("operation {operation} ends, which has not begun or has ended"));
+                };
+                if matches!(end, OperationEnd::Failed { still_serving: true, .. }) {
+                    self.excused.insert(name);
+                }
+                Ok(())
+            }
+            Action::Forget { name } => {
+                let alive = self.masters.keys().find(|key| key.vassal == *name);
+                demand!(alive.is_none(), "the listeners of {name} are closed while {alive:?} lives");
+                Ok(())
+            }
+            Action::Hold { name, held } => {
+                let changes = if *held { self.holds.insert(name.clone()) } else { self.holds.remove(name) };
+                demand!(changes, "the hold of {name} is already so");
+                Ok(())
+            }
+            Action::Changed { .. } => Ok(()),
+            Action::Leave => {
+                demand!(self.shut_downs > 0, "nobody asked it to leave");
+                demand!(self.masters.is_empty(), "it leaves {:?} behind", self.masters.keys());
+                self.has_left = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn unasked(&mut self, master: &MasterKey, what: &str) -> Result<&mut Real, String> {
+        match self.masters.get_mut(master) {
+            Some(real) if real.forked && real.asked.is_none() => Ok(real),
+            Some(_) | None => Err(format!("{master:?} is {what}, which is not there or is to go")),
+        }
+    }
+
+    fn starts(&mut self, master: &MasterKey, revision: RevisionId, operation: OperationId) -> Outcome {
+        let name = &master.vassal;
+        demand!(self.shut_downs == 0, "{name} is started although the fleet stops");
+        demand!(self.operations.contains_key(&operation), "operation {operation} has not begun");
+        demand!(!self.holds.contains(name), "{name} is started although it is held");
+        let Some(file) = self.files.get(name) else { return Err(format!("{name} is started without a file")) };
+        demand!(file.refused || revision == file.revision, "{name} is started with revision {revision}");
+        for (key, real) in self.masters.iter().filter(|(key, _)| key.vassal == *name) {
+            demand!(key.berth != master.berth, "{master:?} is started where {key:?} lives");
+            let goes = real.asked.is_some() || real.said_it_leaves;
+            demand!(goes || real.identity != file.identity, "{master:?} is started beside {key:?}");
+        }
+        let double = self.masters.iter().find(|(key, real)| {
+            key.vassal != *name && real.content == file.content && !self.files.contains_key(&key.vassal)
+        });
+        demand!(double.is_none(), "{name} is started while {double:?} runs the same under its old name");
+        let real = Real {
+            identity: file.identity,
+            content: file.content,
+            forked: false,
+            orders: VecDeque::new(),
+            words: VecDeque::new(),
+            booting: Some((revision, operation)),
+            serving: None,
+            leaves: false,
+            killed: false,
+            asked: None,
+            said_it_leaves: false,
+            said_it_serves: false,
+            awaited: Some((operation, self.now)),
+        };
+        demand!(self.masters.insert(master.clone(), real).is_none(), "{master:?} is started twice");
+        Ok(())
+    }
+
+    fn stops(&mut self, master: &MasterKey) -> Outcome {
+        let name = &master.vassal;
+        let wanted = self.files.contains_key(name) && !self.holds.contains(name) && self.shut_downs == 0;
+        let succeeded = self.masters.iter().any(|(key, real)| {
+            key.vassal == *name && key != master && real.asked.is_none() && real.forked && !real.killed
+        });
+        let now = self.now;
+        let real = self.unasked(master, "stopped")?;
+        demand!(!wanted || succeeded || !real.said_it_serves, "{master:?} is stopped, which serves and is wanted");
+        real.asked = Some(now);
+        real.awaited = None;
+        real.orders.push_back(Order::Stop);
+        Ok(())
+    }
+
+    fn kills(&mut self, master: &MasterKey) -> Outcome {
+        let at_once = self.shut_downs > 1;
+        let now = self.now;
+        let Some(real) = self.masters.get_mut(master) else {
+            return Err(format!("{master:?} is killed, which is not there"));
+        };
+        let late = real.asked.is_none_or(|since| now.since(since) >= MERCY + POLICY.stop_grace);
+        let pardoned = real.asked.is_none() && !real.said_it_leaves && real.forked;
+        demand!(at_once || (late && !pardoned), "{master:?} is killed within its mercy");
+        // A master that is not forked yet cannot be killed; the fleet says it again.
+        real.killed |= real.forked;
+        real.said_it_leaves |= !real.forked;
+        Ok(())
+    }
+
+    fn publishes(&mut self, actions: &[Action]) -> Outcome {
+        let now_seen: BTreeMap<VassalName, VassalView> =
+            self.fleet.views().into_iter().map(|view| (view.name.clone(), view)).collect();
+        let names: BTreeSet<&VassalName> = now_seen.keys().chain(self.shown.keys()).collect();
+        for name in names {
+            let changed = now_seen.get(name) != self.shown.get(name);
+            demand!(!changed || actions.contains(&Action::Changed { name: name.clone() }), "{name} changed unseen");
+        }
+        self.shown = now_seen;
+        Ok(())
+    }
+
+    /// What must be so after every step.
+    fn present(&self) -> Outcome {
+        let deadline = self.fleet.deadline();
+        for name in &self.names {
+            let open = self.operations.values().filter(|of| *of == name).count();
+            demand!(open <= 2, "{open} operations of {name} are open");
+            let staying: Vec<&MasterKey> = self
+                .masters
+                .iter()
+                .filter(|(key, real)| {
+                    key.vassal == *name && real.asked.is_none() && real.forked && !real.said_it_leaves
+                })
+                .map(|(key, _)| key)
+                .collect();
+            demand!(staying.len() <= 2, "{name} has {staying:?}");
+        }
+        for (key, real) in &self.masters {
+            if let (Some(since), false) = (real.asked, real.killed) {
+                let due = since.after(MERCY).after(POLICY.stop_grace);
+                demand!(deadline.is_some_and(|deadline| deadline <= due), "{key:?} may stop for ever");
+            }
+        }
+        let booting: BTreeSet<&VassalName> = self
+            .masters
+            .iter()
+            .filter(|(_, real)| {
+                real.asked.is_none()
+                    && real.awaited.is_some_and(|(operation, since)| {
+                        self.operations.contains_key(&operation) && self.now < since.after(POLICY.boots_counted_for)
+                    })
+            })
+            .map(|(key, _)| &key.vassal)
+            .collect();
+        demand!(booting.len() <= POLICY.boots_at_once as usize, "{booting:?} boot at once");
+        Ok(())
+    }
+
+    /// Whether a fleet that nobody disturbs has come to rest where its files say.
+    pub(super) fn at_rest(&self) -> Outcome {
+        demand!(self.operations.is_empty(), "operations never end: {:?}", self.operations);
+        demand!(self.shut_downs == 0 || self.has_left, "it was stopped and has not left");
+        for name in &self.names {
+            let masters: Vec<_> = self.masters.iter().filter(|(key, _)| key.vassal == *name).collect();
+            let file = self.files.get(name).filter(|_| !self.holds.contains(name) && self.shut_downs == 0);
+            match (file, masters.as_slice()) {
+                (None, masters) => demand!(masters.is_empty(), "{name} should not run, but {masters:?}"),
+                (Some(file), [(_, real)]) => {
+                    let current = real.serving == Some(file.revision) && real.identity == file.identity;
+                    let excused = file.refused || self.excused.contains(name);
+                    demand!(current || excused, "{name} should serve {file:?}, but {real:?}");
+                }
+                (Some(file), []) => demand!(file.refused, "{name} should run, but nothing does"),
+                (Some(_), masters) => return Err(format!("{name} runs more than once: {masters:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The state without numbering and hour: two worlds of the same text behave alike. Numbers of one kind become
+    /// ranks, moments are counted from now and the past is all alike.
+    pub(super) fn canonical(&self) -> String {
+        let World {
+            fleet,
+            now: _,
+            left,
+            names: _,
+            files,
+            masters,
+            orphans,
+            holds,
+            operations,
+            excused,
+            shown: _,
+            last_revision,
+            shut_downs,
+            has_left,
+        } = self;
+        let text = format!(
+            "{fleet:?}{left:?}{files:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{has_left}"
+        );
+        let text = ranked(&text, "OperationId(");
+        let text = ranked(&text, "MasterSerial(");
+        let text = ranked(&text, "RevisionId(");
+        let text = ranked(&text, "GenerationId(");
+        let text = ranked(&text, "ContentDigest(");
+        let text = ranked(&ranked(&text, "(Ordinary, "), "(Recovery, ");
+        let text = renumbered(&text, "next_ticket: ", |_| 0);
+        renumbered(&text, "Moment(", |moment| moment.saturating_sub(self.now.0))
+    }
+}
+
+fn of_chance() -> FailureReason {
+    FailureReason::Setup { sentence: "of chance".into() }
+}
+
+/// Replaces every number that follows `marker`.
+fn renumbered(text: &str, marker: &str, new: impl Fn(u64) -> u64) -> String {
+    let mut parts = text.split(marker);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        out.push_str(marker);
+        match part[..digits].parse() {
+            Ok(number) => out.push_str(&new(number).to_string()),
+            Err(_) => out.push_str(&part[..digits]),
+        }
+        out.push_str(&part[digits..]);
+    }
+    out
+}
+
+/// Replaces every number that follows `marker` by its rank among them.
+fn ranked(text: &str, marker: &str) -> String {
+    let numbers: BTreeSet<u64> = text
+        .split(marker)
+        .skip(1)
+        .filter_map(|part| part[..part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len())].parse().ok())
+        .collect();
+    renumbered(text, marker, |number| numbers.range(..number).count() as u64)
+}
