@@ -276,6 +276,8 @@ impl Fleet {
 #[cfg(test)]
 mod exploration;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;

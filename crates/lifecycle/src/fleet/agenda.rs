@@ -1,5 +1,5 @@
 //! Indexes over all vassals, so that an event costs the same in a fleet of ten as of ten thousand: who waits for its
-//! turn, who boots, whose deadline is next, whose file is gone while it still runs. Decides nothing.
+//! turn, who boots, whose deadline is next, who stops and still runs what. Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(super) struct Facts {
     pub(super) boot_counts_until: Option<Moment>,
     /// Whether it waits for its turn.
     pub(super) waits: Option<Urgency>,
-    /// The content that it still runs although its file is gone.
+    /// The content that its masters, which are all on their way out, still run.
     pub(super) fading: Option<ContentDigest>,
 }
 
@@ -102,7 +102,7 @@ impl Agenda {
         self.queue.values()
     }
 
-    /// Whether another vassal, whose file is gone, still runs this content: a rename must not start the app twice.
+    /// Whether another vassal, which stops, still runs this content: a rename must not start the app twice.
     pub(super) fn runs_under_an_old_name(&self, content: ContentDigest, name: &VassalName) -> bool {
         self.fading.iter().any(|(other, other_content)| *other_content == content && other != name)
     }

@@ -11,6 +11,9 @@ use std::{
 use super::world::{Bounds, Happening, World};
 use crate::chance;
 
+/// What stands for a state: two hashes of its canonical text.
+type Key = (u64, u64);
+
 /// How a state was reached, for the message of a failure.
 struct Path {
     last: Happening,
@@ -28,7 +31,7 @@ fn story(path: &Option<Rc<Path>>) -> String {
     lines.join("\n")
 }
 
-fn key(world: &World) -> (u64, u64) {
+fn key(world: &World) -> Key {
     let text = world.canonical();
     let hash = |salt: u8| {
         let mut hasher = DefaultHasher::new();
@@ -43,7 +46,7 @@ fn explore(first: World) -> (usize, usize) {
     let first_key = key(&first);
     let (mut seen, mut restful) = (BTreeSet::from([first_key]), BTreeSet::new());
     let mut transitions = 0;
-    let mut queue: VecDeque<(World, (u64, u64), Option<Rc<Path>>)> = VecDeque::from([(first, first_key, None)]);
+    let mut queue = VecDeque::from([(first, first_key, None::<Rc<Path>>)]);
     while let Some((world, at, path)) = queue.pop_front() {
         if let Err(broken) = comes_to_rest(&world, at, &mut restful) {
             panic!("an undisturbed fleet does not come to rest: {broken}\nafter\n{}\n{world:#?}", story(&path));
@@ -64,7 +67,7 @@ fn explore(first: World) -> (usize, usize) {
     (seen.len(), transitions)
 }
 
-fn comes_to_rest(world: &World, at: (u64, u64), restful: &mut BTreeSet<(u64, u64)>) -> Result<(), String> {
+fn comes_to_rest(world: &World, at: Key, restful: &mut BTreeSet<Key>) -> Result<(), String> {
     let (mut world, mut at, mut way) = (world.clone(), at, Vec::new());
     while !restful.contains(&at) {
         way.push(at);

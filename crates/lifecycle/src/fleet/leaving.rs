@@ -1,6 +1,6 @@
 //! The masters of one vassal that are on their way out, and when each is killed. Does not know why they go.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::words::{Action, Berth, MasterKey};
 use crate::moment::Moment;
@@ -9,7 +9,11 @@ use crate::moment::Moment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// It is being started, and is told to stop as soon as it is there.
-    Unstarted { kill_at: Moment },
+    Unstarted {
+        kill_at: Moment,
+        /// How long it may take once it is told.
+        patience: Duration,
+    },
     /// It drains, or has said that it leaves.
     Going { kill_at: Moment },
     Killed {
@@ -27,14 +31,14 @@ pub(super) struct Leaving {
 impl Leaving {
     /// Asks a started master to stop.
     #[must_use]
-    pub(super) fn ask(&mut self, master: MasterKey, kill_at: Moment) -> Action {
-        self.masters.insert(master.clone(), Step::Going { kill_at });
+    pub(super) fn ask(&mut self, master: MasterKey, now: Moment, patience: Duration) -> Action {
+        self.masters.insert(master.clone(), Step::Going { kill_at: now.after(patience) });
         Action::Stop { master }
     }
 
     /// Will ask a master to stop that is not there yet.
-    pub(super) fn ask_later(&mut self, master: MasterKey, kill_at: Moment) {
-        self.masters.insert(master, Step::Unstarted { kill_at });
+    pub(super) fn ask_later(&mut self, master: MasterKey, now: Moment, patience: Duration) {
+        self.masters.insert(master, Step::Unstarted { kill_at: now.after(patience), patience });
     }
 
     /// A master said that it leaves on its own.
@@ -44,11 +48,11 @@ impl Leaving {
 
     /// A master is there now: what is to be done if it is to leave.
     #[must_use]
-    pub(super) fn started(&mut self, master: &MasterKey) -> Option<Action> {
+    pub(super) fn started(&mut self, master: &MasterKey, now: Moment) -> Option<Action> {
         let step = self.masters.get_mut(master)?;
         match *step {
-            Step::Unstarted { kill_at } => {
-                *step = Step::Going { kill_at };
+            Step::Unstarted { patience, .. } => {
+                *step = Step::Going { kill_at: now.after(patience) };
                 Some(Action::Stop { master: master.clone() })
             }
             Step::Killed { started: false } => {
@@ -81,7 +85,7 @@ impl Leaving {
         let mut kills = Vec::new();
         for (master, step) in &mut self.masters {
             match *step {
-                Step::Unstarted { kill_at } if chosen(kill_at) => *step = Step::Killed { started: false },
+                Step::Unstarted { kill_at, .. } if chosen(kill_at) => *step = Step::Killed { started: false },
                 Step::Going { kill_at } if chosen(kill_at) => *step = Step::Killed { started: true },
                 Step::Unstarted { .. } | Step::Going { .. } | Step::Killed { .. } => continue,
             }
@@ -95,7 +99,7 @@ impl Leaving {
         self.masters
             .values()
             .filter_map(|step| match step {
-                Step::Unstarted { kill_at } | Step::Going { kill_at } => Some(*kill_at),
+                Step::Unstarted { kill_at, .. } | Step::Going { kill_at } => Some(*kill_at),
                 Step::Killed { .. } => None,
             })
             .min()

@@ -28,8 +28,10 @@ pub(super) struct Vassal {
     pub(super) name: VassalName,
     /// What the file says; None when it is gone, or was never seen (before the first scan).
     file: Option<Said>,
-    /// The content of the file, also after it is gone.
+    /// The content of the file.
     content: Option<ContentDigest>,
+    /// The content that its last master was given, or said to serve.
+    running: Option<ContentDigest>,
     /// An operator's "stay stopped".
     pub(super) held: bool,
     course: Course,
@@ -119,8 +121,8 @@ struct Boot {
     operation: Option<OperationId>,
     /// What the master's words carry; None when whatever it does is awaited.
     ordered: Option<OperationId>,
-    /// What it is to run, as far as known.
-    revision: RevisionId,
+    /// What it is to run, when that is known.
+    revision: Option<RevisionId>,
     /// The mercy of that.
     mercy: Duration,
     /// Since when it boots.
@@ -144,6 +146,7 @@ impl Vassal {
             name,
             file: None,
             content: None,
+            running: None,
             held,
             course: Course::Resting,
             leaving: Leaving::default(),
@@ -211,6 +214,7 @@ impl Vassal {
     /// It has its turn: starts a master, or orders the one there is to deploy.
     pub(super) fn take_turn(&mut self, desk: &mut Desk<'_>) {
         let target = self.target();
+        self.running = self.content;
         self.course = match (std::mem::replace(&mut self.course, Course::Resting), target) {
             (Course::Queued { operation, .. }, Some(target)) => {
                 let (master, boot) = self.start(self.berth, target, operation, desk);
@@ -240,11 +244,11 @@ impl Vassal {
 
     /// Lets a master go.
     fn dismiss(&mut self, master: Master, desk: &mut Desk<'_>) {
-        let kill_at = desk.now.after(master.mercy).after(desk.policy.stop_grace);
+        let patience = master.mercy + desk.policy.stop_grace;
         if master.started {
-            desk.out.push(self.leaving.ask(master.key, kill_at));
+            desk.out.push(self.leaving.ask(master.key, desk.now, patience));
         } else {
-            self.leaving.ask_later(master.key, kill_at);
+            self.leaving.ask_later(master.key, desk.now, patience);
         }
     }
 
@@ -355,7 +359,7 @@ impl Vassal {
             deadline: self.deadline(),
             boot_counts_until: boot.map(|boot| boot.since.after(policy.boots_counted_for)),
             waits,
-            fading: if self.file.is_none() && self.has_masters() { self.content } else { None },
+            fading: if self.shown_master().is_none() && !self.leaving.is_empty() { self.running } else { None },
         }
     }
 
@@ -421,7 +425,15 @@ impl Vassal {
 impl Boot {
     fn new(operation: OperationId, target: Target, now: Moment) -> Self {
         let (operation, Target { revision, mercy, .. }) = (Some(operation), target);
-        Boot { operation, ordered: operation, revision, mercy, since: now, outdated: false, doomed: false }
+        Boot {
+            operation,
+            ordered: operation,
+            revision: Some(revision),
+            mercy,
+            since: now,
+            outdated: false,
+            doomed: false,
+        }
     }
 }
 

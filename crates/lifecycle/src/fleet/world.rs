@@ -502,10 +502,13 @@ impl World {
             Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
             Action::Deploy { master, revision, operation } => {
                 demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
-                let now = self.now;
+                let (now, file) = (self.now, self.files.get(&master.vassal).copied());
                 let real = self.unasked(master, "deployed to")?;
+                real.content = file.map_or(real.content, |file| file.content);
                 real.orders.push_back(Order::Deploy(*revision, *operation));
-                let since = real.awaited.map_or(now, |(_, since)| since);
+                // A boot that is under way gives its place to the newer one.
+                let since = if real.booting.is_some() { Moment::START } else { now };
+                let since = real.awaited.map_or(since, |(_, since)| since);
                 real.awaited = Some((*operation, since));
                 Ok(())
             }

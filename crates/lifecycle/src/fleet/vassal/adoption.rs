@@ -17,9 +17,7 @@ impl Vassal {
             self.found_again(alive, desk);
             return;
         }
-        if self.file.is_none() && alive.content.is_some() {
-            self.content = alive.content;
-        }
+        self.running = alive.content.or(self.running);
         let mercy = self.target().map_or(desk.policy.mercy, |target| target.mercy);
         let Alive { master: key, identity, serving, booting, .. } = alive.clone();
         let found = Master { key, identity, mercy, started: true, serving };
@@ -175,7 +173,7 @@ impl Boot {
         Boot {
             operation: None,
             ordered: None,
-            revision,
+            revision: Some(revision),
             mercy: master.mercy,
             since: desk.now,
             outdated: false,

@@ -13,7 +13,7 @@ use crate::{
 impl Vassal {
     /// The keeper has started a master.
     pub(in crate::fleet) fn master_started(&mut self, key: &MasterKey, desk: &mut Desk<'_>) {
-        desk.out.extend(self.leaving.started(key));
+        desk.out.extend(self.leaving.started(key, desk.now));
         let target = self.target();
         match &mut self.course {
             Course::Starting { master, boot } | Course::Moving { new: master, boot, .. } if master.key == *key => {
@@ -367,7 +367,7 @@ fn taken_over(boot: Boot, desk: &mut Desk<'_>) -> Boot {
 impl Boot {
     /// Whatever the master boots now is awaited.
     fn of_whatever_boots(self) -> Boot {
-        Boot { operation: None, ordered: None, ..self }
+        Boot { operation: None, ordered: None, revision: None, ..self }
     }
 
     /// An earlier deploy than this one has failed.

@@ -137,7 +137,7 @@ impl Vassal {
             Course::Starting { master, boot }
             | Course::Reloading { master, boot }
             | Course::Moving { new: master, boot, .. } => {
-                master.identity == target.identity && boot.ordered.is_none() && boot.revision == target.revision
+                master.identity == target.identity && boot.ordered.is_none() && boot.revision == Some(target.revision)
             }
             Course::Resting | Course::Queued { .. } | Course::Waiting { .. } | Course::Cursed { .. } => false,
         }
@@ -207,23 +207,36 @@ impl Vassal {
         }
     }
 
-    /// Runs it if it does not run; joins what is under way.
+    /// Runs what the file says if it does not run already; joins what is under way to that end.
     fn keep_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
+        let Some(target) = self.target() else { return };
+        let runs_already = self.runs_already(target);
         match &mut self.course {
-            Course::Loyal { master } if master.serving.is_some() => desk.end(Some(operation), OperationEnd::Succeeded),
-            Course::Waiting { operation: waiting, .. } => desk.superseded(Some(std::mem::replace(waiting, operation))),
-            Course::Starting { boot, .. } | Course::Reloading { boot, .. } | Course::Moving { boot, .. } => {
+            Course::Loyal { .. } if runs_already => desk.end(Some(operation), OperationEnd::Succeeded),
+            Course::Waiting { operation: waiting, .. } => {
+                desk.superseded(Some(std::mem::replace(waiting, operation)));
+            }
+            Course::Starting { boot, .. } | Course::Reloading { boot, .. } | Course::Moving { boot, .. }
+                if boot.outdated || boot.revision == Some(target.revision) =>
+            {
                 desk.superseded(boot.operation.replace(operation));
             }
-            Course::Loyal { .. } | Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => {
-                self.bring_up(operation, desk)
-            }
+            Course::Loyal { .. }
+            | Course::Starting { .. }
+            | Course::Reloading { .. }
+            | Course::Moving { .. }
+            | Course::Resting
+            | Course::Queued { .. }
+            | Course::Cursed { .. } => self.bring_up(operation, desk),
         }
     }
 
     /// Brings what the file says now into service, by whatever way there is from here. Only with a file that runs.
     pub(super) fn bring_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
         let Some(target) = self.target() else { return };
+        if self.shown_master().is_some() {
+            self.running = self.content;
+        }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
             Course::Resting | Course::Cursed { .. } => Course::Queued { operation, urgency: Urgency::Ordinary },
             Course::Queued { operation: overtaken, urgency } => {
