@@ -51,8 +51,10 @@ fn interpreter(py: Python<'_>, boot: &AppBoot) -> PyResult<()> {
     let path = sys.getattr("path")?;
     // As uWSGI: "." first, then each pythonpath before what is there.
     path.call_method1("insert", (0, "."))?;
-    for directory in &boot.pythonpath {
-        path.call_method1("insert", (0, directory.to_string_lossy()))?;
+    for pattern in &boot.pythonpath {
+        for directory in matches(py, &pattern.to_string_lossy())? {
+            path.call_method1("insert", (0, directory))?;
+        }
     }
     for name in ["stdout", "stderr"] {
         let stream = sys.getattr(name)?;
@@ -65,4 +67,14 @@ fn interpreter(py: Python<'_>, boot: &AppBoot) -> PyResult<()> {
     }
     let modules = sys.getattr("modules")?;
     modules.set_item("uwsgi", uwsgi_module::make(py, boot)?)
+}
+
+/// What a `pythonpath` names: what the pattern matches, or itself, as in uWSGI (uwsgi_opt_pythonpath).
+fn matches(py: Python<'_>, pattern: &str) -> PyResult<Vec<String>> {
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let mut found: Vec<String> = py.import("glob")?.call_method1("glob", (pattern,))?.extract()?;
+    found.sort_unstable();
+    Ok(if found.is_empty() { vec![pattern.to_owned()] } else { found })
 }
