@@ -5,6 +5,8 @@
 
 mod boot;
 mod departures;
+mod deploys;
+mod endings;
 mod serving;
 mod words;
 
@@ -17,7 +19,7 @@ use crate::{
     ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
 };
-use boot::{Boot, Progress};
+use boot::Boot;
 use departures::{Departure, Departures, Process};
 use serving::{Serving, Zygote};
 
@@ -128,174 +130,6 @@ impl Generations {
         self.booting.as_ref().map(|boot| (boot.generation, boot.revision, boot.operation))
     }
 
-    fn deploy(&mut self, operation: OperationId, revision: RevisionId, plan: Plan, now: Moment, out: &mut Vec<Action>) {
-        match self.course {
-            Course::Fresh | Course::Serve => {
-                self.course = Course::Serve;
-                self.abandon_boot(FailureReason::Superseded, None, out);
-                self.boot(Some(operation), revision, plan, now, out);
-            }
-            Course::Stop | Course::StopNow | Course::Left => {
-                let generation = self.take_generation();
-                let (reason, still_serving) = (FailureReason::Cancelled, false);
-                out.push(Action::Report(Report::Failed {
-                    operation: Some(operation),
-                    generation,
-                    revision,
-                    reason,
-                    still_serving,
-                }));
-            }
-        }
-    }
-
-    fn boot(
-        &mut self,
-        operation: Option<OperationId>,
-        revision: RevisionId,
-        plan: Plan,
-        now: Moment,
-        out: &mut Vec<Action>,
-    ) {
-        let generation = self.take_generation();
-        if let Some(serving) = &mut self.serving {
-            match serving.zygote {
-                Zygote::RebootAt(_) => serving.zygote = Zygote::Gone,
-                Zygote::Alive | Zygote::Gone => {}
-            }
-        }
-        let deadline = now.after(plan.boot_deadline);
-        self.booting = Some(Boot { generation, operation, revision, plan, deadline, progress: Progress::Importing });
-        out.push(Action::Boot { generation, revision });
-        out.push(Action::Report(Report::Booting { operation, generation, revision }));
-    }
-
-    fn take_generation(&mut self) -> GenerationId {
-        let generation = self.next_generation;
-        self.next_generation = generation.next();
-        generation
-    }
-
-    fn cancel(&mut self, operation: OperationId, now: Moment, out: &mut Vec<Action>) {
-        if self.booting.as_ref().is_some_and(|boot| boot.operation == Some(operation)) {
-            self.boot_failed(FailureReason::Cancelled, None, now, out);
-        }
-    }
-
-    fn loaded(&mut self, generation: GenerationId, now: Moment, out: &mut Vec<Action>) {
-        if let Some(boot) = self.booting.as_mut().filter(|boot| boot.generation == generation) {
-            let spawns = boot.loaded();
-            if !spawns.is_empty() {
-                out.push(Action::Report(Report::Loaded { generation }));
-                out.extend(spawns);
-            }
-            self.switch_if_proved(now, out);
-        }
-    }
-
-    fn proved(&mut self, worker: WorkerRef, now: Moment, out: &mut Vec<Action>) {
-        if self.is_booting(worker.generation) {
-            if let Some(boot) = &mut self.booting {
-                boot.proved(worker);
-            }
-            self.switch_if_proved(now, out);
-        } else if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
-            serving.proved(worker, &mut self.departures, now, out);
-        }
-    }
-
-    /// The only way into service, and the only way out of it besides a stop.
-    fn switch_if_proved(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let Some(boot) = self.booting.take_if(|boot| boot.is_proved()) else {
-            return;
-        };
-        if boot.operation.is_some() {
-            self.reboots.forget();
-        }
-        let new = Serving::from_boot(&boot, now);
-        out.extend(new.accepting().into_iter().map(Action::OpenGate));
-        out.push(Action::Report(Report::Serving {
-            operation: boot.operation,
-            generation: boot.generation,
-            revision: boot.revision,
-        }));
-        if let Some(old) = self.serving.replace(new) {
-            self.retire(&old, now, out);
-        }
-    }
-
-    fn retire(&mut self, old: &Serving, now: Moment, out: &mut Vec<Action>) {
-        let kill_at = now.after(old.plan.mercy);
-        self.draining.insert(old.generation, 0);
-        for worker in old.accepting() {
-            out.push(self.departures.ask(Process::Worker(worker), kill_at));
-        }
-        for worker in old.proving() {
-            // It never accepted anything, and it may hang in an import.
-            out.push(self.departures.kill(Process::Worker(worker)));
-        }
-        if old.zygote == Zygote::Alive {
-            out.push(self.departures.ask(Process::Zygote(old.generation), kill_at));
-        }
-    }
-
-    fn drain_orphans(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let kill_at = now.after(self.policy.mercy);
-        for orphan in std::mem::take(&mut self.orphans) {
-            out.push(self.departures.ask(Process::Orphan(orphan), kill_at));
-        }
-    }
-
-    /// The boot came to nothing. What serves serves on; a zygote that is missing there is tried for again.
-    fn boot_failed(&mut self, reason: FailureReason, gone: Option<Process>, now: Moment, out: &mut Vec<Action>) {
-        let kept = self.abandon_boot(reason, gone, out);
-        if kept {
-            self.reboot_if_zygote_gone(now, out);
-        } else if let Some(dead) = self.serving.take() {
-            self.retire(&dead, now, out);
-        }
-    }
-
-    /// Kills what boots and reports it as failed; `gone` is the process that was seen to be gone already. Answers
-    /// whether an older generation, or workers of an earlier master, are kept.
-    fn abandon_boot(&mut self, reason: FailureReason, gone: Option<Process>, out: &mut Vec<Action>) -> bool {
-        let Some(boot) = self.booting.take() else {
-            return true;
-        };
-        for process in boot.processes() {
-            if Some(process) != gone {
-                out.push(self.departures.kill(process));
-            }
-        }
-        // A generation without zygote and workers is worth another boot of its own after a deploy failed, but when
-        // that boot fails as well, nothing is left.
-        let kept = self.serving.as_ref().is_some_and(|serving| serving.serves() || boot.operation.is_some());
-        let still_serving = kept || !self.orphans.is_empty();
-        let Boot { operation, generation, revision, .. } = boot;
-        out.push(Action::Report(Report::Failed { operation, generation, revision, reason, still_serving }));
-        still_serving
-    }
-
-    fn reboot_if_zygote_gone(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let Some(serving) = &mut self.serving else {
-            return;
-        };
-        if self.booting.is_some() || serving.zygote == Zygote::Alive {
-            return;
-        }
-        let wait = self.reboots.fail(self.policy.respawn_delay_first, self.policy.respawn_delay_longest);
-        serving.zygote = Zygote::RebootAt(now.after(wait));
-        if wait.is_zero() {
-            self.reboot(now, out);
-        }
-    }
-
-    fn reboot(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if let Some((revision, plan)) = self.serving.as_ref().map(|serving| (serving.revision, serving.plan)) {
-            self.boot(None, revision, plan, now, out);
-        }
-    }
-
     fn zygote_exited(&mut self, generation: GenerationId, how: String, now: Moment, out: &mut Vec<Action>) {
         let zygote = Process::Zygote(generation);
         self.departures.gone(zygote);
@@ -333,63 +167,6 @@ impl Generations {
                 }
             }
         }
-    }
-
-    fn count_unfinished(&mut self, process: Process) {
-        match process {
-            Process::Worker(worker) => {
-                if let Some(unfinished) = self.draining.get_mut(&worker.generation) {
-                    *unfinished += 1;
-                }
-            }
-            Process::Zygote(_) | Process::Orphan(_) => {}
-        }
-    }
-
-    fn orphan_found(&mut self, orphan: OrphanId, now: Moment, out: &mut Vec<Action>) {
-        let process = Process::Orphan(orphan);
-        if self.departures.is_leaving(process) {
-            return;
-        }
-        match self.course {
-            Course::Fresh | Course::Serve => {
-                self.orphans.insert(orphan);
-            }
-            Course::Stop => out.push(self.departures.ask(process, now.after(self.policy.mercy))),
-            Course::StopNow | Course::Left => out.push(self.departures.kill(process)),
-        }
-    }
-
-    fn stop(&mut self, now: Moment, out: &mut Vec<Action>) {
-        match self.course {
-            Course::Fresh | Course::Serve => {
-                self.course = Course::Stop;
-                self.abandon_boot(FailureReason::Cancelled, None, out);
-                if let Some(serving) = self.serving.take() {
-                    self.retire(&serving, now, out);
-                }
-                self.drain_orphans(now, out);
-            }
-            Course::Stop | Course::StopNow | Course::Left => {}
-        }
-    }
-
-    fn stop_now(&mut self, now: Moment, out: &mut Vec<Action>) {
-        self.stop(now, out);
-        self.course = Course::StopNow;
-        self.kill_departures(out);
-    }
-
-    fn kill_departures(&mut self, out: &mut Vec<Action>) {
-        let killed = self.departures.kill_all();
-        self.note_killed(killed, out);
-    }
-
-    fn note_killed(&mut self, killed: Vec<Process>, out: &mut Vec<Action>) {
-        for process in &killed {
-            self.count_unfinished(*process);
-        }
-        out.extend(Departures::killing(killed));
     }
 
     fn deadline_reached(&mut self, now: Moment, out: &mut Vec<Action>) {
@@ -441,6 +218,8 @@ impl Generations {
     }
 }
 
+#[cfg(test)]
+mod canonical;
 #[cfg(test)]
 mod exploration;
 #[cfg(test)]

@@ -4,14 +4,14 @@
 mod adoption;
 mod masters;
 mod requests;
+mod shown;
 
 use super::{
     agenda::{Facts, Urgency},
     desk::Desk,
     leaving::Leaving,
     words::{
-        Action, Berth, Cause, ContentDigest, Identity, MasterKey, OperationEnd, Policy, State, VassalView, Verb,
-        Verdict,
+        Action, Berth, Cause, ContentDigest, Identity, MasterKey, OperationEnd, Policy, VassalView, Verb, Verdict,
     },
 };
 use crate::{
@@ -366,59 +366,6 @@ impl Vassal {
     /// The content it is to run, for the question of a rename.
     pub(super) fn content(&self) -> Option<ContentDigest> {
         self.content
-    }
-
-    /// Whether its view differs from the one shown last, which it becomes.
-    pub(super) fn shows_a_change(&mut self) -> bool {
-        let view = self.view();
-        let changed = self.shown.as_ref() != Some(&view);
-        self.shown = Some(view);
-        changed
-    }
-
-    /// See [`VassalView`].
-    pub(super) fn view(&self) -> VassalView {
-        let master = self.shown_master();
-        VassalView {
-            name: self.name.clone(),
-            state: self.state(),
-            revision: self.file.map(|said| said.revision),
-            refused: self.is_refused(),
-            serving: master.and_then(|master| master.serving),
-            master: master.map(|master| &master.key).or(self.leaving.first()).cloned(),
-            failures: self.failures,
-            last_failure: self.last_failure.clone(),
-        }
-    }
-
-    fn is_refused(&self) -> bool {
-        self.file.is_some_and(|said| said.verdict == Verdict::Refused)
-    }
-
-    fn shown_master(&self) -> Option<&Master> {
-        match &self.course {
-            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => None,
-            Course::Starting { master, .. }
-            | Course::Loyal { master }
-            | Course::Waiting { master, .. }
-            | Course::Reloading { master, .. }
-            | Course::Moving { old: master, .. } => Some(master),
-        }
-    }
-
-    fn state(&self) -> State {
-        match self.course {
-            Course::Resting if !self.leaving.is_empty() => State::Stopping,
-            Course::Resting if self.held => State::Held,
-            Course::Resting if self.is_refused() => State::Refused,
-            Course::Resting => State::Stopping,
-            Course::Queued { .. } if self.listeners == Listeners::Closing => State::Stopping,
-            Course::Queued { .. } => State::Queued,
-            Course::Starting { .. } => State::Starting,
-            Course::Loyal { .. } => State::Loyal,
-            Course::Waiting { .. } | Course::Reloading { .. } | Course::Moving { .. } => State::Reloading,
-            Course::Cursed { retry_at } => State::Cursed { retry_at },
-        }
     }
 }
 

@@ -2,6 +2,9 @@
 //! crashes, and a brain that dies and learns the fleet anew. It performs what the machine asks for and checks the
 //! invariants of `ARCHITECTURE.md` at every step. Used by the exploration and by the simulation.
 
+mod canonical;
+mod performer;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -121,14 +124,6 @@ pub(super) struct World {
 }
 
 pub(super) type Outcome = Result<(), String>;
-
-macro_rules! demand {
-    ($holds:expr, $($words:tt)*) => {
-        if !$holds {
-            return Err(format!($($words)*));
-        }
-    };
-}
 
 fn identity(number: u32) -> Identity {
     Identity { uid: number, gid: number }
@@ -436,7 +431,8 @@ impl World {
         self.masters.retain(|_, real| real.forked);
         for real in self.masters.values_mut() {
             (real.words, real.orders) = (VecDeque::new(), VecDeque::new());
-            (real.asked, real.said_it_leaves, real.awaited) = (None, false, None);
+            (real.asked, real.said_it_leaves) = (None, false);
+            real.awaited = real.booting.map(|(_, operation)| (operation, Moment::START));
             real.said_it_serves = real.serving.is_some();
         }
         self.tell(Event::HoldsRecalled(self.holds.iter().cloned().collect()))?;
@@ -455,7 +451,9 @@ impl World {
     fn tell(&mut self, event: Event) -> Outcome {
         self.told(&event);
         let actions = self.fleet.handle(event.clone(), self.now);
-        demand!(event != Event::DirectoryLost || actions.is_empty(), "a lost directory leads to {actions:?}");
+        if event == Event::DirectoryLost && !actions.is_empty() {
+            return Err(format!("a lost directory leads to {actions:?}"));
+        }
         for action in &actions {
             self.performs(action).map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))?;
         }
@@ -490,268 +488,15 @@ impl World {
         {
             real.said_it_leaves |= leaves;
             real.said_it_serves |= serves;
-            if real.awaited.map(|(awaited, _)| awaited) == operation || leaves {
+            // A refused order leaves the first boot going on.
+            let over = real.said_it_serves || !matches!(event, Event::DeployRefused { .. });
+            if over && real.awaited.map(|(awaited, _)| awaited) == operation || leaves {
                 real.awaited = None;
             }
         }
-    }
-
-    fn performs(&mut self, action: &Action) -> Outcome {
-        demand!(!self.has_left, "{action:?} after Leave");
-        match action {
-            Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
-            Action::Deploy { master, revision, operation } => {
-                demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
-                let (now, file) = (self.now, self.files.get(&master.vassal).copied());
-                let real = self.unasked(master, "deployed to")?;
-                real.content = file.map_or(real.content, |file| file.content);
-                real.orders.push_back(Order::Deploy(*revision, *operation));
-                // A boot that is under way gives its place to the newer one.
-                let since = if real.booting.is_some() { Moment::START } else { now };
-                let since = real.awaited.map_or(since, |(_, since)| since);
-                real.awaited = Some((*operation, since));
-                Ok(())
-            }
-            Action::Stop { master } => self.stops(master),
-            Action::Kill { master } => self.kills(master),
-            Action::Begin { operation, name, .. } => {
-                self.excused.remove(name);
-                demand!(
-                    self.operations.insert(*operation, name.clone()).is_none(),
-                    "operation {operation} begins twice"
-                );
-                Ok(())
-            }
-            Action::End { operation, end } => {
-                let Some(name) = self.operations.remove(operation) else {
-                    return Err(format!("operation {operation} ends, which has not begun or has ended"));
-                };
-                if matches!(end, OperationEnd::Failed { still_serving: true, .. }) {
-                    self.excused.insert(name);
-                }
-                Ok(())
-            }
-            Action::Forget { name } => {
-                let alive = self.masters.keys().find(|key| key.vassal == *name);
-                demand!(alive.is_none(), "the listeners of {name} are closed while {alive:?} lives");
-                Ok(())
-            }
-            Action::Hold { name, held } => {
-                let changes = if *held { self.holds.insert(name.clone()) } else { self.holds.remove(name) };
-                demand!(changes, "the hold of {name} is already so");
-                Ok(())
-            }
-            Action::Changed { .. } => Ok(()),
-            Action::Leave => {
-                demand!(self.shut_downs > 0, "nobody asked it to leave");
-                demand!(self.masters.is_empty(), "it leaves {:?} behind", self.masters.keys());
-                self.has_left = true;
-                Ok(())
-            }
-        }
-    }
-
-    fn unasked(&mut self, master: &MasterKey, what: &str) -> Result<&mut Real, String> {
-        match self.masters.get_mut(master) {
-            Some(real) if real.forked && real.asked.is_none() => Ok(real),
-            Some(_) | None => Err(format!("{master:?} is {what}, which is not there or is to go")),
-        }
-    }
-
-    fn starts(&mut self, master: &MasterKey, revision: RevisionId, operation: OperationId) -> Outcome {
-        let name = &master.vassal;
-        demand!(self.shut_downs == 0, "{name} is started although the fleet stops");
-        demand!(self.operations.contains_key(&operation), "operation {operation} has not begun");
-        demand!(!self.holds.contains(name), "{name} is started although it is held");
-        let Some(file) = self.files.get(name) else { return Err(format!("{name} is started without a file")) };
-        demand!(file.refused || revision == file.revision, "{name} is started with revision {revision}");
-        for (key, real) in self.masters.iter().filter(|(key, _)| key.vassal == *name) {
-            demand!(key.berth != master.berth, "{master:?} is started where {key:?} lives");
-            let goes = real.asked.is_some() || real.said_it_leaves;
-            demand!(goes || real.identity != file.identity, "{master:?} is started beside {key:?}");
-        }
-        let double = self.masters.iter().find(|(key, real)| {
-            key.vassal != *name && real.content == file.content && !self.files.contains_key(&key.vassal)
-        });
-        demand!(double.is_none(), "{name} is started while {double:?} runs the same under its old name");
-        let real = Real {
-            identity: file.identity,
-            content: file.content,
-            forked: false,
-            orders: VecDeque::new(),
-            words: VecDeque::new(),
-            booting: Some((revision, operation)),
-            serving: None,
-            leaves: false,
-            killed: false,
-            asked: None,
-            said_it_leaves: false,
-            said_it_serves: false,
-            awaited: Some((operation, self.now)),
-        };
-        demand!(self.masters.insert(master.clone(), real).is_none(), "{master:?} is started twice");
-        Ok(())
-    }
-
-    fn stops(&mut self, master: &MasterKey) -> Outcome {
-        let name = &master.vassal;
-        let wanted = self.files.contains_key(name) && !self.holds.contains(name) && self.shut_downs == 0;
-        let succeeded = self.masters.iter().any(|(key, real)| {
-            key.vassal == *name && key != master && real.asked.is_none() && real.forked && !real.killed
-        });
-        let now = self.now;
-        let real = self.unasked(master, "stopped")?;
-        demand!(!wanted || succeeded || !real.said_it_serves, "{master:?} is stopped, which serves and is wanted");
-        real.asked = Some(now);
-        real.awaited = None;
-        real.orders.push_back(Order::Stop);
-        Ok(())
-    }
-
-    fn kills(&mut self, master: &MasterKey) -> Outcome {
-        let at_once = self.shut_downs > 1;
-        let now = self.now;
-        let Some(real) = self.masters.get_mut(master) else {
-            return Err(format!("{master:?} is killed, which is not there"));
-        };
-        let late = real.asked.is_none_or(|since| now.since(since) >= MERCY + POLICY.stop_grace);
-        let pardoned = real.asked.is_none() && !real.said_it_leaves && real.forked;
-        demand!(at_once || (late && !pardoned), "{master:?} is killed within its mercy");
-        // A master that is not forked yet cannot be killed; the fleet says it again.
-        real.killed |= real.forked;
-        real.said_it_leaves |= !real.forked;
-        Ok(())
-    }
-
-    fn publishes(&mut self, actions: &[Action]) -> Outcome {
-        let now_seen: BTreeMap<VassalName, VassalView> =
-            self.fleet.views().into_iter().map(|view| (view.name.clone(), view)).collect();
-        let names: BTreeSet<&VassalName> = now_seen.keys().chain(self.shown.keys()).collect();
-        for name in names {
-            let changed = now_seen.get(name) != self.shown.get(name);
-            demand!(!changed || actions.contains(&Action::Changed { name: name.clone() }), "{name} changed unseen");
-        }
-        self.shown = now_seen;
-        Ok(())
-    }
-
-    /// What must be so after every step.
-    fn present(&self) -> Outcome {
-        let deadline = self.fleet.deadline();
-        for name in &self.names {
-            let open = self.operations.values().filter(|of| *of == name).count();
-            demand!(open <= 2, "{open} operations of {name} are open");
-            let staying: Vec<&MasterKey> = self
-                .masters
-                .iter()
-                .filter(|(key, real)| {
-                    key.vassal == *name && real.asked.is_none() && real.forked && !real.said_it_leaves
-                })
-                .map(|(key, _)| key)
-                .collect();
-            demand!(staying.len() <= 2, "{name} has {staying:?}");
-        }
-        for (key, real) in &self.masters {
-            if let (Some(since), false) = (real.asked, real.killed) {
-                let due = since.after(MERCY).after(POLICY.stop_grace);
-                demand!(deadline.is_some_and(|deadline| deadline <= due), "{key:?} may stop for ever");
-            }
-        }
-        let booting: BTreeSet<&VassalName> = self
-            .masters
-            .iter()
-            .filter(|(_, real)| {
-                real.asked.is_none()
-                    && real.awaited.is_some_and(|(operation, since)| {
-                        self.operations.contains_key(&operation) && self.now < since.after(POLICY.boots_counted_for)
-                    })
-            })
-            .map(|(key, _)| &key.vassal)
-            .collect();
-        demand!(booting.len() <= POLICY.boots_at_once as usize, "{booting:?} boot at once");
-        Ok(())
-    }
-
-    /// Whether a fleet that nobody disturbs has come to rest where its files say.
-    pub(super) fn at_rest(&self) -> Outcome {
-        demand!(self.operations.is_empty(), "operations never end: {:?}", self.operations);
-        demand!(self.shut_downs == 0 || self.has_left, "it was stopped and has not left");
-        for name in &self.names {
-            let masters: Vec<_> = self.masters.iter().filter(|(key, _)| key.vassal == *name).collect();
-            let file = self.files.get(name).filter(|_| !self.holds.contains(name) && self.shut_downs == 0);
-            match (file, masters.as_slice()) {
-                (None, masters) => demand!(masters.is_empty(), "{name} should not run, but {masters:?}"),
-                (Some(file), [(_, real)]) => {
-                    let current = real.serving == Some(file.revision) && real.identity == file.identity;
-                    let excused = file.refused || self.excused.contains(name);
-                    demand!(current || excused, "{name} should serve {file:?}, but {real:?}");
-                }
-                (Some(file), []) => demand!(file.refused, "{name} should run, but nothing does"),
-                (Some(_), masters) => return Err(format!("{name} runs more than once: {masters:?}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// The state without numbering and hour: two worlds of the same text behave alike. Numbers of one kind become
-    /// ranks, moments are counted from now and the past is all alike.
-    pub(super) fn canonical(&self) -> String {
-        let World {
-            fleet,
-            now: _,
-            left,
-            names: _,
-            files,
-            masters,
-            orphans,
-            holds,
-            operations,
-            excused,
-            shown: _,
-            last_revision,
-            shut_downs,
-            has_left,
-        } = self;
-        let text = format!(
-            "{fleet:?}{left:?}{files:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{has_left}"
-        );
-        let text = ranked(&text, "OperationId(");
-        let text = ranked(&text, "MasterSerial(");
-        let text = ranked(&text, "RevisionId(");
-        let text = ranked(&text, "GenerationId(");
-        let text = ranked(&text, "ContentDigest(");
-        let text = ranked(&ranked(&text, "(Ordinary, "), "(Recovery, ");
-        let text = renumbered(&text, "next_ticket: ", |_| 0);
-        renumbered(&text, "Moment(", |moment| moment.saturating_sub(self.now.0))
     }
 }
 
 fn of_chance() -> FailureReason {
     FailureReason::Setup { sentence: "of chance".into() }
-}
-
-/// Replaces every number that follows `marker`.
-fn renumbered(text: &str, marker: &str, new: impl Fn(u64) -> u64) -> String {
-    let mut parts = text.split(marker);
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        out.push_str(marker);
-        match part[..digits].parse() {
-            Ok(number) => out.push_str(&new(number).to_string()),
-            Err(_) => out.push_str(&part[..digits]),
-        }
-        out.push_str(&part[digits..]);
-    }
-    out
-}
-
-/// Replaces every number that follows `marker` by its rank among them.
-fn ranked(text: &str, marker: &str) -> String {
-    let numbers: BTreeSet<u64> = text
-        .split(marker)
-        .skip(1)
-        .filter_map(|part| part[..part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len())].parse().ok())
-        .collect();
-    renumbered(text, marker, |number| numbers.range(..number).count() as u64)
 }

@@ -379,6 +379,21 @@ fn a_dead_zygote_is_replaced_by_a_generation_of_the_same_revision() {
 }
 
 #[test]
+fn a_generation_that_died_while_a_deploy_failed_is_booted_again() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(5));
+    for event in [zygote_left(1), died(worker(1, 1, 0)), died(worker(1, 2, 0))] {
+        machine.handle(event, at(6));
+    }
+    let [first, second] = boot(None, 3, 1);
+    assert_eq!(
+        machine.handle(broken(2), at(7)),
+        [Action::KillZygote(GenerationId(2)), failed(Some(2), 2, 2, broken_app(), true), first, second],
+        "the revision that served, since the newer one is broken"
+    );
+}
+
+#[test]
 fn a_vassal_that_lost_zygote_and_workers_and_cannot_boot_leaves() {
     let mut machine = serving();
     machine.handle(zygote_left(1), at(40));

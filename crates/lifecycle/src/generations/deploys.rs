@@ -1,0 +1,174 @@
+//! The one path into service: boot, prove, switch; and what follows when that fails.
+
+use super::{
+    Course, Generations,
+    boot::{Boot, Progress},
+    departures::Process,
+    serving::{Serving, Zygote},
+    words::{Action, FailureReason, Plan, Report},
+};
+use crate::{
+    ids::{GenerationId, OperationId, RevisionId, WorkerRef},
+    moment::Moment,
+};
+
+impl Generations {
+    pub(super) fn deploy(
+        &mut self,
+        operation: OperationId,
+        revision: RevisionId,
+        plan: Plan,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        match self.course {
+            Course::Fresh | Course::Serve => {
+                self.course = Course::Serve;
+                self.abandon_boot(FailureReason::Superseded, None, out);
+                self.boot(Some(operation), revision, plan, now, out);
+            }
+            Course::Stop | Course::StopNow | Course::Left => {
+                let generation = self.take_generation();
+                let (reason, still_serving) = (FailureReason::Cancelled, false);
+                out.push(Action::Report(Report::Failed {
+                    operation: Some(operation),
+                    generation,
+                    revision,
+                    reason,
+                    still_serving,
+                }));
+            }
+        }
+    }
+
+    fn boot(
+        &mut self,
+        operation: Option<OperationId>,
+        revision: RevisionId,
+        plan: Plan,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let generation = self.take_generation();
+        if let Some(serving) = &mut self.serving {
+            match serving.zygote {
+                Zygote::RebootAt(_) => serving.zygote = Zygote::Gone,
+                Zygote::Alive | Zygote::Gone => {}
+            }
+        }
+        let deadline = now.after(plan.boot_deadline);
+        self.booting = Some(Boot { generation, operation, revision, plan, deadline, progress: Progress::Importing });
+        out.push(Action::Boot { generation, revision });
+        out.push(Action::Report(Report::Booting { operation, generation, revision }));
+    }
+
+    fn take_generation(&mut self) -> GenerationId {
+        let generation = self.next_generation;
+        self.next_generation = generation.next();
+        generation
+    }
+
+    pub(super) fn cancel(&mut self, operation: OperationId, now: Moment, out: &mut Vec<Action>) {
+        if self.booting.as_ref().is_some_and(|boot| boot.operation == Some(operation)) {
+            self.boot_failed(FailureReason::Cancelled, None, now, out);
+        }
+    }
+
+    pub(super) fn loaded(&mut self, generation: GenerationId, now: Moment, out: &mut Vec<Action>) {
+        if let Some(boot) = self.booting.as_mut().filter(|boot| boot.generation == generation) {
+            let spawns = boot.loaded();
+            if !spawns.is_empty() {
+                out.push(Action::Report(Report::Loaded { generation }));
+                out.extend(spawns);
+            }
+            self.switch_if_proved(now, out);
+        }
+    }
+
+    pub(super) fn proved(&mut self, worker: WorkerRef, now: Moment, out: &mut Vec<Action>) {
+        if self.is_booting(worker.generation) {
+            if let Some(boot) = &mut self.booting {
+                boot.proved(worker);
+            }
+            self.switch_if_proved(now, out);
+        } else if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
+            serving.proved(worker, &mut self.departures, now, out);
+        }
+    }
+
+    /// The only way into service, and the only way out of it besides a stop.
+    fn switch_if_proved(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let Some(boot) = self.booting.take_if(|boot| boot.is_proved()) else {
+            return;
+        };
+        if boot.operation.is_some() {
+            self.reboots.forget();
+        }
+        let new = Serving::from_boot(&boot, now);
+        out.extend(new.accepting().into_iter().map(Action::OpenGate));
+        out.push(Action::Report(Report::Serving {
+            operation: boot.operation,
+            generation: boot.generation,
+            revision: boot.revision,
+        }));
+        if let Some(old) = self.serving.replace(new) {
+            self.retire(&old, now, out);
+        }
+    }
+
+    /// The boot came to nothing. What serves serves on; a zygote that is missing there is tried for again.
+    pub(super) fn boot_failed(
+        &mut self,
+        reason: FailureReason,
+        gone: Option<Process>,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
+        let kept = self.abandon_boot(reason, gone, out);
+        if kept {
+            self.reboot_if_zygote_gone(now, out);
+        } else if let Some(dead) = self.serving.take() {
+            self.retire(&dead, now, out);
+        }
+    }
+
+    /// Kills what boots and reports it as failed; `gone` is the process that was seen to be gone already. Answers
+    /// whether an older generation, or workers of an earlier master, are kept.
+    pub(super) fn abandon_boot(&mut self, reason: FailureReason, gone: Option<Process>, out: &mut Vec<Action>) -> bool {
+        let Some(boot) = self.booting.take() else {
+            return true;
+        };
+        for process in boot.processes() {
+            if Some(process) != gone {
+                out.push(self.departures.kill(process));
+            }
+        }
+        // A generation without zygote and workers is worth another boot of its own after a deploy failed, but when
+        // that boot fails as well, nothing is left.
+        let kept = self.serving.as_ref().is_some_and(|serving| serving.serves() || boot.operation.is_some());
+        let still_serving = kept || !self.orphans.is_empty();
+        let Boot { operation, generation, revision, .. } = boot;
+        out.push(Action::Report(Report::Failed { operation, generation, revision, reason, still_serving }));
+        still_serving
+    }
+
+    pub(super) fn reboot_if_zygote_gone(&mut self, now: Moment, out: &mut Vec<Action>) {
+        let Some(serving) = &mut self.serving else {
+            return;
+        };
+        if self.booting.is_some() || serving.zygote == Zygote::Alive {
+            return;
+        }
+        let wait = self.reboots.fail(self.policy.respawn_delay_first, self.policy.respawn_delay_longest);
+        serving.zygote = Zygote::RebootAt(now.after(wait));
+        if wait.is_zero() {
+            self.reboot(now, out);
+        }
+    }
+
+    pub(super) fn reboot(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if let Some((revision, plan)) = self.serving.as_ref().map(|serving| (serving.revision, serving.plan)) {
+            self.boot(None, revision, plan, now, out);
+        }
+    }
+}
