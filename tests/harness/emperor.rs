@@ -88,6 +88,13 @@ impl<'g> Emperor<'g> {
         self
     }
 
+    /// From the binaries that are to be measured.
+    #[must_use]
+    pub fn released(mut self) -> Self {
+        self.binary = ground::released_binaries().join("emperor");
+        self
+    }
+
     /// From binaries that every user may run, with the system's Python: for vassals of other users.
     ///
     /// # Errors

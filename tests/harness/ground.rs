@@ -201,6 +201,13 @@ pub fn binaries() -> PathBuf {
     runner.ancestors().nth(2).map_or_else(|| tree().join("target/debug"), Path::to_owned)
 }
 
+/// The binaries to measure: `EMPERY_RELEASE_BINARIES` (`./dev` builds them for the stories that measure CPU time or
+/// install packages), or those under test.
+#[must_use]
+pub fn released_binaries() -> PathBuf {
+    std::env::var_os("EMPERY_RELEASE_BINARIES").map_or_else(binaries, PathBuf::from)
+}
+
 /// A built binary.
 ///
 /// # Errors

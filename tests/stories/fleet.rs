@@ -79,7 +79,7 @@ fn files(ground: &Ground, of: &str) -> Vec<(String, PathBuf, String)> {
 }
 
 fn under_empery(ground: &Ground) -> Result<Measured> {
-    let emperor = Emperor::prepare(ground)?;
+    let emperor = Emperor::prepare(ground)?.released();
     let files = files(ground, "e");
     for (name, _, text) in &files {
         emperor.drop_file(name, text)?;

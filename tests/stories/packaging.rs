@@ -22,7 +22,12 @@ pub(crate) const STORIES: &[Story] = &[
 fn installed(ground: &Ground) -> Result<PathBuf> {
     let wheels = ground.path("wheels");
     let mut build = Command::new(python::program("python")?);
-    build.arg(ground::tree().join("deploy/wheel")).arg("--binaries").arg(ground::binaries()).arg("--into").arg(&wheels);
+    build
+        .arg(ground::tree().join("deploy/wheel"))
+        .arg("--binaries")
+        .arg(ground::released_binaries())
+        .arg("--into")
+        .arg(&wheels);
     process::run(build)?.success().context("deploy/wheel")?;
     let wheel = fs::read_dir(&wheels)?.flatten().next().context("no wheel was built")?.path();
 
@@ -84,7 +89,7 @@ fn debian(ground: &Ground) -> Result<()> {
     }
     let into = ground.path("packages");
     let mut build = Command::new(ground::tree().join("deploy/deb"));
-    build.arg("--binaries").arg(ground::binaries()).arg("--into").arg(&into);
+    build.arg("--binaries").arg(ground::released_binaries()).arg("--into").arg(&into);
     process::run(build)?.success().context("deploy/deb")?;
     let package = fs::read_dir(&into)?.flatten().next().context("no package was built")?.path();
     let mut contents = Command::new("dpkg-deb");
