@@ -119,8 +119,11 @@ impl Listeners {
     /// `vacuum`: removes the paths of the unix sockets this process bound, and closes everything.
     pub(crate) fn vacuum(&mut self) {
         for (path, device, inode) in self.held.values().filter_map(|held| held.path.as_ref()) {
-            if remove_own_path(path, *device, *inode) {
-                crate::log::say(&format!("VACUUM: unix socket {} removed.", path.display()));
+            let shown = path.display();
+            match remove_own_path(path, *device, *inode) {
+                Ok(true) => crate::log::say(&format!("VACUUM: unix socket {shown} removed.")),
+                Ok(false) => {}
+                Err(error) => crate::log::say(&format!("VACUUM: the unix socket {shown} cannot be removed: {error}")),
             }
         }
         self.held.clear();
@@ -129,7 +132,8 @@ impl Listeners {
     fn close(&mut self, keys: &[String]) {
         for held in keys.iter().filter_map(|key| self.held.remove(key)) {
             if let Some((path, device, inode)) = held.path {
-                remove_own_path(&path, device, inode);
+                // A path that stays is found stale and replaced by whoever binds there next.
+                drop(remove_own_path(&path, device, inode));
             }
         }
     }
@@ -151,9 +155,12 @@ impl Listeners {
     }
 }
 
-fn remove_own_path(path: &PathBuf, device: u64, inode: u64) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (device, inode))
-        && std::fs::remove_file(path).is_ok()
+/// Whether it was still ours, and so was removed.
+fn remove_own_path(path: &PathBuf, device: u64, inode: u64) -> std::io::Result<bool> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|facts| (facts.dev(), facts.ino()) == (device, inode)) {
+        return Ok(false);
+    }
+    std::fs::remove_file(path).map(|()| true)
 }
 
 fn spec(key: &str, listener: &Listener) -> Result<ListenSpec, String> {

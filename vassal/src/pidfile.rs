@@ -15,8 +15,10 @@ pub(crate) fn write(paths: &[PathBuf]) {
 /// Removes each file that still holds this process's pid.
 pub(crate) fn remove(paths: &[PathBuf]) {
     for path in paths.iter().filter(|path| is_ours(path)) {
-        if std::fs::remove_file(path).is_ok() {
-            crate::log::say(&format!("VACUUM: pidfile removed: {}", path.display()));
+        let shown = path.display();
+        match std::fs::remove_file(path) {
+            Ok(()) => crate::log::say(&format!("VACUUM: pidfile removed: {shown}")),
+            Err(error) => crate::log::say(&format!("VACUUM: the pidfile {shown} cannot be removed: {error}")),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Supervisor {
             handle.phase = WorkerPhase::Serving;
             handle.peer.say(ToWorker::OpenGate, Vec::new());
         }
+        self.say_respawned(worker);
     }
 
     fn drain(&mut self, worker: WorkerRef) {

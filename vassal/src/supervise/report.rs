@@ -105,7 +105,7 @@ impl Supervisor {
                 ));
             }
             Report::Recycled { worker } => {
-                log::say(&format!("worker {} has been recycled (now pid: {})", worker.worker.0, self.pid_of(*worker)));
+                log::say(&format!("worker {} has been recycled", worker.worker.0));
             }
             Report::Stopped => log::say("*** goodbye ***"),
         }
@@ -120,11 +120,14 @@ impl Supervisor {
         log::say(&format!("*** generation {id} serves ***"));
     }
 
-    fn pid_of(&self, worker: WorkerRef) -> i32 {
-        self.generations
-            .get(&worker.generation)
-            .and_then(|generation| generation.workers.get(&worker)?.pid)
-            .unwrap_or(0)
+    /// One that takes the place of a worker that died or was recycled; the first ones are said with their generation.
+    pub(super) fn say_respawned(&self, worker: WorkerRef) {
+        let generation = self.generations.get(&worker.generation);
+        if let Some(pid) = generation.and_then(|generation| generation.workers.get(&worker)?.pid)
+            && worker.spawn > 0
+        {
+            log::say(&format!("respawned worker {} (new pid: {pid})", worker.worker.0));
+        }
     }
 
     /// SIGUSR1: one line.
