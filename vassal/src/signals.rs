@@ -1,8 +1,12 @@
 //! Signals to the master, as inputs of the supervisor.
 
+use nix::sys::signal::SigmaskHow;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::supervise::input::{Inbox, Input};
+use crate::{
+    succession::hold_signals,
+    supervise::input::{Inbox, Input},
+};
 
 /// A signal that means something to a master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub(crate) enum Signal {
     Status,
 }
 
-/// Takes the signals over.
+/// Takes the signals over, and lets them come.
 ///
 /// # Errors
 /// When the runtime cannot register them.
@@ -33,6 +37,8 @@ pub(crate) fn start(inbox: &Inbox) -> std::io::Result<()> {
     ] {
         forward(kind, inbox.clone(), move || Input::Signal(meaning))?;
     }
+    // Blocked by an earlier image of this master until now, or by whoever started this process: a mask survives exec.
+    hold_signals(SigmaskHow::SIG_UNBLOCK)?;
     Ok(())
 }
 

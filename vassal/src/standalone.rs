@@ -18,7 +18,7 @@ use empery_config::{
 };
 use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::identity::DropTo;
-use nix::unistd::geteuid;
+use nix::unistd::{getegid, geteuid};
 
 use crate::{
     listeners::{Listeners, Source},
@@ -91,20 +91,43 @@ fn log_to(path: &Path) -> Result<(), String> {
 }
 
 fn drop_privileges(config: &VassalConfig) -> Result<(), String> {
+    let Some(wanted) = identity_of(config)? else { return Ok(()) };
+    let (uid, gid) = (wanted.uid, wanted.gid);
+    empery_sys::identity::drop_to(&wanted).map_err(|error| format!("uid and gid cannot be changed: {error}"))?;
+    log::say(&format!("running as uid {uid}, gid {gid}"));
+    Ok(())
+}
+
+/// Whether a configuration read again asks for the identity that this process has. Privileges once dropped do not come
+/// back, and what still has them must not serve on as if they had been dropped.
+///
+/// # Errors
+/// One sentence that names both and what to do.
+pub(crate) fn keeps_identity(config: &VassalConfig) -> Result<(), String> {
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    match identity_of(config)? {
+        Some(wanted) if (wanted.uid, wanted.gid) != (uid, gid) => Err(format!(
+            "uid and gid are now {}:{}, and this vassal runs as {uid}:{gid}: a reload cannot change them, stop it and \
+             start it again",
+            wanted.uid, wanted.gid
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Who a configuration wants this process to be; None when it says nothing of it.
+fn identity_of(config: &VassalConfig) -> Result<Option<DropTo>, String> {
     let identity = |error: &dyn std::fmt::Display| format!("uid and gid cannot be changed: {error}");
     let user = config.uid.as_deref().map(empery_sys::identity::user).transpose().map_err(|error| identity(&error))?;
     let gid = config.gid.as_deref().map(empery_sys::identity::group).transpose().map_err(|error| identity(&error))?;
     if user.is_none() && gid.is_none() {
         // As root that is worth a warning, which the configuration's reader has given.
-        return Ok(());
+        return Ok(None);
     }
     let uid = user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
     // Without a gid the user's own group: uWSGI would leave the process in root's.
-    let gid = gid.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(|| nix::unistd::getegid().as_raw());
-    let name = user.and_then(|user| user.name);
-    empery_sys::identity::drop_to(&DropTo { uid, gid, user: name }).map_err(|error| identity(&error))?;
-    log::say(&format!("running as uid {uid}, gid {gid}"));
-    Ok(())
+    let gid = gid.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(|| getegid().as_raw());
+    Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name) }))
 }
 
 async fn supervise(prepared: Prepared, station: Station, revision: Revision) -> Result<u8, String> {

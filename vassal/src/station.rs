@@ -16,6 +16,7 @@ use crate::{
     },
     reading,
     revision::Revision,
+    standalone::keeps_identity,
     succession::StationLeft,
 };
 
@@ -114,7 +115,9 @@ impl Station {
                 alone.revision = alone.revision.next();
                 alone.operation = alone.operation.next();
                 let entry = Entry::Arguments(alone.arguments.clone());
-                (alone.operation, alone.revision, reading::read(&entry, alone.revision, None))
+                let read = reading::read(&entry, alone.revision, None);
+                let read = read.and_then(|revision| keeps_identity(&revision.config).map(|()| revision));
+                (alone.operation, alone.revision, read)
             }
             Station::Governed(governed) => {
                 governed.operation = governed.operation.next();

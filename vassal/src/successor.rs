@@ -15,13 +15,12 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, RevisionId},
 };
 use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
-use nix::sys::signal::SigmaskHow;
 
 use crate::{
     listeners::{Held, Listeners, Source},
     log, runtime, signals,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
-    succession::{StationLeft, Testament, hold_signals},
+    succession::{StationLeft, Testament},
     supervise::{Parts, Supervisor, input::Inbox},
     title, under_emperor,
     zygote::Surroundings,
@@ -64,7 +63,6 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     } = testament;
     let (inbox, inputs) = Inbox::new();
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
-    hold_signals(SigmaskHow::SIG_UNBLOCK).map_err(|error| format!("signals cannot be received: {error}"))?;
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     let mut station = take_station(station, &inbox)?;
     let mut held = Listeners::new(match station {

@@ -1,0 +1,136 @@
+//! A vassal that runs alone, as a process: what it does with signals, identities and what it leaves in its log. Needs
+//! the worker extension beside the binary (`cargo build -p empery-worker`).
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, geteuid},
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const APP: &str =
+    "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n";
+
+struct Vassal {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Vassal {
+    /// Starts `vassal app.ini`, through `launcher` when there is one.
+    fn start(name: &str, ini: &str, launcher: &[&str]) -> Self {
+        let directory = std::env::temp_dir().join(format!("empery-vassal-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("app.py"), APP).unwrap();
+        fs::write(directory.join("app.ini"), format!("[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app\n{ini}"))
+            .unwrap();
+        let words: Vec<&str> = launcher.iter().copied().chain([env!("CARGO_BIN_EXE_vassal"), "app.ini"]).collect();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, directory }
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.join("log")).unwrap()).into_owned()
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(Instant::now() < until, "no {text:?} in {log}");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn stop(mut self) -> (ExitStatus, String) {
+        self.signal(Signal::SIGINT);
+        let status = self.child.wait().unwrap();
+        (status, self.log())
+    }
+}
+
+impl Drop for Vassal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn add_to(path: &Path, text: &str) {
+    let before = fs::read_to_string(path).unwrap();
+    fs::write(path, before + text).unwrap();
+}
+
+#[test]
+fn signals_that_whoever_started_it_had_blocked_are_heard() {
+    let block = "import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\nos.execv(sys.argv[1], sys.argv[1:])";
+    let vassal = Vassal::start("blocked", "", &["python3", "-c", block]);
+    vassal.wait_for("generation 1 serves");
+    vassal.signal(Signal::SIGHUP);
+    vassal.wait_for("generation 2 serves");
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn a_reload_that_would_change_who_it_runs_as_is_refused_and_what_serves_serves_on() {
+    let vassal = Vassal::start("identity", "", &[]);
+    vassal.wait_for("generation 1 serves");
+    let other = if geteuid().is_root() { 65_534 } else { 0 };
+    add_to(&vassal.directory.join("app.ini"), &format!("uid = {other}\ngid = {other}\n"));
+    vassal.signal(Signal::SIGHUP);
+    let log = vassal.wait_for("did not come into service");
+    assert!(log.contains(&format!("uid and gid are now {other}:{other}, and this vassal runs as")), "{log}");
+    assert!(log.contains("(what served before serves on)"), "{log}");
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn the_pid_of_a_respawned_worker_is_in_the_log() {
+    let vassal = Vassal::start("respawn", "", &[]);
+    let log = vassal.wait_for("generation 1 serves");
+    let pid = log.split("spawned worker 1 (pid: ").nth(1).unwrap().split(',').next().unwrap();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    vassal.wait_for("respawned worker 1 (new pid: ");
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn what_vacuum_cannot_remove_is_told() {
+    if !geteuid().is_root() {
+        // Only root can leave a file behind that it may not remove later: it gives its privileges away in between.
+        return;
+    }
+    let vassal = Vassal::start("vacuum", "uid = nobody\nsocket = own.sock\npidfile = own.pid\nvacuum = true\n", &[]);
+    vassal.wait_for("generation 1 serves");
+    let directory = vassal.directory.clone();
+    let (status, log) = vassal.stop();
+    assert!(status.success());
+    for (what, name) in [("the unix socket", "own.sock"), ("the pidfile", "own.pid")] {
+        let told = format!("VACUUM: {what} {} cannot be removed: Permission denied", directory.join(name).display());
+        assert!(log.contains(&told), "{log}");
+    }
+}
