@@ -16,7 +16,7 @@ pub(super) enum Urgency {
 }
 
 /// What the indexes are made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     /// When something of it is due.
     pub(super) deadline: Option<Moment>,
@@ -24,8 +24,8 @@ pub(super) struct Facts {
     pub(super) boot_counts_until: Option<Moment>,
     /// Whether it waits for its turn.
     pub(super) waits: Option<Urgency>,
-    /// The content that its masters, which are all on their way out, still run.
-    pub(super) fading: Option<ContentDigest>,
+    /// What its masters still run, when all of them are on their way out.
+    pub(super) fading: Vec<ContentDigest>,
 }
 
 type Ticket = (Urgency, u64);
@@ -39,7 +39,7 @@ pub(super) struct Agenda {
     queue: BTreeMap<Ticket, VassalName>,
     ticket_of: BTreeMap<VassalName, Ticket>,
     next_ticket: u64,
-    fading: BTreeMap<VassalName, ContentDigest>,
+    fading: BTreeMap<VassalName, Vec<ContentDigest>>,
 }
 
 impl Agenda {
@@ -69,10 +69,11 @@ impl Agenda {
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
-        match facts.fading {
-            Some(content) => self.fading.insert(name.clone(), content),
-            None => self.fading.remove(name),
-        };
+        if facts.fading.is_empty() {
+            self.fading.remove(name);
+        } else {
+            self.fading.insert(name.clone(), facts.fading);
+        }
     }
 
     /// When something is due: a vassal's own deadline, or a slow boot that stops counting while others wait.
@@ -104,6 +105,6 @@ impl Agenda {
 
     /// Whether another vassal, which stops, still runs this content: a rename must not start the app twice.
     pub(super) fn runs_under_an_old_name(&self, content: ContentDigest, name: &VassalName) -> bool {
-        self.fading.iter().any(|(other, other_content)| *other_content == content && other != name)
+        self.fading.iter().any(|(other, contents)| contents.contains(&content) && other != name)
     }
 }

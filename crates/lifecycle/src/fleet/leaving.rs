@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::words::{Action, Berth, MasterKey};
+use super::words::{Action, Berth, ContentDigest, MasterKey};
 use crate::moment::Moment;
 
 /// How far a master's leaving is.
@@ -22,34 +22,54 @@ enum Step {
     },
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Goer {
+    step: Step,
+    content: Option<ContentDigest>,
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Leaving {
-    masters: BTreeMap<MasterKey, Step>,
+    masters: BTreeMap<MasterKey, Goer>,
 }
 
 impl Leaving {
     /// Asks a started master to stop.
     #[must_use]
-    pub(super) fn ask(&mut self, master: MasterKey, now: Moment, patience: Duration) -> Action {
-        self.masters.insert(master.clone(), Step::Going { kill_at: now.after(patience) });
+    pub(super) fn ask(
+        &mut self,
+        master: MasterKey,
+        content: Option<ContentDigest>,
+        now: Moment,
+        patience: Duration,
+    ) -> Action {
+        let step = Step::Going { kill_at: now.after(patience) };
+        self.masters.insert(master.clone(), Goer { step, content });
         Action::Stop { master }
     }
 
     /// Will ask a master to stop that is not there yet.
-    pub(super) fn ask_later(&mut self, master: MasterKey, now: Moment, patience: Duration) {
-        self.masters.insert(master, Step::Unstarted { kill_at: now.after(patience), patience });
+    pub(super) fn ask_later(
+        &mut self,
+        master: MasterKey,
+        content: Option<ContentDigest>,
+        now: Moment,
+        patience: Duration,
+    ) {
+        let step = Step::Unstarted { kill_at: now.after(patience), patience };
+        self.masters.insert(master, Goer { step, content });
     }
 
     /// A master said that it leaves on its own.
-    pub(super) fn said(&mut self, master: MasterKey, kill_at: Moment) {
-        self.masters.insert(master, Step::Going { kill_at });
+    pub(super) fn said(&mut self, master: MasterKey, content: Option<ContentDigest>, kill_at: Moment) {
+        self.masters.insert(master, Goer { step: Step::Going { kill_at }, content });
     }
 
     /// A master is there now: what is to be done if it is to leave.
     #[must_use]
     pub(super) fn started(&mut self, master: &MasterKey, now: Moment) -> Option<Action> {
-        let step = self.masters.get_mut(master)?;
+        let Goer { step, .. } = self.masters.get_mut(master)?;
         match *step {
             Step::Unstarted { patience, .. } => {
                 *step = Step::Going { kill_at: now.after(patience) };
@@ -83,7 +103,7 @@ impl Leaving {
 
     fn kill_where(&mut self, chosen: impl Fn(Moment) -> bool) -> Vec<Action> {
         let mut kills = Vec::new();
-        for (master, step) in &mut self.masters {
+        for (master, Goer { step, .. }) in &mut self.masters {
             match *step {
                 Step::Unstarted { kill_at, .. } if chosen(kill_at) => *step = Step::Killed { started: false },
                 Step::Going { kill_at } if chosen(kill_at) => *step = Step::Killed { started: true },
@@ -98,7 +118,7 @@ impl Leaving {
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.masters
             .values()
-            .filter_map(|step| match step {
+            .filter_map(|goer| match &goer.step {
                 Step::Unstarted { kill_at, .. } | Step::Going { kill_at } => Some(*kill_at),
                 Step::Killed { .. } => None,
             })
@@ -118,6 +138,11 @@ impl Leaving {
     /// Whether one of them is in this berth.
     pub(super) fn any_in(&self, berth: Berth) -> bool {
         self.masters.keys().any(|master| master.berth == berth)
+    }
+
+    /// What they run, as far as known.
+    pub(super) fn contents(&self) -> Vec<ContentDigest> {
+        self.masters.values().filter_map(|goer| goer.content).collect()
     }
 
     /// One of them, to be shown.

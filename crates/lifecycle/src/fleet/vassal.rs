@@ -30,8 +30,6 @@ pub(super) struct Vassal {
     file: Option<Said>,
     /// The content of the file.
     content: Option<ContentDigest>,
-    /// The content that its last master was given, or said to serve.
-    running: Option<ContentDigest>,
     /// An operator's "stay stopped".
     pub(super) held: bool,
     course: Course,
@@ -66,6 +64,7 @@ struct Target {
     revision: RevisionId,
     identity: Identity,
     mercy: Duration,
+    content: Option<ContentDigest>,
 }
 
 /// What the keeper keeps for the vassal.
@@ -112,6 +111,8 @@ struct Master {
     /// Whether the keeper has started it.
     started: bool,
     serving: Option<(GenerationId, RevisionId)>,
+    /// What it was given last, or said to serve.
+    content: Option<ContentDigest>,
 }
 
 /// A deploy that a master was ordered.
@@ -125,7 +126,7 @@ struct Boot {
     revision: Option<RevisionId>,
     /// The mercy of that.
     mercy: Duration,
-    /// Since when it boots.
+    /// Since when it, or what it superseded in the same master, boots.
     since: Moment,
     /// Something newer is to be deployed as soon as the master is started.
     outdated: bool,
@@ -146,7 +147,6 @@ impl Vassal {
             name,
             file: None,
             content: None,
-            running: None,
             held,
             course: Course::Resting,
             leaving: Leaving::default(),
@@ -186,7 +186,7 @@ impl Vassal {
             return None;
         }
         match verdict {
-            Verdict::Runs { identity, mercy } => Some(Target { revision, identity, mercy }),
+            Verdict::Runs { identity, mercy } => Some(Target { revision, identity, mercy, content: self.content }),
             Verdict::Refused => self.served,
         }
     }
@@ -214,7 +214,6 @@ impl Vassal {
     /// It has its turn: starts a master, or orders the one there is to deploy.
     pub(super) fn take_turn(&mut self, desk: &mut Desk<'_>) {
         let target = self.target();
-        self.running = self.content;
         self.course = match (std::mem::replace(&mut self.course, Course::Resting), target) {
             (Course::Queued { operation, .. }, Some(target)) => {
                 let (master, boot) = self.start(self.berth, target, operation, desk);
@@ -233,22 +232,25 @@ impl Vassal {
     }
 
     fn start(&mut self, berth: Berth, target: Target, operation: OperationId, desk: &mut Desk<'_>) -> (Master, Boot) {
-        let Target { revision, identity, mercy } = target;
+        let Target { revision, identity, mercy, content } = target;
         let key = MasterKey { vassal: self.name.clone(), berth, serial: desk.numbers.next_serial() };
         if self.listeners == Listeners::None {
             self.listeners = Listeners::Bound;
         }
         desk.out.push(Action::Start { master: key.clone(), revision, operation });
-        (Master { key, identity, mercy, started: false, serving: None }, Boot::new(operation, target, desk.now))
+        (
+            Master { key, identity, mercy, started: false, serving: None, content },
+            Boot::new(operation, target, desk.now),
+        )
     }
 
     /// Lets a master go.
     fn dismiss(&mut self, master: Master, desk: &mut Desk<'_>) {
         let patience = master.mercy + desk.policy.stop_grace;
         if master.started {
-            desk.out.push(self.leaving.ask(master.key, desk.now, patience));
+            desk.out.push(self.leaving.ask(master.key, master.content, desk.now, patience));
         } else {
-            self.leaving.ask_later(master.key, desk.now, patience);
+            self.leaving.ask_later(master.key, master.content, desk.now, patience);
         }
     }
 
@@ -359,7 +361,7 @@ impl Vassal {
             deadline: self.deadline(),
             boot_counts_until: boot.map(|boot| boot.since.after(policy.boots_counted_for)),
             waits,
-            fading: if self.shown_master().is_none() && !self.leaving.is_empty() { self.running } else { None },
+            fading: if self.shown_master().is_none() { self.leaving.contents() } else { Vec::new() },
         }
     }
 
@@ -387,6 +389,7 @@ impl Boot {
 /// Orders a started master to deploy.
 fn deploy(master: &mut Master, target: Target, operation: OperationId, desk: &mut Desk<'_>) -> Boot {
     master.mercy = master.mercy.max(target.mercy);
+    master.content = target.content;
     desk.out.push(Action::Deploy { master: master.key.clone(), revision: target.revision, operation });
     Boot::new(operation, target, desk.now)
 }

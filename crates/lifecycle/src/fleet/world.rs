@@ -73,8 +73,6 @@ struct Real {
     asked: Option<Moment>,
     said_it_leaves: bool,
     said_it_serves: bool,
-    /// The deploy that the fleet waits for, and since when.
-    awaited: Option<(OperationId, Moment)>,
 }
 
 /// Something that may happen next.
@@ -109,6 +107,8 @@ pub(super) struct World {
     pub(super) left: Bounds,
     names: Vec<VassalName>,
     pub(super) files: BTreeMap<VassalName, File>,
+    /// Of every revision there was.
+    identities: BTreeMap<RevisionId, Identity>,
     masters: BTreeMap<MasterKey, Real>,
     /// Vassals whose workers outlived their master.
     orphans: BTreeSet<VassalName>,
@@ -120,6 +120,7 @@ pub(super) struct World {
     shown: BTreeMap<VassalName, VassalView>,
     last_revision: u64,
     shut_downs: u32,
+    brain_died: bool,
     has_left: bool,
 }
 
@@ -139,6 +140,7 @@ impl World {
             left,
             names,
             files: BTreeMap::new(),
+            identities: BTreeMap::new(),
             masters: BTreeMap::new(),
             orphans: BTreeSet::new(),
             holds: BTreeSet::new(),
@@ -147,6 +149,7 @@ impl World {
             shown: BTreeMap::new(),
             last_revision: 0,
             shut_downs: 0,
+            brain_died: false,
             has_left: false,
         };
         for name in world.names.clone().into_iter().take(files) {
@@ -159,7 +162,9 @@ impl World {
     fn write(&mut self, name: VassalName, identity: Identity, refused: bool) {
         self.last_revision += 1;
         let content = ContentDigest(self.last_revision);
-        self.files.insert(name, File { revision: RevisionId(self.last_revision), content, identity, refused });
+        let revision = RevisionId(self.last_revision);
+        self.files.insert(name, File { revision, content, identity, refused });
+        self.identities.insert(revision, identity);
     }
 
     pub(super) fn scan(&mut self) -> Outcome {
@@ -346,6 +351,7 @@ impl World {
                     world.last_revision += 1;
                     let revision = RevisionId(world.last_revision);
                     world.excused.remove(to);
+                    world.identities.insert(revision, file.identity);
                     world.files.insert(to.clone(), File { revision, ..file });
                 }
             }),
@@ -423,16 +429,16 @@ impl World {
     /// A new brain knows nothing but who is alive, what is held and what the directory says.
     fn brain_dies(&mut self) -> Outcome {
         self.left.brain_deaths -= 1;
+        self.brain_died = true;
         let first = self.operations.keys().last().map_or(OperationId(1), |last| last.next());
         self.fleet = Fleet::new(POLICY, first);
         self.operations.clear();
         self.excused.clear();
         self.shown.clear();
-        self.masters.retain(|_, real| real.forked);
+        self.masters.retain(|_, real| real.forked && !real.killed);
         for real in self.masters.values_mut() {
             (real.words, real.orders) = (VecDeque::new(), VecDeque::new());
             (real.asked, real.said_it_leaves) = (None, false);
-            real.awaited = real.booting.map(|(_, operation)| (operation, Moment::START));
             real.said_it_serves = real.serving.is_some();
         }
         self.tell(Event::HoldsRecalled(self.holds.iter().cloned().collect()))?;
@@ -463,36 +469,31 @@ impl World {
 
     /// What the fleet learns with this event.
     fn told(&mut self, event: &Event) {
-        let ended = match event {
-            Event::Serving { master, operation, .. } => Some((master, *operation, false)),
-            Event::Failed { master, operation, still_serving, reason, .. } => {
-                Some((master, *operation, !*still_serving && *reason != FailureReason::Superseded))
+        match event {
+            Event::Serving { master, .. } => {
+                if let Some(real) = self.masters.get_mut(master) {
+                    real.said_it_serves = true;
+                }
             }
-            Event::DeployRefused { master, operation, .. } => Some((master, Some(*operation), false)),
-            Event::Scanned(_)
+            Event::Failed { master, still_serving: false, reason, .. } if *reason != FailureReason::Superseded => {
+                if let Some(real) = self.masters.get_mut(master) {
+                    real.said_it_leaves = true;
+                }
+            }
+            Event::Failed { .. }
+            | Event::Scanned(_)
             | Event::DirectoryLost
             | Event::HoldsRecalled(_)
             | Event::Found(_)
             | Event::MasterStarted { .. }
             | Event::StartFailed { .. }
+            | Event::DeployRefused { .. }
             | Event::MasterExited { .. }
             | Event::Booting { .. }
             | Event::Command(_)
             | Event::ReloadAll
             | Event::ShutDown
-            | Event::DeadlineReached => None,
-        };
-        let serves = matches!(event, Event::Serving { .. });
-        if let Some((master, operation, leaves)) = ended
-            && let Some(real) = self.masters.get_mut(master)
-        {
-            real.said_it_leaves |= leaves;
-            real.said_it_serves |= serves;
-            // A refused order leaves the first boot going on.
-            let over = real.said_it_serves || !matches!(event, Event::DeployRefused { .. });
-            if over && real.awaited.map(|(awaited, _)| awaited) == operation || leaves {
-                real.awaited = None;
-            }
+            | Event::DeadlineReached => {}
         }
     }
 }

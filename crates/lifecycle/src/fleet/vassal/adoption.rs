@@ -17,16 +17,15 @@ impl Vassal {
             self.found_again(alive, desk);
             return;
         }
-        self.running = alive.content.or(self.running);
         let mercy = self.target().map_or(desk.policy.mercy, |target| target.mercy);
-        let Alive { master: key, identity, serving, booting, .. } = alive.clone();
-        let found = Master { key, identity, mercy, started: true, serving };
+        let Alive { master: key, identity, serving, booting, content } = alive.clone();
+        let found = Master { key, identity, mercy, started: true, serving, content };
         let boot = booting.map(|revision| Boot::of_an_earlier_brain(revision, &found, desk));
         if self.listeners != Listeners::Closing {
             self.listeners = Listeners::Served;
         }
         if let Some((_, revision)) = serving {
-            self.served = Some(Target { revision, identity, mercy });
+            self.served = Some(Target { revision, identity, mercy, content });
         }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
             Course::Resting | Course::Cursed { .. } => self.adopt(found, boot),

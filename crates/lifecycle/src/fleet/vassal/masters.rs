@@ -20,7 +20,7 @@ impl Vassal {
                 master.started = true;
                 // What is newer than what it was started with could not be ordered before.
                 if let (true, Some(target), Some(operation)) = (boot.outdated, target, boot.operation) {
-                    *boot = deploy(master, target, operation, desk);
+                    *boot = Boot { since: boot.since, ..deploy(master, target, operation, desk) };
                 }
             }
             Course::Starting { .. }
@@ -80,7 +80,12 @@ impl Vassal {
 
     fn note_serving(&mut self, master: &mut Master, serves: (GenerationId, RevisionId), by_request: bool) {
         master.serving = Some(serves);
-        self.served = Some(Target { revision: serves.1, identity: master.identity, mercy: master.mercy });
+        self.served = Some(Target {
+            revision: serves.1,
+            identity: master.identity,
+            mercy: master.mercy,
+            content: master.content,
+        });
         self.listeners = Listeners::Served;
         if by_request {
             self.last_failure = None;
@@ -291,7 +296,7 @@ impl Vassal {
 
     /// A master said that it goes: it has the grace to do so.
     fn leaves(&mut self, master: Master, desk: &mut Desk<'_>) {
-        self.leaving.said(master.key, desk.now.after(desk.policy.stop_grace));
+        self.leaving.said(master.key, master.content, desk.now.after(desk.policy.stop_grace));
     }
 
     /// A deploy failed, and what served before serves on.

@@ -26,7 +26,8 @@ impl Vassal {
         match sighting.verdict {
             Verdict::Refused => self.file_refused(desk),
             Verdict::Runs { identity, mercy } => {
-                let target = Target { revision: sighting.revision, identity, mercy };
+                let content = Some(sighting.content);
+                let target = Target { revision: sighting.revision, identity, mercy, content };
                 if before.is_none() && self.runs_already(target) {
                     self.watch_adopted_boot(desk);
                     return;
@@ -234,9 +235,6 @@ impl Vassal {
     /// Brings what the file says now into service, by whatever way there is from here. Only with a file that runs.
     pub(super) fn bring_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
         let Some(target) = self.target() else { return };
-        if self.shown_master().is_some() {
-            self.running = self.content;
-        }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
             Course::Resting | Course::Cursed { .. } => Course::Queued { operation, urgency: Urgency::Ordinary },
             Course::Queued { operation: overtaken, urgency } => {
@@ -290,8 +288,8 @@ fn deploy_or_note(
     desk: &mut Desk<'_>,
 ) -> Boot {
     if master.started {
-        Boot { doomed: boot.doomed, ..deploy(master, target, operation, desk) }
+        Boot { doomed: boot.doomed, since: boot.since, ..deploy(master, target, operation, desk) }
     } else {
-        Boot { operation: Some(operation), outdated: true, since: desk.now, ..boot }
+        Boot { operation: Some(operation), outdated: true, ..boot }
     }
 }

@@ -14,6 +14,7 @@ impl World {
             left,
             names: _,
             files,
+            identities: _,
             masters,
             orphans,
             holds,
@@ -22,10 +23,11 @@ impl World {
             shown: _,
             last_revision,
             shut_downs,
+            brain_died,
             has_left,
         } = self;
         let text = format!(
-            "{fleet:?}{left:?}{files:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{has_left}"
+            "{fleet:?}{left:?}{files:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{brain_died}{has_left}"
         );
         let text = ranked(&text, "OperationId(");
         let text = ranked(&text, "MasterSerial(");

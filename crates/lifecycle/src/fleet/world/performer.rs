@@ -17,14 +17,10 @@ impl World {
             Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
             Action::Deploy { master, revision, operation } => {
                 demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
-                let (now, file) = (self.now, self.files.get(&master.vassal).copied());
+                let file = self.files.get(&master.vassal).copied();
                 let real = self.unasked(master, "deployed to")?;
                 real.content = file.map_or(real.content, |file| file.content);
                 real.orders.push_back(Order::Deploy(*revision, *operation));
-                // A boot that is under way gives its place to the newer one.
-                let since = if real.booting.is_some() { Moment::START } else { now };
-                let since = real.awaited.map_or(since, |(_, since)| since);
-                real.awaited = Some((*operation, since));
                 Ok(())
             }
             Action::Stop { master } => self.stops(master),
@@ -90,7 +86,7 @@ impl World {
         });
         demand!(double.is_none(), "{name} is started while {double:?} runs the same under its old name");
         let real = Real {
-            identity: file.identity,
+            identity: self.identities.get(&revision).copied().unwrap_or(file.identity),
             content: file.content,
             forked: false,
             orders: VecDeque::new(),
@@ -102,7 +98,6 @@ impl World {
             asked: None,
             said_it_leaves: false,
             said_it_serves: false,
-            awaited: Some((operation, self.now)),
         };
         demand!(self.masters.insert(master.clone(), real).is_none(), "{master:?} is started twice");
         Ok(())
@@ -118,7 +113,6 @@ impl World {
         let real = self.unasked(master, "stopped")?;
         demand!(!wanted || succeeded || !real.said_it_serves, "{master:?} is stopped, which serves and is wanted");
         real.asked = Some(now);
-        real.awaited = None;
         real.orders.push_back(Order::Stop);
         Ok(())
     }
@@ -172,18 +166,9 @@ impl World {
                 demand!(deadline.is_some_and(|deadline| deadline <= due), "{key:?} may stop for ever");
             }
         }
-        let booting: BTreeSet<&VassalName> = self
-            .masters
-            .iter()
-            .filter(|(_, real)| {
-                real.asked.is_none()
-                    && real.awaited.is_some_and(|(operation, since)| {
-                        self.operations.contains_key(&operation) && self.now < since.after(POLICY.boots_counted_for)
-                    })
-            })
-            .map(|(key, _)| &key.vassal)
-            .collect();
-        demand!(booting.len() <= POLICY.boots_at_once as usize, "{booting:?} boot at once");
+        // Boots that an earlier brain had ordered come on top.
+        let boots = self.fleet.agenda.boots();
+        demand!(self.brain_died || boots <= POLICY.boots_at_once as usize, "{boots} vassals boot at once");
         Ok(())
     }
 
