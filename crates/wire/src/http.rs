@@ -47,6 +47,9 @@ pub struct Header<'b> {
 pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
     let start = leading_empty_lines(bytes);
     let bytes_of_head = &bytes[start..];
+    if let Some(bad) = another_protocol(bytes_of_head) {
+        return Parsed::Bad(bad);
+    }
     let end = match end_of_head(bytes_of_head, limits.head_max_bytes) {
         Ok(Some(end)) => end,
         Ok(None) => return Parsed::NeedMore,
@@ -55,6 +58,17 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
     match whole(&bytes_of_head[..end], limits) {
         Ok(head) => Parsed::Head { head, consumed: start + end },
         Err(bad) => Parsed::Bad(bad),
+    }
+}
+
+/// What is told by its first byte, and would otherwise be waited for until the client gives up.
+fn another_protocol(bytes: &[u8]) -> Option<Bad> {
+    match bytes.first()? {
+        // modifier1 of a request to Python.
+        0 => Some(Bad::new(400, "a uwsgi packet, but this address speaks HTTP: proxy_pass goes here, uwsgi_pass not")),
+        // The handshake record of TLS (RFC 8446 section 5.1).
+        0x16 => Some(Bad::new(400, "TLS, but this address speaks plain HTTP")),
+        _ => None,
     }
 }
 

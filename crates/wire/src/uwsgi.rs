@@ -31,6 +31,9 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
     let Some((head, rest)) = bytes.split_first_chunk::<PACKET_HEAD_BYTES>() else {
         return Parsed::NeedMore;
     };
+    if looks_like_http(head) {
+        return Parsed::Bad(Bad::new(400, "HTTP, but this is a uwsgi socket: uwsgi_pass goes here, browsers not"));
+    }
     let [modifier1, low, high, modifier2] = *head;
     let length = usize::from(u16::from_le_bytes([low, high]));
     if length > limits.head_max_bytes {
@@ -43,6 +46,12 @@ pub fn parse<'b>(bytes: &'b [u8], limits: &Limits) -> Parsed<Head<'b>> {
         Ok(head) => Parsed::Head { head, consumed: PACKET_HEAD_BYTES + length },
         Err(bad) => Parsed::Bad(bad),
     }
+}
+
+/// The beginning of an HTTP request line. Read as a packet it would have a long block, which would be waited for until
+/// the client gives up; uWSGI has no plugin behind the modifiers that these letters are.
+fn looks_like_http(head: &[u8; PACKET_HEAD_BYTES]) -> bool {
+    [b"GET ", b"HEAD", b"POST", b"PUT ", b"PATC", b"DELE", b"OPTI"].contains(&head)
 }
 
 fn whole<'b>(modifier1: u8, modifier2: u8, block: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {

@@ -168,7 +168,7 @@ fn a_packet_is_understood_and_every_lie_about_a_length_is_refused() {
         (b"\0\x01\0\0a".to_vec(), 400),
         (b"\0\xff\xff\0".to_vec(), 431),
         (packet(100, &[]), 200),
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 431),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400),
     ] {
         assert_eq!(uwsgi_status(&bytes), expected, "{bytes:?}");
     }
@@ -245,5 +245,18 @@ proptest! {
         let whole = uwsgi::parse(&bytes, &limits);
         let first = (0..=bytes.len()).map(|end| uwsgi::parse(&bytes[..end], &limits)).find(|parsed| *parsed != Parsed::NeedMore).unwrap_or(Parsed::NeedMore);
         prop_assert_eq!(whole, first);
+    }
+}
+
+#[test]
+fn another_protocol_is_told_by_its_beginning_and_not_waited_for() {
+    for (bytes, expected) in [(&b"\0\x10\0\0"[..], "a uwsgi packet"), (b"\x16\x03\x01\x02\0", "TLS")] {
+        let Parsed::Bad(bad) = http::parse(bytes, &LIMITS) else { panic!("{bytes:?} is waited for") };
+        assert!(bad.reason.starts_with(expected), "{bad:?}");
+    }
+    let wide = Limits { head_max_bytes: 65_536, ..LIMITS };
+    for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"POST /a", b"HEAD"] {
+        let Parsed::Bad(bad) = uwsgi::parse(bytes, &wide) else { panic!("{bytes:?} is waited for") };
+        assert!(bad.reason.starts_with("HTTP"), "{bad:?}");
     }
 }
