@@ -113,8 +113,15 @@ fn app(draft: &mut Draft, base: &Path, problems: &mut Vec<Problem>) -> App {
 
 fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem>) {
     // A text that could not be read, or names another language, has said so; what is missing follows from that.
-    let explained =
-        ["format-not-read", "plugin-refused", "file-not-read", "unknown-argument", "option-planned", "option-refused"];
+    let explained = [
+        "format-not-read",
+        "plugin-refused",
+        "file-not-read",
+        "unknown-argument",
+        "missing-argument",
+        "option-planned",
+        "option-refused",
+    ];
     if problems.iter().any(|problem| {
         explained.contains(&problem.code.as_str()) && problem.severity == crate::problem::Severity::Error
     }) {

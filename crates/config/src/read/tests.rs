@@ -231,3 +231,9 @@ fn a_file_that_cannot_be_read_is_refused_with_the_reason() {
     assert_eq!((outcome.config, outcome.problems[0].code.as_str()), (None, "file-not-read"));
     assert!(outcome.problems[0].message.contains("permission denied"));
 }
+
+#[test]
+fn an_option_that_lacks_its_value_is_told_without_what_follows_from_it() {
+    let outcome = arguments("--http");
+    assert_eq!(codes(&outcome), ["missing-argument"]);
+}
