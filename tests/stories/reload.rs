@@ -42,8 +42,8 @@ fn loaded(
     target: impl Fn(&Emperor<'_>) -> Result<(Target, Option<Nginx>)>,
     mode: Mode,
 ) -> Result<()> {
-    let length = ground::long_or(Duration::from_secs(600), Duration::from_secs(12));
-    let quiet = ground::long_or(Duration::from_secs(60), Duration::from_secs(5));
+    let length = ground::long_or(Duration::from_secs(600), Duration::from_secs(60));
+    let quiet = ground::long_or(Duration::from_secs(60), Duration::from_secs(15));
     let emperor = Emperor::start(ground)?;
     emperor.drop_file("shop.ini", &text(0))?;
     emperor.loyal("shop.ini")?;

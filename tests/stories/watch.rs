@@ -20,7 +20,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("watch/a-rename-does-not-start-the-app-twice", renamed),
     Story::new("watch/a-file-with-an-older-mtime-is-seen", older),
     Story::new("watch/an-editor-of-four-steps-causes-one-reload", editor),
-    Story::new("watch/touches-at-random-end-on-the-last-version", random_touches).alone().within_s(180),
+    Story::new("watch/touches-at-random-end-on-the-last-version", random_touches).alone().within_s(600),
     Story::new("watch/editors-files-and-dotfiles-do-not-count", not_counted),
     Story::new("watch/a-format-not-read-yet-is-a-refused-row", other_formats),
     Story::new("watch/a-directory-that-vanishes-stops-nothing", directory_vanishes),
@@ -159,7 +159,7 @@ fn editor(ground: &Ground) -> Result<()> {
 }
 
 fn random_touches(ground: &Ground) -> Result<()> {
-    let length = ground::long_or(Duration::from_secs(60), Duration::from_secs(20));
+    let length = ground::long_or(Duration::from_secs(300), Duration::from_secs(60));
     let port = ground.port()?;
     let emperor = Emperor::start(ground)?;
     emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=0\n"))?;
