@@ -80,6 +80,11 @@ impl Drop for Vassal {
     }
 }
 
+fn worker_pid(log: &str) -> Pid {
+    let pid = log.split("spawned worker 1 (pid: ").nth(1).unwrap().split(',').next().unwrap();
+    Pid::from_raw(pid.parse().unwrap())
+}
+
 fn add_to(path: &Path, text: &str) {
     let before = fs::read_to_string(path).unwrap();
     fs::write(path, before + text).unwrap();
@@ -112,8 +117,21 @@ fn a_reload_that_would_change_who_it_runs_as_is_refused_and_what_serves_serves_o
 fn the_pid_of_a_respawned_worker_is_in_the_log() {
     let vassal = Vassal::start("respawn", "", &[]);
     let log = vassal.wait_for("generation 1 serves");
-    let pid = log.split("spawned worker 1 (pid: ").nth(1).unwrap().split(',').next().unwrap();
-    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    kill(worker_pid(&log), Signal::SIGKILL).unwrap();
+    vassal.wait_for("respawned worker 1 (new pid: ");
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn why_a_respawned_worker_cannot_load_the_app_is_in_the_log() {
+    let vassal = Vassal::start("lazy", "lazy-apps = true\n", &[]);
+    let log = vassal.wait_for("generation 1 serves");
+    fs::write(vassal.directory.join("app.py"), "import nothing_of_that_name\n").unwrap();
+    kill(worker_pid(&log), Signal::SIGKILL).unwrap();
+    let log = vassal.wait_for("worker 1 has no app");
+    assert!(log.contains("ModuleNotFoundError: No module named 'nothing_of_that_name'"), "{log}");
+    assert!(log.contains("File \"") && log.contains("line 1"), "{log}");
+    fs::write(vassal.directory.join("app.py"), APP).unwrap();
     vassal.wait_for("respawned worker 1 (new pid: ");
     assert!(vassal.stop().0.success());
 }

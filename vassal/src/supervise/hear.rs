@@ -89,6 +89,10 @@ impl Supervisor {
                 }
             }
             FromWorker::LoadFailed { sentence, traceback } => {
+                if self.machine.serving().is_some_and(|(serving, _)| serving == worker.generation) {
+                    // One that took the place of another: no deployment tells of it.
+                    self.say_load_failed(worker, &sentence, traceback.as_deref());
+                }
                 let reason = FailureReason::App { sentence, traceback };
                 self.tell(Event::BootFailed { generation: worker.generation, reason });
             }
@@ -125,6 +129,14 @@ impl Supervisor {
             log::say("*** the app called uwsgi.stop() ***");
             self.stop();
         }
+    }
+
+    fn say_load_failed(&mut self, worker: WorkerRef, sentence: &str, traceback: Option<&str>) {
+        if let Some(traceback) = traceback {
+            log::say(traceback.trim_end());
+        }
+        let text = format!("worker {} has no app: {sentence} (lazy-apps)", worker.worker.0);
+        self.notice(Severity::Incident, "worker-load-failed", text, Some(worker));
     }
 
     /// An idle connection looks for another worker.
