@@ -33,6 +33,7 @@ use empery_control::{
     places,
 };
 use empery_lifecycle::fleet::{Fleet, Identity, Policy};
+use empery_store::LatestRevision;
 use empery_sys::seqpacket::Peer;
 use empery_web_ui::{Access, Realm};
 use tokio::{
@@ -89,8 +90,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let mut history = History::new(settings.state.join(history::FILE_NAME), inbox.clone());
     let Recalled { last_operation, holds, revisions, deployments } = history.open().await;
     let mut numbers = Numbers::default();
-    for (name, revision, sha256) in revisions {
-        numbers.recall(name, revision, sha256);
+    for LatestRevision { vassal, revision, sha256, facts } in revisions {
+        numbers.recall(vassal, revision, sha256, facts);
     }
 
     let living = living_masters(&keeper).await?;

@@ -24,6 +24,8 @@ pub struct Revision {
     pub problems: Vec<ProblemView>,
     /// When it was first seen, unix ms.
     pub seen_unix_ms: u64,
+    /// What the file looked like besides its content, as the brain wrote it down.
+    pub facts: Option<String>,
 }
 
 /// A revision in a list: without its content.
@@ -46,18 +48,21 @@ pub struct LatestRevision {
     pub revision: RevisionId,
     /// SHA-256 of the content, in hex.
     pub sha256: String,
+    /// See [`Revision::facts`].
+    pub facts: Option<String>,
 }
 
 pub(crate) async fn record(connection: &mut SqliteConnection, revision: &Revision) -> Result<(), StoreError> {
     let doing = "recording a revision";
     let problems = serde_json::to_string(&revision.problems).map_err(|error| StoreError::unreadable(doing, &error))?;
-    sqlx::query("INSERT OR REPLACE INTO revisions (vassal, revision, sha256, content, problems, seen_unix_ms) VALUES (?, ?, ?, ?, ?, ?)")
+    sqlx::query("INSERT OR REPLACE INTO revisions (vassal, revision, sha256, content, problems, seen_unix_ms, facts) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(revision.vassal.as_str())
         .bind(signed(revision.revision.0))
         .bind(&revision.sha256)
         .bind(&revision.content)
         .bind(problems)
         .bind(signed(revision.seen_unix_ms))
+        .bind(&revision.facts)
         .execute(connection)
         .await
         .map_err(|error| StoreError::sort(doing, &error))?;
@@ -72,7 +77,7 @@ impl Reader {
     pub async fn latest_revisions(&self) -> Result<Vec<LatestRevision>, StoreError> {
         let doing = "reading revisions";
         let rows = sqlx::query(
-            "SELECT vassal, max(revision) AS revision, sha256 FROM revisions GROUP BY vassal ORDER BY vassal",
+            "SELECT vassal, max(revision) AS revision, sha256, facts FROM revisions GROUP BY vassal ORDER BY vassal",
         )
         .fetch_all(&self.pool)
         .await
@@ -86,6 +91,7 @@ impl Reader {
                     vassal,
                     revision: RevisionId(unsigned(row.get("revision"))),
                     sha256: row.get("sha256"),
+                    facts: row.get("facts"),
                 })
             })
             .collect())
@@ -114,7 +120,7 @@ impl Reader {
     pub async fn revision(&self, vassal: &VassalName, revision: RevisionId) -> Result<Option<Revision>, StoreError> {
         let doing = "reading a revision";
         let row = sqlx::query(
-            "SELECT revision, sha256, content, problems, seen_unix_ms FROM revisions WHERE vassal = ? AND revision = ?",
+            "SELECT revision, sha256, content, problems, seen_unix_ms, facts FROM revisions WHERE vassal = ? AND revision = ?",
         )
         .bind(vassal.as_str())
         .bind(signed(revision.0))
@@ -132,6 +138,7 @@ impl Reader {
             content: row.get("content"),
             problems,
             seen_unix_ms,
+            facts: row.get("facts"),
         }))
     }
 }

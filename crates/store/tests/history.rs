@@ -60,6 +60,7 @@ fn revision(vassal: &str, number: u64) -> Revision {
             hint: None,
         }],
         seen_unix_ms: 7,
+        facts: Some(format!("facts of {number}")),
     }
 }
 

@@ -28,6 +28,7 @@ fn big_revision(number: u64) -> Revision {
         content: vec![b'x'; 64 * 1024],
         problems: Vec::new(),
         seen_unix_ms: 1,
+        facts: Some(format!("facts of {number}")),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use empery_lifecycle::ids::{OperationId, RevisionId, VassalName};
-use empery_store::{Opened, Reader, Store, StoreError};
+use empery_lifecycle::ids::{OperationId, VassalName};
+use empery_store::{LatestRevision, Opened, Reader, Store, StoreError};
 use tokio::sync::watch;
 
 use super::{
@@ -25,8 +25,8 @@ pub(crate) struct Recalled {
     pub(crate) last_operation: LastOperation,
     /// Vassals that stay stopped.
     pub(crate) holds: Vec<VassalName>,
-    /// The newest revision of each vassal, with its hash.
-    pub(crate) revisions: Vec<(VassalName, RevisionId, String)>,
+    /// The newest revision of each vassal.
+    pub(crate) revisions: Vec<LatestRevision>,
     /// The newest deployment of each.
     pub(crate) deployments: Vec<empery_control::fleet::OperationView>,
 }
@@ -116,11 +116,10 @@ impl History {
 }
 
 async fn recall(reader: &Reader) -> Result<Recalled, StoreError> {
-    let revisions = reader.latest_revisions().await?;
     Ok(Recalled {
         last_operation: LastOperation(reader.last_operation_id().await?),
         holds: reader.holds().await?.into_iter().map(|hold| hold.vassal).collect(),
-        revisions: revisions.into_iter().map(|latest| (latest.vassal, latest.revision, latest.sha256)).collect(),
+        revisions: reader.latest_revisions().await?,
         deployments: reader.latest_deployments().await?,
     })
 }

@@ -35,8 +35,8 @@ pub(crate) enum Scanned {
     Files {
         /// In the order of names.
         all: BTreeMap<VassalName, Arc<Reading>>,
-        /// Revisions to be recorded.
-        new: Vec<VassalName>,
+        /// Revisions to be recorded, with what their files look like.
+        new: Vec<(VassalName, String)>,
     },
     /// The directory cannot be read: one sentence.
     Lost(String),
@@ -56,7 +56,7 @@ pub(crate) struct Scanner {
 
 struct First {
     until: Moment,
-    new: Vec<VassalName>,
+    new: Vec<(VassalName, String)>,
 }
 
 impl Scanner {
@@ -120,7 +120,7 @@ impl Scanner {
                 Taken::News { is_new } => {
                     changed = true;
                     if is_new {
-                        new.push(name);
+                        new.push((name, number::mark(&facts)));
                     }
                 }
             }

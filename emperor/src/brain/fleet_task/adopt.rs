@@ -116,7 +116,7 @@ impl FleetTask {
                 snapshot.booting.iter().map(|(generation, _, operation)| (*generation, *operation)).collect();
         }
         if let (Some((_, revision)), Some(sha256)) = (snapshot.serving, &snapshot.serving_sha256) {
-            numbers.recall(master.vassal.clone(), revision, sha256.clone());
+            numbers.recall(master.vassal.clone(), revision, sha256.clone(), None);
         }
         if snapshot.serving.is_some() {
             self.post(&master.vassal).loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);

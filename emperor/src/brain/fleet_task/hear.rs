@@ -94,10 +94,10 @@ impl FleetTask {
                 if self.directory_lost.take().is_some() {
                     tracing::info!("the vassals directory is back");
                 }
-                for name in &new {
-                    if let Some(reading) = all.get(name) {
-                        self.record_revision(name, reading);
-                        self.told_problems(name, reading);
+                for (name, facts) in new {
+                    if let Some(reading) = all.get(&name) {
+                        self.record_revision(&name, reading, facts);
+                        self.told_problems(&name, reading);
                     }
                 }
                 for (name, reading) in &all {
@@ -120,7 +120,7 @@ impl FleetTask {
         }
     }
 
-    fn record_revision(&self, name: &VassalName, reading: &Reading) {
+    fn record_revision(&self, name: &VassalName, reading: &Reading, facts: String) {
         let Some(store) = self.history.store() else { return };
         let seen_unix_ms = clock::unix_ms();
         store.record_vassals_seen(vec![name.clone()], seen_unix_ms).unattended();
@@ -132,6 +132,7 @@ impl FleetTask {
                 content: reading.content.clone(),
                 problems: reading.problems.clone(),
                 seen_unix_ms,
+                facts: Some(facts),
             })
             .unattended();
     }

@@ -6,35 +6,20 @@ use std::collections::BTreeMap;
 use empery_control::keeper::FileFacts;
 use empery_lifecycle::ids::{RevisionId, VassalName};
 
-/// What tells one revision from another. The change time (ctime) has the scanner look again, but is no part of it: it
-/// moves with links and extended attributes too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    file: (u64, u64),
-    size: u64,
-    mtime_ns: i64,
-    owner: (u32, u32),
-    mode: u32,
-}
-
-impl Mark {
-    fn of(facts: &FileFacts) -> Mark {
-        Mark {
-            file: (facts.device, facts.inode),
-            size: facts.size,
-            mtime_ns: facts.mtime_ns,
-            owner: (facts.uid, facts.gid),
-            mode: facts.mode,
-        }
-    }
+/// What tells one revision from another, as a text that a later brain compares. The change time (ctime) has the scanner
+/// look again, but is no part of it: it moves with links and extended attributes too. Nor is the device: its number may
+/// be another one after a reboot.
+pub(crate) fn mark(facts: &FileFacts) -> String {
+    let FileFacts { inode, size, mtime_ns, uid, gid, mode, .. } = facts;
+    format!("inode {inode}, {size} bytes, mtime {mtime_ns}, uid {uid}, gid {gid}, mode {mode:o}")
 }
 
 #[derive(Debug)]
 struct Last {
     revision: RevisionId,
     sha256: String,
-    /// None: from before this brain. The content alone says whether it is the same.
-    mark: Option<Mark>,
+    /// None: nobody wrote it down. The content alone says whether it is the same.
+    mark: Option<String>,
 }
 
 /// The last number given out for every name ever seen.
@@ -45,8 +30,8 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// What an earlier brain gave out, from the database or from the master that serves it. The higher number counts.
-    pub(crate) fn recall(&mut self, name: VassalName, revision: RevisionId, sha256: String) {
-        let last = Last { revision, sha256, mark: None };
+    pub(crate) fn recall(&mut self, name: VassalName, revision: RevisionId, sha256: String, mark: Option<String>) {
+        let last = Last { revision, sha256, mark };
         match self.last.get(&name) {
             Some(known) if known.revision >= revision => {}
             Some(_) | None => {
@@ -57,7 +42,7 @@ impl Numbers {
 
     /// The number of this content, and whether it is a new one.
     pub(crate) fn number(&mut self, facts: &FileFacts, sha256: &str) -> (RevisionId, bool) {
-        let mark = Mark::of(facts);
+        let mark = mark(facts);
         let (revision, new) = match self.last.get(&facts.name) {
             None => (RevisionId(1), true),
             Some(last) if last.sha256 == sha256 && last.mark.as_ref().is_none_or(|known| *known == mark) => {
@@ -107,9 +92,24 @@ mod tests {
     #[test]
     fn numbers_go_on_where_an_earlier_brain_stopped() {
         let mut numbers = Numbers::default();
-        numbers.recall(facts().name, RevisionId(7), "x".to_owned());
-        numbers.recall(facts().name, RevisionId(6), "w".to_owned());
+        numbers.recall(facts().name, RevisionId(7), "x".to_owned(), None);
+        numbers.recall(facts().name, RevisionId(6), "w".to_owned(), None);
         assert_eq!(numbers.number(&facts(), "x"), (RevisionId(7), false));
         assert_eq!(numbers.number(&facts(), "z"), (RevisionId(8), true));
+    }
+
+    #[test]
+    fn a_touch_made_while_no_brain_looked_is_a_new_revision() {
+        let mut numbers = Numbers::default();
+        numbers.recall(facts().name, RevisionId(7), "x".to_owned(), Some(mark(&facts())));
+        // The master that serves it says the same number again, and knows nothing of the file.
+        numbers.recall(facts().name, RevisionId(7), "x".to_owned(), None);
+        let touched = FileFacts { mtime_ns: 101, ..facts() };
+        assert_eq!(numbers.number(&touched, "x"), (RevisionId(8), true));
+
+        let mut untouched = Numbers::default();
+        untouched.recall(facts().name, RevisionId(7), "x".to_owned(), Some(mark(&facts())));
+        let after_a_reboot = FileFacts { device: 99, ..facts() };
+        assert_eq!(untouched.number(&after_a_reboot, "x"), (RevisionId(7), false));
     }
 }
