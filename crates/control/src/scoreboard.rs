@@ -188,16 +188,16 @@ impl Totals {
         });
     }
 
-    /// Adds other sums.
+    /// Adds other sums. They end at the highest number: a vassal may write anything into its counters.
     pub fn add(&mut self, other: &Totals) {
-        self.requests += other.requests;
-        self.exceptions += other.exceptions;
-        self.errors_5xx += other.errors_5xx;
-        self.errors_4xx += other.errors_4xx;
-        self.tx_bytes += other.tx_bytes;
-        self.running_us += other.running_us;
-        self.read_errors += other.read_errors;
-        self.write_errors += other.write_errors;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.exceptions = self.exceptions.saturating_add(other.exceptions);
+        self.errors_5xx = self.errors_5xx.saturating_add(other.errors_5xx);
+        self.errors_4xx = self.errors_4xx.saturating_add(other.errors_4xx);
+        self.tx_bytes = self.tx_bytes.saturating_add(other.tx_bytes);
+        self.running_us = self.running_us.saturating_add(other.running_us);
+        self.read_errors = self.read_errors.saturating_add(other.read_errors);
+        self.write_errors = self.write_errors.saturating_add(other.write_errors);
     }
 }
 
@@ -218,7 +218,14 @@ pub struct InFlight {
 
 impl Slot {
     /// Says that a request begins. Only the owner of the slot calls this.
-    pub fn begin(&self, started_monotonic_ns: u64, started_unix_ms: u64, kind: HeadKind, head: &[u8], peer: Option<std::net::SocketAddr>) {
+    pub fn begin(
+        &self,
+        started_monotonic_ns: u64,
+        started_unix_ms: u64,
+        kind: HeadKind,
+        head: &[u8],
+        peer: Option<std::net::SocketAddr>,
+    ) {
         let state = &self.state;
         let sequence = state.sequence.load(Ordering::Relaxed);
         state.sequence.store(sequence | 1, Ordering::Relaxed);
@@ -276,15 +283,23 @@ impl Slot {
             head.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         head.truncate(length);
-        let bits = u128::from(state.peer[0].load(Ordering::Relaxed)) << 64 | u128::from(state.peer[1].load(Ordering::Relaxed));
+        let bits =
+            u128::from(state.peer[0].load(Ordering::Relaxed)) << 64 | u128::from(state.peer[1].load(Ordering::Relaxed));
         let port = state.peer_port.load(Ordering::Relaxed) as u16;
         let started_unix_ms = state.started_unix_ms.load(Ordering::Relaxed);
         std::sync::atomic::fence(Ordering::Acquire);
         if state.sequence.load(Ordering::Relaxed) != before {
             return None;
         }
-        let peer = (bits != 0).then(|| std::net::SocketAddr::new(std::net::Ipv6Addr::from_bits(bits).to_canonical(), port));
-        Some(Some(InFlight { started_monotonic_ns, started_unix_ms, kind: HeadKind::from_code(kind_and_length >> 32), head, peer }))
+        let peer =
+            (bits != 0).then(|| std::net::SocketAddr::new(std::net::Ipv6Addr::from_bits(bits).to_canonical(), port));
+        Some(Some(InFlight {
+            started_monotonic_ns,
+            started_unix_ms,
+            kind: HeadKind::from_code(kind_and_length >> 32),
+            head,
+            peer,
+        }))
     }
 }
 

@@ -188,8 +188,8 @@ impl Post {
         let Some(board) = self.boards().find(|board| generation_of(board) == view.worker.generation) else {
             return shown;
         };
-        let header = board.header();
-        let (processes, threads) = (load(&header.processes), load(&header.threads));
+        // As they were when it was mapped: a vassal may write anything into the header since.
+        let (processes, threads) = (board.processes(), board.threads());
         if view.worker.worker.0 == 0 || view.worker.worker.0 > processes {
             return shown;
         }
@@ -197,7 +197,8 @@ impl Post {
         for thread in 0..threads {
             for spawn in 0..2 {
                 let slot = board.slot(slot_index(processes, threads, view.worker.worker.0, spawn, thread));
-                shown.requests += slot.counters.requests.load(std::sync::atomic::Ordering::Relaxed);
+                let requests = slot.counters.requests.load(std::sync::atomic::Ordering::Relaxed);
+                shown.requests = shown.requests.saturating_add(requests);
                 let busy = slot.state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) != 0;
                 shown.busy_threads += u32::from(busy && spawn == view.worker.spawn & 1);
             }
@@ -214,6 +215,48 @@ fn generation_of(board: &Scoreboard) -> GenerationId {
     GenerationId(board.header().generation.load(std::sync::atomic::Ordering::Relaxed))
 }
 
-fn load(number: &std::sync::atomic::AtomicU32) -> u32 {
-    number.load(std::sync::atomic::Ordering::Relaxed)
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::AsFd, sync::atomic::Ordering};
+
+    use empery_lifecycle::{
+        fleet::Berth,
+        ids::{MasterSerial, VassalName, WorkerId, WorkerRef},
+    };
+
+    use super::*;
+    use crate::brain::{clock, inputs::Inbox, sample};
+
+    fn view(worker: u32) -> WorkerView {
+        let worker = WorkerRef { generation: GenerationId(1), worker: WorkerId(worker), spawn: u32::MAX };
+        WorkerView { worker, pid: -1, phase: WorkerPhase::Serving, since_unix_s: 0 }
+    }
+
+    #[tokio::test]
+    async fn whatever_a_vassal_writes_into_its_scoreboard_the_brain_only_counts_it() {
+        let key = MasterKey { vassal: VassalName::new("a.ini").unwrap(), berth: Berth::A, serial: MasterSerial(1) };
+        let (inbox, _inputs) = Inbox::new();
+        let link = LinkHandle::open(key.clone(), "/nowhere".into(), inbox);
+        let mut seat = Seat::new(-1, Identity { uid: 0, gid: 0 }, link);
+        let (theirs, fd) = Scoreboard::create(GenerationId(1), 2, 2).unwrap();
+        seat.boards.insert(GenerationId(1), Scoreboard::map(fd.as_fd()).unwrap());
+        theirs.header().processes.store(u32::MAX, Ordering::Relaxed);
+        theirs.header().threads.store(u32::MAX, Ordering::Relaxed);
+        for slot in 0..theirs.slots() {
+            let counters = &theirs.slot(slot).counters;
+            counters.requests.store(u64::MAX, Ordering::Relaxed);
+            counters.running_us.store(u64::MAX, Ordering::Relaxed);
+        }
+        seat.workers = [0, 1, 2, 3, u32::MAX].map(view).into();
+        let mut post = Post::default();
+        post.seats.insert(key, seat);
+        sample::take(&mut post, clock::now());
+        sample::take(&mut post, clock::now());
+        let threads: Vec<_> = post.workers().iter().map(|worker| (worker.threads, worker.requests)).collect();
+        assert_eq!(threads, [(0, 0), (2, u64::MAX), (2, u64::MAX), (0, 0), (0, 0)]);
+        assert_eq!(post.numbers.requests_total, u64::MAX);
+        assert_eq!(sample::fleet_numbers([&post.numbers, &post.numbers].into_iter()).requests_total, u64::MAX);
+        post.saw_generation(GenerationId(u64::MAX));
+        assert_eq!(post.generation.unwrap().next(), GenerationId(u64::MAX));
+    }
 }

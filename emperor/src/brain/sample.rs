@@ -44,7 +44,7 @@ pub(crate) fn take(post: &mut Post, now: Moment) -> bool {
         tx_bytes_total: totals.tx_bytes,
         mean_ms: if requests == 0 { 0.0 } else { rate(busy_us, as_f64(requests)) / 1_000.0 },
         workers: serving(&workers),
-        busy_threads: workers.iter().map(|worker| worker.busy_threads).sum(),
+        busy_threads: saturating_sum(workers.iter().map(|worker| worker.busy_threads)),
         threads: threads(&workers),
         rss_bytes: post.rss_bytes.values().sum(),
     };
@@ -73,7 +73,12 @@ fn serving(workers: &[WorkerSnapshot]) -> u32 {
 }
 
 fn threads(workers: &[WorkerSnapshot]) -> u32 {
-    workers.iter().filter(serves).map(|worker| worker.threads).sum()
+    saturating_sum(workers.iter().filter(serves).map(|worker| worker.threads))
+}
+
+/// A vassal says how many workers it has, so that there may be more than there can be.
+fn saturating_sum(counts: impl Iterator<Item = u32>) -> u32 {
+    counts.fold(0, u32::saturating_add)
 }
 
 /// Ends a minute: what was counted in it, unless that is nothing.
@@ -109,15 +114,15 @@ pub(crate) fn fleet_numbers<'n>(all: impl Iterator<Item = &'n Numbers>) -> Numbe
     let mut sum = Numbers::default();
     let mut time_ms = 0.0;
     for one in all {
-        sum.requests_total += one.requests_total;
+        sum.requests_total = sum.requests_total.saturating_add(one.requests_total);
         sum.requests_per_s += one.requests_per_s;
-        sum.errors_5xx_total += one.errors_5xx_total;
-        sum.exceptions_total += one.exceptions_total;
-        sum.tx_bytes_total += one.tx_bytes_total;
-        sum.workers += one.workers;
-        sum.busy_threads += one.busy_threads;
-        sum.threads += one.threads;
-        sum.rss_bytes += one.rss_bytes;
+        sum.errors_5xx_total = sum.errors_5xx_total.saturating_add(one.errors_5xx_total);
+        sum.exceptions_total = sum.exceptions_total.saturating_add(one.exceptions_total);
+        sum.tx_bytes_total = sum.tx_bytes_total.saturating_add(one.tx_bytes_total);
+        sum.workers = sum.workers.saturating_add(one.workers);
+        sum.busy_threads = sum.busy_threads.saturating_add(one.busy_threads);
+        sum.threads = sum.threads.saturating_add(one.threads);
+        sum.rss_bytes = sum.rss_bytes.saturating_add(one.rss_bytes);
         time_ms += one.mean_ms * one.requests_per_s;
     }
     if sum.requests_per_s > 0.0 {

@@ -94,11 +94,13 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
         })
     };
     let both = || half(0).chain(half(1));
-    let sum = |read: fn(&Slot) -> u64| both().map(read).sum::<u64>();
+    // An app may write anything into its scoreboard.
+    let sum = |read: fn(&Slot) -> u64| both().map(read).fold(0, u64::saturating_add);
     let requests = sum(|slot| load(&slot.counters.requests));
     let exceptions = sum(|slot| load(&slot.counters.exceptions));
-    let delta_requests =
-        half(spawn).map(|slot| load(&slot.counters.requests).saturating_sub(load(&slot.state.requests_at_spawn))).sum();
+    let delta_requests = half(spawn)
+        .map(|slot| load(&slot.counters.requests).saturating_sub(load(&slot.state.requests_at_spawn)))
+        .fold(0, u64::saturating_add);
     let averages: Vec<u64> =
         half(spawn).map(|slot| load(&slot.state.avg_rt_us)).filter(|average| *average > 0).collect();
     let cores: Vec<Core> =
@@ -122,7 +124,11 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
         last_spawn: present.map_or(0, |(_, handle)| handle.since_unix_s),
         respawn_count: u64::from(spawn) + 1,
         tx: sum(|slot| load(&slot.counters.tx_bytes)),
-        avg_rt: if averages.is_empty() { 0 } else { averages.iter().sum::<u64>() / averages.len() as u64 },
+        avg_rt: if averages.is_empty() {
+            0
+        } else {
+            averages.iter().copied().fold(0, u64::saturating_add) / averages.len() as u64
+        },
         apps: vec![App {
             id: 0,
             modifier1: 0,
