@@ -1,8 +1,19 @@
-//! Where things of one vassal lie below the runtime and state directories. Names only; nothing is created here.
+//! Where things of one vassal lie below the runtime and state directories, and which files are vassals'. Names only;
+//! nothing is created here.
 
 use std::path::{Path, PathBuf};
 
 use empery_lifecycle::{fleet::Berth, ids::VassalName};
+
+/// The suffixes of vassal files: those of uWSGI's emperor.
+pub const SUFFIXES: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".json", ".js"];
+
+/// Whether a file of this name is a vassal's. Dotfiles are not; what editors write beside a file (`x.ini~`, `#x.ini#`,
+/// `.x.ini.swp`, `x.ini.tmp`) has no suffix that counts.
+#[must_use]
+pub fn counts(name: &str) -> bool {
+    !name.starts_with('.') && SUFFIXES.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+}
 
 /// Longest file-system label of a vassal; a unix socket's whole path has at most 107 bytes (unix(7)).
 const LABEL_MAX_BYTES: usize = 40;
@@ -82,6 +93,16 @@ mod tests {
         let long = VassalName::new("ä".repeat(120)).unwrap();
         assert!(label(&long).len() <= LABEL_MAX_BYTES);
         assert_ne!(label(&long), label(&VassalName::new("ä".repeat(121)).unwrap()));
+    }
+
+    #[test]
+    fn the_files_that_count_are_those_of_uwsgi_and_no_editors_or_dotfiles() {
+        for name in ["a.ini", "a.xml", "a.yml", "a.yaml", "a.json", "a.js", "-rf.ini", "<b>.ini"] {
+            assert!(counts(name), "{name}");
+        }
+        for name in [".ini", ".a.ini", ".#a.ini", "#a.ini#", "a.ini~", ".a.ini.swp", "a.ini.tmp", "a.conf", "a", ""] {
+            assert!(!counts(name), "{name}");
+        }
     }
 
     #[test]

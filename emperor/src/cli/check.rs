@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use empery_control::fleet::ProblemView;
+use empery_control::{fleet::ProblemView, places::counts};
 use empery_lifecycle::{
     fleet::Identity,
     ids::{RevisionId, VassalName},
@@ -14,7 +14,7 @@ use super::{
     exit::{Exit, Failure},
     print::{self, say},
 };
-use crate::brain::scan::reading::{FILE_MAX_BYTES, Reader, Reading, counts};
+use crate::brain::scan::reading::{FILE_MAX_BYTES, Reader, Reading};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -95,7 +95,6 @@ fn read(file: &Path) -> std::io::Result<Reading> {
 fn show(file: &Path, reading: &Reading) {
     for problem in &reading.problems {
         print::problem(problem);
-        say!();
     }
     let count = |severity: &str| reading.problems.iter().filter(|problem| problem.severity == severity).count();
     let verdict = if reading.plan.is_some() { "can be run" } else { "is refused" };

@@ -1,5 +1,6 @@
 //! How the command line shows things to a person.
 
+use empery_config::problem::{Colour, Origin, Problem, Severity, render};
 use empery_control::fleet::ProblemView;
 use empery_lifecycle::generations::FailureReason;
 
@@ -13,10 +14,16 @@ pub(super) use say;
 /// What [`say!`] does.
 pub(super) fn line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    if writeln!(std::io::stdout(), "{text}").is_err() {
+    if writeln!(std::io::stdout(), "{}", inert(&text.to_string())).is_err() {
         // As SIGPIPE would have ended it, which Rust ignores from the start.
         std::process::exit(PIPE_CLOSED);
     }
+}
+
+/// The text without what a terminal would obey: an app, or whoever sends it requests, may have written it.
+fn inert(text: &str) -> String {
+    let obeyed = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if obeyed(letter) { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 
 /// What a shell makes of an end by SIGPIPE: 128 and its number (signal(7)).
@@ -56,24 +63,17 @@ fn indented(title: &str, text: &str) {
 }
 
 /// A problem with its line, as a compiler shows it.
-pub(super) fn problem(problem: &ProblemView) {
-    say!("{}[{}]: {}", problem.severity, problem.code, problem.message);
-    match (problem.line, problem.column) {
-        (0, _) => say!("  --> {}", problem.file),
-        (line, 0) => say!("  --> {}:{line}", problem.file),
-        (line, column) => say!("  --> {}:{line}:{column}", problem.file),
-    }
-    if let Some(source) = &problem.source {
-        let number = problem.line.to_string();
-        let margin = " ".repeat(number.len());
-        say!(" {margin} |\n {number} | {source}");
-        if problem.column > 0 {
-            say!(" {margin} | {}^", " ".repeat(problem.column as usize - 1));
-        }
-    }
-    if let Some(hint) = &problem.hint {
-        say!("  = {hint}");
-    }
+pub(super) fn problem(view: &ProblemView) {
+    let ProblemView { severity, code, file, line, column, source, message, hint } = view.clone();
+    let problem = Problem {
+        severity: if severity == "error" { Severity::Error } else { Severity::Warning },
+        code,
+        origin: Origin { file, line, column, length: 1 },
+        source,
+        message,
+        hint,
+    };
+    say!("{}", render(&[problem], Colour::Plain));
 }
 
 /// Bytes as people read them.
@@ -107,6 +107,11 @@ pub(super) fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_app_wrote_cannot_steer_the_terminal() {
+        assert_eq!(inert("a\u{1b}[2J\u{9b}b\r\n\tc\u{7f}"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\n\tc\u{fffd}");
+    }
 
     #[test]
     fn sizes_and_spans_are_short() {

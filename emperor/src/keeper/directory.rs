@@ -8,11 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use empery_control::keeper::FileFacts;
+use empery_control::{keeper::FileFacts, places::counts};
 use empery_lifecycle::ids::VassalName;
-
-/// The suffixes that count (uWSGI's emperor, plugins/emperor_... and its own list).
-const SUFFIXES: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".json", ".js"];
 
 /// Why the directory or a file of it was not read.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +64,7 @@ impl VassalsDirectory {
         for entry in std::fs::read_dir(&self.0).map_err(lost)? {
             let entry = entry.map_err(lost)?;
             let name = entry.file_name().into_string().ok().and_then(|name| VassalName::new(name).ok());
-            let Some(name) = name.filter(counts) else { continue };
+            let Some(name) = name.filter(|name| counts(name.as_str())) else { continue };
             // It may have gone since it was listed, or be a link to nothing: either way it is no file.
             let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
             if metadata.is_file() {
@@ -85,7 +82,7 @@ impl VassalsDirectory {
     pub(super) fn open(&self, name: &VassalName) -> Result<(FileFacts, File), DirectoryError> {
         let path = self.0.join(name.as_str());
         let refuse = |why| DirectoryError::NotAVassal { path: path.clone(), why };
-        if !counts(name) {
+        if !counts(name.as_str()) {
             return Err(refuse("its name does not count"));
         }
         let failed = |source: io::Error| match source.kind() {
@@ -107,13 +104,6 @@ impl VassalsDirectory {
         }
         Ok((facts(name.clone(), &metadata), file))
     }
-}
-
-/// Whether a file of this name is a vassal's. Dotfiles are not; what editors write beside a file (`x.ini~`, `#x.ini#`,
-/// `.x.ini.swp`, `x.ini.tmp`) has no suffix that counts.
-fn counts(name: &VassalName) -> bool {
-    let name = name.as_str();
-    !name.starts_with('.') && SUFFIXES.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
 }
 
 fn facts(name: VassalName, metadata: &Metadata) -> FileFacts {

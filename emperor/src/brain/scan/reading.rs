@@ -12,7 +12,7 @@ use empery_config::{
     read::{Entry, Outcome, read},
     vassal::VassalConfig,
 };
-use empery_control::fleet::ProblemView;
+use empery_control::{fleet::ProblemView, places::SUFFIXES};
 use empery_lifecycle::{
     fleet::{Identity, Verdict},
     ids::{RevisionId, VassalName},
@@ -22,16 +22,8 @@ use sha2::{Digest, Sha256};
 /// Longest vassal file, in bytes.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// Formats that uWSGI's emperor reads and this one does not yet.
-const OTHER_FORMATS: [&str; 5] = [".xml", ".yml", ".yaml", ".json", ".js"];
-
-/// Whether a file of this name is a vassal's: uWSGI's extensions, but no dotfile and no editor's temporary file. In a
-/// running emperor the keeper says so.
-pub(crate) fn counts(name: &str) -> bool {
-    let read =
-        std::iter::once(".ini").chain(OTHER_FORMATS).any(|format| name.len() > format.len() && name.ends_with(format));
-    read && !name.starts_with(['.', '#'])
-}
+/// The one format of those that count which is read so far.
+const READ_FORMAT: &str = ".ini";
 
 /// A content, read.
 #[derive(Debug)]
@@ -217,7 +209,7 @@ fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
 }
 
 fn unread_format(name: &VassalName, path: &str) -> Option<Problem> {
-    let format = OTHER_FORMATS.into_iter().find(|format| name.as_str().ends_with(format))?;
+    let format = SUFFIXES.into_iter().find(|format| *format != READ_FORMAT && name.as_str().ends_with(format))?;
     let message = format!("vassal files of the format {format} are not read yet");
     Some(error("format-not-read", path, message, "write it as an .ini file"))
 }
@@ -274,12 +266,17 @@ pub(crate) struct BesideVassals<'d> {
 
 impl Files for BesideVassals<'_> {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        use std::io::Read;
+        use std::{io::Read, os::unix::fs::OpenOptionsExt};
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => FileError::NotFound,
             _ => FileError::Other(error.to_string()),
         };
-        let file = std::fs::File::open(self.directory.join(path)).map_err(failed)?;
+        // A FIFO would be waited for without end.
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(self.directory.join(path))
+            .map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(FileError::Other("it is no regular file".to_owned()));
         }
