@@ -3,7 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    fs::Permissions,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::PathBuf,
 };
 
@@ -12,6 +16,7 @@ use empery_config::{
     vassal::{Listener, Protocol},
 };
 use empery_control::keeper::{ListenAddress, ListenSpec};
+use nix::{fcntl::OFlag, sys::socket::Backlog};
 
 /// See the module.
 pub(crate) struct Listeners {
@@ -62,7 +67,8 @@ impl Listeners {
         let mut fresh: Vec<String> = Vec::new();
         for listener in wanted {
             let key = listener.address.to_string();
-            if self.held.contains_key(&key) {
+            if let Some(held) = self.held.get(&key) {
+                adjust(held, &key, listener);
                 continue;
             }
             match self.obtain(&key, listener) {
@@ -144,7 +150,7 @@ impl Listeners {
         }
         let spec = spec(key, listener)?;
         warn_of_clamp(key, listener.backlog);
-        let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| error.to_string())?;
+        let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| self.why_not(listener, &error))?;
         let path = match &bound {
             ListenAddress::Unix(path) => {
                 std::fs::symlink_metadata(path).ok().map(|facts| (path.clone(), facts.dev(), facts.ino()))
@@ -153,6 +159,53 @@ impl Listeners {
         };
         Ok(Held { socket, bound: Some(bound), path })
     }
+
+    /// Why a socket cannot be bound. The process that has the port may be this one: an edit from `127.0.0.1:8000` to
+    /// `:8000` asks for both at once, since the old socket is kept until the new generation serves.
+    fn why_not(&self, listener: &Listener, error: &empery_sys::listen::BindError) -> String {
+        let own = match &listener.address {
+            Address::Tcp(wanted) => self.held.iter().find(|(_, held)| {
+                matches!(held.bound, Some(ListenAddress::Tcp(own)) if own.port() == wanted.port() && wanted.port() != 0)
+            }),
+            Address::Unix(_) | Address::Abstract(_) => None,
+        };
+        match own {
+            Some((own, _)) => format!(
+                "{error}; this vassal itself listens on {own} of that port: keep that address, or stop the vassal and \
+                 start it again"
+            ),
+            None => error.to_string(),
+        }
+    }
+}
+
+/// What an edit may change of a socket that is bound already: the mode of its path and the length of its queue.
+fn adjust(held: &Held, key: &str, listener: &Listener) {
+    let Some(bound) = &held.bound else { return };
+    let length = i32::try_from(listener.backlog).ok().and_then(|length| Backlog::new(length).ok());
+    if let Some(length) = length
+        && let Err(error) = nix::sys::socket::listen(&held.socket, length)
+    {
+        crate::log::say(&format!("*** the listen queue of {key} keeps its length: {} ***", error.desc()));
+    }
+    if let (ListenAddress::Unix(_), Some(mode), Some(path)) = (bound, listener.mode, &held.path)
+        && let Err(error) = change_mode(path, mode)
+    {
+        crate::log::say(&format!("*** chmod-socket = {mode:o} does not take effect on {key}: {error} ***"));
+    }
+}
+
+/// Changes the mode of a path that is still the socket this process bound; a path somebody else has taken is left alone.
+fn change_mode((path, device, inode): &(PathBuf, u64, u64), mode: u32) -> std::io::Result<()> {
+    let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
+    let socket = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let facts = socket.metadata()?;
+    if (facts.dev(), facts.ino()) != (*device, *inode) || facts.mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    // chmod(2) by descriptor does not take one that was opened with O_PATH; its name in /proc does (proc(5)).
+    let name = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    std::fs::set_permissions(name, Permissions::from_mode(mode))
 }
 
 /// Whether it was still ours, and so was removed.

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -133,6 +134,33 @@ fn why_a_respawned_worker_cannot_load_the_app_is_in_the_log() {
     assert!(log.contains("File \"") && log.contains("line 1"), "{log}");
     fs::write(vassal.directory.join("app.py"), APP).unwrap();
     vassal.wait_for("respawned worker 1 (new pid: ");
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn an_edit_changes_the_mode_of_a_socket_that_is_bound_already() {
+    let vassal = Vassal::start("mode", "socket = own.sock\nchmod-socket = 600\n", &[]);
+    vassal.wait_for("generation 1 serves");
+    let mode = || fs::metadata(vassal.directory.join("own.sock")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    add_to(&vassal.directory.join("app.ini"), "chmod-socket = 664\n");
+    vassal.signal(Signal::SIGHUP);
+    vassal.wait_for("generation 2 serves");
+    assert_eq!(mode(), 0o664);
+    assert!(vassal.stop().0.success());
+}
+
+#[test]
+fn a_port_that_the_vassal_itself_has_on_another_address_is_named() {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let vassal = Vassal::start("itself", &format!("http-socket = 127.0.0.1:{port}\n"), &[]);
+    vassal.wait_for("generation 1 serves");
+    add_to(&vassal.directory.join("app.ini"), &format!("http-socket = :{port}\n"));
+    vassal.signal(Signal::SIGHUP);
+    let log = vassal.wait_for("did not come into service");
+    assert!(log.contains(&format!("this vassal itself listens on 127.0.0.1:{port} of that port")), "{log}");
     assert!(vassal.stop().0.success());
 }
 
