@@ -108,6 +108,21 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
 }
 
 #[test]
+fn a_drain_ends_though_nobody_says_what_became_of_a_connection() {
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.threads = threads);
+        let mut client = connect(&listeners);
+        assert!(ask(&mut client, "/pid").contains("200 OK"));
+        generation.line().say(&ToWorker::Drain, &[]);
+        let Some((FromWorker::Handover { .. }, fds)) = generation.line().hear() else { panic!("not handed over") };
+        drop(fds);
+        assert!(generation.line().hear::<FromWorker>().is_none(), "the worker leaves");
+        assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "and the connection is closed");
+    }
+}
+
+#[test]
 fn what_is_in_flight_is_finished_and_exit_handlers_run() {
     let text = "import atexit, time\natexit.register(lambda: print('exit handler ran'))\n\
                 def application(environ, start_response):\n    time.sleep(0.3)\n    start_response('200 OK', [])\n    return [b'finished']\n";

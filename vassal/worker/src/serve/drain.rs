@@ -9,8 +9,13 @@ use super::{
     Phase, Serving,
     connection::Connection,
     lead::{Gate, Lead},
+    now_ms,
     slab::Place,
 };
+
+/// How long the answer about a connection that was passed on may take while no other answer comes, in ms. Words are lost
+/// when descriptors run out on their way; a drain must not wait out its mercy for them.
+const ANSWER_MAX_MS: u64 = 5_000;
 
 /// Connections on their way to another worker. Ours are copies: they are kept until the other side has its own, and
 /// are no longer watched, or every byte of the client would wake both.
@@ -18,19 +23,28 @@ use super::{
 pub(super) struct Handovers {
     next_token: u64,
     under_way: BTreeMap<u64, Box<Connection>>,
+    /// When the last was passed on or answered for, on the monotonic clock in ms.
+    moved_ms: u64,
 }
 
 impl Handovers {
     /// Another worker has it: only our copy goes.
     pub(super) fn adopted(&mut self, token: u64) {
+        self.moved_ms = now_ms();
         self.under_way.remove(&token);
     }
 
     /// Nobody wants it.
     pub(super) fn not_adopted(&mut self, token: u64) {
+        self.moved_ms = now_ms();
         if let Some(connection) = self.under_way.remove(&token) {
             connection.close();
         }
+    }
+
+    /// How long until no answer is waited for any more; None when none is.
+    pub(super) fn gives_up_in_ms(&self, now_ms: u64) -> Option<u64> {
+        (!self.under_way.is_empty()).then(|| (self.moved_ms + ANSWER_MAX_MS).saturating_sub(now_ms))
     }
 
     /// There is no master to pass them on. Some may have been passed on: a copy is closed without a word to the client.
@@ -53,6 +67,11 @@ impl Serving {
         let idle = self.slab().take_all(Connection::is_idle);
         for (place, connection) in idle {
             self.hand_over(lead, place, connection);
+        }
+        if lead.handovers.gives_up_in_ms(now_ms()) == Some(0) {
+            let number = lead.handovers.under_way.len();
+            self.worker.log(&format!("{number} idle connections were passed on, and nobody said where they went"));
+            lead.handovers.forget_all();
         }
         if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
             self.enter(Phase::Done);
@@ -78,6 +97,7 @@ impl Serving {
         match self.worker.line.say(&FromWorker::Handover { token, connection: about }, &[connection.fd().as_fd()]) {
             Ok(()) => {
                 lead.handovers.under_way.insert(token, connection);
+                lead.handovers.moved_ms = now_ms();
                 self.slab().forget(place);
             }
             // Nobody to give it to; an idle connection may be closed (RFC 9112 section 9.5).

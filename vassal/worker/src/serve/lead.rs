@@ -124,7 +124,12 @@ impl Serving {
                 return Some(Next::End);
             }
         }
-        let due = [self.slab().wait_ms(now), self.reopens_in_ms(lead, now), self.seeks_in_ms(lead, now)];
+        let due = [
+            self.slab().wait_ms(now),
+            self.reopens_in_ms(lead, now),
+            self.seeks_in_ms(lead, now),
+            lead.handovers.gives_up_in_ms(now),
+        ];
         match self.gather(lead, due.into_iter().flatten().min()) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Some(Next::Signalled),
             Err(error) => {
