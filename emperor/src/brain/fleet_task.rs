@@ -15,9 +15,10 @@ use std::{
 
 use empery_control::{fleet::FleetEvent, places};
 use empery_lifecycle::{
-    fleet::{Command, Event, Fleet, MasterKey},
+    fleet::{Command, Event, Fleet, MasterKey, Verb},
     ids::{RevisionId, VassalName},
 };
+use empery_store::Hold;
 use empery_web_ui::{Ask, AskError};
 use tokio::{
     sync::mpsc,
@@ -74,6 +75,8 @@ pub(crate) struct FleetTask {
     inbox: Inbox,
     /// Who gave the command that is being decided.
     commanded_by: Option<String>,
+    /// What operators said while there was no database: held by whom, or (None) not held.
+    unrecorded_holds: BTreeMap<VassalName, Option<Hold>>,
     /// An operation has ended that somebody may be waiting for.
     awaited_end: bool,
     minute_unix_s: u64,
@@ -113,6 +116,7 @@ impl FleetTask {
             runtime,
             inbox,
             commanded_by: None,
+            unrecorded_holds: BTreeMap::new(),
             awaited_end: false,
             minute_unix_s: minute_now(),
             samples_taken: 0,
@@ -163,6 +167,9 @@ impl FleetTask {
             let operation = self.fleet.next_operation();
             self.operations.given_by(operation, actor.clone());
             self.commanded_by = Some(actor);
+            if verb == Verb::Start {
+                self.wanted(&name);
+            }
             self.decide(Event::Command(Command { operation, name: name.clone(), verb }));
             self.commanded_by = None;
             self.operations.board().get(operation).ok_or(AskError::UnknownVassal(name))

@@ -98,6 +98,18 @@ impl History {
         }
     }
 
+    /// The database that was just opened came after the fleet had begun: asks it who is to stay stopped.
+    pub(crate) fn remember_holds(&self) {
+        let (reader, inbox) = (self.reader.borrow().clone(), self.inbox.clone());
+        let Some(reader) = reader else { return };
+        tokio::spawn(async move {
+            match reader.holds().await {
+                Ok(holds) => inbox.tell(Input::HoldsRemembered(holds)),
+                Err(error) => inbox.tell(Input::Alarm(format!("operators' stops could not be read: {error}"))),
+            }
+        });
+    }
+
     /// Reads, while there is something to read.
     pub(crate) fn reader(&self) -> watch::Receiver<Option<Reader>> {
         self.reader.subscribe()

@@ -8,7 +8,7 @@ use empery_lifecycle::{
     generations::FailureReason,
     ids::{OperationId, RevisionId, VassalName},
 };
-use empery_store::{Opened, StoreError};
+use empery_store::{Hold, Opened, StoreError};
 use tokio::sync::mpsc;
 
 use super::{keeper_line::KeeperWord, scan::Scanned};
@@ -77,6 +77,8 @@ pub(crate) enum Input {
     },
     /// The database was tried.
     History(Result<Box<Opened>, StoreError>),
+    /// The database came late: who was to stay stopped, as it remembers.
+    HoldsRemembered(Vec<Hold>),
     /// What was to be written down before the emperor leaves has been, as far as it could.
     Recorded,
     /// Something about the emperor that an operator should know.

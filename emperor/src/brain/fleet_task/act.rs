@@ -1,13 +1,19 @@
 //! From an action of the fleet machine to the performer, the operations, history and the snapshot.
 
 use empery_lifecycle::{
-    fleet::{Action, MasterKey, Verb},
+    fleet::{Action, Command, Event, MasterKey, Verb},
     ids::{GenerationId, OperationId, RevisionId, VassalName},
 };
 use empery_store::Hold;
 
 use super::FleetTask;
-use crate::brain::{clock, inputs::Input, operations::{Operations, Phase}, perform::Boot, post::Awaited};
+use crate::brain::{
+    clock,
+    inputs::Input,
+    operations::{Operations, Phase},
+    perform::Boot,
+    post::Awaited,
+};
 
 impl FleetTask {
     pub(super) fn act(&mut self, action: Action) {
@@ -80,12 +86,46 @@ impl FleetTask {
     }
 
     fn hold(&mut self, vassal: VassalName, held: bool) {
-        let Some(store) = self.history.store() else { return };
-        if held {
-            let actor = self.commanded_by.clone().unwrap_or_else(|| "unknown".to_owned());
-            store.set_hold(Hold { vassal, actor, since_unix_ms: clock::unix_ms() }).unattended();
-        } else {
-            store.lift_hold(vassal).unattended();
+        let actor = self.commanded_by.clone().unwrap_or_else(|| "unknown".to_owned());
+        let hold = held.then(|| Hold { vassal: vassal.clone(), actor, since_unix_ms: clock::unix_ms() });
+        self.record_hold(vassal, hold);
+    }
+
+    fn record_hold(&mut self, vassal: VassalName, hold: Option<Hold>) {
+        match (self.history.store(), hold) {
+            (Some(store), Some(hold)) => store.set_hold(hold).unattended(),
+            (Some(store), None) => store.lift_hold(vassal).unattended(),
+            (None, hold) => {
+                self.unrecorded_holds.insert(vassal, hold);
+            }
+        }
+    }
+
+    /// Somebody wants it to run: a hold that a late database remembers is older than that.
+    pub(super) fn wanted(&mut self, vassal: &VassalName) {
+        if self.history.store().is_none() {
+            self.unrecorded_holds.insert(vassal.clone(), None);
+        }
+    }
+
+    /// The database came late. What operators said meanwhile is newer than what it remembers.
+    pub(super) fn holds_remembered(&mut self, holds: Vec<Hold>) {
+        let meanwhile = std::mem::take(&mut self.unrecorded_holds);
+        for hold in holds.into_iter().filter(|hold| !meanwhile.contains_key(&hold.vassal)) {
+            let name = hold.vassal;
+            if self.leaving || self.fleet.view(&name).is_none() {
+                self.decide(Event::HoldsRecalled(vec![name]));
+                continue;
+            }
+            tracing::info!(vassal = %name, by = hold.actor, "was stopped before: the database came late");
+            let operation = self.fleet.next_operation();
+            self.operations.given_by(operation, hold.actor.clone());
+            self.commanded_by = Some(hold.actor);
+            self.decide(Event::Command(Command { operation, name, verb: Verb::Stop }));
+            self.commanded_by = None;
+        }
+        for (vassal, hold) in meanwhile {
+            self.record_hold(vassal, hold);
         }
     }
 

@@ -65,7 +65,9 @@ impl FleetTask {
             }
             Input::History(opened) => {
                 self.history.opened(opened.map(|opened| *opened));
+                self.history.remember_holds();
             }
+            Input::HoldsRemembered(holds) => self.holds_remembered(holds),
             Input::Alarm(text) => {
                 self.alarms.insert(text);
             }
