@@ -11,7 +11,7 @@ use empery_control::{
     keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
 };
 use empery_lifecycle::{
-    fleet::{Identity, MasterKey},
+    fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
 };
 use empery_sys::listen::BindError;
@@ -22,6 +22,7 @@ use super::{
     directory::{DirectoryError, VassalsDirectory},
     fd_store::{FdStore, Kept},
     masters::{self, Masters},
+    rooms,
 };
 
 /// Room of a message for what is around the parts of a list.
@@ -131,6 +132,10 @@ impl Desk {
             }
             Ask::Forget { vassal, keys } => {
                 self.store.forget(&vassal, &keys);
+                let lives = [Berth::A, Berth::B].into_iter().any(|berth| self.masters.lives_in(&vassal, berth));
+                if keys.is_empty() && !lives {
+                    rooms::clear_places(&self.runtime, &vassal);
+                }
                 Ok(Outcome::done())
             }
             Ask::StartMaster(order) => {

@@ -2,7 +2,7 @@
 //! vassal can swap it for something else; both only pass through.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
@@ -13,10 +13,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use empery_control::places;
+use empery_lifecycle::{fleet::Berth, ids::VassalName};
 use empery_sys::{lock, spawn::DropTo};
 use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, Flock, FlockArg},
     sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::geteuid,
+    unistd::{fchownat, geteuid},
 };
 
 use super::{Settings, successor};
@@ -31,6 +34,9 @@ const DESCRIPTORS_MAX: u64 = 65_536;
 #[derive(Debug)]
 pub(super) struct Rooms {
     lock: OwnedFd,
+    /// Of the vassals directory itself: two emperors with different runtime directories must not share it. Held for as
+    /// long as this value lives.
+    _vassals: Option<Flock<File>>,
 }
 
 impl Rooms {
@@ -55,12 +61,17 @@ impl Rooms {
         }
         let path = places::emperor_lock(runtime);
         let lock = take_lock(&path, &settings.vassals).with_context(|| format!("locking {}", path.display()))?;
+        let vassals = watch_alone(&settings.vassals)?;
         clear_control_socket(&places::control_socket(runtime));
         if let Some(brain) = brain {
             hand_over(state, brain)
                 .with_context(|| format!("giving the brain's files in {} to it", state.display()))?;
         }
-        Ok(Self { lock })
+        if geteuid().is_root() {
+            let group = brain.map_or(0, |brain| brain.gid);
+            regroup_logs(&state.join("logs"), group).context("giving the vassals' logs to the brain's group")?;
+        }
+        Ok(Self { lock, _vassals: vassals })
     }
 
     /// The locked file.
@@ -115,18 +126,26 @@ fn clear_control_socket(path: &Path) {
 fn hand_over(state: &Path, brain: &DropTo) -> io::Result<()> {
     for entry in fs::read_dir(state)? {
         let entry = entry?;
-        // Looked at before it is opened, since opening anything else than a file may wait or act.
-        if !entry.metadata()?.is_file() {
-            continue;
-        }
-        let file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(entry.path())?;
-        let facts = file.metadata()?;
-        // A second name may lead to somebody else's file (link(2)).
-        if facts.is_file() && facts.nlink() == 1 {
-            fchown(&file, Some(brain.uid), Some(brain.gid))?;
-        }
+        give_file(&entry.path(), brain.uid, brain.gid, |_| true)?;
     }
+    Ok(())
+}
+
+/// Gives a regular file away when `may` agrees to what it is. Follows no link, opens nothing that would wait or act,
+/// and leaves a file of two names alone: the other may be somebody else's (link(2)).
+fn give_file(path: &Path, uid: u32, gid: u32, may: impl Fn(&Metadata) -> bool) -> io::Result<()> {
+    // O_PATH opens no content (open(2)), so neither a FIFO nor a device notices.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let facts = file.metadata()?;
+    let right = facts.uid() == uid && facts.gid() == gid;
+    if !facts.is_file() || facts.nlink() != 1 || right || !may(&facts) {
+        return Ok(());
+    }
+    fchownat(file, "", Some(uid.into()), Some(gid.into()), AtFlags::AT_EMPTY_PATH)?;
     Ok(())
 }
 
@@ -153,6 +172,59 @@ fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
     let pid = std::process::id().cast_signed();
     writeln!(file, "pid {pid}, watching {}", vassals.display())?;
     Ok(file.into())
+}
+
+/// Takes the vassals directory for this emperor alone. None where it cannot be locked (some network file systems), or
+/// where somebody without a say holds it: whoever may read a directory may lock it (flock(2)).
+///
+/// # Errors
+/// When another emperor watches it.
+fn watch_alone(vassals: &Path) -> anyhow::Result<Option<Flock<File>>> {
+    let open = || OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(vassals);
+    let directory = open().with_context(|| format!("opening the vassals directory {}", vassals.display()))?;
+    let facts = directory.metadata()?;
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(Some(held)),
+        Err((directory, Errno::EWOULDBLOCK)) => {
+            let holder = holder_of(&facts);
+            let owner = holder.and_then(|pid| Some((pid, fs::metadata(format!("/proc/{pid}")).ok()?.uid())));
+            let directory_name = vassals.display();
+            match (holder, owner) {
+                (_, Some((pid, uid))) if uid == 0 || uid == geteuid().as_raw() => bail!(
+                    "another emperor watches {directory_name} (pid {pid}): stop it, or name another vassals directory"
+                ),
+                (_, Some((pid, uid))) => {
+                    tracing::warn!("pid {pid} of uid {uid} has locked {directory_name}: gone on without the lock");
+                    Ok(None)
+                }
+                // It has ended: a child it was just starting still has the lock, and ends because its parent has.
+                (Some(_), None) => match Flock::lock(directory, FlockArg::LockExclusive) {
+                    Ok(held) => Ok(Some(held)),
+                    Err((_, error)) => Err(error).with_context(|| format!("locking {directory_name}")),
+                },
+                (None, None) => {
+                    bail!("another emperor watches {directory_name}: stop it, or name another vassals directory")
+                }
+            }
+        }
+        Err((_, error)) => {
+            tracing::warn!("{} cannot be locked, so a second emperor there is not noticed: {error}", vassals.display());
+            Ok(None)
+        }
+    }
+}
+
+/// The process that locked this file, as /proc/locks says (proc(5)): `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`.
+fn holder_of(facts: &Metadata) -> Option<i32> {
+    let inode = facts.ino().to_string();
+    let device = format!("{:02x}:{:02x}", nix::sys::stat::major(facts.dev()), nix::sys::stat::minor(facts.dev()));
+    let text = fs::read_to_string("/proc/locks").ok()?;
+    text.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "FLOCK").skip(3);
+        let pid = words.next()?.parse().ok()?;
+        let (on, number) = words.next()?.rsplit_once(':')?;
+        (on == device && number == inode).then_some(pid)
+    })
 }
 
 /// Whether the process that the lock's text names is there. A text that names none is believed to be of a living one.
@@ -183,11 +255,57 @@ pub(super) fn log_directory(path: &Path, uid: u32, brain_gid: u32) -> io::Result
     }
     let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)?;
     if geteuid().is_root() {
+        give_logs(&directory, uid, brain_gid)?;
         fchown(&directory, Some(uid), Some(brain_gid))?;
         // Set-group-id: what the vassal writes there belongs to the brain's group, which reads it.
         directory.set_permissions(Permissions::from_mode(0o2750))?;
     }
     Ok(path.to_owned())
+}
+
+/// Gives the files of a log directory to another user, so that its next master can go on with them. Only those of the
+/// user who has the directory now: whatever else lies there, that user may have moved in from elsewhere.
+fn give_logs(directory: &File, uid: u32, gid: u32) -> io::Result<()> {
+    let owner = directory.metadata()?.uid();
+    // The descriptor's own path: the directory cannot be swapped for another behind it.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    for entry in fs::read_dir(&path)? {
+        give_file(&path.join(entry?.file_name()), uid, gid, |facts| facts.uid() == owner)?;
+    }
+    Ok(())
+}
+
+/// The brain may have another group than the one before it had: it is to go on reading the logs.
+fn regroup_logs(logs: &Path, gid: u32) -> io::Result<()> {
+    for entry in fs::read_dir(logs)? {
+        let path = entry?.path();
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
+        let Ok(directory) = open else { continue };
+        let facts = directory.metadata()?;
+        if facts.gid() != gid {
+            give_logs(&directory, facts.uid(), gid)?;
+            fchown(&directory, None, Some(gid))?;
+            directory.set_permissions(Permissions::from_mode(0o2750))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what is left of a vassal that has no master any more. What is locked or unexpected stays.
+pub(super) fn clear_places(runtime: &Path, vassal: &VassalName) {
+    for berth in [Berth::A, Berth::B] {
+        let places = places::berth(runtime, vassal, berth);
+        let Ok(held) = File::open(&places.lock) else { continue };
+        if !matches!(lock::try_exclusive(held.as_fd()), Ok(true)) {
+            return;
+        }
+        // Names that are missing already, or a directory that is not empty, are no harm.
+        for file in [&places.link, &places.lock] {
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(&places.directory);
+    }
+    let _ = fs::remove_dir(places::vassals(runtime).join(places::label(vassal)));
 }
 
 /// Whether only root can change what this path leads to: it, and every directory above, is root's and nobody else's to
@@ -252,6 +370,64 @@ mod tests {
         log_directory(&path, 1000, 33).unwrap();
         let facts = fs::metadata(&path).unwrap();
         assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777), (1000, 33, 0o2750));
+    }
+
+    #[test]
+    fn log_files_follow_the_vassals_user_and_nothing_that_was_moved_in_does() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let room = Room::new("log-files");
+        let path = room.path().join("a.ini");
+        log_directory(&path, 65_534, 33).unwrap();
+        for (name, owner) in [("current.log", 65_534), ("moved-in", 0), ("two-names", 65_534)] {
+            fs::write(path.join(name), "").unwrap();
+            std::os::unix::fs::chown(path.join(name), Some(owner), Some(33)).unwrap();
+        }
+        let outside = room.path().join("outside");
+        fs::write(&outside, "").unwrap();
+        std::os::unix::fs::chown(&outside, Some(65_534), None).unwrap();
+        std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
+        fs::hard_link(path.join("two-names"), room.path().join("second")).unwrap();
+        log_directory(&path, 1000, 34).unwrap();
+        let owner = |path: &Path| fs::metadata(path).map(|facts| (facts.uid(), facts.gid())).unwrap();
+        assert_eq!(owner(&path.join("current.log")), (1000, 34));
+        assert_eq!(owner(&path.join("moved-in")).0, 0);
+        assert_eq!(owner(&path.join("two-names")).0, 65_534);
+        assert_eq!(owner(&outside).0, 65_534);
+
+        regroup_logs(room.path(), 35).unwrap();
+        assert_eq!((owner(&path), owner(&path.join("current.log"))), ((1000, 35), (1000, 35)));
+        assert_eq!(mode(&path), 0o2750);
+    }
+
+    #[test]
+    fn a_second_emperor_on_the_same_vassals_directory_is_refused_with_the_pid_of_the_first() {
+        let room = Room::new("one-directory");
+        let first = watch_alone(room.path()).unwrap();
+        assert!(first.is_some());
+        let error = watch_alone(room.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        drop(first);
+        until("the directory to be free", || watch_alone(room.path()).is_ok());
+    }
+
+    #[test]
+    fn the_places_of_a_forgotten_vassal_go_unless_a_master_has_their_lock() {
+        use crate::keeper::locks::TakenLock;
+        let room = Room::new("places");
+        let vassal = VassalName::new("a.ini").unwrap();
+        let places = places::berth(room.path(), &vassal, Berth::B);
+        fs::create_dir_all(&places.directory).unwrap();
+        let lock = TakenLock::take(&places.lock).unwrap();
+        clear_places(room.path(), &vassal);
+        assert!(places.lock.exists());
+        drop(lock);
+        let gone = || {
+            clear_places(room.path(), &vassal);
+            !places::vassals(room.path()).join("a.ini").exists()
+        };
+        until("the places to be gone", gone);
     }
 
     #[test]
