@@ -36,21 +36,37 @@ pub(super) struct Options {
     /// The user the brain runs as when the emperor is started as root
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// A YAML file with any of the above as keys: vassals, state, runtime, listen, listen_beyond_loopback, user
+    /// Whether a root emperor may start vassals as root [default: true]
+    #[arg(long, value_name = "BOOL")]
+    allow_root: Option<bool>,
+    /// The smallest uid, besides root's, that a vassal may have [default: 0]
+    #[arg(long, value_name = "UID")]
+    min_uid: Option<u32>,
+    /// A YAML file with any of the above as keys; allow-root and min-uid stand below uid-policy
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// The configuration file.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct ConfigFile {
     vassals: Option<PathBuf>,
     state: Option<PathBuf>,
     runtime: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    #[serde(alias = "listen_beyond_loopback")]
     listen_beyond_loopback: bool,
     user: Option<String>,
+    uid_policy: UidPolicy,
+}
+
+/// Who vassals may be.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct UidPolicy {
+    allow_root: Option<bool>,
+    min_uid: Option<u32>,
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -59,7 +75,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if !is_loopback(listen.ip()) && !options.listen_beyond_loopback && !file.listen_beyond_loopback {
         bail!(
             "{listen} can be reached from other hosts, and the dashboard has no TLS of its own: listen on 127.0.0.1 behind a \
-             proxy with TLS, or say --listen-beyond-loopback (in the configuration file: listen_beyond_loopback: true)"
+             proxy with TLS, or say --listen-beyond-loopback (in the configuration file: listen-beyond-loopback: true)"
         );
     }
     let vassals_named = options.vassals.or(file.vassals);
@@ -77,13 +93,17 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
         listen,
     };
+    let usual = keeper::UidPolicy::default();
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),
         vassals: brain.vassals,
         state: brain.state,
         runtime: brain.runtime,
         brain_user: options.user.or(file.user),
-        uid_policy: keeper::UidPolicy::default(),
+        uid_policy: keeper::UidPolicy {
+            allow_root: options.allow_root.or(file.uid_policy.allow_root).unwrap_or(usual.allow_root),
+            min_uid: options.min_uid.or(file.uid_policy.min_uid).unwrap_or(usual.min_uid),
+        },
     })
 }
 
@@ -121,6 +141,10 @@ mod tests {
         assert_eq!(file.vassals, Some("/srv/vassals".into()));
         assert_eq!(file.listen, Some("127.0.0.1:7171".parse().unwrap()));
         assert_eq!(parse_config("# nothing\n").unwrap(), ConfigFile::default());
+        let file =
+            parse_config("uid-policy: {allow-root: false, min-uid: 1000}\nlisten-beyond-loopback: true\n").unwrap();
+        assert_eq!(file.uid_policy, UidPolicy { allow_root: Some(false), min_uid: Some(1000) });
+        assert!(file.listen_beyond_loopback);
         let error = parse_config("vasals: /srv\n").unwrap_err().to_string();
         assert!(error.contains("vasals") && error.contains("vassals"), "{error}");
     }

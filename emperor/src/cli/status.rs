@@ -63,7 +63,12 @@ fn fleet(fleet: &FleetSnapshot) {
     let width = fleet.vassals.iter().map(|vassal| vassal.name.as_str().chars().count()).max().unwrap_or(0).max(6);
     say!(
         "\n{:width$}  {:9}  {:>3}  {:>7}  {:>8}  {:>9}  SUMMARY",
-        "VASSAL", "STATE", "GEN", "WORKERS", "REQ/S", "MEMORY"
+        "VASSAL",
+        "STATE",
+        "GEN",
+        "WORKERS",
+        "REQ/S",
+        "MEMORY"
     );
     for vassal in &fleet.vassals {
         let generation = vassal.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string());
