@@ -423,3 +423,50 @@ fn a_fix_that_crosses_the_leaving_of_a_failed_master_is_started_at_once() {
     assert_eq!(stage.failed(1, a(1), 1, 1, false), [], "the older deploy failed, the newer may not have arrived");
     assert_eq!(stage.exited(1, a(1)), [start(a(2), 2, 2)]);
 }
+
+#[test]
+fn a_start_that_fails_after_an_edit_is_tried_again_at_once_with_the_edit() {
+    let mut stage = Stage::new();
+    stage.at(0, Event::Scanned(vec![file("a.ini", 1)]));
+    stage.at(0, Event::Scanned(vec![file("a.ini", 2)]));
+    assert_eq!(stage.at(1, Event::StartFailed { master: a(1), reason: broken() }), [start(a(2), 2, 2)]);
+}
+
+/// As `loyal`, after a change of identity: master 2 serves in berth B, master 1 drains in A.
+fn moved() -> Stage {
+    let mut stage = Stage::loyal();
+    let b = key("a.ini", Berth::B, 2);
+    stage.at(1, Event::Scanned(vec![file_of("a.ini", 2, ROOT)]));
+    stage.at(1, Event::MasterStarted { master: b.clone() });
+    stage.serving(2, b, 2, 2, 2);
+    stage
+}
+
+#[test]
+fn a_crash_after_a_move_is_recovered_where_the_orphans_look() {
+    let mut stage = moved();
+    assert_eq!(stage.exited(3, key("a.ini", Berth::B, 2)).last(), Some(&start(key("a.ini", Berth::B, 3), 2, 3)));
+}
+
+#[test]
+fn a_start_after_a_stop_waits_for_every_master_and_supersedes_the_stop() {
+    let mut stage = moved();
+    let (stop, _) = stage.command(3, Verb::Stop);
+    let (operation, actions) = stage.command(4, Verb::Start);
+    assert!(actions.contains(&superseded(stop)), "{actions:?}");
+    assert_eq!(stage.exited(5, key("a.ini", Berth::B, 2)), [], "the other one still drains");
+    assert_eq!(stage.exited(6, a(1)), [forget("a.ini"), start(a(3), 2, operation)]);
+}
+
+#[test]
+fn a_master_that_presents_itself_late_is_stopped_when_nobody_wants_it_and_left_alone_when_it_goes() {
+    let mut stage = Stage::loyal();
+    let alive = |master: MasterKey| {
+        let serving = Some((GenerationId(1), RevisionId(1)));
+        Event::Found(Alive { master, identity: WWW, serving, booting: None, content: None })
+    };
+    let late = key("late.ini", Berth::A, 5);
+    assert_eq!(stage.at(1, alive(late.clone())).last(), Some(&Action::Stop { master: late.clone() }));
+    assert_eq!(stage.at(2, alive(late)), [], "it was told to stop already");
+    assert_eq!(stage.at(2, alive(a(1))), [], "it is known");
+}

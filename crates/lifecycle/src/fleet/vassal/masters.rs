@@ -227,9 +227,16 @@ impl Vassal {
                 }
             }
             Course::Moving { old, new, boot } if new.key == *key && boot.ordered == Some(operation) => {
-                self.deploy_failed(boot, reason, desk);
-                self.dismiss(new, desk);
-                Course::Loyal { master: old }
+                if boot.doomed {
+                    self.leaves(new, desk);
+                    match boot.operation {
+                        Some(operation) => Course::Waiting { master: old, operation },
+                        None => Course::Loyal { master: old },
+                    }
+                } else {
+                    self.deploy_failed(boot.clone(), reason, desk);
+                    boot.of_whatever_boots().moving(old, new)
+                }
             }
             course @ (Course::Resting
             | Course::Queued { .. }
