@@ -20,6 +20,7 @@ def application(environ, start_response):
             "cwd": os.getcwd(),
             "python": ".".join(map(str, sys.version_info[:3])),
             "prefix": sys.prefix,
+            "environment": dict(os.environ),
         }
         body = json.dumps(shown).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])

@@ -41,6 +41,7 @@ pub struct Emperor<'g> {
     extra: Vec<String>,
     binary: PathBuf,
     path: Option<String>,
+    environment: Vec<(String, String)>,
     keeper: Option<Spawned>,
     /// Masters that outlive a killed keeper are ended with this handle.
     ended: bool,
@@ -61,6 +62,7 @@ impl<'g> Emperor<'g> {
             extra: Vec::new(),
             binary: ground::binary("emperor")?,
             path: None,
+            environment: Vec::new(),
             keeper: None,
             ended: true,
         };
@@ -85,6 +87,13 @@ impl<'g> Emperor<'g> {
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.extra.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// With a variable in its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -124,7 +133,9 @@ impl<'g> Emperor<'g> {
         self.ended = false;
         let up = wait::until_ok("the emperor to answer", UP_WITHIN, || {
             anyhow::ensure!(keeper.alive(), "it exited");
-            self.fleet()
+            let ready = self.ask(Ask::get("/readyz"))?;
+            anyhow::ensure!(ready.status == 200, "not ready: {}", ready.text());
+            Ok(())
         });
         up.map_err(|error| error.context(format!("the emperor wrote:\n{}", keeper.output())))?;
         self.keeper = Some(keeper);
@@ -138,6 +149,7 @@ impl<'g> Emperor<'g> {
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.ground.directory()).arg(verb);
         command
     }

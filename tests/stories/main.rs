@@ -1,6 +1,7 @@
 //! The stories: what Empery promises, proved against the built binaries. `./dev e2e NAME` tells those whose name
 //! contains NAME. Each module holds the stories of one promise; the harness says how they are told.
 
+mod alone;
 mod broken;
 mod browser;
 mod fleet;
@@ -12,6 +13,7 @@ mod nginx;
 mod packaging;
 mod pythons;
 mod quickstart;
+mod realm;
 mod reload;
 mod stats;
 mod tour;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         ground_rules::STORIES,
         quickstart::STORIES,
         tour::STORIES,
+        alone::STORIES,
+        realm::STORIES,
         stats::STORIES,
         golden::STORIES,
         nginx::STORIES,

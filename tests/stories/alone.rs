@@ -1,0 +1,141 @@
+//! A vassal without an emperor: it replaces its own binary, recycles workers, keeps its word about mercy.
+
+use std::{fs, os::unix::fs::MetadataExt, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use empery_tests::{
+    ground::{self, Ground},
+    http,
+    load::{Load, Mode},
+    procfs,
+    runner::Story,
+    vassal::{Vassal, surroundings},
+    wait,
+};
+use nix::sys::signal::Signal;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("alone/hup-takes-a-changed-binary-with-the-same-pid", changed_binary),
+    Story::new("alone/recycling-workers-loses-nothing", recycling).alone(),
+    Story::new("alone/a-stop-finishes-what-is-in-flight", stop_finishes),
+    Story::new("alone/a-second-signal-stops-at-once", second_signal),
+    Story::new("alone/mercy-ends", mercy_ends),
+    Story::new("alone/threads-started-at-import-are-named-and-run", threads_at_import),
+    Story::new("alone/workers-leave-when-their-master-is-killed", master_killed),
+];
+
+fn changed_binary(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let bin = ground.lend_binaries()?;
+    ground.write("app.ini", &super::ini(port, "ids", "master = true\nprocesses = 2\n"))?;
+    let mut command = Command::new(bin.join("vassal"));
+    surroundings(&mut command);
+    command.current_dir(ground.directory()).arg("app.ini");
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    let before = super::boot_of(&vassal.answers(port)?);
+    let load = Load::on(port, Mode::KeepAlive).start();
+    load.goes_on(50)?;
+
+    // An upgrade as a package manager does it: a new file under the old name.
+    fs::copy(ground::binary("vassal")?, bin.join("vassal.new"))?;
+    fs::rename(bin.join("vassal.new"), bin.join("vassal"))?;
+    let new = fs::metadata(bin.join("vassal"))?.ino();
+    vassal.signal(Signal::SIGHUP);
+    super::boot_changes(port, &before)?;
+    wait::until("the new binary under the old pid", Duration::from_secs(5), || {
+        let running = fs::metadata(format!("/proc/{}/exe", vassal.master.pid())).ok()?.ino();
+        (running == new).then_some(())
+    })?;
+    load.goes_on(50)?;
+    load.stop().flawless()?;
+    vassal.stop()
+}
+
+fn recycling(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let more = "master = true\nprocesses = 2\nmax-requests = 50\nmin-worker-lifetime = 0\n";
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "ids", more))?;
+    vassal.answers(port)?;
+    let load = Load::on(port, Mode::KeepAlive).start();
+    load.goes_on(1_000)?;
+    let ledger = load.stop();
+    ledger.flawless()?;
+    let mut pids: Vec<&str> = ledger.bodies.iter().filter_map(|(body, _)| body.split(' ').nth(2)).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    ground.note(&format!("{ledger}, by {} workers", pids.len()));
+    ensure!(pids.len() > 4, "1,000 requests were served by {pids:?} only");
+    vassal.stop()
+}
+
+/// A request that somebody waits for.
+type Pending = std::thread::JoinHandle<Result<http::Answer, http::Failure>>;
+
+/// A vassal with one request inside that waits for `gate`.
+fn busy(ground: &Ground, more: &str) -> Result<(Vassal, Pending)> {
+    let (port, stats) = (ground.port()?, ground.port()?);
+    let text = super::ini(port, "slow", &format!("master = true\nstats = 127.0.0.1:{stats}\n{more}"));
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    let path = format!("/wait{}", ground.path("gate").display());
+    let request = std::thread::spawn(move || http::get(port, &path));
+    wait::until("the request to be inside", Duration::from_secs(5), || {
+        super::stats::read(stats).ok()?.to_string().contains("/wait/").then_some(())
+    })?;
+    Ok((vassal, request))
+}
+
+fn stop_finishes(ground: &Ground) -> Result<()> {
+    let (mut vassal, request) = busy(ground, "")?;
+    vassal.signal(Signal::SIGTERM);
+    vassal.master.says("stopping", Duration::from_secs(5))?;
+    ensure!(vassal.master.alive(), "it left with a request in flight");
+    fs::write(ground.path("gate"), "")?;
+    let answer = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    ensure!(answer.text() == "waited", "{answer:?}");
+    ensure!(vassal.master.exited(Duration::from_secs(5))?.success());
+    Ok(())
+}
+
+fn second_signal(ground: &Ground) -> Result<()> {
+    let (mut vassal, request) = busy(ground, "")?;
+    vassal.signal(Signal::SIGTERM);
+    vassal.master.says("stopping", Duration::from_secs(5))?;
+    vassal.signal(Signal::SIGTERM);
+    vassal.master.exited(Duration::from_secs(5))?;
+    let cut = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
+    ensure!(!cut.is_ok_and(|answer| answer.status == 200), "a request that was cut got a 200");
+    Ok(())
+}
+
+fn mercy_ends(ground: &Ground) -> Result<()> {
+    let (mut vassal, request) = busy(ground, "worker-reload-mercy = 1\n")?;
+    vassal.signal(Signal::SIGTERM);
+    vassal.master.exited(Duration::from_secs(5))?;
+    let cut = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
+    ensure!(!cut.is_ok_and(|answer| answer.status == 200), "a request that was cut got a 200");
+    Ok(())
+}
+
+fn threads_at_import(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let text = super::ini(port, "threads_at_import", "master = true\nprocesses = 2\n");
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    let names = vassal.answers(port)?.text();
+    ensure!(names.contains("heart-of-the-agent"), "the app's thread does not run in the worker: {names}");
+    let said = vassal.master.output();
+    ensure!(said.contains("heart-of-the-agent") && said.contains("lazy-apps"), "no warning names the thread:\n{said}");
+    vassal.stop()
+}
+
+fn master_killed(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "hello", "master = true\nprocesses = 2\n"))?;
+    vassal.answers(port)?;
+    let family = vassal.family();
+    vassal.master.killed()?;
+    wait::until("zygote and workers to leave", Duration::from_secs(5), || {
+        family.iter().all(|pid| !procfs::alive(*pid)).then_some(())
+    })
+    .context("a vassal alone leaves nothing behind")
+}
