@@ -12,6 +12,9 @@ use empery_web_ui::OperationBoard;
 
 use super::clock;
 
+/// Most phases of an operation that are written down: a master that goes back and forth is ill.
+const PHASES_MAX: usize = 32;
+
 /// How far an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -103,6 +106,12 @@ impl Operations {
         self.inherited.iter().copied().filter(|id| self.open.get(id).is_some_and(|view| view.vassal == *name)).collect()
     }
 
+    /// The operation a master speaks of, unless it is another vassal's: a master is in its vassal's hands, and has no say
+    /// in what others do.
+    pub(crate) fn own(&self, id: Option<OperationId>, vassal: &VassalName) -> Option<OperationId> {
+        id.filter(|id| self.open.get(id).is_none_or(|view| view.vassal == *vassal))
+    }
+
     /// It deploys this revision.
     pub(crate) fn deploys(&mut self, id: OperationId, revision: RevisionId) {
         if let Some(view) = self.open.get_mut(&id) {
@@ -182,9 +191,41 @@ fn word(cause: Cause) -> &'static str {
 }
 
 fn reach(view: &mut OperationView, phase: Phase) {
-    if view.phase != phase.word() {
-        let after_ms = clock::unix_ms().saturating_sub(view.began_unix_ms);
-        view.phase = phase.word().to_owned();
+    if view.phase == phase.word() {
+        return;
+    }
+    let after_ms = clock::unix_ms().saturating_sub(view.began_unix_ms);
+    view.phase = phase.word().to_owned();
+    if view.phases.len() < PHASES_MAX {
         view.phases.push(PhaseTime { phase: view.phase.clone(), after_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_has_no_say_in_the_operations_of_another_vassal() {
+        let name = |text: &str| VassalName::new(text).unwrap();
+        let mut operations = Operations::default();
+        let of_shop = Some(OperationId(7));
+        operations.begin(OperationId(7), name("shop.ini"), Verb::Reload, Cause::File);
+        assert_eq!(operations.own(of_shop, &name("shop.ini")), of_shop);
+        assert_eq!(operations.own(of_shop, &name("evil.ini")), None);
+        assert_eq!(operations.own(None, &name("shop.ini")), None);
+    }
+
+    #[test]
+    fn a_master_that_goes_back_and_forth_fills_no_memory() {
+        let mut operations = Operations::default();
+        operations.begin(OperationId(7), VassalName::new("a.ini").unwrap(), Verb::Reload, Cause::File);
+        for _ in 0..1_000 {
+            operations.reached(OperationId(7), Phase::Booting, None);
+            operations.reached(OperationId(7), Phase::Proving, None);
+        }
+        let view = operations.end(OperationId(7), OperationEnd::Succeeded).unwrap();
+        assert!(view.phases.len() <= PHASES_MAX);
+        assert!(view.phase == Phase::Done.word());
     }
 }

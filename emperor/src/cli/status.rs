@@ -15,6 +15,9 @@ use super::{
     print::{self, say},
 };
 
+/// Widest column of names.
+const NAME_WIDTH_MAX: usize = 40;
+
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -60,7 +63,9 @@ fn fleet(fleet: &FleetSnapshot) {
     if fleet.vassals.is_empty() {
         return;
     }
-    let width = fleet.vassals.iter().map(|vassal| vassal.name.as_str().chars().count()).max().unwrap_or(0).max(6);
+    let width = fleet.vassals.iter().map(|vassal| vassal.name.as_str().chars().count()).max().unwrap_or(0);
+    // One long name is not to push every other row out of sight.
+    let width = width.clamp(6, NAME_WIDTH_MAX);
     say!(
         "\n{:width$}  {:9}  {:>3}  {:>7}  {:>8}  {:>9}  SUMMARY",
         "VASSAL",

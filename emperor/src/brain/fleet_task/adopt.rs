@@ -38,7 +38,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Adopted {
     alive: Vec<Alive>,
     /// Operations that are still being carried out.
-    still_running: Vec<OperationId>,
+    still_running: Vec<(VassalName, OperationId)>,
     /// Inputs that came meanwhile, to be heard after the first events.
     backlog: Vec<Input>,
 }
@@ -121,7 +121,7 @@ impl FleetTask {
         if snapshot.serving.is_some() {
             self.post(&master.vassal).loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);
         }
-        adopted.still_running.extend(snapshot.booting.map(|(_, _, operation)| operation));
+        adopted.still_running.extend(snapshot.booting.map(|(_, _, operation)| (master.vassal.clone(), operation)));
         adopted.alive.push(alive(master, snapshot));
     }
 
@@ -174,10 +174,10 @@ impl FleetTask {
     pub(crate) async fn inherit_operations(&mut self, adopted: &Adopted) {
         let reader = self.history.reader().borrow().clone();
         let Some(reader) = reader else { return };
-        for id in &adopted.still_running {
+        for (vassal, id) in &adopted.still_running {
             match reader.operation(*id).await {
-                Ok(Some(view)) => self.operations.inherit(view),
-                Ok(None) => {}
+                Ok(Some(view)) if view.vassal == *vassal => self.operations.inherit(view),
+                Ok(_) => {}
                 Err(error) => tracing::warn!(operation = id.0, %error, "an operation of the brain before is forgotten"),
             }
         }
@@ -192,7 +192,8 @@ impl FleetTask {
     /// Tells the machine who stays stopped and who is alive, then what came meanwhile. None: the keeper is gone.
     pub(crate) fn begin(&mut self, holds: Vec<VassalName>, adopted: Adopted) -> Option<()> {
         if let Some(store) = self.history.store() {
-            store.abandon_unfinished(adopted.still_running, clock::unix_ms()).unattended();
+            let still_running = adopted.still_running.into_iter().map(|(_, operation)| operation).collect();
+            store.abandon_unfinished(still_running, clock::unix_ms()).unattended();
         }
         self.decide(Event::HoldsRecalled(holds));
         for alive in adopted.alive {

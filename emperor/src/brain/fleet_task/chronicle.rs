@@ -28,16 +28,17 @@ impl FleetTask {
     pub(super) fn told_end(&self, view: &OperationView) {
         let vassal = &view.vassal;
         let took_ms = view.ended_unix_ms.unwrap_or(view.began_unix_ms).saturating_sub(view.began_unix_ms);
-        let generation = view.generation.unwrap_or(0);
+        // None: what it asked for was brought about by another operation.
+        let serves = view.generation.map(|generation| format!(": generation {generation} serves")).unwrap_or_default();
         match (&view.end, view.verb) {
             (Some(OperationEnd::Succeeded), Verb::Stop) => {
                 tracing::info!(%vassal, by = view.actor, "stopped in {took_ms} ms")
             }
             (Some(OperationEnd::Succeeded), Verb::Reload) => {
-                tracing::info!(%vassal, by = view.actor, "reloaded in {took_ms} ms: generation {generation} serves");
+                tracing::info!(%vassal, by = view.actor, "reloaded in {took_ms} ms{serves}");
             }
             (Some(OperationEnd::Succeeded), Verb::Start) => {
-                tracing::info!(%vassal, by = view.actor, "loyal in {took_ms} ms: generation {generation} serves");
+                tracing::info!(%vassal, by = view.actor, "loyal in {took_ms} ms{serves}");
             }
             (
                 Some(

@@ -1,12 +1,12 @@
 //! From an input to an event of the fleet machine, with what is to be known of it kept beside.
 
-use std::{ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
 
 use empery_control::link::{FromMaster, MasterSnapshot};
 use empery_lifecycle::{
     fleet::{Alive, ContentDigest, Event, MasterKey, OperationEnd, Sighting},
     generations::{FailureReason, Report},
-    ids::{OperationId, VassalName},
+    ids::{GenerationId, OperationId, VassalName},
 };
 use empery_store::Revision;
 use empery_sys::scoreboard::Scoreboard;
@@ -21,6 +21,9 @@ use crate::brain::{
     sample,
     scan::{Scanned, reading::Reading},
 };
+
+/// Most generations of one master that are kept in mind: one serves, one boots, the others drain.
+const GENERATIONS_MAX: usize = 64;
 
 impl FleetTask {
     /// Hears one input. Breaks when the keeper is gone.
@@ -172,12 +175,12 @@ impl FleetTask {
             FromMaster::Scoreboard { generation } => {
                 let board = fds.first().map(map_board);
                 if let (Some(seat), Some(Some(board))) = (self.seat(master), board) {
-                    seat.boards.insert(generation, board);
+                    remember(&mut seat.boards, generation, board);
                 }
             }
             FromMaster::Interpreter { generation, python } => {
                 if let Some(seat) = self.seat(master) {
-                    seat.pythons.insert(generation, python);
+                    remember(&mut seat.pythons, generation, python);
                 }
             }
             FromMaster::Retired { generation, totals } => {
@@ -226,10 +229,11 @@ impl FleetTask {
         let name = &master.vassal;
         match report {
             Report::Booting { operation, generation, revision } => {
+                let operation = self.operations.own(operation, name);
                 let post = self.post(name);
                 post.saw_generation(generation);
                 if let (Some(seat), Some(operation)) = (post.seats.get_mut(master), operation) {
-                    seat.operation_of.insert(generation, operation);
+                    remember(&mut seat.operation_of, generation, operation);
                     seat.awaited = Some(Awaited { operation, revision });
                 }
                 self.reached(operation, Phase::Booting, generation);
@@ -240,6 +244,7 @@ impl FleetTask {
                 self.reached(operation, Phase::Proving, generation);
             }
             Report::Serving { operation, generation, revision } => {
+                let operation = self.operations.own(operation, name);
                 let post = self.post(name);
                 post.saw_generation(generation);
                 post.loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);
@@ -256,6 +261,7 @@ impl FleetTask {
                 self.end_inherited(operation, OperationEnd::Succeeded);
             }
             Report::Failed { operation, generation, revision, reason, still_serving } => {
+                let operation = self.operations.own(operation, name);
                 let post = self.post(name);
                 post.saw_generation(generation);
                 if let Some(seat) = post.seats.get_mut(master) {
@@ -293,6 +299,14 @@ impl FleetTask {
         if !unused.is_empty() {
             self.performer.forget(master.vassal.clone(), unused);
         }
+    }
+}
+
+/// Keeps something of a generation. A master that says it of ever new ones loses the oldest.
+fn remember<T>(kept: &mut BTreeMap<GenerationId, T>, generation: GenerationId, it: T) {
+    kept.insert(generation, it);
+    while kept.len() > GENERATIONS_MAX {
+        kept.pop_first();
     }
 }
 

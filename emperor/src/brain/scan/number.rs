@@ -14,6 +14,9 @@ pub(crate) fn mark(facts: &FileFacts) -> String {
     format!("inode {inode}, {size} bytes, mtime {mtime_ns}, uid {uid}, gid {gid}, mode {mode:o}")
 }
 
+/// The highest number that is believed: after it there must be room for every edit to come.
+const CLAIMED_MAX: u64 = 1 << 53;
+
 #[derive(Debug)]
 struct Last {
     revision: RevisionId,
@@ -31,6 +34,9 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// What an earlier brain gave out, from the database or from the master that serves it. The higher number counts.
     pub(crate) fn recall(&mut self, name: VassalName, revision: RevisionId, sha256: String, mark: Option<String>) {
+        if revision.0 > CLAIMED_MAX {
+            return;
+        }
         let last = Last { revision, sha256, mark };
         match self.last.get(&name) {
             Some(known) if known.revision >= revision => {}
@@ -94,6 +100,7 @@ mod tests {
         let mut numbers = Numbers::default();
         numbers.recall(facts().name, RevisionId(7), "x".to_owned(), None);
         numbers.recall(facts().name, RevisionId(6), "w".to_owned(), None);
+        numbers.recall(facts().name, RevisionId(u64::MAX), "v".to_owned(), None);
         assert_eq!(numbers.number(&facts(), "x"), (RevisionId(7), false));
         assert_eq!(numbers.number(&facts(), "z"), (RevisionId(8), true));
     }
