@@ -67,6 +67,8 @@ pub(crate) struct Seat {
     /// Whether everything it has reported so far follows its next snapshot: a master keeps its reports for the first
     /// brain that connects.
     pub(crate) reports_follow: bool,
+    /// Whether it was told to leave.
+    pub(crate) told_to_leave: bool,
     /// The deploy it was last given and has not answered.
     pub(crate) awaited: Option<Awaited>,
     /// The interpreters of its generations, `major.minor.micro`.
@@ -97,6 +99,7 @@ impl Seat {
             workers: Vec::new(),
             serving: None,
             reports_follow: false,
+            told_to_leave: false,
             awaited: None,
             pythons: BTreeMap::new(),
             operation_of: BTreeMap::new(),

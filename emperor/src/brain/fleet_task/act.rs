@@ -28,11 +28,11 @@ impl FleetTask {
             Action::Begin { operation, name, verb, cause } => self.operations.begin(operation, name, verb, cause),
             Action::Stop { master } => {
                 self.operations.drains(&master.vassal);
-                let link = self
-                    .posts
-                    .get(&master.vassal)
-                    .and_then(|post| post.seats.get(&master))
-                    .map(|seat| seat.link.orders());
+                let seat = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(&master));
+                let link = seat.map(|seat| {
+                    seat.told_to_leave = true;
+                    seat.link.orders()
+                });
                 self.performer.stop(master.vassal, link);
             }
             Action::Kill { master } => {

@@ -22,6 +22,9 @@ use crate::brain::{
     scan::{Scanned, reading::Reading},
 };
 
+/// How the end by a signal is put in words (`empery_sys::process::How`).
+const BY_SIGNAL: &str = "signal ";
+
 /// Most generations of one master that are kept in mind: one serves, one boots, the others drain.
 const GENERATIONS_MAX: usize = 64;
 
@@ -153,13 +156,19 @@ impl FleetTask {
     }
 
     fn master_gone(&mut self, master: MasterKey, how: String) {
+        let told_to_leave = self.seat(&master).is_some_and(|seat| seat.told_to_leave);
         let post = self.post(&master.vassal);
         post.take_leave(&master);
         if post.seats.is_empty() {
             post.loyal_since_unix_ms = None;
         }
         self.publisher.vassal_changed(&master.vassal);
-        self.told_exit(&master, &how);
+        // How a master ends that outlived its keeper is not known: one that was told to leave has left.
+        if told_to_leave && !how.starts_with(BY_SIGNAL) {
+            tracing::debug!(vassal = %master.vassal, "its master has left: {how}");
+        } else {
+            self.told_exit(&master, &how);
+        }
         for operation in self.operations.inherited_of(&master.vassal) {
             let end = OperationEnd::Failed { reason: FailureReason::Died { how: how.clone() }, still_serving: false };
             self.end_inherited(Some(operation), end);
