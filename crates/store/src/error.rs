@@ -76,7 +76,7 @@ pub enum StoreError {
     },
 }
 
-/// Primary result codes (https://www.sqlite.org/rescode.html): the low byte of an extended one.
+/// Primary result codes (<https://www.sqlite.org/rescode.html>): the low byte of an extended one.
 mod code {
     pub(super) const BUSY: u32 = 5;
     pub(super) const LOCKED: u32 = 6;

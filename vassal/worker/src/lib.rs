@@ -1,7 +1,7 @@
 //! The part of Empery that lives inside the app's own Python: an extension module, loaded by the interpreter that the
 //! vassal file names. One entry: `zygote`, called by the bootstrap text of `empery-control`.
 //!
-//! Fence 2 for unsafe code: the system calls of the request path (`os`, `epoll`), inherited descriptors, and the few
+//! Fence 2 for unsafe code: the system calls of the request path ([`os`], [`epoll`]), inherited descriptors, and the few
 //! calls of Python's C API that pyo3 does not wrap as they are needed here. Panics end at the edge: the extension is built to unwind,
 //! a panic in a request is caught there, and any other becomes a Python exception.
 //!
