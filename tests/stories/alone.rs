@@ -22,6 +22,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/mercy-ends", mercy_ends),
     Story::new("alone/threads-started-at-import-are-named-and-run", threads_at_import),
     Story::new("alone/workers-leave-when-their-master-is-killed", master_killed),
+    Story::new("alone/a-listen-queue-above-somaxconn-is-cut-and-told", long_queue),
+    Story::new("alone/a-head-longer-than-buffer-size-is-answered-431", long_head),
 ];
 
 fn changed_binary(ground: &Ground) -> Result<()> {
@@ -138,4 +140,24 @@ fn master_killed(ground: &Ground) -> Result<()> {
         family.iter().all(|pid| !procfs::alive(*pid)).then_some(())
     })
     .context("a vassal alone leaves nothing behind")
+}
+
+fn long_queue(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut vassal =
+        Vassal::from_ini(ground, "app.ini", &super::ini(port, "hello", "master = true\nlisten = 50000\n"))?;
+    vassal.answers(port)?;
+    let told = vassal.master.output();
+    ensure!(told.contains("net.core.somaxconn") && told.contains("not 50000"), "it said only:\n{told}");
+    vassal.stop()
+}
+
+fn long_head(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut vassal =
+        Vassal::from_ini(ground, "app.ini", &super::ini(port, "hello", "master = true\nbuffer-size = 4096\n"))?;
+    vassal.answers(port)?;
+    let answer = http::ask(port, http::Ask::get("/").header("X-Long", &"a".repeat(5_000)))?;
+    ensure!(answer.status == 431, "the answer was {}: {}", answer.status, answer.text());
+    vassal.stop()
 }

@@ -16,6 +16,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/a-vassal-serves-on-port-80", port_80),
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
+    Story::new("identity/a-uid-without-gid-takes-the-user-s-own-group", uid_alone),
 ];
 
 fn id_of(user: &str) -> Result<u32> {
@@ -97,5 +98,16 @@ fn uid_changes(ground: &Ground) -> Result<()> {
     })?;
     emperor.loyal("shop.ini")?;
     ensure!(emperor.masters().len() == 1);
+    emperor.stop()
+}
+
+fn uid_alone(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    let port = ground.port()?;
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = www-data\n")?)?;
+    emperor.loyal("shop.ini")?;
+    let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
+    let www = id_of("www-data")?;
+    ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");
     emperor.stop()
 }
