@@ -46,8 +46,10 @@ fn fifty(ground: &Ground) -> Result<()> {
     ground.note(&format!("uWSGI emperor: {theirs}"));
     let ours = under_empery(ground)?;
     ground.note(&format!("Empery:        {ours}"));
+    // One boot of each is compared here, and a shared machine makes that differ by a third either way; the long version is strict.
+    let allowed_start = theirs.all_answer.mul_f64(if ground::long() { 1.0 } else { 1.5 });
     ensure!(
-        ours.all_answer <= theirs.all_answer,
+        ours.all_answer <= allowed_start,
         "all answer after {:?}, under uWSGI after {:?}",
         ours.all_answer,
         theirs.all_answer

@@ -103,37 +103,16 @@ impl StatsSocket {
     /// When the socket cannot be polled.
     pub(crate) fn serve(self, inbox: Inbox) -> std::io::Result<StatsServer> {
         let spare = self.socket.try_clone()?;
-        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
         let http = Arc::new(AtomicBool::new(self.http));
         let shared = Arc::clone(&http);
         let task = match &self.address {
             Address::Tcp(_) => {
                 let listener = TcpListener::from_std(std::net::TcpListener::from(self.socket))?;
-                tokio::spawn(async move {
-                    while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
-                        match listener.accept().await {
-                            Ok((stream, _)) => {
-                                let http = shared.load(Ordering::Relaxed);
-                                tokio::spawn(answer(stream, http, inbox.clone(), permit));
-                            }
-                            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
-                        }
-                    }
-                })
+                tokio::spawn(serve_all(async move || Ok(listener.accept().await?.0), shared, inbox))
             }
             Address::Unix(_) | Address::Abstract(_) => {
                 let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(self.socket))?;
-                tokio::spawn(async move {
-                    while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
-                        match listener.accept().await {
-                            Ok((stream, _)) => {
-                                let http = shared.load(Ordering::Relaxed);
-                                tokio::spawn(answer(stream, http, inbox.clone(), permit));
-                            }
-                            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
-                        }
-                    }
-                })
+                tokio::spawn(serve_all(async move || Ok(listener.accept().await?.0), shared, inbox))
             }
         };
         Ok(StatsServer { address: self.address, http, path: self.path, socket: spare, task: task.abort_handle() })
@@ -173,6 +152,22 @@ impl StatsServer {
 impl Drop for StatsServer {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Answers whoever connects, a bounded number at once.
+async fn serve_all<Stream>(accept: impl AsyncFn() -> std::io::Result<Stream>, http: Arc<AtomicBool>, inbox: Inbox)
+where
+    Stream: AsyncReadExt + AsyncWriteExt + Unpin + Send + 'static,
+{
+    let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+    while let Ok(permit) = Arc::clone(&clients).acquire_owned().await {
+        match accept().await {
+            Ok(stream) => {
+                tokio::spawn(answer(stream, http.load(Ordering::Relaxed), inbox.clone(), permit));
+            }
+            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+        }
     }
 }
 
