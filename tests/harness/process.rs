@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -25,14 +25,28 @@ impl Spawned {
     ///
     /// # Errors
     /// When it cannot be started; the command is named.
-    pub fn start(name: &str, mut command: Command, output: &Path) -> Result<Spawned> {
+    pub fn start(name: &str, command: Command, output: &Path) -> Result<Spawned> {
+        Self::with_stdin(name, command, output, Stdio::null())
+    }
+
+    /// The same for a program that listens to what is typed.
+    ///
+    /// # Errors
+    /// When it cannot be started; the command is named.
+    pub fn at_a_keyboard(name: &str, command: Command, output: &Path) -> Result<(Spawned, ChildStdin)> {
+        let mut spawned = Self::with_stdin(name, command, output, Stdio::piped())?;
+        let keyboard = spawned.child.stdin.take().context("a child started with a pipe has one")?;
+        Ok((spawned, keyboard))
+    }
+
+    fn with_stdin(name: &str, mut command: Command, output: &Path, stdin: Stdio) -> Result<Spawned> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(output)
             .with_context(|| format!("open {}", output.display()))?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

@@ -1,13 +1,14 @@
 //! The numbers: uWSGI's JSON, the real uwsgitop on it, and what of a running request is shown.
 
-use std::{process::Command, time::Duration};
+use std::{io::Write, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
     emperor::Emperor,
     ground::Ground,
     http::{self, Ask, Connection},
-    process, python,
+    process::Spawned,
+    python,
     runner::Story,
     vassal::Vassal,
     wait,
@@ -89,14 +90,17 @@ fn uwsgitop(ground: &Ground) -> Result<()> {
     for _ in 0..5 {
         http::get(port, "/")?;
     }
-    // uwsgitop draws with curses: script(1) gives it a terminal, timeout(1) an end.
-    let line = format!("timeout -s INT 4 {} 127.0.0.1:{stats}", program.display());
+    // uwsgitop draws with curses, for which script(1) makes a terminal, and ends when `q` is typed.
+    let line = format!("stty cols 120 rows 40; exec {} 127.0.0.1:{stats}", program.display());
     let mut command = Command::new("script");
-    command.args(["-q", "-e", "-c", &line, "/dev/null"]).env("TERM", "xterm").env("COLUMNS", "120").env("LINES", "40");
-    let drawn = process::run(command)?;
-    let drawn = format!("{}{}", drawn.stdout, drawn.stderr);
-    ensure!(drawn.contains("WID") && drawn.contains("STAT"), "uwsgitop drew no table: {drawn}");
-    ensure!(!drawn.contains("Traceback"), "{drawn}");
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]).env("TERM", "xterm");
+    let (mut top, mut keyboard) = Spawned::at_a_keyboard("uwsgitop", command, &ground.path("uwsgitop.out"))?;
+    for column in ["WID", "STAT"] {
+        top.says(column, Duration::from_secs(20))?;
+    }
+    keyboard.write_all(b"q")?;
+    let ended = top.exited(Duration::from_secs(20)).with_context(|| top.output())?;
+    ensure!(ended.success() && !top.output().contains("Traceback"), "{ended}: {}", top.output());
     vassal.stop()
 }
 
