@@ -10,13 +10,17 @@ pub(crate) struct Epoll {
     fd: OwnedFd,
 }
 
-/// How a descriptor is watched, always for being readable.
+/// How a descriptor is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watch {
     /// As long as it is readable.
     Level,
+    /// As long as it is writable, whatever the peer sends meanwhile.
+    Writable,
     /// Once; then it must be armed again. So a connection is never seen by two threads.
     Once,
+    /// The same for being writable.
+    WritableOnce,
     /// As long as it is readable, but not everybody who watches it is woken.
     Exclusive,
 }
@@ -25,6 +29,8 @@ impl Watch {
     fn flags(self) -> u32 {
         (match self {
             Watch::Level => libc::EPOLLIN | libc::EPOLLRDHUP,
+            Watch::Writable => libc::EPOLLOUT,
+            Watch::WritableOnce => libc::EPOLLOUT | libc::EPOLLONESHOT,
             Watch::Once => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLONESHOT,
             Watch::Exclusive => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
         }) as u32

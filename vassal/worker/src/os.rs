@@ -55,6 +55,14 @@ pub(crate) fn send_file(socket: RawFd, file: RawFd, offset: &mut i64, most: usiz
     count(unsafe { libc::sendfile(socket, file, offset, most) })
 }
 
+/// What was given to the kernel for this socket and not taken by the peer yet, in bytes (tcp(7), SIOCOUTQ).
+pub(crate) fn unsent_bytes(fd: RawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, of the same number as SIOCOUTQ, writes an int.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { 0 } else { u64::try_from(bytes).unwrap_or(0) }
+}
+
 /// What to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
@@ -172,6 +180,14 @@ pub(crate) fn on_exec(fd: RawFd, on_exec: OnExec) -> io::Result<()> {
 pub(crate) fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::dup2(from, to) }).map(|_| ())
+}
+
+/// Another descriptor for the same open file, closed by exec.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: fcntl has just made it, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// A new event counter, for waking the leader.

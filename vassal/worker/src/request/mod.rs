@@ -20,7 +20,10 @@ pub(crate) use http::refuse_slow;
 use empery_wire::Limits;
 use pyo3::prelude::*;
 
-use crate::{serve::Serving, worker::Worker};
+use crate::{
+    serve::{Serving, outgoing::Outgoing},
+    worker::Worker,
+};
 
 /// What becomes of the connection.
 pub(crate) enum After {
@@ -31,6 +34,8 @@ pub(crate) enum After {
         /// They.
         leftover: Vec<u8>,
     },
+    /// The rest of the answer is known; the loop sends it as the client takes it.
+    Send(Outgoing),
     /// The answer is out but the client may be sending still.
     Rest,
     /// It is closed.

@@ -10,8 +10,9 @@ use pyo3::{
 
 use super::{
     framing::{Asked, Cut, Framing, Whole},
-    send::{send_all, send_file},
+    send::{send_all, send_now},
 };
+use crate::{os, serve::outgoing::FileSpan};
 
 /// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
 const CHUNK_COPIED_BYTES: usize = 8 * 1024;
@@ -51,6 +52,11 @@ pub(super) struct Response {
     /// Made when the head goes out: whether the client may still be sending.
     pub(super) input: Option<Py<super::input::Input>>,
     out: Vec<u8>,
+    /// All of the answer is known: nobody waits for the client to take it.
+    is_known: bool,
+    /// What the client did not take at once of such an answer.
+    pub(super) unsent: Vec<u8>,
+    pub(super) unsent_file: Option<FileSpan>,
 }
 
 impl Response {
@@ -74,6 +80,9 @@ impl Response {
             too_long: false,
             input: None,
             out: Vec::new(),
+            is_known: false,
+            unsent: Vec::new(),
+            unsent_file: None,
         }
     }
 
@@ -92,6 +101,7 @@ impl Response {
         self.used_sendfile = false;
         self.too_long = false;
         self.input = input;
+        self.is_known = false;
     }
 
     /// The request is over: late calls of `write` reach nobody.
@@ -242,6 +252,7 @@ impl Response {
 
     /// Sends the only item there is.
     pub(super) fn send_whole(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
+        self.is_known = true;
         if self.phase == Phase::Started {
             let framing = self.finish_head(py, Some(body.len() as u64));
             self.phase = Phase::Sent(framing);
@@ -318,7 +329,12 @@ impl Response {
         if pieces.iter().all(|piece| piece.is_empty()) {
             return Ok(());
         }
-        self.sent(send_all(py, self.asked.fd, pieces, self.asked.timeout_ms))
+        let result = if self.is_known {
+            send_now(self.asked.fd, pieces, &mut self.unsent)
+        } else {
+            send_all(py, self.asked.fd, pieces, self.asked.timeout_ms)
+        };
+        self.sent(result)
     }
 
     fn sent(&mut self, result: io::Result<()>) -> Result<(), Cut> {
@@ -328,8 +344,9 @@ impl Response {
         })
     }
 
-    /// Sends what is left of a file, from `offset`; `length` bytes of it are there.
+    /// Gives a file away to be sent from `offset`; `length` bytes of it are there. The app may close its own descriptor.
     pub(super) fn send_file(&mut self, py: Python<'_>, file: RawFd, offset: i64, length: u64) -> Result<(), Cut> {
+        self.is_known = true;
         if self.phase == Phase::Started {
             let framing = self.finish_head(py, Some(length));
             self.phase = Phase::Sent(framing);
@@ -337,12 +354,12 @@ impl Response {
         }
         let Phase::Sent(Framing::Length { left }) = self.phase else { return Ok(()) };
         let most = left.min(length);
-        let result = send_file(py, self.asked.fd, file, offset, most, self.asked.timeout_ms);
-        let unsent = *result.as_ref().unwrap_or(&most);
+        let fd = os::duplicate(file).map_err(|error| Cut::App(error.into()))?;
+        self.unsent_file = Some(FileSpan { fd, offset: offset as u64, left: most });
         self.used_sendfile = true;
-        self.body_bytes += most - unsent;
-        self.phase = Phase::Sent(Framing::Length { left: left - (most - unsent) });
-        self.sent(result.map(|_| ()))
+        self.body_bytes += most;
+        self.phase = Phase::Sent(Framing::Length { left: left - most });
+        Ok(())
     }
 
     /// Whether a file can be given to the kernel: its length is what frames it.

@@ -29,30 +29,21 @@ pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], timeout_ms
     })
 }
 
-/// Sends a part of a file; how much of it was left to send.
-pub(super) fn send_file(
-    py: Python<'_>,
-    socket: RawFd,
-    file: RawFd,
-    offset: i64,
-    length: u64,
-    timeout_ms: u64,
-) -> io::Result<u64> {
-    py.detach(|| {
-        let mut offset = offset;
-        let mut left = length;
-        while left > 0 {
-            match os::send_file(socket, file, &mut offset, usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30)) {
-                // The file is shorter than it was.
-                Ok(0) => break,
-                Ok(sent) => left -= sent as u64,
-                Err(error) if os::would_block(&error) => wait_for_client(socket, timeout_ms)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+/// Sends what the client takes at once; the rest is put behind what was left over before.
+pub(super) fn send_now(fd: RawFd, pieces: [&[u8]; 3], unsent: &mut Vec<u8>) -> io::Result<()> {
+    let sent = if unsent.is_empty() {
+        match os::send(fd, pieces) {
+            Ok(sent) => sent,
+            Err(error) if os::would_block(&error) => 0,
+            Err(error) => return Err(error),
         }
-        Ok(left)
-    })
+    } else {
+        0
+    };
+    for piece in skip(pieces, sent) {
+        unsent.extend_from_slice(piece);
+    }
+    Ok(())
 }
 
 fn wait_for_client(fd: RawFd, timeout_ms: u64) -> io::Result<()> {

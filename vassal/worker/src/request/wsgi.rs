@@ -22,7 +22,13 @@ use super::{
     send,
     start_response::StartResponse,
 };
-use crate::{os, python, serve::connection::Connection};
+use crate::{
+    os, python,
+    serve::{
+        connection::Connection,
+        outgoing::{FileSpan, Outgoing, Then},
+    },
+};
 
 /// A request whose head is understood.
 pub(super) struct Request<'b> {
@@ -104,14 +110,33 @@ pub(super) fn answer(
     } else {
         leftover.extend_from_slice(request.behind);
     }
+    let unsent = unsent(&start_response);
     let keeps = settle(py, tools, &start_response, request, started_ns, started_unix_ms / 1000);
-    Ok(match after {
+    let after = match after {
         Some(after) => after,
         None if keeps => After::Keep { leftover },
         // Closing with unread bytes would reset the connection before the client has read its answer.
         None if !leftover.is_empty() => After::Rest,
         None => After::Close,
+    };
+    Ok(match unsent {
+        Some((bytes, file)) if ending == Ending::Whole => {
+            let then = match after {
+                After::Keep { leftover } => Then::Keep { leftover },
+                After::Rest => Then::Rest,
+                _ => Then::Close,
+            };
+            After::Send(Outgoing { bytes, file, then })
+        }
+        Some(_) | None => after,
     })
+}
+
+/// What the client did not take at once.
+fn unsent(start_response: &Bound<'_, StartResponse>) -> Option<(Vec<u8>, Option<FileSpan>)> {
+    let mut held = start_response.try_borrow_mut().ok()?;
+    let (bytes, file) = (std::mem::take(&mut held.response.unsent), held.response.unsent_file.take());
+    (!bytes.is_empty() || file.is_some()).then_some((bytes, file))
 }
 
 fn prepare<'py>(

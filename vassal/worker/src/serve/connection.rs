@@ -7,7 +7,8 @@ use std::{
 
 use pyo3::{Py, PyAny};
 
-use crate::os;
+use super::outgoing::Sending;
+use crate::{epoll::Watch, os};
 
 /// What is done with what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,10 @@ pub(crate) struct Connection {
     /// Requests served on it, by workers before this one too.
     pub(crate) requests: u64,
     pub(crate) coming: Coming,
-    /// Whether epoll knows it.
-    pub(crate) watched: bool,
+    /// An answer that the client has not taken whole: nothing is read before.
+    pub(crate) sending: Option<Box<Sending>>,
+    /// What epoll was told of it.
+    pub(crate) watched: Option<Watch>,
 }
 
 impl Connection {
@@ -54,7 +57,8 @@ impl Connection {
             waits_since_ms: super::now_ms(),
             requests: 0,
             coming: Coming::Request,
-            watched: false,
+            sending: None,
+            watched: None,
         }
     }
 
@@ -68,7 +72,7 @@ impl Connection {
 
     /// Whether nothing of a request has come: it may go to another worker.
     pub(crate) fn is_idle(&self) -> bool {
-        self.received.is_empty() && self.coming == Coming::Request
+        self.received.is_empty() && self.coming == Coming::Request && self.sending.is_none()
     }
 
     /// Where it comes from, for the log.

@@ -89,7 +89,7 @@ impl Serving {
                 .map_or_else(String::new, |listener| listener.key.clone()),
             requests: connection.requests,
         };
-        if std::mem::take(&mut connection.watched) {
+        if connection.watched.take().is_some() {
             let _ = self.epoll.remove(connection.raw());
         }
         let token = about.token;

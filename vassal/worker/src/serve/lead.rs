@@ -160,6 +160,10 @@ impl Serving {
     /// A connection has something to say.
     fn receive(&self, place: Place, buffer: &mut Vec<u8>) -> Option<Next> {
         let connection = self.slab().take(place)?;
+        if connection.sending.is_some() {
+            self.send_on(place, connection);
+            return None;
+        }
         match connection.coming {
             Coming::Request => self.receive_request(place, connection, buffer),
             Coming::Rest => {
@@ -206,6 +210,10 @@ impl Serving {
     fn expire(&self, now: u64) {
         loop {
             let Some((place, connection)) = self.slab().expired(now) else { return };
+            if connection.sending.is_some() {
+                self.sent_in_time(place, connection);
+                continue;
+            }
             if connection.coming == Coming::Request && !connection.received.is_empty() {
                 crate::request::refuse_slow(self, &connection);
             }

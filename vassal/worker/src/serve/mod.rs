@@ -10,6 +10,7 @@ mod control;
 mod drain;
 mod lead;
 mod orphan;
+pub(crate) mod outgoing;
 mod slab;
 mod thread;
 
@@ -32,7 +33,7 @@ use crate::{
     epoll::{Epoll, Watch},
     os,
     serve::{
-        connection::Connection,
+        connection::{Coming, Connection},
         lead::Lead,
         slab::{Place, Slab},
     },
@@ -166,30 +167,23 @@ impl Serving {
         })
     }
 
-    /// Takes a connection back that has sent a part of a head, or waits for its client's next request.
+    /// Takes a connection back that waits for its client: for the rest of a head, the next request, or to take an answer.
     pub(crate) fn put_back(&self, place: Place, mut connection: Box<Connection>) {
-        let now_ms = now_ms();
-        let boot = self.worker.boot;
-        let waits_ms = match connection.coming {
-            connection::Coming::Rest => connection::REST_MAX_MS,
-            connection::Coming::Request if connection.received.is_empty() && connection.requests > 0 => {
-                boot.keepalive_timeout_ms
-            }
-            connection::Coming::Request => boot.client_timeout_ms,
+        let deadline_ms = self.deadline_ms(&mut connection);
+        let watch = match (self.has_one_thread(), connection.sending.is_some()) {
+            (true, false) => Watch::Level,
+            (true, true) => Watch::Writable,
+            (false, false) => Watch::Once,
+            (false, true) => Watch::WritableOnce,
         };
-        let begins = connection.received.is_empty() || connection.waits_since_ms == 0;
-        if connection.coming == connection::Coming::Request && begins {
-            connection.waits_since_ms = now_ms;
-        }
-        let deadline_ms = connection.waits_since_ms + waits_ms;
-        let watched = std::mem::replace(&mut connection.watched, true);
+        let watched = connection.watched.replace(watch);
         let raw = connection.raw();
         self.slab().put(place, connection, deadline_ms);
-        let (watch, token) = (if self.has_one_thread() { Watch::Level } else { Watch::Once }, lead::token(place));
-        let armed = match (watched, watch) {
-            (false, _) => self.epoll.add(raw, watch, token),
-            (true, Watch::Once) => self.epoll.arm(raw, watch, token),
-            (true, _) => Ok(()),
+        let token = lead::token(place);
+        let armed = match watched {
+            None => self.epoll.add(raw, watch, token),
+            Some(before) if before == watch && self.has_one_thread() => Ok(()),
+            Some(_) => self.epoll.arm(raw, watch, token),
         };
         if let Err(error) = armed {
             self.worker.log(&format!("a connection cannot be watched: {error}"));
@@ -199,6 +193,24 @@ impl Serving {
             }
         }
         self.tell_leader_if(self.phase() != Phase::Serving);
+    }
+
+    /// Until when the client is waited for. All are totals: none is moved on by single bytes.
+    fn deadline_ms(&self, connection: &mut Connection) -> u64 {
+        let boot = self.worker.boot;
+        if let Some(sending) = &connection.sending {
+            return sending.deadline_ms;
+        }
+        let waits_ms = match connection.coming {
+            Coming::Rest => connection::REST_MAX_MS,
+            Coming::Request if connection.received.is_empty() && connection.requests > 0 => boot.keepalive_timeout_ms,
+            Coming::Request => boot.client_timeout_ms,
+        };
+        let begins = connection.received.is_empty() || connection.waits_since_ms == 0;
+        if connection.coming == Coming::Request && begins {
+            connection.waits_since_ms = now_ms();
+        }
+        connection.waits_since_ms + waits_ms
     }
 
     /// Takes a connection back that has sent more than was served.
@@ -226,7 +238,7 @@ impl Serving {
 
     /// A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
     fn unwatch(&self, connection: &Connection) {
-        if connection.watched {
+        if connection.watched.is_some() {
             let _ = self.epoll.remove(connection.raw());
         }
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use empery_control::boot::Protocol;
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 
-use super::{Next, Serving, connection::Connection, slab::Place};
+use super::{Next, Serving, connection::Connection, outgoing::Then, slab::Place};
 use crate::{
     python,
     request::{self, After, Tools},
@@ -59,22 +59,10 @@ fn serve(
             connection.received = buffer.as_slice().into();
             serving.put_back(place, connection);
         }
-        After::Keep { leftover } => {
-            connection.requests += 1;
-            if !serving.keeps_connections() {
-                serving.close(place, connection);
-            } else if leftover.is_empty() {
-                serving.put_back(place, connection);
-            } else {
-                connection.received = leftover;
-                serving.put_ready(place, connection);
-            }
-        }
-        After::Rest => {
-            connection.expect_the_rest();
-            serving.put_back(place, connection);
-        }
-        After::Close => serving.close(place, connection),
+        After::Send(outgoing) => py.detach(|| serving.send(place, connection, outgoing)),
+        After::Keep { leftover } => serving.answered(place, connection, Then::Keep { leftover }),
+        After::Rest => serving.answered(place, connection, Then::Rest),
+        After::Close => serving.answered(place, connection, Then::Close),
         After::Reset => serving.reset(place, connection),
     }
     if buffer.capacity() > BUFFER_KEPT_BYTES {

@@ -276,6 +276,12 @@ pub(crate) fn read_to_end(mut stream: impl Read) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
+/// Lets a moment pass, in ms: the pace of a slow client.
+pub(crate) fn pace(length_ms: u16) {
+    let none: &mut [PollFd<'_>] = &mut [];
+    poll(none, PollTimeout::from(length_ms)).unwrap();
+}
+
 /// A connection to the HTTP listener.
 pub(crate) fn connect(listeners: &Listeners) -> TcpStream {
     let stream = TcpStream::connect(listeners.address()).unwrap();

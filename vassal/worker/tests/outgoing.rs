@@ -1,0 +1,144 @@
+//! Answers that are known whole and clients that take them slowly.
+#![allow(clippy::unwrap_used)]
+
+mod driver;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use driver::{Generation, Listeners, app_of, connect, get, read_to_end};
+use empery_control::{boot::AppBoot, worker::ToWorker};
+
+/// More than the kernel takes for a client that does not read.
+const LENGTH: usize = 32 << 20;
+
+const APP: &str = "
+import tempfile
+file = tempfile.NamedTemporaryFile(delete=False)
+file.write(b'f' * (32 << 20))
+file.flush()
+
+def application(environ, start_response):
+    path = environ['PATH_INFO']
+    start_response('200 OK', [])
+    if path == '/bytes':
+        return [b'b' * (32 << 20)]
+    if path == '/file':
+        return environ['wsgi.file_wrapper'](open(file.name, 'rb'))
+    if path == '/cut':
+        file.truncate(16 << 20)
+    return [b'at once']
+";
+
+fn with_each(change: fn(&mut AppBoot), check: impl Fn(&Listeners, &mut Generation)) {
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let mut generation = Generation::serving(app_of("outgoing", APP), &listeners, |boot| {
+            boot.threads = threads;
+            change(boot);
+        });
+        check(&listeners, &mut generation);
+        if generation.worker.is_some() {
+            generation.drain();
+        }
+    }
+}
+
+/// Asks for something large and reads the first byte only.
+fn ask(listeners: &Listeners, path: &str, more: &str) -> TcpStream {
+    let mut client = connect(listeners);
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n{more}").as_bytes()).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    client
+}
+
+const LAST: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn slow_readers_of_known_answers_hold_no_thread() {
+    with_each(
+        |boot| boot.client_timeout_ms = 60_000,
+        |listeners, _| {
+            let slow: Vec<TcpStream> = (0..8).map(|n| ask(listeners, ["/bytes", "/file"][n % 2], LAST)).collect();
+            let began = Instant::now();
+            assert!(get(listeners, "/").ends_with("at once"));
+            assert!(began.elapsed() < Duration::from_secs(10), "it waited for a slow reader: {:?}", began.elapsed());
+            for (n, client) in slow.into_iter().enumerate() {
+                let answer = read_to_end(client);
+                let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(head.contains(&format!("Content-Length: {LENGTH}")), "{head}");
+                let letter = ["b", "f"][n % 2];
+                assert!(rest[..LENGTH].bytes().all(|byte| byte == letter.as_bytes()[0]), "not the body");
+                assert!(rest[LENGTH..].starts_with("HTTP/1.1 200 OK"), "what was asked next comes after");
+                assert!(rest.ends_with("at once"));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_reset_and_one_that_takes_a_little_is_not() {
+    with_each(
+        |boot| boot.client_timeout_ms = 1_000,
+        |listeners, _| {
+            let dead = ask(listeners, "/bytes", "");
+            let mut slow = ask(listeners, "/bytes", LAST);
+            let mut taken = 1;
+            let mut buffer = vec![0; 512 * 1024];
+            let began = Instant::now();
+            // Three deadlines pass meanwhile.
+            while began.elapsed() < Duration::from_millis(3_500) {
+                taken += slow.read(&mut buffer).unwrap();
+                driver::pace(100);
+            }
+            assert!(taken + read_to_end(slow).len() > LENGTH, "the slow one got all of it");
+            assert!(read_to_end(dead).ends_with("<reset>"));
+        },
+    );
+}
+
+#[test]
+fn a_file_that_becomes_shorter_ends_in_a_reset() {
+    with_each(
+        |_| {},
+        |listeners, _| {
+            let client = ask(listeners, "/file", "");
+            assert!(get(listeners, "/cut").ends_with("at once"));
+            let answer = read_to_end(client);
+            assert!(answer.ends_with("<reset>") && answer.len() < LENGTH, "{} bytes", answer.len());
+        },
+    );
+}
+
+#[test]
+fn a_worker_that_drains_sends_what_it_has_begun() {
+    with_each(
+        |boot| boot.client_timeout_ms = 60_000,
+        |listeners, generation| {
+            let client = ask(listeners, "/bytes", "");
+            generation.line().say(&ToWorker::Drain, &[]);
+            let reading = std::thread::spawn(move || read_to_end(client));
+            generation.drain();
+            let answer = reading.join().unwrap();
+            assert!(answer.len() > LENGTH && !answer.ends_with('>'), "{} bytes", answer.len());
+        },
+    );
+}
+
+#[test]
+fn a_client_that_goes_away_frees_what_it_was_sent() {
+    with_each(
+        |boot| boot.client_timeout_ms = 60_000,
+        |listeners, generation| {
+            drop(ask(listeners, "/bytes", ""));
+            // A drain waits for everything that is not idle: it ends well before the deadline of the answer.
+            let began = Instant::now();
+            generation.drain();
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+            assert!(generation.worker.is_none());
+        },
+    );
+}
