@@ -270,7 +270,15 @@ mod tests {
     use super::*;
 
     fn listener(address: Address) -> Listener {
-        Listener { address, protocol: Protocol::Http, backlog: 10, mode: None, owner: None, reuse_port: false }
+        Listener {
+            address,
+            protocol: Protocol::Http,
+            backlog: 10,
+            mode: None,
+            owner: None,
+            reuse_port: false,
+            proxy_protocol: false,
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use empery_config::vassal::{AppTarget as ConfiguredTarget, Protocol as ConfiguredProtocol, VassalConfig};
 use empery_control::{
-    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, OptValue, Protocol, Titles},
+    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, Titles},
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
 };
@@ -135,6 +135,9 @@ pub(crate) fn app_boot(
         head_max_bytes: request.head_max_bytes,
         body_max_bytes: request.body_max_bytes,
         client_timeout_ms: millis(request.client_timeout),
+        body_timeout_ms: millis(request.client_timeout),
+        write_timeout_ms: millis(request.client_timeout),
+        trusted_proxies: request.trusted_proxies.as_ref().map(|networks| networks.iter().map(network).collect()),
         keepalive_timeout_ms: millis(request.keepalive_timeout),
         max_requests: recycle.max_requests,
         max_requests_delta: recycle.max_requests_delta,
@@ -158,6 +161,10 @@ pub(crate) fn app_boot(
         link_path: surroundings.link_path.clone(),
         reloads,
     })
+}
+
+fn network(network: &empery_config::vassal::Network) -> Network {
+    Network { address: network.address, prefix_bits: network.prefix_bits }
 }
 
 fn millis(duration: std::time::Duration) -> u64 {
@@ -187,6 +194,8 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 // uWSGI's http-socket says the host's name here, whatever address it is bound to.
                 server_name: hostname.clone(),
                 server_port,
+                proxy_protocol: listener.proxy_protocol,
+                from_gateway: false,
             })
         })
         .collect()

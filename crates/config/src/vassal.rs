@@ -1,7 +1,7 @@
 //! What a configuration means for a vassal: the checked, typed result. Built by [`crate::read`]; used by the master
 //! (all of it) and by the brain (identity, listeners, mercy).
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,8 @@ pub struct Listener {
     pub owner: Option<(String, Option<String>)>,
     /// `reuse-port`.
     pub reuse_port: bool,
+    /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http`.
+    pub proxy_protocol: bool,
 }
 
 /// What is spoken on a listener.
@@ -125,6 +127,35 @@ pub enum Protocol {
     Http,
 }
 
+/// A range of addresses, `10.0.0.0/8` or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many leading bits they share.
+    pub prefix_bits: u8,
+}
+
+/// The text is neither an address nor a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotANetwork;
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Network, NotANetwork> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = match bits {
+            None => most,
+            Some(bits) if bits.bytes().all(|digit| digit.is_ascii_digit()) => bits.parse().map_err(|_| NotANetwork)?,
+            Some(_) => return Err(NotANetwork),
+        };
+        if prefix_bits > most { Err(NotANetwork) } else { Ok(Network { address, prefix_bits }) }
+    }
+}
+
 /// Limits of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestLimits {
@@ -134,6 +165,8 @@ pub struct RequestLimits {
     pub body_max_bytes: u64,
     /// `socket-timeout`, ours 30 s.
     pub client_timeout: Duration,
+    /// `trusted-proxies` (ours): who may speak for a client; None when it is not said.
+    pub trusted_proxies: Option<Vec<Network>>,
     /// `http-keepalive` in seconds, ours 75 s.
     pub keepalive_timeout: Duration,
     /// `harakiri`, in s; 0 is off.

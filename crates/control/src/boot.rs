@@ -95,6 +95,21 @@ pub struct AppListener {
     pub server_name: String,
     /// See `server_name`.
     pub server_port: String,
+    /// Whether every connection begins with a PROXY protocol header (`enable-proxy-protocol`, `http-enable-proxy-protocol`).
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Whether it is the private unix socket of this vassal's gateway: only there a head may carry `x-empery-` headers.
+    #[serde(default)]
+    pub from_gateway: bool,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// One of them.
+    pub address: std::net::IpAddr,
+    /// How many leading bits they share.
+    pub prefix_bits: u8,
 }
 
 /// Where the WSGI callable is.
@@ -152,10 +167,16 @@ pub struct AppBoot {
     pub head_max_bytes: u32,
     /// `limit-post`: longest request body, in bytes; 0 is no limit.
     pub body_max_bytes: u64,
-    /// `socket-timeout`: longest wait for the client to send or take the next bytes, in ms.
+    /// `socket-timeout`: longest time from the first byte of a head to its last, in ms.
     pub client_timeout_ms: u64,
+    /// Longest time that may be spent waiting for a body, in ms; what has come buys more (`BODY_MIN_BYTES_PER_S` in `empery_wire::limits`).
+    pub body_timeout_ms: u64,
+    /// Longest time that may be spent waiting for the client to take an answer, in ms; what it took buys more (`ANSWER_MIN_BYTES_PER_S`).
+    pub write_timeout_ms: u64,
     /// How long an idle keep-alive connection is kept, in ms.
     pub keepalive_timeout_ms: u64,
+    /// `trusted-proxies`: who may speak for a client; None when it is not said.
+    pub trusted_proxies: Option<Vec<Network>>,
     /// `max-requests`; 0 is never.
     pub max_requests: u64,
     /// `max-requests-delta` times the worker's number is added.

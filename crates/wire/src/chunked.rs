@@ -2,16 +2,10 @@
 //! else, every line ends in CRLF, extensions and trailers are bounded and dropped. One odd byte ends the decoding for
 //! good: whatever follows might be another request in the eyes of a proxy.
 
-use crate::target::hex;
-
-/// Longest extension of one chunk, in bytes.
-pub const EXTENSION_MAX_BYTES: u32 = 256;
-
-/// Longest sum of all extensions of a body, in bytes.
-pub const EXTENSIONS_MAX_BYTES: u32 = 16 * 1024;
-
-/// Longest trailer section, in bytes.
-pub const TRAILERS_MAX_BYTES: u32 = 8 * 1024;
+use crate::{
+    limits::{CHUNK_EXTENSION_MAX_BYTES, CHUNK_EXTENSIONS_MAX_BYTES, TRAILERS_MAX_BYTES},
+    target::hex,
+};
 
 /// Most digits of a chunk's size: what a u64 holds.
 const SIZE_DIGITS_MAX: u32 = 16;
@@ -139,7 +133,7 @@ impl Decoder {
 
     fn extension(&mut self, size: u64, bytes: u32) -> Result<State, BadChunk> {
         self.extensions_bytes += 1;
-        if bytes == EXTENSION_MAX_BYTES || self.extensions_bytes > EXTENSIONS_MAX_BYTES {
+        if bytes == CHUNK_EXTENSION_MAX_BYTES || self.extensions_bytes > CHUNK_EXTENSIONS_MAX_BYTES {
             return Err(BadChunk("the extensions of the chunks are too long"));
         }
         Ok(State::Extension { size, bytes: bytes + 1 })

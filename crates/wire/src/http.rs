@@ -5,14 +5,9 @@
 use crate::{
     Bad, Limits, Parsed,
     framing::{Body, Seen},
+    limits::{HEADERS_MAX, LEADING_EMPTY_LINES_MAX},
     target::Target,
 };
-
-/// Most empty lines before a request that are overlooked (RFC 9112 section 2.2 asks for at least one).
-const LEADING_EMPTY_LINES_MAX: usize = 2;
-
-/// Most headers whatever the limits say: the array for them lies on the stack.
-const HEADERS_MAX: usize = 256;
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

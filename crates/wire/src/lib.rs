@@ -6,8 +6,12 @@
 //! front may have understood the other one.
 
 pub mod chunked;
+pub mod forwarded;
 pub mod framing;
+pub mod gateway;
 pub mod http;
+pub mod limits;
+pub mod pace;
 pub mod target;
 pub mod uwsgi;
 pub mod vars;

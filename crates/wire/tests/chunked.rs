@@ -1,6 +1,9 @@
 //! The chunked coding: strict in every byte, and indifferent to how the bytes arrive.
 
-use empery_wire::chunked::{Decoder, EXTENSION_MAX_BYTES, EXTENSIONS_MAX_BYTES, TRAILERS_MAX_BYTES};
+use empery_wire::{
+    chunked::Decoder,
+    limits::{CHUNK_EXTENSION_MAX_BYTES, CHUNK_EXTENSIONS_MAX_BYTES, TRAILERS_MAX_BYTES},
+};
 use proptest::prelude::*;
 
 /// The body and what was left over; None when the coding is broken; an unfinished body has nothing left over.
@@ -68,9 +71,10 @@ fn every_odd_byte_breaks_the_coding() {
 #[test]
 fn extensions_and_trailers_are_bounded() {
     let extension = |bytes: u32| format!("1;{}\r\na\r\n", "x".repeat(bytes as usize - 1));
-    assert!(decode(extension(EXTENSION_MAX_BYTES).as_bytes(), 99, 9).is_some());
-    assert!(decode(extension(EXTENSION_MAX_BYTES + 1).as_bytes(), 99, 9).is_none());
-    let many = extension(EXTENSION_MAX_BYTES).repeat((EXTENSIONS_MAX_BYTES / EXTENSION_MAX_BYTES) as usize);
+    assert!(decode(extension(CHUNK_EXTENSION_MAX_BYTES).as_bytes(), 99, 9).is_some());
+    assert!(decode(extension(CHUNK_EXTENSION_MAX_BYTES + 1).as_bytes(), 99, 9).is_none());
+    let many =
+        extension(CHUNK_EXTENSION_MAX_BYTES).repeat((CHUNK_EXTENSIONS_MAX_BYTES / CHUNK_EXTENSION_MAX_BYTES) as usize);
     assert!(decode(many.as_bytes(), 99, 9).is_some());
     assert!(decode(format!("{many}1;x\r\n").as_bytes(), 99, 9).is_none());
     assert!(

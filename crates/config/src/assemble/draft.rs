@@ -6,10 +6,11 @@ use crate::{
     gather::Directive,
     problem::{Origin, Problem},
     value,
-    vassal::{Log, Protocol, Recycle, RequestLimits, Titles},
+    vassal::{Log, Network, Protocol, Recycle, RequestLimits, Titles},
 };
 
 use super::values::Value;
+use crate::vassal::NotANetwork;
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -23,7 +24,17 @@ pub(super) struct Listen {
     pub(super) text: String,
     /// None for `socket`, which `protocol` decides.
     pub(super) protocol: Option<Protocol>,
+    pub(super) variant: Variant,
     pub(super) at: Origin,
+}
+
+/// Which of several options for the same protocol it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// The plain one.
+    Plain,
+    /// `http`, a process of its own in uWSGI, with options of its own.
+    Router,
 }
 
 /// What has been said so far; paths as written.
@@ -45,6 +56,8 @@ pub(super) struct Draft {
     pub(super) socket_mode: Option<u32>,
     pub(super) socket_owner: Option<(String, Option<String>)>,
     pub(super) reuse_port: bool,
+    pub(super) proxy_protocol: bool,
+    pub(super) router_proxy_protocol: bool,
     pub(super) stats: Option<(String, Origin)>,
     pub(super) stats_http: bool,
     pub(super) processes: Option<u32>,
@@ -89,6 +102,8 @@ impl Default for Draft {
             socket_mode: None,
             socket_owner: None,
             reuse_port: false,
+            proxy_protocol: false,
+            router_proxy_protocol: false,
             stats: None,
             stats_http: false,
             processes: None,
@@ -108,6 +123,7 @@ impl Default for Draft {
                 head_max_bytes: HEAD_MAX_BYTES,
                 body_max_bytes: 0,
                 client_timeout: Duration::from_secs(30),
+                trusted_proxies: None,
                 keepalive_timeout: Duration::from_secs(75),
                 harakiri_s: 0,
             },
@@ -226,6 +242,7 @@ impl Draft {
                 Some(timeout) if timeout > Duration::from_secs(1) => self.request.keepalive_timeout = timeout,
                 _ => {}
             },
+            "trusted-proxies" => trusted_proxies(value, self.request.trusted_proxies.get_or_insert_default()),
             "harakiri" => self.request.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
             "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
             "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
@@ -240,13 +257,17 @@ impl Draft {
     }
 
     fn take_listening(&mut self, value: &mut Value<'_>) {
-        let mut listen = |protocol| {
-            self.listeners.push(Listen { text: value.text(), protocol, at: value.directive.value_at.clone() });
+        let mut listen = |protocol, variant| {
+            let at = value.directive.value_at.clone();
+            self.listeners.push(Listen { text: value.text(), protocol, variant, at });
         };
         match value.directive.key.as_str() {
-            "socket" => listen(None),
-            "uwsgi-socket" => listen(Some(Protocol::Uwsgi)),
-            "http-socket" | "http11-socket" | "http" | "httprouter" => listen(Some(Protocol::Http)),
+            "socket" => listen(None, Variant::Plain),
+            "uwsgi-socket" => listen(Some(Protocol::Uwsgi), Variant::Plain),
+            "http-socket" | "http11-socket" => listen(Some(Protocol::Http), Variant::Plain),
+            "http" | "httprouter" => listen(Some(Protocol::Http), Variant::Router),
+            "enable-proxy-protocol" => self.proxy_protocol = value.boolean(),
+            "http-enable-proxy-protocol" => self.router_proxy_protocol = value.boolean(),
             "protocol" | "socket-protocol" => match value.text().as_str() {
                 "uwsgi" => self.protocol = Protocol::Uwsgi,
                 "http" | "http11" => self.protocol = Protocol::Http,
@@ -272,6 +293,23 @@ impl Draft {
             }
             "stats-http" => self.stats_http = value.boolean(),
             _ => {}
+        }
+    }
+}
+
+/// Addresses and ranges, apart by commas or blanks; the option may be given several times.
+fn trusted_proxies(value: &mut Value<'_>, into: &mut Vec<Network>) {
+    let text = value.text();
+    for word in text.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
+        match word.parse() {
+            Ok(network) => into.push(network),
+            Err(NotANetwork) => {
+                value.bad(
+                    "addresses and ranges like `10.0.0.0/8, ::1`",
+                    "names are not looked up; an empty value trusts nobody",
+                );
+                return;
+            }
         }
     }
 }

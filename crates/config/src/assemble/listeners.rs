@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, path::Path};
 use crate::{
     address::{Address, AddressError},
     problem::{Origin, Problem},
-    vassal::Listener,
+    vassal::{Listener, Protocol},
 };
 
-use super::draft::Draft;
+use super::draft::{Draft, Variant};
 
 /// The listeners in order; an address named twice is one, as in uWSGI.
 pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
@@ -27,13 +27,18 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             continue;
         }
         let is_path = address.path().is_some();
+        let protocol = listen.protocol.unwrap_or(draft.protocol);
+        let proxied =
+            if listen.variant == Variant::Router { draft.router_proxy_protocol } else { draft.proxy_protocol };
         listeners.push(Listener {
             address,
-            protocol: listen.protocol.unwrap_or(draft.protocol),
+            protocol,
             backlog: draft.backlog,
             mode: draft.socket_mode.filter(|_| is_path),
             owner: draft.socket_owner.clone().filter(|_| is_path),
             reuse_port: draft.reuse_port,
+            // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
+            proxy_protocol: proxied && protocol == Protocol::Http,
         });
     }
     listeners

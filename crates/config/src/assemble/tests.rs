@@ -222,3 +222,21 @@ fn everything_is_shown_in_order_with_its_final_value() {
         "{text}"
     );
 }
+
+#[test]
+fn trusted_proxies_are_addresses_and_ranges_and_nothing_else() {
+    let networks = |text: &str| {
+        config(&format!("http-socket = :8000\n{text}")).request.trusted_proxies.map(|networks| {
+            networks.iter().map(|network| format!("{}/{}", network.address, network.prefix_bits)).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(networks(""), None);
+    assert_eq!(networks("trusted-proxies ="), Some(vec![]));
+    assert_eq!(
+        networks("trusted-proxies = 10.0.0.0/8, ::1\ntrusted-proxies = 192.0.2.1"),
+        Some(vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned(), "192.0.2.1/32".to_owned()])
+    );
+    for wrong in ["10.0.0.0/33", "proxy.example", "10.0.0.0/+8", "::/129", "10.0.0.0/"] {
+        assert!(error(&format!("trusted-proxies = {wrong}")).contains("addresses and ranges"), "{wrong}");
+    }
+}

@@ -1,14 +1,16 @@
 //! environ (PEP 3333, "environ Variables"): a prepared dictionary copied for each request, and what the request adds.
 
+use std::net::SocketAddr;
+
 use empery_control::boot::AppBoot;
-use empery_wire::{http::Head, target::percent_decode, uwsgi};
+use empery_wire::{forwarded::is_on, gateway::tls_variable, http::Head, target::percent_decode, uwsgi};
 use pyo3::{
     ffi,
     prelude::*,
     types::{PyBytes, PyDict, PyString},
 };
 
-use super::{Tools, file_wrapper::FileWrapper, names::Names};
+use super::{Tools, file_wrapper::FileWrapper, names::Names, who::Who};
 use crate::{python, serve::connection::Connection};
 
 /// Prefix of the variables by which a peer of uWSGI may load code and read files; only the scheme is honoured here.
@@ -73,6 +75,7 @@ pub(super) fn of_http<'py>(
     tools: &mut Tools,
     connection: &mut Connection,
     head: &Head<'_>,
+    who: &Who<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
     let Tools { names, scratch, .. } = tools;
@@ -93,33 +96,48 @@ pub(super) fn of_http<'py>(
     }
     let protocol = if head.minor_version == 1 { &names.http_1_1 } else { &names.http_1_0 };
     set(&environ, names.server_protocol.bind(py), protocol.bind(py))?;
-    remote(py, names, connection, &environ)?;
-    let trusts_peer = connection.peer.is_none_or(|peer| peer.ip().is_loopback());
-    for header in &head.headers {
+    remote(py, names, connection, who, &environ)?;
+    for header in head.headers.iter().filter(|header| who.shows(header.name)) {
         let key = names.header(py, header.name)?;
         add_header(&environ, &key, header.name, header.value)?;
-        if trusts_peer && tells_https(header.name, header.value) {
-            set(&environ, names.url_scheme.bind(py), names.https.bind(py))?;
-        }
     }
-    if let Some(authority) = head.target.authority {
+    if who.is_https {
+        set(&environ, names.url_scheme.bind(py), names.https.bind(py))?;
+    }
+    for (name, value) in &who.tls {
+        environ.set_item(tls_variable(name), python::latin1(py, value)?)?;
+    }
+    if let Some(authority) = who.host.or(head.target.authority) {
         set(&environ, names.http_host.bind(py), &python::latin1(py, authority)?)?;
     }
     Ok(environ)
 }
 
-fn remote(py: Python<'_>, names: &Names, connection: &mut Connection, environ: &Bound<'_, PyDict>) -> PyResult<()> {
-    let (address, port) = match &mut connection.remote {
-        Some(known) => known,
-        unknown => {
-            let (address, port) =
-                connection.peer.map_or_else(Default::default, |peer| (peer.ip().to_string(), peer.port().to_string()));
-            unknown
-                .insert((PyString::new(py, &address).into_any().unbind(), PyString::new(py, &port).into_any().unbind()))
-        }
+fn remote(
+    py: Python<'_>,
+    names: &Names,
+    connection: &mut Connection,
+    who: &Who<'_>,
+    environ: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let made;
+    let (address, port) = if who.peer == connection.peer {
+        connection.remote.get_or_insert_with(|| address_and_port(py, who.peer))
+    } else {
+        made = address_and_port(py, who.peer);
+        &made
     };
     set(environ, names.remote_addr.bind(py), address.bind(py))?;
     set(environ, names.remote_port.bind(py), port.bind(py))
+}
+
+fn address_and_port(py: Python<'_>, peer: Option<SocketAddr>) -> (Py<PyAny>, Py<PyAny>) {
+    let (address, port) = peer.map_or_else(Default::default, |peer| {
+        // What a proxy names often has no port.
+        let port = if peer.port() == 0 { String::new() } else { peer.port().to_string() };
+        (peer.ip().to_string(), port)
+    });
+    (PyString::new(py, &address).into_any().unbind(), PyString::new(py, &port).into_any().unbind())
 }
 
 /// A repeated header is joined (RFC 9110 section 5.3), Cookie by a semicolon (RFC 9113 section 8.2.3).
@@ -134,19 +152,6 @@ fn add_header(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, name: &str, v
             set(environ, key, &joined)
         }
     }
-}
-
-/// Whether a proxy on this machine says that its client speaks TLS: uWSGI believes these headers of anybody.
-fn tells_https(name: &str, value: &[u8]) -> bool {
-    match name.len() {
-        17 if name.eq_ignore_ascii_case("x-forwarded-proto") => value.eq_ignore_ascii_case(b"https"),
-        15 if name.eq_ignore_ascii_case("x-forwarded-ssl") => is_on(value),
-        _ => false,
-    }
-}
-
-fn is_on(value: &[u8]) -> bool {
-    value == b"1" || value.eq_ignore_ascii_case(b"on")
 }
 
 /// environ of a uwsgi request: its variables as they are.

@@ -10,6 +10,7 @@ use super::{
     reply,
     request_line::Spoken,
     send,
+    who::Who,
     wsgi::{self, Request},
 };
 use crate::{
@@ -24,7 +25,13 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         Parsed::Bad(bad) => return refuse(py, tools, connection, bad),
         Parsed::Head { head, consumed } => (head, consumed),
     };
-    let environ = match environ::of_http(py, tools, connection, &head) {
+    let from_gateway =
+        tools.worker.boot.listeners.get(connection.listener).is_some_and(|listener| listener.from_gateway);
+    let who = match Who::of(connection, &tools.trusted, from_gateway, &head.headers) {
+        Ok(who) => who,
+        Err(bad) => return refuse(py, tools, connection, bad),
+    };
+    let environ = match environ::of_http(py, tools, connection, &head, &who) {
         Ok(environ) => environ,
         Err(error) => {
             python::print_exception(py, &error);
@@ -32,7 +39,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         }
     };
     let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
-        connection.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
+        who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
     } else {
         String::new()
     };
@@ -54,6 +61,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             head_bytes: consumed,
         },
         kind: HeadKind::Http,
+        peer: who.peer,
         head: &buffer[..consumed],
         behind: &buffer[consumed..],
         body: head.body,

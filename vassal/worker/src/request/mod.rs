@@ -13,11 +13,12 @@ mod response;
 mod send;
 mod start_response;
 pub(crate) mod uwsgi;
+mod who;
 mod wsgi;
 
 pub(crate) use http::refuse_slow;
 
-use empery_wire::Limits;
+use empery_wire::{Limits, forwarded::Trusted, limits::HEADERS_MAX};
 use pyo3::prelude::*;
 
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) struct Tools {
     pub(crate) core: u32,
     app: Py<PyAny>,
     limits: Limits,
+    trusted: Trusted,
     names: names::Names,
     templates: environ::Templates,
     start_response: Py<start_response::StartResponse>,
@@ -59,9 +61,6 @@ pub(crate) struct Tools {
     lines: request_line::Lines,
     scratch: Vec<u8>,
 }
-
-/// Most headers of a request. uWSGI's `max-vars` is 64, which real clients behind two proxies reach.
-const HEADERS_MAX: usize = 128;
 
 impl Tools {
     pub(crate) fn new(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>, core: u32) -> PyResult<Self> {
@@ -77,6 +76,11 @@ impl Tools {
                 headers_max: HEADERS_MAX,
                 body_max_bytes: boot.body_max_bytes,
             },
+            trusted: Trusted::new(
+                boot.trusted_proxies
+                    .as_ref()
+                    .map(|networks| networks.iter().map(|network| (network.address, network.prefix_bits)).collect()),
+            ),
             names: names::Names::new(py),
             templates: environ::Templates::new(py, boot, core)?,
             start_response: Py::new(py, start_response::StartResponse::new())?,

@@ -51,6 +51,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             head_bytes: consumed - PACKET_HEAD_BYTES,
         },
         kind: HeadKind::Uwsgi,
+        peer: connection.peer,
         head: head.block,
         behind: &buffer[consumed..],
         body: head.body,

@@ -34,6 +34,8 @@ use crate::{
 pub(super) struct Request<'b> {
     pub(super) spoken: Spoken<'b>,
     pub(super) kind: HeadKind,
+    /// The client, as the scoreboard shows it.
+    pub(super) peer: Option<std::net::SocketAddr>,
     /// What the scoreboard keeps.
     pub(super) head: &'b [u8],
     /// What came behind the head.
@@ -65,7 +67,7 @@ pub(super) fn answer(
     let started_ns = os::monotonic_ns();
     let started_unix_ms = os::realtime_ns() / 1_000_000;
     let worker = tools.worker;
-    worker.slot(tools.core).begin(started_ns, started_unix_ms, request.kind, request.head, connection.peer);
+    worker.slot(tools.core).begin(started_ns, started_unix_ms, request.kind, request.head, request.peer);
 
     let has_body = request.body != Body::Length(0);
     let input = if has_body {

@@ -2,6 +2,8 @@
 //! says what a test wants said. Words and descriptors are the real ones.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod recorder;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -137,6 +139,9 @@ impl Generation {
             head_max_bytes: 65_536,
             body_max_bytes: 0,
             client_timeout_ms: 1_000,
+            body_timeout_ms: 1_000,
+            write_timeout_ms: 1_000,
+            trusted_proxies: None,
             keepalive_timeout_ms: 20_000,
             max_requests: 0,
             max_requests_delta: 0,
@@ -252,7 +257,15 @@ impl Drop for Generation {
 }
 
 fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
-    AppListener { key: key.into(), protocol, fd, server_name: "127.0.0.1".into(), server_port: port.to_string() }
+    AppListener {
+        key: key.into(),
+        protocol,
+        fd,
+        server_name: "127.0.0.1".into(),
+        server_port: port.to_string(),
+        proxy_protocol: false,
+        from_gateway: false,
+    }
 }
 
 /// Everything the other side sends until it closes; `<reset>` or `<timeout>` when that is how it ends.

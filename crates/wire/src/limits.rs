@@ -1,0 +1,27 @@
+//! Every bound of the request path that no option sets, in one place. `docs/limits.md` lists them beside those that
+//! options set, and a test holds the two together. Those that an option sets come to the worker in its boot words.
+
+/// Most headers of an HTTP request and most variables of the other protocols. uWSGI's `max-vars` is 64, which real
+/// clients behind two proxies reach.
+pub const HEADERS_MAX: usize = 128;
+
+/// Most empty lines before an HTTP request that are overlooked (RFC 9112 section 2.2 asks for at least one).
+pub const LEADING_EMPTY_LINES_MAX: usize = 2;
+
+/// Longest extension of one chunk, in bytes.
+pub const CHUNK_EXTENSION_MAX_BYTES: u32 = 256;
+
+/// Longest sum of all chunk extensions of a body, in bytes.
+pub const CHUNK_EXTENSIONS_MAX_BYTES: u32 = 16 * 1024;
+
+/// Longest trailer section of a chunked body, in bytes.
+pub const TRAILERS_MAX_BYTES: u32 = 8 * 1024;
+
+/// Most entries of `X-Forwarded-For` or `Forwarded` that are looked at, from the last one on.
+pub const FORWARDED_HOPS_MAX: usize = 32;
+
+/// Slowest pace of a request's body, in bytes per second, on top of what `body_timeout_ms` grants.
+pub const BODY_MIN_BYTES_PER_S: u64 = 240;
+
+/// Slowest pace at which a client takes an answer, in bytes per second, on top of what `write_timeout_ms` grants.
+pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
