@@ -165,6 +165,8 @@ pub struct Ledger {
     pub failures: Vec<(Duration, Failure)>,
     /// The longest time between two answers, whoever got them.
     pub longest_gap: Duration,
+    /// When it ended, since the beginning.
+    pub longest_gap_at: Duration,
     /// How often each body came, in the order of first coming.
     pub bodies: Vec<(String, u64)>,
     /// How long it went.
@@ -178,6 +180,7 @@ impl Ledger {
             answers: 0,
             failures: Vec::new(),
             longest_gap: Duration::ZERO,
+            longest_gap_at: Duration::ZERO,
             bodies: Vec::new(),
             length: began.elapsed(),
         };
@@ -192,8 +195,11 @@ impl Ledger {
                 }
             };
             ledger.answers += 1;
-            if let Some(last) = last {
-                ledger.longest_gap = ledger.longest_gap.max(entry.at.duration_since(last));
+            if let Some(gap) = last.map(|last| entry.at.duration_since(last))
+                && gap > ledger.longest_gap
+            {
+                ledger.longest_gap = gap;
+                ledger.longest_gap_at = entry.at.duration_since(began);
             }
             last = Some(entry.at);
             let place = *seen.entry(body.clone()).or_insert_with(|| {
@@ -233,10 +239,11 @@ impl fmt::Display for Ledger {
         let seconds = self.length.as_secs_f64();
         write!(
             f,
-            "{} answers in {seconds:.1} s, {} failures, longest gap {:.1} ms",
+            "{} answers in {seconds:.1} s, {} failures, longest gap {:.1} ms (at {:.1} s)",
             self.answers,
             self.failures.len(),
-            self.longest_gap.as_secs_f64() * 1e3
+            self.longest_gap.as_secs_f64() * 1e3,
+            self.longest_gap_at.as_secs_f64()
         )?;
         for (at, failure) in self.failures.iter().take(5) {
             write!(f, "\n  at {:.3} s: {failure}", at.as_secs_f64())?;

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use empery_tests::{
     emperor::Emperor,
     ground::{self, Ground},
@@ -21,50 +21,72 @@ pub(crate) const STORIES: &[Story] =
 
 const VASSALS: usize = 50;
 
-struct Measured {
-    all_answer: Duration,
+/// How often each is started; the other's turn comes in between. A shared machine delays single starts by a third.
+const STARTS: usize = 3;
+
+/// What a fleet costs once it is up.
+struct AtRest {
     idle_cpu_per_minute: Duration,
     pss_per_vassal_kib: u64,
 }
 
-impl std::fmt::Display for Measured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (all, idle) = (self.all_answer.as_secs_f64(), self.idle_cpu_per_minute.as_secs_f64() * 1e3);
-        write!(
-            f,
-            "all {VASSALS} answer after {all:.2} s, idle {idle:.0} ms of CPU a minute, {} KiB of PSS per vassal",
-            self.pss_per_vassal_kib
-        )
-    }
+/// A fleet that was started.
+struct Started {
+    all_answer: Duration,
+    /// Measured at the last start only.
+    at_rest: Option<AtRest>,
+}
+
+/// Whether a started fleet is measured at rest too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Measured,
+    Skipped,
 }
 
 fn fifty(ground: &Ground) -> Result<()> {
     let uwsgi = python::program("uwsgi")?;
     // Warm, so that neither pays for reading Python from disk.
     python::run("import sys; sys.path.insert(0, sys.argv[1]); import hello", &[&ground::app("").to_string_lossy()])?;
-    let theirs = under_uwsgi(ground, uwsgi)?;
-    ground.note(&format!("uWSGI emperor: {theirs}"));
-    let ours = under_empery(ground)?;
-    ground.note(&format!("Empery:        {ours}"));
-    // One boot of each is compared here, and a shared machine makes that differ by a third either way; the long version is strict.
-    let allowed_start = theirs.all_answer.mul_f64(if ground::long() { 1.0 } else { 1.5 });
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for turn in 1..=STARTS {
+        let rest = if turn == STARTS { Rest::Measured } else { Rest::Skipped };
+        theirs.push(under_uwsgi(ground, &uwsgi, turn, rest)?);
+        ours.push(under_empery(ground, turn, rest)?);
+    }
+    let their_rest = noted(ground, "uWSGI emperor", &theirs)?;
+    let our_rest = noted(ground, "Empery", &ours)?;
+    let best = |starts: &[Started]| starts.iter().map(|start| start.all_answer).min().unwrap_or_default();
     ensure!(
-        ours.all_answer <= allowed_start,
-        "all answer after {:?}, under uWSGI after {:?}",
-        ours.all_answer,
-        theirs.all_answer
+        best(&ours) <= best(&theirs),
+        "the quickest start of all {VASSALS}: {:?}, under uWSGI {:?}",
+        best(&ours),
+        best(&theirs)
     );
-    let allowed = theirs.idle_cpu_per_minute / 5;
+    let allowed = their_rest.idle_cpu_per_minute / 5;
     ensure!(
-        ours.idle_cpu_per_minute <= allowed,
+        our_rest.idle_cpu_per_minute <= allowed,
         "idle {:?} of CPU a minute, allowed {allowed:?}",
-        ours.idle_cpu_per_minute
+        our_rest.idle_cpu_per_minute
     );
     Ok(())
 }
 
+fn noted<'a>(ground: &Ground, who: &str, starts: &'a [Started]) -> Result<&'a AtRest> {
+    let at_rest =
+        starts.iter().find_map(|start| start.at_rest.as_ref()).context("the last start is measured at rest")?;
+    let seconds: Vec<_> = starts.iter().map(|start| format!("{:.2}", start.all_answer.as_secs_f64())).collect();
+    ground.note(&format!(
+        "{who}: all {VASSALS} answer after {} s, idle {:.0} ms of CPU a minute, {} KiB of PSS per vassal",
+        seconds.join(", "),
+        at_rest.idle_cpu_per_minute.as_secs_f64() * 1e3,
+        at_rest.pss_per_vassal_kib
+    ));
+    Ok(at_rest)
+}
+
 /// The files of the fleet, each on a socket of its own.
-fn files(ground: &Ground, of: &str) -> Vec<(String, PathBuf, String)> {
+fn files(ground: &Ground, of: &str) -> Vec<File> {
     (0..VASSALS)
         .map(|number| {
             let socket = ground.path(&format!("{of}-{number}.sock"));
@@ -80,43 +102,49 @@ fn files(ground: &Ground, of: &str) -> Vec<(String, PathBuf, String)> {
         .collect()
 }
 
-fn under_empery(ground: &Ground) -> Result<Measured> {
-    let emperor = Emperor::prepare(ground)?.released();
-    let files = files(ground, "e");
+fn under_empery(ground: &Ground, turn: usize, rest: Rest) -> Result<Started> {
+    let mut emperor = Emperor::prepare(ground)?.released();
+    let files = files(ground, &format!("e{turn}"));
     for (name, _, text) in &files {
         emperor.drop_file(name, text)?;
     }
-    let mut emperor = emperor;
     let began = Instant::now();
     emperor.up()?;
-    let measured =
-        measure(ground, began, emperor.keeper_pid()?, files.iter().map(|(_, socket, _)| socket.clone()).collect())?;
+    let started = measure(ground, began, emperor.keeper_pid()?, &files, rest)?;
     emperor.stop()?;
-    Ok(measured)
+    Ok(started)
 }
 
-fn under_uwsgi(ground: &Ground, program: PathBuf) -> Result<Measured> {
-    let directory = ground.path("uwsgi-vassals");
-    let files = files(ground, "u");
+fn under_uwsgi(ground: &Ground, program: &Path, turn: usize, rest: Rest) -> Result<Started> {
+    let directory = format!("uwsgi-vassals-{turn}");
+    let files = files(ground, &format!("u{turn}"));
     for (name, _, text) in &files {
-        ground.write(&format!("uwsgi-vassals/{name}"), text)?;
+        ground.write(&format!("{directory}/{name}"), text)?;
     }
     let mut command = Command::new(program);
-    command.arg("--emperor").arg(&directory).args(["--die-on-term", "--master"]).current_dir(ground.directory());
+    command.arg("--emperor").arg(ground.path(&directory)).args(["--die-on-term", "--master"]);
+    command.current_dir(ground.directory());
     let began = Instant::now();
     let mut process = ground.start("uwsgi", command)?;
-    let measured = measure(ground, began, process.pid(), files.iter().map(|(_, socket, _)| socket.clone()).collect())?;
+    let started = measure(ground, began, process.pid(), &files, rest)?;
     process.terminated(Duration::from_secs(30))?;
-    Ok(measured)
+    Ok(started)
 }
 
-fn measure(ground: &Ground, began: Instant, root: i32, mut silent: Vec<PathBuf>) -> Result<Measured> {
+type File = (String, PathBuf, String);
+
+fn measure(ground: &Ground, began: Instant, root: i32, files: &[File], rest: Rest) -> Result<Started> {
+    let mut silent: Vec<_> = files.iter().map(|(_, socket, _)| socket).collect();
     wait::until("every vassal to answer", Duration::from_secs(90), || {
-        silent.retain(|socket| !http::get(socket, "/").is_ok_and(|answer| answer.status == 200));
+        silent.retain(|socket| !http::get(socket.as_path(), "/").is_ok_and(|answer| answer.status == 200));
         silent.is_empty().then_some(())
     })?;
     let all_answer = began.elapsed();
+    let at_rest = if rest == Rest::Measured { Some(measure_at_rest(ground, root)?) } else { None };
+    Ok(Started { all_answer, at_rest })
+}
 
+fn measure_at_rest(ground: &Ground, root: i32) -> Result<AtRest> {
     // Boot work dies down before idleness is measured.
     let family = || -> Vec<i32> { std::iter::once(root).chain(procfs::descendants(root)).collect() };
     let cpu = || -> BTreeMap<i32, Duration> { family().into_iter().map(|pid| (pid, procfs::cpu_time(pid))).collect() };
@@ -124,22 +152,20 @@ fn measure(ground: &Ground, began: Instant, root: i32, mut silent: Vec<PathBuf>)
         after.iter().map(|(pid, time)| time.saturating_sub(before.get(pid).copied().unwrap_or_default())).sum()
     };
     let mut last = cpu();
-    let settled = wait::until("the fleet to become idle", Duration::from_secs(20), || {
+    wait::until("the fleet to become idle", Duration::from_secs(20), || {
         wait::pause(Duration::from_secs(1));
         let now = cpu();
         let busy = spent(&last, &now);
         last = now;
         (busy < Duration::from_millis(100)).then_some(())
-    });
-    settled?;
+    })?;
     let length = ground::long_or(Duration::from_secs(60), Duration::from_secs(20));
     let before = cpu();
     wait::pause(length);
     let idle = spent(&before, &cpu());
     let pss: u64 = family().into_iter().filter_map(procfs::pss_kib).sum();
     ground.note(&format!("{} processes", family().len()));
-    Ok(Measured {
-        all_answer,
+    Ok(AtRest {
         idle_cpu_per_minute: idle.mul_f64(60.0 / length.as_secs_f64()),
         pss_per_vassal_kib: pss / VASSALS as u64,
     })

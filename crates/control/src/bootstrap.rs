@@ -14,6 +14,9 @@
 ///
 /// With `-c` the first entry of `sys.path` is the empty string: the working directory would shadow the standard library
 /// (a `socket.py` beside the app). It is removed before anything is imported.
+///
+/// The extension is loaded as `importlib.machinery.ExtensionFileLoader` does it, but without `importlib`: what it imports in turn
+/// costs a third of the interpreter's whole start, and a fleet pays it per vassal.
 pub const BOOTSTRAP: &str = r#"import sys
 if sys.path and sys.path[0] == '': del sys.path[0]
 def bootstrap(path, channel, resume):
@@ -32,11 +35,9 @@ def bootstrap(path, channel, resume):
     if not getattr(sys, '_is_gil_enabled', lambda: True)() or 't' in getattr(sys, 'abiflags', ''):
         refuse('%s is a free-threaded build of CPython %s: a build with the global interpreter lock is needed' % (sys.executable, version))
     try:
-        from importlib.machinery import ExtensionFileLoader
-        from importlib.util import module_from_spec, spec_from_file_location
-        loader = ExtensionFileLoader('empery_worker', path)
-        worker = module_from_spec(spec_from_file_location('empery_worker', path, loader=loader))
-        loader.exec_module(worker)
+        import _imp
+        worker = _imp.create_dynamic(type(sys.__spec__)('empery_worker', None, origin=path))
+        _imp.exec_dynamic(worker)
     except ImportError as error:
         refuse('%s (CPython %s) cannot load the worker extension %s: %s' % (sys.executable, version, path, error))
     return worker.zygote(channel, resume)

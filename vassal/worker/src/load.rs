@@ -38,8 +38,12 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Py<PyAny>, LoadFail
     let (module, place) = match &boot.target {
         AppTarget::Module(name) => {
             let place = format!("module {name}");
-            let import = || py.import("importlib")?.call_method1("import_module", (name.as_str(),));
-            (import().map_err(|error| LoadFailure::of(py, &format!("cannot import {place}"), &error))?, place)
+            (
+                py.import(name.as_str())
+                    .map(Bound::into_any)
+                    .map_err(|error| LoadFailure::of(py, &format!("cannot import {place}"), &error))?,
+                place,
+            )
         }
         AppTarget::File(path) => {
             let place = format!("file {}", path.display());

@@ -36,7 +36,8 @@ fn reset_signals(py: Python<'_>) -> Result<(), String> {
         unsafe { sigaction(signal, &default) }.map_err(|error| error.to_string())?;
     }
     let through_python = || -> PyResult<()> {
-        let signal = py.import("signal")?;
+        // What `signal` is a wrapper of: `signal` makes enums first, which takes longer than the rest of our preparations.
+        let signal = py.import("_signal")?;
         signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("default_int_handler")?))?;
         signal.call_method1("signal", (signal.getattr("SIGPIPE")?, signal.getattr("SIG_IGN")?))?;
         Ok(())
