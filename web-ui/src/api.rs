@@ -80,14 +80,7 @@ async fn openapi() -> Response {
 
 /// Ready once the vassals directory was read for the first time.
 async fn ready(State(realm): State<Realm>) -> Result<&'static str, Problem> {
-    if realm.snapshot.borrow().sequence == 0 {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "starting",
-            "the vassals directory has not been read yet",
-        ));
-    }
-    Ok("ready\n")
+    if realm.has_looked() { Ok("ready\n") } else { Err(Problem::starting()) }
 }
 
 async fn scrape(State(realm): State<Realm>) -> Response {
@@ -106,7 +99,7 @@ async fn fleet(State(realm): State<Realm>) -> Json<FleetSnapshot> {
 
 async fn vassal(State(realm): State<Realm>, Path(name): Path<String>) -> Result<Response, Problem> {
     let snapshot = realm.now();
-    let vassal = find(&snapshot, &name).ok_or_else(|| Problem::unknown_vassal(&name))?;
+    let vassal = find(&snapshot, &name).ok_or_else(|| realm.absent(&name))?;
     Ok(Json(vassal).into_response())
 }
 
@@ -229,7 +222,7 @@ async fn log(
 
 /// The end of a vassal's log, for the API and the page.
 pub(crate) async fn read_log(realm: &Realm, name: &str, lines: usize) -> Result<String, Problem> {
-    let unknown = || Problem::unknown_vassal(name);
+    let unknown = || realm.absent(name);
     let vassal = find(&realm.now(), name).map(|vassal| vassal.name.clone()).ok_or_else(unknown)?;
     let Some(path) = (realm.log_file_of)(&vassal) else {
         let detail = format!("the log of \"{name}\" is written where the emperor does not read it");

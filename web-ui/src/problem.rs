@@ -33,6 +33,14 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail)
     }
 
+    /// The emperor has just started: what it does not know may well be there.
+    pub(crate) fn starting() -> Problem {
+        Problem {
+            retry_after_s: Some(1),
+            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the vassals directory has not been read yet")
+        }
+    }
+
     pub(crate) fn unknown_operation(id: &str) -> Problem {
         let detail = format!("there is no operation {id}: it was never begun, or is older than the history kept");
         Problem::new(StatusCode::NOT_FOUND, "unknown-operation", detail)
@@ -94,6 +102,7 @@ impl From<AskError> for Problem {
         let detail = error.to_string();
         match error {
             AskError::UnknownVassal(_) => Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail),
+            AskError::Starting => Problem::starting(),
             AskError::Conflict(_) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
             AskError::Busy => {
                 Problem { retry_after_s: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }

@@ -7,7 +7,7 @@ use empery_lifecycle::{fleet::Verb, ids::VassalName};
 use empery_store::Reader;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::{Access, OperationBoard};
+use crate::{Access, OperationBoard, problem::Problem};
 
 /// Where the log of a vassal is being written; None when it is written nowhere that can be read.
 pub type LogFileOf = dyn Fn(&VassalName) -> Option<PathBuf> + Send + Sync;
@@ -54,6 +54,9 @@ pub enum AskError {
     /// There is no such vassal.
     #[error("there is no vassal \"{0}\": no file of that name counts in the vassals directory")]
     UnknownVassal(VassalName),
+    /// Nobody knows yet whether there is one.
+    #[error("the vassals directory has not been read yet")]
+    Starting,
     /// It makes no sense now: one sentence, with what to do instead.
     #[error("{0}")]
     Conflict(String),
@@ -74,11 +77,25 @@ impl Realm {
     /// Asks the brain and hands back what it began.
     pub(crate) async fn ask(&self, name: VassalName, verb: Verb, actor: String) -> Result<OperationView, AskError> {
         let (reply, answer) = oneshot::channel();
-        match self.asks.try_send(Ask { name, verb, actor, reply }) {
+        let answer = match self.asks.try_send(Ask { name, verb, actor, reply }) {
             Ok(()) => answer.await.unwrap_or(Err(AskError::Leaving)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(AskError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(AskError::Leaving),
+        };
+        match answer {
+            Err(AskError::UnknownVassal(_)) if !self.has_looked() => Err(AskError::Starting),
+            answer => answer,
         }
+    }
+
+    /// Whether the vassals directory has been read since the emperor started.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.snapshot.borrow().sequence > 0
+    }
+
+    /// Why there is no such vassal in the snapshot.
+    pub(crate) fn absent(&self, name: &str) -> Problem {
+        if self.has_looked() { Problem::unknown_vassal(name) } else { Problem::starting() }
     }
 
     /// History, when there is a database.

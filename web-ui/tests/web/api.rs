@@ -238,10 +238,13 @@ async fn an_emperor_on_its_way_out_says_so() {
 }
 
 #[tokio::test]
-async fn it_is_ready_once_the_directory_was_read() {
+async fn it_is_ready_once_the_directory_was_read_and_denies_no_vassal_before() {
     let called = Called::tcp();
     called.fake.snapshots.send_replace(std::sync::Arc::default());
     called.call("GET", "/readyz", &[], "").await.assert_problem(503, "starting");
+    called.api("GET", "/api/v1/vassals/none.ini").await.assert_problem(503, "starting");
+    called.api("GET", "/api/v1/vassals/none.ini/logs").await.assert_problem(503, "starting");
+    called.api("POST", "/api/v1/vassals/none.ini/reload").await.assert_problem(503, "starting");
     assert_eq!(called.call("GET", "/healthz", &[], "").await.status, StatusCode::OK);
     called.fake.snapshots.send_replace(std::sync::Arc::new(fake::fleet()));
     assert_eq!(called.call("GET", "/readyz", &[], "").await.status, StatusCode::OK);
