@@ -17,10 +17,6 @@ pub(crate) enum Watch {
     Level,
     /// As long as it is writable, whatever the peer sends meanwhile.
     Writable,
-    /// Once; then it must be armed again. So a connection is never seen by two threads.
-    Once,
-    /// The same for being writable.
-    WritableOnce,
     /// As long as it is readable, but not everybody who watches it is woken.
     Exclusive,
 }
@@ -30,8 +26,6 @@ impl Watch {
         (match self {
             Watch::Level => libc::EPOLLIN | libc::EPOLLRDHUP,
             Watch::Writable => libc::EPOLLOUT,
-            Watch::WritableOnce => libc::EPOLLOUT | libc::EPOLLONESHOT,
-            Watch::Once => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLONESHOT,
             Watch::Exclusive => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
         }) as u32
     }

@@ -70,14 +70,14 @@ pub(crate) enum Ready {
     Write,
 }
 
-/// Waits for one descriptor. False when the time is over.
+/// Waits for one descriptor, for ever when the time does not fit. False when the time is over.
 pub(crate) fn wait(fd: RawFd, ready: Ready, timeout_ms: u64) -> io::Result<bool> {
     let events = match ready {
         Ready::Read => libc::POLLIN,
         Ready::Write => libc::POLLOUT,
     };
     let mut entry = libc::pollfd { fd, events, revents: 0 };
-    let timeout = libc::c_int::try_from(timeout_ms).unwrap_or(libc::c_int::MAX);
+    let timeout = libc::c_int::try_from(timeout_ms).unwrap_or(-1);
     // SAFETY: one valid pollfd.
     Ok(check(unsafe { libc::poll(&mut entry, 1, timeout) })? > 0)
 }
@@ -190,10 +190,19 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// A new event counter, for waking the leader.
+/// A new event counter, for waking a thread.
 pub(crate) fn event_counter() -> io::Result<OwnedFd> {
+    new_eventfd(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)
+}
+
+/// A new semaphore at nothing: of those who lower it one gets each that was raised.
+pub(crate) fn semaphore() -> io::Result<OwnedFd> {
+    new_eventfd(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE)
+}
+
+fn new_eventfd(flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
-    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    let fd = check(unsafe { libc::eventfd(0, flags) })?;
     // SAFETY: eventfd has just made it, nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -205,11 +214,11 @@ pub(crate) fn raise(counter: &OwnedFd) {
     let _ = unsafe { libc::write(counter.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
-/// Sets an event counter back to nothing.
-pub(crate) fn lower(counter: &OwnedFd) {
+/// Sets an event counter back to nothing, a semaphore back by one. False when there was nothing.
+pub(crate) fn lower(counter: &OwnedFd) -> bool {
     let mut space = [0_u8; 8];
     // SAFETY: eight writable bytes. A counter that is not raised says EAGAIN.
-    let _ = unsafe { libc::read(counter.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) };
+    unsafe { libc::read(counter.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) > 0 }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

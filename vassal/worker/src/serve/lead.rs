@@ -159,7 +159,13 @@ impl Serving {
 
     /// A connection has something to say.
     fn receive(&self, place: Place, buffer: &mut Vec<u8>) -> Option<Next> {
-        let connection = self.slab().take(place)?;
+        let mut slab = self.slab();
+        let Some(connection) = slab.take(place) else {
+            // A thread has it that lost the lead. Its events would come for as long as that takes; a reset cannot be masked.
+            slab.mute(place, |raw| self.epoll.remove(raw));
+            return None;
+        };
+        drop(slab);
         if connection.sending.is_some() {
             self.send_on(place, connection);
             return None;

@@ -1,8 +1,8 @@
 //! Serving: one epoll loop, led by one thread at a time, and the threads that run the app.
 //!
-//! With one thread the loop runs the app inline. With more, a thread leads until it holds a request, lets go of the
-//! lead, and runs the app while another leads. A connection belongs to one thread at a time: whoever has taken it out
-//! of the [`slab`]. Python's lock is held except while waiting.
+//! The leader runs the app inline. With more threads than one, another takes the lead when that takes long ([`relay`]).
+//! A connection belongs to one thread at a time: whoever has taken it out of the [`slab`]. Python's lock is held except
+//! while waiting.
 
 mod accept;
 pub(crate) mod connection;
@@ -11,6 +11,7 @@ mod drain;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;
+mod relay;
 mod slab;
 mod thread;
 
@@ -35,6 +36,7 @@ use crate::{
     serve::{
         connection::{Coming, Connection},
         lead::Lead,
+        relay::{Followed, Relay, Role},
         slab::{Place, Slab},
     },
     worker::Worker,
@@ -59,6 +61,8 @@ pub(crate) enum Phase {
 pub(crate) struct Serving {
     pub(crate) worker: &'static Worker,
     epoll: Epoll,
+    relay: Relay,
+    /// Only the leader locks it, and lets go of it while inside the app.
     lead: Mutex<Lead>,
     slab: Mutex<Slab>,
     /// Connections with received bytes that were not looked at yet.
@@ -87,6 +91,7 @@ impl Serving {
         let serving = Self {
             worker,
             epoll: Epoll::new()?,
+            relay: Relay::new()?,
             lead: Mutex::new(Lead::new()),
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
@@ -114,16 +119,15 @@ impl Serving {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+        if phase == Phase::Done {
+            self.relay.end();
+        }
     }
 
     /// Asks the leader to drain.
     pub(crate) fn leave(&self) {
         self.leave_asked.store(true, Ordering::Release);
         os::raise(&self.wake);
-    }
-
-    fn has_one_thread(&self) -> bool {
-        self.worker.boot.threads <= 1
     }
 
     /// Whether a connection is of use after its answer: not when there is nobody to give it to and we are leaving.
@@ -144,20 +148,20 @@ impl Serving {
     }
 
     /// The next thing to do for the calling thread, which may have to wait for it.
-    fn next(&self, py: Python<'_>, buffer: &mut Vec<u8>) -> Next {
-        if self.has_one_thread() {
-            let mut lead = self.lead();
-            loop {
-                if let Some(next) = self.look(&mut lead, buffer) {
-                    return next;
-                }
-                let lead = &mut *lead;
-                if let Some(next) = py.detach(|| self.wait(lead)) {
-                    return next;
-                }
-            }
+    fn next(&self, py: Python<'_>, core: u32, role: &mut Role, buffer: &mut Vec<u8>) -> Next {
+        if *role == Role::Leads
+            && let Some(next) = self.look(&mut self.lead(), buffer)
+        {
+            return next;
         }
         py.detach(|| {
+            if *role == Role::Follows {
+                match self.follow(core) {
+                    Followed::Leads => *role = Role::Leads,
+                    Followed::Signalled => return Next::Signalled,
+                    Followed::End => return Next::End,
+                }
+            }
             let mut lead = self.lead();
             loop {
                 if let Some(next) = self.look(&mut lead, buffer).or_else(|| self.wait(&mut lead)) {
@@ -170,29 +174,25 @@ impl Serving {
     /// Takes a connection back that waits for its client: for the rest of a head, the next request, or to take an answer.
     pub(crate) fn put_back(&self, place: Place, mut connection: Box<Connection>) {
         let deadline_ms = self.deadline_ms(&mut connection);
-        let watch = match (self.has_one_thread(), connection.sending.is_some()) {
-            (true, false) => Watch::Level,
-            (true, true) => Watch::Writable,
-            (false, false) => Watch::Once,
-            (false, true) => Watch::WritableOnce,
-        };
-        let watched = connection.watched.replace(watch);
-        let raw = connection.raw();
-        self.slab().put(place, connection, deadline_ms);
-        let token = lead::token(place);
+        let watch = if connection.sending.is_some() { Watch::Writable } else { Watch::Level };
+        let (raw, token) = (connection.raw(), lead::token(place));
+        // Under one lock: between the two the leader would take it for a connection that a thread has.
+        let mut slab = self.slab();
+        let watched = if slab.unmute(place) { None } else { connection.watched };
         let armed = match watched {
             None => self.epoll.add(raw, watch, token),
-            Some(before) if before == watch && self.has_one_thread() => Ok(()),
+            Some(before) if before == watch => Ok(()),
             Some(_) => self.epoll.arm(raw, watch, token),
         };
-        if let Err(error) = armed {
-            self.worker.log(&format!("a connection cannot be watched: {error}"));
-            let taken = self.slab().take(place);
-            if let Some(connection) = taken {
+        connection.watched = Some(watch);
+        match armed {
+            Ok(()) => slab.put(place, connection, deadline_ms),
+            Err(error) => {
+                drop(slab);
+                self.worker.log(&format!("a connection cannot be watched: {error}"));
                 self.close(place, connection);
             }
         }
-        self.tell_leader_if(self.phase() != Phase::Serving);
     }
 
     /// Until when the client is waited for. All are totals: none is moved on by single bytes.
@@ -219,38 +219,26 @@ impl Serving {
         let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
         self.slab().put(place, connection, deadline_ms);
         self.ready().push_back(place);
-        self.tell_leader_if(true);
     }
 
     /// Closes a connection that the calling thread holds.
     pub(crate) fn close(&self, place: Place, connection: Box<Connection>) {
-        self.unwatch(&connection);
+        self.forget(place, &connection);
         connection.close();
-        self.gone(place);
     }
 
     /// Closes it so that the client sees an error.
     pub(crate) fn reset(&self, place: Place, connection: Box<Connection>) {
-        self.unwatch(&connection);
+        self.forget(place, &connection);
         connection.reset();
-        self.gone(place);
     }
 
-    /// A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
-    fn unwatch(&self, connection: &Connection) {
+    /// Before its descriptor is closed, whose number may be another connection's at once.
+    fn forget(&self, place: Place, connection: &Connection) {
+        self.slab().forget(place);
+        // A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
         if connection.watched.is_some() {
             let _ = self.epoll.remove(connection.raw());
-        }
-    }
-
-    fn gone(&self, place: Place) {
-        self.slab().forget(place);
-        self.tell_leader_if(self.phase() != Phase::Serving);
-    }
-
-    fn tell_leader_if(&self, something_changed: bool) {
-        if something_changed && !self.has_one_thread() {
-            os::raise(&self.wake);
         }
     }
 }
@@ -277,7 +265,7 @@ pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> 
             others.append(thread)?;
         }
     }
-    thread::run(py, serving, app, 0)?;
+    thread::run(py, serving, app, 0, Role::Leads)?;
     for thread in others {
         thread.call_method1("join", (JOIN_TIMEOUT_S,))?;
     }
@@ -288,5 +276,5 @@ pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> 
 #[pyfunction]
 fn serve_core(py: Python<'_>, core: u32, app: Py<PyAny>) -> PyResult<()> {
     let serving = SERVING.get().ok_or_else(|| PyRuntimeError::new_err("this process serves nothing"))?;
-    thread::run(py, serving, app, core)
+    thread::run(py, serving, app, core, Role::Follows)
 }

@@ -4,6 +4,8 @@
 //! a wheel of coarse slots: a later deadline only changes a number, and the entry on the wheel moves on when its slot
 //! comes up. So a request on a kept-alive connection costs the wheel nothing.
 
+use std::{io, os::fd::RawFd};
+
 use super::connection::Connection;
 
 /// Width of a slot of the wheel, in ms: how late a deadline may be seen.
@@ -19,11 +21,14 @@ pub(crate) struct Place {
     pub(crate) use_number: u32,
 }
 
-#[derive(Default)]
 struct Entry {
     use_number: u32,
     used: bool,
     connection: Option<Box<Connection>>,
+    /// The descriptor that epoll may know, also while a thread has the connection.
+    raw: RawFd,
+    /// Epoll was told to forget it while a thread had the connection.
+    is_muted: bool,
     deadline_ms: u64,
     /// The slot of its entry on the wheel that counts; others are left-overs.
     hangs_at: Option<u64>,
@@ -48,11 +53,20 @@ impl Slab {
     /// A place for a connection that is being served.
     pub(crate) fn reserve(&mut self) -> Place {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry::default());
+            self.entries.push(Entry {
+                use_number: 0,
+                used: false,
+                connection: None,
+                raw: -1,
+                is_muted: false,
+                deadline_ms: 0,
+                hangs_at: None,
+            });
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[index as usize];
         entry.used = true;
+        entry.is_muted = false;
         Place { index, use_number: entry.use_number }
     }
 
@@ -64,9 +78,22 @@ impl Slab {
     /// Puts it back to wait until the deadline.
     pub(crate) fn put(&mut self, place: Place, connection: Box<Connection>, deadline_ms: u64) {
         let Some(entry) = self.entry(place) else { return };
+        entry.raw = connection.raw();
         entry.connection = Some(connection);
         entry.deadline_ms = deadline_ms;
         self.hang(place.index);
+    }
+
+    /// A thread has the connection and its events are of no use meanwhile: `forget` takes its descriptor out of epoll.
+    pub(crate) fn mute(&mut self, place: Place, forget: impl Fn(RawFd) -> io::Result<()>) {
+        if let Some(entry) = self.entry(place).filter(|entry| entry.connection.is_none() && !entry.is_muted) {
+            entry.is_muted = forget(entry.raw).is_ok();
+        }
+    }
+
+    /// Whether its events were given up meanwhile; they are to be asked for again.
+    pub(crate) fn unmute(&mut self, place: Place) -> bool {
+        self.entry(place).is_some_and(|entry| std::mem::take(&mut entry.is_muted))
     }
 
     /// Frees the place of a connection that was taken out and is gone.

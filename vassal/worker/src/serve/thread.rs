@@ -5,19 +5,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use empery_control::boot::Protocol;
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 
-use super::{Next, Serving, connection::Connection, outgoing::Then, slab::Place};
+use super::{Next, Serving, connection::Connection, outgoing::Then, relay::Role, slab::Place};
 use crate::{
-    python,
+    os, python,
     request::{self, After, Tools},
 };
 
-/// Serves until the worker is drained.
-pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>, core: u32) -> PyResult<()> {
+/// Serves until the worker is drained; what it was to the others is forgotten then.
+pub(super) fn run(
+    py: Python<'_>,
+    serving: &'static Serving,
+    app: Py<PyAny>,
+    core: u32,
+    mut role: Role,
+) -> PyResult<()> {
     let mut tools = Tools::new(py, serving, app, core)?;
     let mut buffer = Vec::new();
     loop {
-        match serving.next(py, &mut buffer) {
-            Next::Serve(place, connection) => serve(py, serving, &mut tools, place, connection, &mut buffer),
+        match serving.next(py, core, &mut role, &mut buffer) {
+            Next::Serve(place, connection) => {
+                role = serve(py, serving, &mut tools, place, connection, &mut buffer);
+                if buffer.capacity() > BUFFER_KEPT_BYTES {
+                    buffer = Vec::new();
+                }
+            }
             Next::Signalled => look_after_signals(py, serving),
             Next::End => return Ok(()),
         }
@@ -42,9 +53,10 @@ fn serve(
     place: Place,
     mut connection: Box<Connection>,
     buffer: &mut Vec<u8>,
-) {
+) -> Role {
     let protocol =
         serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
+    let inside = serving.relay.enter_app();
     // A panic must not unwind into Python nor take the other connections with it.
     let after = catch_unwind(AssertUnwindSafe(|| match protocol {
         Protocol::Http => request::http::serve(py, tools, &mut connection, buffer),
@@ -54,6 +66,7 @@ fn serve(
         tools.after_panic(py);
         After::Reset
     });
+    let role = serving.relay.leave_app(inside);
     match after {
         After::NeedMore => {
             connection.received = buffer.as_slice().into();
@@ -65,9 +78,11 @@ fn serve(
         After::Close => serving.answered(place, connection, Then::Close),
         After::Reset => serving.reset(place, connection),
     }
-    if buffer.capacity() > BUFFER_KEPT_BYTES {
-        *buffer = Vec::new();
+    if role == Role::Follows {
+        // There may be a request to serve, a deadline to wait for, or nothing to drain any more.
+        os::raise(&serving.wake);
     }
+    role
 }
 
 /// A buffer that one long head has made larger than this is not kept.
