@@ -19,6 +19,7 @@ mod python;
 mod request;
 mod serve;
 mod start_over;
+mod stray;
 mod title;
 mod uwsgi_module;
 mod worker;

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -24,12 +25,16 @@ pub(crate) fn would_block(error: &io::Error) -> bool {
 /// Receives without waiting, into the free space of `buffer`, at most `most` bytes. 0 is the end.
 pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     buffer.reserve(most);
-    let space = &mut buffer.spare_capacity_mut()[..most];
-    // SAFETY: `space` is writable for its whole length; recv writes at most that many bytes.
-    let received = count(unsafe { libc::recv(fd, space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) })?;
+    let received = receive_into(fd, &mut buffer.spare_capacity_mut()[..most])?;
     // SAFETY: recv has written `received` bytes behind the old length, within the capacity.
     unsafe { buffer.set_len(buffer.len() + received) };
     Ok(received)
+}
+
+/// Receives without waiting; how many bytes at the beginning of `space` are set. 0 is the end.
+pub(crate) fn receive_into(fd: RawFd, space: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    // SAFETY: `space` is writable for its whole length; recv writes at most that many bytes.
+    count(unsafe { libc::recv(fd, space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) })
 }
 
 /// Sends pieces in one call without waiting; how many bytes were taken.

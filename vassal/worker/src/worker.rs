@@ -25,7 +25,7 @@ use crate::{
     load::{self, CollectorIs},
     os, python,
     serve::{self, Serving},
-    title, uwsgi_module,
+    stray, title, uwsgi_module,
 };
 
 /// The worker that this process is.
@@ -146,6 +146,7 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: Own
         recycle_asked: AtomicBool::new(false),
     };
     worker.take_slots();
+    stray::watch();
     let worker = WORKER.get_or_init(|| worker);
     worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid }, &[])?;
     Ok(worker)

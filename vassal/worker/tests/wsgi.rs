@@ -5,7 +5,7 @@ mod driver;
 
 use std::io::{Read, Write};
 
-use driver::{Generation, Listeners, app, connect, exchange, get, read_to_end, uwsgi};
+use driver::{Generation, Listeners, app, assert_answer, connect, exchange, get, read_to_end, until, uwsgi};
 
 /// Runs the checks against a worker with one thread and one with three.
 fn with_each(check: impl Fn(&Listeners, &Generation)) {
@@ -14,15 +14,6 @@ fn with_each(check: impl Fn(&Listeners, &Generation)) {
         let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.threads = threads);
         check(&listeners, &generation);
         generation.drain();
-    }
-}
-
-fn assert_answer(answer: &str, what: &str, holds: &[&str], lacks: &[&str]) {
-    for part in holds {
-        assert!(answer.contains(part), "{what}: {part:?} is not in {answer:?}");
-    }
-    for part in lacks {
-        assert!(!answer.contains(part), "{what}: {part:?} is in {answer:?}");
     }
 }
 
@@ -100,16 +91,8 @@ fn close_is_called_once_however_it_ends() {
         gone.write_all(b"GET /big?2000 HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
         gone.read_exact(&mut [0; 1000]).unwrap();
         drop(gone);
-        driver_wait(|| get(listeners, "/closed").ends_with("\r\n\r\n5"));
+        until(|| get(listeners, "/closed").ends_with("\r\n\r\n5"));
     });
-}
-
-fn driver_wait(mut holds: impl FnMut() -> bool) {
-    let began = std::time::Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < driver::DEADLINE, "it never came to hold");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -255,7 +238,7 @@ fn the_uwsgi_protocol_is_served_and_steers_nothing() {
         );
         assert_answer(&keys, "control variables", &["REQUEST_METHOD"], &["UWSGI_FILE"]);
         assert_eq!(uwsgi(listeners, 5, &base, b""), "");
-        driver_wait(|| generation.log().contains("-- unavailable modifier requested: 5 --"));
+        until(|| generation.log().contains("-- unavailable modifier requested: 5 --"));
         assert!(generation.log().contains("UWSGI_FILE is ignored"));
     });
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::sys::stat::{SFlag, fstat};
-use pyo3::{exceptions::PyStopIteration, prelude::*, types::PyBytes};
+use pyo3::{exceptions::PyStopIteration, prelude::*, sync::PyOnceLock, types::PyBytes};
 
 /// The wrapper.
 #[pyclass(module = "uwsgi", name = "FileWrapper")]
@@ -21,9 +21,10 @@ pub(super) struct RegularFile {
 }
 
 impl FileWrapper {
-    /// The regular file behind it, from where the app has read up to.
+    /// The regular file behind it, from where the app has read up to. None when reading it may give other bytes than
+    /// the kernel would send: a `gzip.GzipFile` has a descriptor too, and that of the compressed file.
     pub(super) fn regular_file(&self, py: Python<'_>) -> Option<RegularFile> {
-        let file = self.file.bind(py);
+        let file = kinds(py).ok()?.plain(self.file.bind(py))?;
         let fd: RawFd = file.call_method0("fileno").ok()?.extract().ok()?;
         let offset: i64 = file.call_method0("tell").ok()?.extract().ok()?;
         // SAFETY: borrowed for the call only; a descriptor that the file object has closed is an error of fstat.
@@ -34,12 +35,47 @@ impl FileWrapper {
     }
 }
 
+/// The classes whose objects read what lies in the file, byte for byte.
+struct Kinds {
+    raw: Py<PyAny>,
+    buffered: [Py<PyAny>; 2],
+    /// `tempfile.NamedTemporaryFile` hands out this, which passes everything to its `file`.
+    temporary: Py<PyAny>,
+}
+
+static KINDS: PyOnceLock<Kinds> = PyOnceLock::new();
+
+fn kinds(py: Python<'_>) -> PyResult<&Kinds> {
+    KINDS.get_or_try_init(py, || {
+        let io = py.import("io")?;
+        Ok(Kinds {
+            raw: io.getattr("FileIO")?.unbind(),
+            buffered: [io.getattr("BufferedReader")?.unbind(), io.getattr("BufferedRandom")?.unbind()],
+            temporary: py.import("tempfile")?.getattr("_TemporaryFileWrapper")?.unbind(),
+        })
+    })
+}
+
+impl Kinds {
+    /// The object to ask for descriptor and place. Classes derived from these may read otherwise, so they do not count.
+    fn plain<'py>(&self, file: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let file = if is_exactly(file, &self.temporary) { file.getattr("file").ok()? } else { file.clone() };
+        let is_buffered = self.buffered.iter().any(|kind| is_exactly(&file, kind));
+        let raw = if is_buffered { file.getattr("raw").ok()? } else { file.clone() };
+        is_exactly(&raw, &self.raw).then_some(file)
+    }
+}
+
+fn is_exactly(object: &Bound<'_, PyAny>, kind: &Py<PyAny>) -> bool {
+    object.get_type().is(kind)
+}
+
 #[pymethods]
 impl FileWrapper {
     #[new]
-    #[pyo3(signature = (file, block_size=8192))]
-    fn new(file: Py<PyAny>, block_size: usize) -> Self {
-        Self { file, block_bytes: block_size }
+    #[pyo3(signature = (filelike, block_size=8192))]
+    fn new(filelike: Py<PyAny>, block_size: usize) -> Self {
+        Self { file: filelike, block_bytes: block_size }
     }
 
     fn __iter__(this: Py<Self>) -> Py<Self> {

@@ -22,7 +22,6 @@ pub(super) struct Asked {
     pub(super) minor_version: u8,
     pub(super) is_head: bool,
     pub(super) client_keeps: bool,
-    pub(super) timeout_ms: u64,
 }
 
 /// How the client finds the end of the body.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::{
     After, Tools, environ,
     framing::Asked,
+    patience::Patience,
     reply,
     request_line::Spoken,
     send,
@@ -72,7 +73,6 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             minor_version: head.minor_version,
             is_head: head.method == "HEAD",
             client_keeps: head.keep_alive,
-            timeout_ms: tools.worker.boot.client_timeout_ms,
         },
     };
     match wsgi::answer(py, tools, connection, &environ, &request) {
@@ -96,7 +96,8 @@ fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) 
         bad.status
     ));
     let answer = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
-    match send::send_all(py, connection.raw(), [&answer, b"", b""], tools.worker.boot.client_timeout_ms) {
+    let mut patience = Patience::for_answer(tools.worker.boot);
+    match send::send_all(py, connection.raw(), [&answer, b"", b""], &mut patience) {
         Ok(()) => After::Rest,
         Err(_) => After::Close,
     }

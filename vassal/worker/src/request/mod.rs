@@ -1,12 +1,15 @@
 //! One request: from the bytes of its head to the last byte of the answer. Protocols differ in [`http`] and [`uwsgi`]
 //! only; what is between environ and answer is [`wsgi`].
 
+mod body;
 mod environ;
 mod file_wrapper;
 mod framing;
+mod head;
 pub(crate) mod http;
 mod input;
 mod names;
+mod patience;
 mod reply;
 mod request_line;
 mod response;

@@ -1,4 +1,4 @@
-//! Answers of our own making, when there is no app to make one: a refused head, a failed app. And the Date header.
+//! Answers of our own making, to a head that is refused. And the Date header.
 
 use empery_wire::Bad;
 
@@ -38,24 +38,16 @@ fn phrase(status: u16) -> &'static str {
 
 /// A whole answer after which the connection is closed.
 pub(super) fn refusal(bad: Bad, date: &[u8]) -> Vec<u8> {
-    whole(bad.status, bad.reason, date)
-}
-
-/// What a client gets when the app failed before it had said anything: nothing about the inside.
-pub(super) fn failure(date: &[u8]) -> Vec<u8> {
-    whole(500, "Internal Server Error", date)
-}
-
-fn whole(status: u16, text: &str, date: &[u8]) -> Vec<u8> {
+    let Bad { status, reason } = bad;
     let mut answer = format!(
         "HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n",
         phrase(status),
-        text.len() + 1
+        reason.len() + 1
     )
     .into_bytes();
     answer.extend_from_slice(date);
     answer.extend_from_slice(b"\r\n");
-    answer.extend_from_slice(text.as_bytes());
+    answer.extend_from_slice(reason.as_bytes());
     answer.push(b'\n');
     answer
 }

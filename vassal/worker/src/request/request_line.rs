@@ -81,7 +81,8 @@ impl Lines {
         let _ = writeln!(
             self.line,
             " {status}) {} headers in {} bytes (1 switches on core {core})",
-            response.headers_number, response.head_bytes
+            response.headers_number(),
+            response.head_bytes
         );
         os::write_stderr(&self.line);
     }

@@ -1,5 +1,5 @@
-//! The answer of the app on its way to the client: status and headers as `start_response` gave them, the framing of the
-//! body, and what has been sent. Knows nothing of how the app is called.
+//! The answer of the app on its way to the client: how far it is, the framing of the body, and what has been sent. What
+//! the head says is [`super::head`]. Knows nothing of how the app is called.
 
 use std::{io, os::fd::RawFd};
 
@@ -10,9 +10,11 @@ use pyo3::{
 
 use super::{
     framing::{Asked, Cut, Framing, Whole},
+    head::AnswerHead,
+    patience::Patience,
     send::{send_all, send_now},
 };
-use crate::{os, serve::outgoing::FileSpan};
+use crate::{os, serve::outgoing::FileSpan, stray};
 
 /// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
 const CHUNK_COPIED_BYTES: usize = 8 * 1024;
@@ -31,17 +33,14 @@ enum Phase {
 /// The answer.
 pub(super) struct Response {
     asked: Asked,
+    patience: Patience,
     phase: Phase,
     pub(super) status: u16,
-    /// Status line and headers.
-    head: Vec<u8>,
-    content_length: Option<u64>,
-    has_date: bool,
+    head: AnswerHead,
     /// Whether the connection is of use after this answer.
     pub(super) keeps: bool,
     /// The line of the Date header to add.
     pub(super) date: Vec<u8>,
-    pub(super) headers_number: u32,
     pub(super) head_bytes: u64,
     pub(super) body_bytes: u64,
     /// The client is gone.
@@ -61,18 +60,15 @@ pub(super) struct Response {
 
 impl Response {
     pub(super) fn new() -> Self {
-        let asked =
-            Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false, timeout_ms: 0 };
+        let asked = Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false };
         Self {
             asked,
+            patience: Patience::none(),
             phase: Phase::Nothing,
             status: 500,
-            head: Vec::new(),
-            content_length: None,
-            has_date: false,
+            head: AnswerHead::default(),
             keeps: false,
             date: Vec::new(),
-            headers_number: 0,
             head_bytes: 0,
             body_bytes: 0,
             client_is_gone: false,
@@ -87,11 +83,18 @@ impl Response {
     }
 
     /// Ready for another request.
-    pub(super) fn reset(&mut self, asked: Asked, date: &[u8], input: Option<Py<super::input::Input>>) {
+    pub(super) fn reset(
+        &mut self,
+        asked: Asked,
+        patience: Patience,
+        date: &[u8],
+        input: Option<Py<super::input::Input>>,
+    ) {
         self.asked = asked;
+        self.patience = patience;
         self.phase = Phase::Nothing;
         self.status = 500;
-        self.start_over();
+        self.head.clear();
         self.keeps = asked.client_keeps;
         self.date.clear();
         self.date.extend_from_slice(date);
@@ -119,62 +122,28 @@ impl Response {
         matches!(self.phase, Phase::Sent(_))
     }
 
-    /// Forgets what `start_response` gave; nothing of it was sent.
-    fn start_over(&mut self) {
-        self.head.clear();
-        self.content_length = None;
-        self.has_date = false;
-        self.headers_number = 0;
-    }
-
     /// Takes the status; `line` is `200 OK`.
     pub(super) fn start(&mut self, status: u16, line: &[u8]) {
-        self.start_over();
         self.status = status;
         self.phase = Phase::Started;
-        self.keeps = self.asked.client_keeps;
-        self.head.extend_from_slice(b"HTTP/1.1 ");
-        self.head.extend_from_slice(line);
-        self.head.extend_from_slice(b"\r\n");
+        self.head.start(line);
     }
 
     /// `start_response` failed: it was as if not called.
     pub(super) fn unstart(&mut self) {
         self.phase = Phase::Nothing;
         self.status = 500;
-        self.start_over();
+        self.head.clear();
     }
 
     /// Takes a checked header. An error is a sentence about the app.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is(b"date") => self.has_date = true,
-            14 if is(b"content-length") => {
-                if self.content_length.is_some() {
-                    return Err("more than one Content-Length");
-                }
-                self.content_length =
-                    Some(empery_wire::framing::decimal(value).ok_or("Content-Length is not a number")?);
-                // Sent with the head, when it may be.
-                return Ok(());
-            }
-            10 if is(b"connection") && self.asked.is_http => {
-                self.keeps &=
-                    !value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
-                return Ok(());
-            }
-            // Hop-by-hop headers are the server's (PEP 3333, "Other HTTP Features").
-            7 if is(b"trailer") || is(b"upgrade") => return Ok(()),
-            10 | 2 | 17 if is(b"keep-alive") || is(b"te") || is(b"transfer-encoding") => return Ok(()),
-            _ => {}
-        }
-        self.headers_number += 1;
-        self.head.extend_from_slice(name);
-        self.head.extend_from_slice(b": ");
-        self.head.extend_from_slice(value);
-        self.head.extend_from_slice(b"\r\n");
-        Ok(())
+        self.head.header(name, value)
+    }
+
+    /// Headers that went out.
+    pub(super) fn headers_number(&self) -> u32 {
+        self.head.headers_number()
     }
 
     fn has_body(&self) -> bool {
@@ -185,7 +154,7 @@ impl Response {
     fn finish_head(&mut self, py: Python<'_>, whole: Option<u64>) -> Framing {
         let asked = self.asked;
         let whole = if self.has_body() { whole } else { None };
-        let length = self.content_length.or(whole);
+        let length = self.head.content_length.or(whole);
         let framing = match length {
             _ if !self.has_body() => Framing::NoBody,
             Some(left) => Framing::Length { left },
@@ -194,12 +163,12 @@ impl Response {
         };
         // RFC 9110 section 8.6: never with 204.
         if let (Some(length), true) = (length, self.status != 204) {
-            self.number_header(b"Content-Length: ", length);
+            self.head.length(length);
         }
         if framing == Framing::Chunked {
-            self.line(b"Transfer-Encoding: chunked\r\n");
+            self.head.line(&[b"Transfer-Encoding: chunked\r\n"]);
         }
-        self.keeps &= framing != Framing::Close;
+        self.keeps &= framing != Framing::Close && !self.head.closes;
         if let Some(input) = &self.input {
             match input.bind(py).try_borrow_mut() {
                 Ok(mut input) => {
@@ -211,43 +180,16 @@ impl Response {
             }
         }
         if asked.is_http {
-            if !self.has_date {
-                self.headers_number += 1;
-                let date = std::mem::take(&mut self.date);
-                self.head.extend_from_slice(&date);
-                self.date = date;
-            }
+            self.head.date(&self.date);
             if !self.keeps {
-                self.line(b"Connection: close\r\n");
+                self.head.line(&[b"Connection: close\r\n"]);
             } else if asked.minor_version == 0 {
-                self.line(b"Connection: keep-alive\r\n");
+                self.head.line(&[b"Connection: keep-alive\r\n"]);
             }
         }
-        self.head.extend_from_slice(b"\r\n");
-        self.head_bytes = self.head.len() as u64;
+        self.head.end();
+        self.head_bytes = self.head.bytes().len() as u64;
         framing
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        self.headers_number += 1;
-        self.head.extend_from_slice(line);
-    }
-
-    fn number_header(&mut self, name: &[u8], mut number: u64) {
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.headers_number += 1;
-        self.head.extend_from_slice(name);
-        self.head.extend_from_slice(&digits[at..]);
-        self.head.extend_from_slice(b"\r\n");
     }
 
     /// Sends the only item there is.
@@ -259,6 +201,14 @@ impl Response {
             return self.send_first(py, framing, body);
         }
         self.send(py, body)
+    }
+
+    /// Answers for an app that failed before it had sent anything; tells nothing about the inside.
+    pub(super) fn send_failure(&mut self, py: Python<'_>) -> Result<(), Cut> {
+        self.start(500, b"500 Internal Server Error");
+        self.head.line(&[b"Content-Type: text/plain\r\n"]);
+        self.head.closes = true;
+        self.send_whole(py, b"Internal Server Error\n")
     }
 
     /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").
@@ -279,7 +229,7 @@ impl Response {
 
     fn send_first(&mut self, py: Python<'_>, framing: Framing, body: &[u8]) -> Result<(), Cut> {
         let head = std::mem::take(&mut self.head);
-        let result = self.send_framed(py, framing, &head, body);
+        let result = self.send_framed(py, framing, head.bytes(), body);
         self.head = head;
         result
     }
@@ -323,7 +273,7 @@ impl Response {
     }
 
     fn put(&mut self, py: Python<'_>, pieces: [&[u8]; 3]) -> Result<(), Cut> {
-        if self.client_is_gone {
+        if self.client_is_gone || stray::is_child() {
             return Err(Cut::Client);
         }
         if pieces.iter().all(|piece| piece.is_empty()) {
@@ -332,7 +282,7 @@ impl Response {
         let result = if self.is_known {
             send_now(self.asked.fd, pieces, &mut self.unsent)
         } else {
-            send_all(py, self.asked.fd, pieces, self.asked.timeout_ms)
+            send_all(py, self.asked.fd, pieces, &mut self.patience)
         };
         self.sent(result)
     }
@@ -353,6 +303,9 @@ impl Response {
             self.send_first(py, framing, b"")?;
         }
         let Phase::Sent(Framing::Length { left }) = self.phase else { return Ok(()) };
+        if stray::is_child() {
+            return Err(Cut::Client);
+        }
         let most = left.min(length);
         let fd = os::duplicate(file).map_err(|error| Cut::App(error.into()))?;
         self.unsent_file = Some(FileSpan { fd, offset: offset as u64, left: most });
@@ -384,7 +337,10 @@ impl Response {
         }
         match self.phase {
             Phase::Sent(Framing::Length { left }) if left > 0 => Ok(Whole::Short { by: left }),
-            Phase::Sent(Framing::Chunked) => self.put(py, [b"0\r\n\r\n", b"", b""]).map(|()| Whole::Yes),
+            Phase::Sent(Framing::Chunked) => {
+                self.is_known = true;
+                self.put(py, [b"0\r\n\r\n", b"", b""]).map(|()| Whole::Yes)
+            }
             _ => Ok(Whole::Yes),
         }
     }

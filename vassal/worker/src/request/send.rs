@@ -5,10 +5,11 @@ use std::{io, os::fd::RawFd};
 
 use pyo3::prelude::*;
 
+use super::patience::Patience;
 use crate::os::{self, Ready};
 
-/// Sends all pieces, one behind the other; `timeout_ms` is the longest wait for the client to take anything.
-pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], timeout_ms: u64) -> io::Result<()> {
+/// Sends all pieces, one behind the other, as long as there is patience with the client.
+pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], patience: &mut Patience) -> io::Result<()> {
     let whole: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut sent = match os::send(fd, pieces) {
         Ok(sent) if sent == whole => return Ok(()),
@@ -19,8 +20,11 @@ pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], timeout_ms
     py.detach(|| {
         while sent < whole {
             match os::send(fd, skip(pieces, sent)) {
-                Ok(more) => sent += more,
-                Err(error) if os::would_block(&error) => wait_for_client(fd, timeout_ms)?,
+                Ok(more) => {
+                    sent += more;
+                    patience.moved(more);
+                }
+                Err(error) if os::would_block(&error) => wait_for_client(fd, patience)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -46,10 +50,10 @@ pub(super) fn send_now(fd: RawFd, pieces: [&[u8]; 3], unsent: &mut Vec<u8>) -> i
     Ok(())
 }
 
-fn wait_for_client(fd: RawFd, timeout_ms: u64) -> io::Result<()> {
-    match os::wait(fd, Ready::Write, timeout_ms) {
+fn wait_for_client(fd: RawFd, patience: &mut Patience) -> io::Result<()> {
+    match patience.wait(fd, Ready::Write) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for socket-timeout")),
+        Ok(false) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes the answer too slowly")),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) => Err(error),
     }

@@ -37,11 +37,11 @@ impl StartResponse {
 
 #[pymethods]
 impl StartResponse {
-    #[pyo3(signature = (status, headers, exc_info=None, /))]
+    #[pyo3(signature = (status, response_headers, exc_info=None))]
     fn __call__(
         this: &Bound<'_, Self>,
         status: &Bound<'_, PyAny>,
-        headers: &Bound<'_, PyAny>,
+        response_headers: &Bound<'_, PyAny>,
         exc_info: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let py = this.py();
@@ -56,7 +56,7 @@ impl StartResponse {
         if inner.response.is_started() && !exc_info.is_some_and(|given| given.is_truthy().unwrap_or(false)) {
             return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
         }
-        if let Err(error) = take(&mut inner.response, status, headers) {
+        if let Err(error) = take(&mut inner.response, status, response_headers) {
             inner.response.unstart();
             return Err(error);
         }

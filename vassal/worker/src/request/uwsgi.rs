@@ -62,7 +62,6 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             minor_version: 1,
             is_head: find(b"REQUEST_METHOD") == b"HEAD",
             client_keeps: false,
-            timeout_ms: tools.worker.boot.client_timeout_ms,
         },
     };
     match wsgi::answer(py, tools, connection, &environ, &request) {

@@ -14,12 +14,12 @@ use pyo3::{
 
 use super::{
     After, Tools,
+    body::BodyEnd,
     file_wrapper::FileWrapper,
     framing::{Asked, Cut, Whole},
-    input::{BodyEnd, Input},
-    reply,
+    input::Input,
+    patience::Patience,
     request_line::Spoken,
-    send,
     start_response::StartResponse,
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         connection::Connection,
         outgoing::{FileSpan, Outgoing, Then},
     },
+    stray,
 };
 
 /// A request whose head is understood.
@@ -79,7 +80,7 @@ pub(super) fn answer(
                 request.body,
                 request.behind,
                 request.expect_continue,
-                boot.client_timeout_ms,
+                Patience::for_body(boot),
                 boot.body_max_bytes,
             ),
         )?
@@ -101,8 +102,9 @@ pub(super) fn answer(
     let counters = &worker.slot(tools.core).counters;
     if has_body {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
-            counters.read_errors.fetch_add(input.read_errors, Ordering::Relaxed);
-            match input.finish() {
+            let (end, read_errors) = input.finish();
+            counters.read_errors.fetch_add(read_errors, Ordering::Relaxed);
+            match end {
                 BodyEnd::Whole { leftover: rest } => leftover = rest,
                 BodyEnd::Unread | BodyEnd::Broken => after = after.or(Some(After::Rest)),
             }
@@ -154,7 +156,12 @@ fn prepare<'py>(
     let start_response = tools.start_response.bind(py).clone();
     let mut asked = request.asked;
     asked.client_keeps &= tools.serving.keeps_connections();
-    start_response.try_borrow_mut()?.response.reset(asked, tools.dates.line(unix_s), input);
+    start_response.try_borrow_mut()?.response.reset(
+        asked,
+        Patience::for_answer(tools.worker.boot),
+        tools.dates.line(unix_s),
+        input,
+    );
     Ok(start_response)
 }
 
@@ -206,15 +213,23 @@ fn run(
     environ: &Bound<'_, PyDict>,
     request: &Request<'_>,
 ) -> Ending {
-    let result = match tools.app.bind(py).call1((environ, start_response)) {
-        Ok(iterable) => {
-            let result = send_all_of(py, &iterable, start_response);
-            close(py, &iterable);
-            result
-        }
-        Err(error) => Err(Cut::App(error)),
-    };
     let worker = tools.worker;
+    let called = tools.app.bind(py).call1((environ, start_response));
+    if stray::is_child() {
+        stray::leave(py, worker, called.as_ref().err());
+    }
+    let result = called.map_err(Cut::App).and_then(|iterable| {
+        let result = send_all_of(py, &iterable, start_response);
+        if stray::is_child() {
+            let raised = match &result {
+                Err(Cut::App(error)) => Some(error),
+                Ok(_) | Err(Cut::Client) => None,
+            };
+            stray::leave(py, worker, raised);
+        }
+        close(py, &iterable);
+        result
+    });
     match result {
         Ok(Whole::Yes) => {
             if start_response.try_borrow().is_ok_and(|held| held.response.too_long) {
@@ -235,18 +250,12 @@ fn run(
             Ending::Truncated
         }
         Err(Cut::Client) => Ending::ClientGone,
-        Err(Cut::App(error)) => failed(py, tools, start_response, request, &error),
+        Err(Cut::App(error)) => failed(py, tools, start_response, &error),
     }
 }
 
 /// The app raised: tells the log, and the client when that is still possible.
-fn failed(
-    py: Python<'_>,
-    tools: &mut Tools,
-    start_response: &Bound<'_, StartResponse>,
-    request: &Request<'_>,
-    error: &PyErr,
-) -> Ending {
+fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartResponse>, error: &PyErr) -> Ending {
     let Ok(mut held) = start_response.try_borrow_mut() else {
         python::print_exception(py, error);
         return Ending::Truncated;
@@ -265,16 +274,10 @@ fn failed(
         Ok(held) => held,
         Err(_) => return Ending::Truncated,
     };
-    let response = &mut held.response;
-    if response.is_sent() {
+    if held.response.is_sent() {
         return Ending::Truncated;
     }
-    response.unstart();
-    response.keeps = false;
-    let answer = reply::failure(tools.dates.line(os::realtime_ns() / 1_000_000_000));
-    response.head_bytes = answer.len() as u64;
-    response.headers_number = 4;
-    match send::send_all(py, request.asked.fd, [&answer, b"", b""], request.asked.timeout_ms) {
+    match held.response.send_failure(py) {
         Ok(()) => Ending::Whole,
         Err(_) => Ending::ClientGone,
     }

@@ -331,3 +331,22 @@ pub(crate) fn uwsgi(listeners: &Listeners, modifier1: u8, vars: &[(&str, &str)],
     stream.write_all(&packet).unwrap();
     read_to_end(stream)
 }
+
+/// Checks what an answer holds and what it lacks.
+pub(crate) fn assert_answer(answer: &str, what: &str, holds: &[&str], lacks: &[&str]) {
+    for part in holds {
+        assert!(answer.contains(part), "{what}: {part:?} is not in {answer:?}");
+    }
+    for part in lacks {
+        assert!(!answer.contains(part), "{what}: {part:?} is in {answer:?}");
+    }
+}
+
+/// Asks until it holds.
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < DEADLINE, "it never came to hold");
+        std::thread::yield_now();
+    }
+}
