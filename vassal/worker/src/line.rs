@@ -52,6 +52,7 @@ pub(crate) fn hear<T: DeserializeOwned>(fd: BorrowedFd<'_>) -> Heard<T> {
     match seqpacket::receive(fd) {
         Ok(Some(received)) => match framing::decode(&received.bytes) {
             Ok(word) => Heard::Word(word, received.fds),
+            Err(framing::FramingError::Json(error)) => Heard::Noise(error.to_string()),
             Err(error) => Heard::Noise(error.to_string()),
         },
         Ok(None) => Heard::End,

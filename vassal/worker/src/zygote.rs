@@ -104,14 +104,37 @@ pub(crate) fn inherited(boot: &AppBoot, channel: &OwnedFd) -> Vec<RawFd> {
 }
 
 fn first_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(Box<AppBoot>, Vec<String>)> {
-    match next_word(py, channel)? {
-        (ToZygote::Load(boot), _) => Some((boot, Vec::new())),
-        (ToZygote::Fork(_) | ToZygote::Retire, _) => None,
+    match hear(py, channel) {
+        Heard::Word(ToZygote::Load(boot), _) => Some((boot, Vec::new())),
+        Heard::Noise(what) => {
+            // One of the two was replaced while the other runs: without an answer the master would wait out its boot deadline.
+            let sentence = format!(
+                "the worker extension (empery {}) does not understand the master's boot word: {what}; they are of different \
+                 versions: restart the vassal with the `vassal` program that belongs to the extension",
+                env!("CARGO_PKG_VERSION")
+            );
+            refused(channel, LoadFailure { sentence, traceback: None });
+            None
+        }
+        Heard::Word(ToZygote::Fork(_) | ToZygote::Retire, _) | Heard::Nothing | Heard::End => None,
     }
 }
 
 /// Waits for the master's next word; None when it is gone.
 fn next_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(ToZygote, Vec<OwnedFd>)> {
+    loop {
+        match hear(py, channel) {
+            Heard::Word(word, fds) => return Some((word, fds)),
+            Heard::Noise(what) => {
+                os::write_stderr(format!("zygote: the master said what is not understood: {what}\n").as_bytes())
+            }
+            Heard::Nothing => {}
+            Heard::End => return None,
+        }
+    }
+}
+
+fn hear(py: Python<'_>, channel: BorrowedFd<'_>) -> Heard<ToZygote> {
     loop {
         let raw = channel.as_raw_fd();
         if py.detach(|| os::wait(raw, Ready::Read, u64::MAX)).is_err() {
@@ -122,12 +145,8 @@ fn next_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(ToZygote, Vec<O
             continue;
         }
         match line::hear(channel) {
-            Heard::Word(word, fds) => return Some((word, fds)),
-            Heard::Noise(what) => {
-                os::write_stderr(format!("zygote: the master said what is not understood: {what}\n").as_bytes())
-            }
             Heard::Nothing => {}
-            Heard::End => return None,
+            heard => return heard,
         }
     }
 }

@@ -46,6 +46,14 @@ fn an_app_that_cannot_be_loaded_is_told_in_one_sentence() {
 }
 
 #[test]
+fn a_boot_word_of_another_version_is_refused_at_once() {
+    let (zygote, answer) = driver::misunderstood();
+    let Some(FromZygote::LoadFailed { sentence, .. }) = answer else { panic!("{answer:?}") };
+    assert!(sentence.contains("of different versions") && sentence.contains("missing field"), "{sentence}");
+    process::wait_for(&zygote.pidfd).unwrap();
+}
+
+#[test]
 fn an_app_that_starts_threads_at_import_is_imported_by_each_worker_instead() {
     let text = "import threading, time\nthread = threading.Thread(target=time.sleep, args=(1000,), name='pumper', daemon=True)\nthread.start()\n\
                 def application(environ, start_response):\n    start_response('200 OK', [])\n    return [str(thread.is_alive()).encode()]\n";

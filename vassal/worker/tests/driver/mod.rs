@@ -106,6 +106,45 @@ fn extension() -> PathBuf {
     std::env::current_exe().unwrap().with_file_name("libempery_worker.so")
 }
 
+fn log() -> OwnedFd {
+    nix::sys::memfd::memfd_create(c"log", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap()
+}
+
+/// A zygote that waits for its first word; what it prints goes to `log`.
+fn zygote(mut inherit: Vec<i32>, log: &OwnedFd) -> (spawn::Child, Channel) {
+    SUBREAPER.call_once(|| process::become_subreaper().unwrap());
+    let (ours, theirs) = seqpacket::pair().unwrap();
+    inherit.push(theirs.as_raw_fd());
+    let python = python();
+    let args = [
+        python.clone().into_os_string(),
+        "-c".into(),
+        BOOTSTRAP.into(),
+        extension().into_os_string(),
+        theirs.as_raw_fd().to_string().into(),
+    ];
+    let child = spawn::spawn(spawn::Spawn {
+        program: python,
+        args: args.to_vec(),
+        env: std::env::vars_os().collect(),
+        directory: Some(std::env::temp_dir()),
+        stdio: [None, Some(log.try_clone().unwrap()), Some(log.try_clone().unwrap())],
+        inherit,
+        identity: None,
+        new_session: true,
+    })
+    .unwrap();
+    (child, Channel(ours))
+}
+
+/// A zygote whose master says something that is no word of this version, and its answer.
+pub(crate) fn misunderstood() -> (spawn::Child, Option<FromZygote>) {
+    let (zygote, channel) = zygote(Vec::new(), &log());
+    channel.say(&serde_json::json!({"say": "load", "generation": 1}), &[]);
+    let answer = channel.hear().map(|(word, _)| word);
+    (zygote, answer)
+}
+
 static SUBREAPER: Once = Once::new();
 
 impl Generation {
@@ -116,9 +155,7 @@ impl Generation {
         listeners: &Listeners,
         change: impl FnOnce(&mut AppBoot),
     ) -> Self {
-        SUBREAPER.call_once(|| process::become_subreaper().unwrap());
-        let (ours, theirs) = seqpacket::pair().unwrap();
-        let log = nix::sys::memfd::memfd_create(c"log", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap();
+        let log = log();
         let mut boot = AppBoot {
             generation: GenerationId(number),
             target,
@@ -162,29 +199,9 @@ impl Generation {
         change(&mut boot);
         let (scoreboard, scoreboard_fd) = Scoreboard::create(boot.generation, boot.processes, boot.threads).unwrap();
         boot.scoreboard_fd = scoreboard_fd.as_raw_fd();
-        let mut inherit = vec![theirs.as_raw_fd(), boot.scoreboard_fd, boot.log_write_fd];
+        let mut inherit = vec![boot.scoreboard_fd, boot.log_write_fd];
         inherit.extend(boot.listeners.iter().map(|listener| listener.fd));
-        let python = python();
-        let args = [
-            python.clone().into_os_string(),
-            "-c".into(),
-            BOOTSTRAP.into(),
-            extension().into_os_string(),
-            theirs.as_raw_fd().to_string().into(),
-        ];
-        let zygote = spawn::spawn(spawn::Spawn {
-            program: python,
-            args: args.to_vec(),
-            env: std::env::vars_os().collect(),
-            directory: Some(std::env::temp_dir()),
-            stdio: [None, Some(log.try_clone().unwrap()), Some(log.try_clone().unwrap())],
-            inherit,
-            identity: None,
-            new_session: true,
-        })
-        .unwrap();
-        drop(theirs);
-        let channel = Channel(ours);
+        let (zygote, channel) = zygote(inherit, &log);
         channel.say(&ToZygote::Load(Box::new(boot)), &[]);
         let loaded = channel.hear().map(|(word, _)| word);
         Self { zygote, channel, loaded, worker: None, scoreboard, log }
