@@ -22,8 +22,50 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     }
 }
 
-/// The bytes of a text in Latin-1; a UnicodeEncodeError when it has others.
-pub(crate) fn latin1_bytes<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
+/// The bytes of a text in Latin-1.
+pub(crate) enum Latin1<'a, 'py> {
+    /// An ASCII text, whose bytes lie in the object.
+    Ascii(&'a [u8]),
+    /// Any other.
+    Encoded(Bound<'py, PyBytes>),
+}
+
+impl Latin1<'_, '_> {
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Latin1::Ascii(bytes) => bytes,
+            Latin1::Encoded(bytes) => bytes.as_bytes(),
+        }
+    }
+}
+
+unsafe extern "C" {
+    /// In the stable ABI since 3.10, so pyo3 leaves it out for 3.9, which exports it just the same.
+    fn PyUnicode_AsUTF8AndSize(text: *mut ffi::PyObject, size: *mut ffi::Py_ssize_t) -> *const libc::c_char;
+}
+
+/// The bytes of a text in Latin-1, without copying those of an ASCII text; a UnicodeEncodeError when it has others.
+pub(crate) fn in_latin1<'a, 'py>(text: &'a Bound<'py, PyString>) -> PyResult<Latin1<'a, 'py>> {
+    let mut size = 0;
+    // SAFETY: `text` is a str, and `size` a place for its length in UTF-8. What is returned is null, with an exception set,
+    // or lives as long as the object, as `'a` says.
+    let utf8 = unsafe {
+        let start = PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut size);
+        (!start.is_null()).then(|| std::slice::from_raw_parts(start.cast::<u8>(), size as usize))
+    };
+    match utf8 {
+        Some(ascii) if ascii.is_ascii() => Ok(Latin1::Ascii(ascii)),
+        Some(_) => Ok(Latin1::Encoded(latin1_bytes(text)?)),
+        None => {
+            // Lone surrogates, which the other encoding will name as well.
+            drop(PyErr::take(text.py()));
+            Ok(Latin1::Encoded(latin1_bytes(text)?))
+        }
+    }
+}
+
+fn latin1_bytes<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
     // SAFETY: `text` is a str. The result is a new reference to bytes or null with an exception set.
     unsafe {
         Ok(Bound::from_owned_ptr_or_err(text.py(), ffi::PyUnicode_AsLatin1String(text.as_ptr()))?.cast_into_unchecked())

@@ -10,8 +10,11 @@ use pyo3::{
     types::{PyBytes, PyDict, PyString},
 };
 
-use super::{Tools, file_wrapper::FileWrapper, names::Names, who::Who};
+use super::{Tools, file_wrapper::FileWrapper, input::Input, known::Entry, names::Names, who::Who};
 use crate::{python, serve::connection::Connection};
+
+/// What a request is unless it says otherwise.
+const METHOD: &str = "GET";
 
 /// Prefix of the variables by which a peer of uWSGI may load code and read files; only the scheme is honoured here.
 const CONTROL_PREFIX: &[u8] = b"UWSGI_";
@@ -27,27 +30,35 @@ impl Templates {
     pub(super) fn new(py: Python<'_>, boot: &AppBoot, core: u32) -> PyResult<Self> {
         let common = PyDict::new(py);
         let sys = py.import("sys")?;
-        common.set_item("wsgi.version", (1, 0))?;
-        common.set_item("wsgi.url_scheme", "http")?;
-        common.set_item("wsgi.errors", sys.getattr("stderr")?)?;
-        common.set_item("wsgi.multithread", boot.threads > 1)?;
-        common.set_item("wsgi.multiprocess", boot.processes > 1)?;
-        common.set_item("wsgi.run_once", false)?;
+        put(&common, "wsgi.version", (1, 0))?;
+        put(&common, "wsgi.url_scheme", "http")?;
+        put(&common, "wsgi.errors", sys.getattr("stderr")?)?;
+        put(&common, "wsgi.multithread", boot.threads > 1)?;
+        put(&common, "wsgi.multiprocess", boot.processes > 1)?;
+        put(&common, "wsgi.run_once", false)?;
         // What Werkzeug and others ask for before they read a body without Content-Length: read() ends where the body ends.
-        common.set_item("wsgi.input_terminated", true)?;
-        common.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
-        common.set_item("uwsgi.version", PyBytes::new(py, crate::uwsgi_module::VERSION.as_bytes()))?;
-        common.set_item("uwsgi.node", PyBytes::new(py, &crate::uwsgi_module::hostname()))?;
+        put(&common, "wsgi.input_terminated", true)?;
+        // Of most requests; those with a body get their own.
+        put(&common, "wsgi.input", Py::new(py, Input::empty())?)?;
+        put(&common, "wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        put(&common, "uwsgi.version", PyBytes::new(py, crate::uwsgi_module::VERSION.as_bytes()))?;
+        put(&common, "uwsgi.node", PyBytes::new(py, &crate::uwsgi_module::hostname()))?;
         if boot.threads > 1 {
-            common.set_item("uwsgi.core", core)?;
+            put(&common, "uwsgi.core", core)?;
         }
-        common.set_item("SCRIPT_NAME", "")?;
+        put(&common, "SCRIPT_NAME", "")?;
         let mut of_listeners = Vec::new();
         for listener in &boot.listeners {
             let own = common.copy()?;
             if listener.protocol == empery_control::boot::Protocol::Http {
-                own.set_item("SERVER_NAME", &listener.server_name)?;
-                own.set_item("SERVER_PORT", &listener.server_port)?;
+                put(&own, "SERVER_NAME", &listener.server_name)?;
+                put(&own, "SERVER_PORT", &listener.server_port)?;
+                // What every request has: setting it anew does not make the copy grow, and most need not set these at all.
+                put(&own, "REQUEST_METHOD", METHOD)?;
+                put(&own, "SERVER_PROTOCOL", "HTTP/1.1")?;
+                for name in ["QUERY_STRING", "REQUEST_URI", "PATH_INFO", "REMOTE_ADDR", "REMOTE_PORT"] {
+                    put(&own, name, "")?;
+                }
             }
             of_listeners.push(own.unbind());
         }
@@ -60,6 +71,11 @@ impl Templates {
             None => Ok(PyDict::new(py)),
         }
     }
+}
+
+/// Sets an item of a template. Its name is interned, as those are by which apps ask, so that they are found by their address.
+fn put<'py>(template: &Bound<'py, PyDict>, name: &str, value: impl IntoPyObject<'py>) -> PyResult<()> {
+    template.set_item(PyString::intern(template.py(), name), value)
 }
 
 /// Sets an item without the detours of conversions.
@@ -78,9 +94,11 @@ pub(super) fn of_http<'py>(
     who: &Who<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
-    let Tools { names, scratch, .. } = tools;
-    set(&environ, names.request_method.bind(py), &names.method(py, head.method)?)?;
-    let uri = python::latin1(py, head.target.whole)?;
+    let Tools { names, known, last_uri, scratch, .. } = tools;
+    if head.method != METHOD {
+        set(&environ, names.request_method.bind(py), &names.method(py, head.method)?)?;
+    }
+    let uri = last_uri.of(py, head.target.whole)?;
     set(&environ, names.request_uri.bind(py), &uri)?;
     let path = if head.target.path == head.target.whole && memchr::memchr(b'%', head.target.path).is_none() {
         uri
@@ -89,17 +107,21 @@ pub(super) fn of_http<'py>(
         python::latin1(py, scratch)?
     };
     set(&environ, names.path_info.bind(py), &path)?;
-    if head.target.query.is_empty() {
-        set(&environ, names.query_string.bind(py), names.empty.bind(py))?;
-    } else {
+    if !head.target.query.is_empty() {
         set(&environ, names.query_string.bind(py), &python::latin1(py, head.target.query)?)?;
     }
-    let protocol = if head.minor_version == 1 { &names.http_1_1 } else { &names.http_1_0 };
-    set(&environ, names.server_protocol.bind(py), protocol.bind(py))?;
+    if head.minor_version == 0 {
+        set(&environ, names.server_protocol.bind(py), names.http_1_0.bind(py))?;
+    }
     remote(py, names, connection, who, &environ)?;
+    known.next_request();
     for header in head.headers.iter().filter(|header| who.shows(header.name)) {
-        let key = names.header(py, header.name)?;
-        add_header(&environ, &key, header.name, header.value)?;
+        let Entry { name, value, may_repeat } = known.entry(py, header.name, header.value)?;
+        if may_repeat {
+            add_header(&environ, &name, header.name, value)?;
+        } else {
+            set(&environ, &name, &value)?;
+        }
     }
     if who.is_https {
         set(&environ, names.url_scheme.bind(py), names.https.bind(py))?;
@@ -141,14 +163,17 @@ fn address_and_port(py: Python<'_>, peer: Option<SocketAddr>) -> (Py<PyAny>, Py<
 }
 
 /// A repeated header is joined (RFC 9110 section 5.3), Cookie by a semicolon (RFC 9113 section 8.2.3).
-fn add_header(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, name: &str, value: &[u8]) -> PyResult<()> {
-    let py = environ.py();
-    let value = python::latin1(py, value)?;
+fn add_header<'py>(
+    environ: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyAny>,
+    name: &str,
+    value: Bound<'py, PyAny>,
+) -> PyResult<()> {
     match environ.get_item(key)? {
         None => set(environ, key, &value),
         Some(before) => {
             let between = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
-            let joined = PyString::new(py, between).call_method1("join", ([before, value],))?;
+            let joined = PyString::new(environ.py(), between).call_method1("join", ([before, value],))?;
             set(environ, key, &joined)
         }
     }

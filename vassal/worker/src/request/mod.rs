@@ -8,6 +8,7 @@ mod framing;
 mod head;
 pub(crate) mod http;
 mod input;
+mod known;
 mod names;
 mod patience;
 mod reply;
@@ -59,7 +60,8 @@ pub(crate) struct Tools {
     names: names::Names,
     templates: environ::Templates,
     start_response: Py<start_response::StartResponse>,
-    empty_input: Py<input::Input>,
+    known: known::KnownHeaders,
+    last_uri: known::LastText,
     dates: reply::Dates,
     lines: request_line::Lines,
     scratch: Vec<u8>,
@@ -87,7 +89,8 @@ impl Tools {
             names: names::Names::new(py),
             templates: environ::Templates::new(py, boot, core)?,
             start_response: Py::new(py, start_response::StartResponse::new())?,
-            empty_input: Py::new(py, input::Input::empty())?,
+            known: known::KnownHeaders::default(),
+            last_uri: known::LastText::default(),
             dates: reply::Dates::default(),
             lines: request_line::Lines::default(),
             scratch: Vec::new(),
@@ -99,9 +102,6 @@ impl Tools {
         self.worker.slot(self.core).end();
         if let Ok(fresh) = Py::new(py, start_response::StartResponse::new()) {
             self.start_response = fresh;
-        }
-        if let Ok(fresh) = Py::new(py, input::Input::empty()) {
-            self.empty_input = fresh;
         }
     }
 }

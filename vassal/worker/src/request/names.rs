@@ -1,12 +1,11 @@
 //! Names and common values of environ as Python strings, made once: a dictionary finds an interned string by its
-//! address. Header names are remembered as clients spell them, up to a bound.
+//! address. Headers are in [`super::known`].
 
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
-use empery_wire::vars::cgi_name;
 use pyo3::{prelude::*, types::PyString};
 
 use crate::python;
@@ -14,7 +13,7 @@ use crate::python;
 /// Most names remembered.
 const REMEMBERED_MAX: usize = 512;
 
-type Table = HashMap<Box<[u8]>, Py<PyAny>, BuildHasherDefault<Fnv>>;
+type Table = HashMap<Box<[u8]>, Py<PyAny>, Hashing>;
 
 /// The strings.
 pub(super) struct Names {
@@ -29,11 +28,8 @@ pub(super) struct Names {
     pub(super) input: Py<PyString>,
     pub(super) http_host: Py<PyString>,
     pub(super) https: Py<PyString>,
-    pub(super) http_1_1: Py<PyString>,
     pub(super) http_1_0: Py<PyString>,
-    pub(super) empty: Py<PyString>,
     methods: Table,
-    headers: Table,
     vars: Table,
 }
 
@@ -56,11 +52,8 @@ impl Names {
             input: intern("wsgi.input"),
             http_host: intern("HTTP_HOST"),
             https: intern("https"),
-            http_1_1: intern("HTTP/1.1"),
             http_1_0: intern("HTTP/1.0"),
-            empty: intern(""),
             methods,
-            headers: Table::default(),
             vars: Table::default(),
         }
     }
@@ -72,54 +65,49 @@ impl Names {
         }
     }
 
-    /// The CGI name of a header.
-    pub(super) fn header<'py>(&mut self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        remembered(&mut self.headers, py, name.as_bytes(), cgi_name)
-    }
-
     /// A variable of the uwsgi protocol.
     pub(super) fn var<'py>(&mut self, py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        remembered(&mut self.vars, py, key, <[u8]>::to_vec)
+        if let Some(known) = self.vars.get(key) {
+            return Ok(known.bind(py).clone());
+        }
+        let text = match std::str::from_utf8(key) {
+            Ok(ascii) if ascii.is_ascii() => PyString::intern(py, ascii).into_any(),
+            _ => python::latin1(py, key)?,
+        };
+        if self.vars.len() < REMEMBERED_MAX {
+            self.vars.insert(key.into(), text.clone().unbind());
+        }
+        Ok(text)
     }
 }
 
-fn remembered<'py>(
-    table: &mut Table,
-    py: Python<'py>,
-    name: &[u8],
-    spell: impl Fn(&[u8]) -> Vec<u8>,
-) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(known) = table.get(name) {
-        return Ok(known.bind(py).clone());
-    }
-    let spelled = spell(name);
-    let text = match std::str::from_utf8(&spelled) {
-        Ok(ascii) if ascii.is_ascii() => PyString::intern(py, ascii).into_any(),
-        _ => python::latin1(py, &spelled)?,
-    };
-    if table.len() < REMEMBERED_MAX {
-        table.insert(name.into(), text.clone().unbind());
-    }
-    Ok(text)
-}
+/// For tables with a bound, whose keys are short.
+pub(super) type Hashing = BuildHasherDefault<Words>;
 
-/// FNV-1a: short names, bounded tables.
-struct Fnv(u64);
+/// Eight bytes a step, as rustc's tables of names.
+#[derive(Default)]
+pub(super) struct Words(u64);
 
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+impl Words {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 }
 
-impl Hasher for Fnv {
+impl Hasher for Words {
     fn finish(&self) -> u64 {
-        self.0
+        self.0 ^ (self.0 >> 32)
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
         }
+        self.add(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.add(length as u64);
     }
 }

@@ -10,7 +10,7 @@ use pyo3::{
 };
 
 use super::response::Response;
-use crate::python::latin1_bytes;
+use crate::python::in_latin1;
 
 /// The callable.
 #[pyclass(module = "uwsgi", name = "start_response")]
@@ -91,27 +91,27 @@ fn references<T>(object: &Py<T>) -> isize {
 
 fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
     let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
-    let line = latin1_bytes(status)?;
-    let number = status_number(line.as_bytes()).ok_or_else(|| {
+    let line = in_latin1(status)?;
+    let number = status_number(line.bytes()).ok_or_else(|| {
         PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\"")
     })?;
-    response.start(number, line.as_bytes());
+    response.start(number, line.bytes());
     let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
     for header in headers.iter() {
         let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let pair = pair.ok_or_else(|| PyTypeError::new_err("a header must be a tuple of two"))?;
-        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's name must be of type str"))?;
         let value =
             value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
-        let (name, value) = (latin1_bytes(name)?, latin1_bytes(value)?);
-        if !is_token(name.as_bytes()) {
+        let (name, value) = (in_latin1(&name)?, in_latin1(&value)?);
+        if !is_token(name.bytes()) {
             return Err(PyValueError::new_err("a header's name has characters that no header has"));
         }
-        if value.as_bytes().iter().any(|byte| is_control(*byte)) {
+        if value.bytes().iter().any(|byte| is_control(*byte)) {
             return Err(PyValueError::new_err("a header's value has control characters"));
         }
-        response.header(name.as_bytes(), value.as_bytes().trim_ascii()).map_err(PyValueError::new_err)?;
+        response.header(name.bytes(), value.bytes().trim_ascii()).map_err(PyValueError::new_err)?;
     }
     Ok(())
 }
@@ -128,28 +128,25 @@ fn status_number(line: &[u8]) -> Option<u16> {
 
 /// RFC 9110 section 5.6.2.
 fn is_token(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.iter().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                )
-        })
+    !name.is_empty() && name.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
+
+/// The characters of a token.
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        token[others[at] as usize] = true;
+        at += 1;
+    }
+    token
+};
 
 fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f

@@ -70,25 +70,23 @@ pub(super) fn answer(
     let worker = tools.worker;
     worker.slot(tools.core).begin(started_ns, started_unix_ms, request.kind, request.head, request.peer);
 
-    let has_body = request.body != Body::Length(0);
-    let input = if has_body {
-        let boot = worker.boot;
-        Py::new(
-            py,
-            Input::new(
-                connection.raw(),
-                request.body,
-                request.behind,
-                request.expect_continue,
-                Patience::for_body(boot),
-                boot.body_max_bytes,
-            ),
-        )?
+    let input = if request.body == Body::Length(0) {
+        None
     } else {
-        tools.empty_input.clone_ref(py)
+        let input = Input::new(
+            connection.raw(),
+            request.body,
+            request.behind,
+            request.expect_continue,
+            Patience::for_body(worker.boot),
+            worker.boot.body_max_bytes,
+        );
+        let input = Py::new(py, input)?;
+        environ.set_item(&tools.names.input, &input)?;
+        Some(input)
     };
-    environ.set_item(&tools.names.input, &input)?;
-    let start_response = prepare(py, tools, request, has_body.then(|| input.clone_ref(py)), started_unix_ms / 1000)?;
+    let started_unix_s = started_unix_ms / 1000;
+    let start_response = prepare(py, tools, request, input.as_ref().map(|input| input.clone_ref(py)), started_unix_s)?;
 
     let ending = run(py, tools, &start_response, environ, request);
 
@@ -100,7 +98,7 @@ pub(super) fn answer(
         Ending::ClientGone => Some(After::Close),
     };
     let counters = &worker.slot(tools.core).counters;
-    if has_body {
+    if let Some(input) = &input {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
             let (end, read_errors) = input.finish();
             counters.read_errors.fetch_add(read_errors, Ordering::Relaxed);
@@ -115,7 +113,7 @@ pub(super) fn answer(
         leftover.extend_from_slice(request.behind);
     }
     let unsent = unsent(&start_response);
-    let keeps = settle(py, tools, &start_response, request, started_ns, started_unix_ms / 1000);
+    let keeps = settle(py, tools, &start_response, request, started_ns, started_unix_s);
     let after = match after {
         Some(after) => after,
         None if keeps => After::Keep { leftover },
@@ -214,7 +212,7 @@ fn run(
     request: &Request<'_>,
 ) -> Ending {
     let worker = tools.worker;
-    let called = tools.app.bind(py).call1((environ, start_response));
+    let called = call(tools.app.bind(py), environ, start_response);
     if stray::is_child() {
         stray::leave(py, worker, called.as_ref().err());
     }
@@ -251,6 +249,20 @@ fn run(
         }
         Err(Cut::Client) => Ending::ClientGone,
         Err(Cut::App(error)) => failed(py, tools, start_response, &error),
+    }
+}
+
+/// `app(environ, start_response)`, without a tuple for the arguments, which pyo3 would make for abi3.
+fn call<'py>(
+    app: &Bound<'py, PyAny>,
+    environ: &Bound<'py, PyDict>,
+    start_response: &Bound<'py, StartResponse>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let end = std::ptr::null_mut::<ffi::PyObject>();
+    // SAFETY: live objects, behind the last of which is null. The result is a new reference or null with an exception set.
+    unsafe {
+        let result = ffi::PyObject_CallFunctionObjArgs(app.as_ptr(), environ.as_ptr(), start_response.as_ptr(), end);
+        Bound::from_owned_ptr_or_err(app.py(), result)
     }
 }
 
