@@ -1,14 +1,19 @@
-//! One extension file, every CPython of the machine; what is too old is refused by name.
+//! One extension file, every CPython of the machine, and a build for one version where one lies beside it; what is too old is
+//! refused by name.
 
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail, ensure};
 use empery_tests::{
     emperor::Emperor,
-    ground::{Ground, Skip},
+    ground::{self, Ground, Skip},
     http, process, python,
     runner::Story,
-    vassal::Vassal,
+    vassal::{Vassal, surroundings},
 };
 use serde_json::Value;
 
@@ -16,6 +21,9 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("python/every-version-serves-with-the-same-extension", every_version).within_s(120),
     Story::new("python/several-versions-under-one-emperor", several_at_once).within_s(120),
     Story::new("python/3.8-is-refused-by-name", too_old),
+    Story::new("python/a-build-for-its-version-goes-before-the-one-for-all", specific_build),
+    Story::new("python/a-build-for-another-version-is-not-looked-at", other_build),
+    Story::new("python/a-build-that-does-not-load-is-said-and-passed-over", broken_build),
 ];
 
 /// Versions that must serve.
@@ -86,5 +94,85 @@ fn too_old(ground: &Ground) -> Result<()> {
     let said = vassal.master.output();
     ensure!(!status.success() && said.contains("3.9"), "{status}: {said}");
     ground.note(said.lines().find(|line| line.contains("3.9")).unwrap_or_default());
+    Ok(())
+}
+
+/// The build for every version, as an installation names it.
+const STABLE: &str = "empery_worker.abi3.so";
+
+/// An installation in the story's directory: `bin/vassal` and the extension for every version.
+fn installation(ground: &Ground) -> Result<PathBuf> {
+    let (bin, lib) = (ground.path("prefix/bin"), ground.path("prefix/lib/empery"));
+    fs::create_dir_all(&bin)?;
+    fs::create_dir_all(&lib)?;
+    fs::copy(ground::binary("vassal")?, bin.join("vassal"))?;
+    fs::copy(extension()?, lib.join(STABLE))?;
+    Ok(lib)
+}
+
+/// What cargo built: which build it is does not matter to these stories, only which file is loaded.
+fn extension() -> Result<PathBuf> {
+    ground::binary("libempery_worker.so")
+}
+
+/// The name of a build for the `python3` of the stories.
+fn own_name() -> Result<String> {
+    let suffix = python::run("import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))", &[])?;
+    Ok(format!("empery_worker{}", suffix.trim()))
+}
+
+/// Runs the installed vassal; which extensions its worker has loaded, and what the vassal said.
+fn loaded(ground: &Ground, lib: &Path) -> Result<(Vec<String>, String)> {
+    let port = ground.port()?;
+    ground.write("app.ini", &super::ini(port, "show", ""))?;
+    let mut command = Command::new(ground.path("prefix/bin/vassal"));
+    surroundings(&mut command);
+    command.env_remove("EMPERY_WORKER_EXTENSION").current_dir(ground.directory()).arg("app.ini");
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    let shown: Value = serde_json::from_slice(&vassal.answers(port)?.body)?;
+    let maps = fs::read_to_string(format!("/proc/{}/maps", shown["process"]["pid"]))?;
+    let mut files: Vec<String> = fs::read_dir(lib)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| maps.lines().any(|line| line.ends_with(&format!("/empery/{name}"))))
+        .collect();
+    files.sort();
+    let said = vassal.master.output();
+    vassal.stop()?;
+    Ok((files, said))
+}
+
+fn specific_build(ground: &Ground) -> Result<()> {
+    let lib = installation(ground)?;
+    let (alone, _) = loaded(ground, &lib)?;
+    ensure!(alone == [STABLE], "{alone:?}");
+    let name = own_name()?;
+    fs::copy(extension()?, lib.join(&name))?;
+    let (files, _) = loaded(ground, &lib)?;
+    ensure!(files == [name.as_str()], "{files:?}");
+    Ok(())
+}
+
+fn other_build(ground: &Ground) -> Result<()> {
+    let lib = installation(ground)?;
+    for other in ["38", "399", "311d"] {
+        // It would be refused if it were loaded.
+        fs::write(lib.join(format!("empery_worker.cpython-{other}-x86_64-linux-gnu.so")), "not an extension")?;
+    }
+    let (files, said) = loaded(ground, &lib)?;
+    ensure!(files == [STABLE], "{files:?}");
+    ensure!(!said.contains("cannot load"), "{said}");
+    Ok(())
+}
+
+fn broken_build(ground: &Ground) -> Result<()> {
+    let lib = installation(ground)?;
+    let name = own_name()?;
+    fs::write(lib.join(&name), "not an extension")?;
+    let (files, said) = loaded(ground, &lib)?;
+    ensure!(files == [STABLE], "{files:?}");
+    let complaint = said.lines().find(|line| line.contains(&name)).unwrap_or_default();
+    ensure!(complaint.contains("cannot load the worker extension"), "{said}");
+    ground.note(complaint);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The first Python statements of a zygote: `PYTHON -c BOOTSTRAP EXTENSION_PATH CHANNEL_FD`.
+//! The first Python statements of a zygote: `PYTHON -c BOOTSTRAP EXTENSION CHANNEL_FD`.
 //!
 //! They run in whatever interpreter the vassal file names, so they are understood by every Python since 2.7: one that
 //! cannot load the extension answers with a [`crate::worker::FromZygote::LoadFailed`] of its own making instead of a loader's riddle.
@@ -6,8 +6,13 @@
 
 /// The program text.
 ///
-/// Arguments: the extension's path, the number of the inherited channel descriptor, and, when a zygote starts itself
+/// Arguments: the extension, the number of the inherited channel descriptor, and, when a zygote starts itself
 /// over, the number of a descriptor that says how.
+///
+/// The extension is a file, or a path without its suffix: then the interpreter's own list of suffixes says which file it is, as
+/// for any import (`_imp.extension_suffixes()`: `.cpython-311-x86_64-linux-gnu.so` before `.abi3.so`). A build for
+/// this very version therefore goes before the one for all, and a build for another version is never looked at. One that does
+/// not load (built for another C library, or cut off) is said and passed over.
 ///
 /// `refuse` takes the master's first word off the channel before it answers: leaving it there would reset the channel
 /// at exit, and the answer could be lost (unix(7) sockets report the reset first).
@@ -34,12 +39,18 @@ def bootstrap(path, channel, resume):
         refuse('%s is CPython %s: 3.9 or newer is needed' % (sys.executable, version))
     if not getattr(sys, '_is_gil_enabled', lambda: True)() or 't' in getattr(sys, 'abiflags', ''):
         refuse('%s is a free-threaded build of CPython %s: a build with the global interpreter lock is needed' % (sys.executable, version))
-    try:
-        import _imp
-        worker = _imp.create_dynamic(type(sys.__spec__)('empery_worker', None, origin=path))
-        _imp.exec_dynamic(worker)
-    except ImportError as error:
-        refuse('%s (CPython %s) cannot load the worker extension %s: %s' % (sys.executable, version, path, error))
+    import _imp
+    from os.path import isfile
+    files = [name for name in [path] + [path + suffix for suffix in _imp.extension_suffixes()] if isfile(name)] or [path]
+    for name in files:
+        try:
+            worker = _imp.create_dynamic(type(sys.__spec__)('empery_worker', None, origin=name))
+            _imp.exec_dynamic(worker)
+            break
+        except ImportError as error:
+            sentence = '%s (CPython %s) cannot load the worker extension %s: %s' % (sys.executable, version, name, error)
+            if name == files[-1]: refuse(sentence)
+            sys.stderr.write('%s; the next one is tried\n' % sentence)
     return worker.zygote(channel, resume)
 sys.exit(bootstrap(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else -1))
 "#;
