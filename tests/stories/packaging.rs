@@ -88,8 +88,13 @@ fn debian(ground: &Ground) -> Result<()> {
         bail!(Skip("dpkg-deb is not installed".to_owned()));
     }
     let into = ground.path("packages");
+    // A build for one version rides along when asked; its content does not matter here.
+    let (specific, fitting) = (ground.path("specific"), "empery_worker.cpython-399-x86_64-linux-gnu.so");
+    fs::create_dir_all(&specific)?;
+    fs::copy(ground::released_binaries().join("libempery_worker.so"), specific.join(fitting))?;
     let mut build = Command::new(ground::tree().join("deploy/deb"));
     build.arg("--binaries").arg(ground::released_binaries()).arg("--into").arg(&into);
+    build.arg("--specific").arg(&specific);
     process::run(build)?.success().context("deploy/deb")?;
     let package = fs::read_dir(&into)?.flatten().next().context("no package was built")?.path();
     let mut contents = Command::new("dpkg-deb");
@@ -99,6 +104,7 @@ fn debian(ground: &Ground) -> Result<()> {
         "./usr/bin/emperor",
         "./usr/bin/vassal",
         "./usr/lib/empery/empery_worker.abi3.so",
+        &format!("./usr/lib/empery/{fitting}"),
         "./lib/systemd/system/empery.service",
         "./etc/vassals/",
     ] {
