@@ -4,7 +4,6 @@
 mod alone;
 mod broken;
 mod browser;
-mod clients;
 mod fleet;
 mod golden;
 mod ground_rules;
@@ -16,6 +15,7 @@ mod pythons;
 mod quickstart;
 mod realm;
 mod reload;
+mod static_files;
 mod stats;
 mod tour;
 mod watch;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         alone::STORIES,
         realm::STORIES,
         stats::STORIES,
+        static_files::STORIES,
         golden::STORIES,
         nginx::STORIES,
         pythons::STORIES,
@@ -49,7 +50,6 @@ fn main() -> ExitCode {
         kill::STORIES,
         reload::STORIES,
         fleet::STORIES,
-        clients::STORIES,
     ];
     runner::main(&rooms.concat())
 }

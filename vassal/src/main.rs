@@ -19,6 +19,7 @@ mod revision;
 mod runtime;
 mod signals;
 mod standalone;
+mod static_files;
 mod station;
 mod stats;
 mod succession;

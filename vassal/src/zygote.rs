@@ -16,7 +16,7 @@ use empery_control::{
 use empery_lifecycle::ids::GenerationId;
 use empery_sys::spawn::{Child, Spawn, spawn};
 
-use crate::{extension, interpreter, listeners::Listeners};
+use crate::{extension, interpreter, listeners::Listeners, static_files};
 
 /// Environment variable that names the worker extension, for builds and tests that keep it elsewhere.
 pub(crate) const EXTENSION: &str = "EMPERY_WORKER_EXTENSION";
@@ -155,6 +155,7 @@ pub(crate) fn app_boot(
             master: titles.master.clone(),
         },
         opt: opt(config),
+        static_files: static_files::told(&config.static_files),
         py_autoreload_s: config.py_autoreload_s,
         master_pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
         outlive_master: surroundings.link_path.is_some() && !config.no_orphans,

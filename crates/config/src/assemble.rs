@@ -2,6 +2,7 @@
 
 mod draft;
 mod listeners;
+mod static_files;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -72,6 +73,7 @@ pub(crate) fn assemble(
         },
         titles: draft.titles,
         py_autoreload_s: draft.py_autoreload_s,
+        static_files: draft.static_files.finish(&base),
         effective: directives.into_iter().map(effective).collect(),
     }
 }

@@ -20,6 +20,7 @@ pub mod read;
 pub mod reference;
 pub mod registry;
 pub mod show;
+pub mod static_files;
 mod suggest;
 mod value;
 pub mod vassal;

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::Address;
+use crate::{address::Address, static_files::StaticFiles};
 
 /// Everything a vassal is told by its configuration. Defaults are uWSGI's unless `docs/from-uwsgi.md` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ pub struct VassalConfig {
     pub titles: Titles,
     /// `py-autoreload`, in s; 0 is off.
     pub py_autoreload_s: u32,
+    /// `static-map` and its relatives.
+    pub static_files: StaticFiles,
     /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
     pub effective: Vec<Effective>,
 }

@@ -8,6 +8,8 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::static_files::StaticFiles;
+
 /// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
 /// without it runs alone. Removed from the environment before anything of the app runs.
 pub const MASTER_BOOT_FD: &str = "EMPERY_MASTER_BOOT_FD";
@@ -197,6 +199,8 @@ pub struct AppBoot {
     pub titles: Titles,
     /// `uwsgi.opt`.
     pub opt: Vec<(String, OptValue)>,
+    /// `static-map` and its relatives.
+    pub static_files: StaticFiles,
     /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
     pub py_autoreload_s: u32,
     /// Pid of the master, for `uwsgi.masterpid()`.

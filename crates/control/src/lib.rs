@@ -22,6 +22,7 @@ pub mod keeper;
 pub mod link;
 pub mod places;
 pub mod scoreboard;
+pub mod static_files;
 pub mod stats;
 pub mod worker;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"EMPSCORE");
 
 /// Version of this layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How much of a request's head a slot keeps, in bytes.
 pub const HEAD_MAX_BYTES: usize = 2048;
@@ -47,7 +47,7 @@ pub struct Slot {
     pub head: [AtomicU64; HEAD_MAX_BYTES / 8],
 }
 
-/// Counters, one cache line.
+/// Counters, two cache lines: what every request counts is in the first.
 #[repr(C, align(64))]
 pub struct Counters {
     /// Finished requests.
@@ -66,6 +66,8 @@ pub struct Counters {
     pub read_errors: AtomicU64,
     /// Writes to a client that failed, or timed out.
     pub write_errors: AtomicU64,
+    /// Finished requests that were answered with a static file, or refused one.
+    pub static_requests: AtomicU64,
 }
 
 /// What runs in a slot, one cache line (and one for the peer).
@@ -319,6 +321,7 @@ mod tests {
                 running_us: zero(),
                 read_errors: zero(),
                 write_errors: zero(),
+                static_requests: zero(),
             },
             state: SlotState {
                 sequence: zero(),

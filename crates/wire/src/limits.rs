@@ -25,3 +25,7 @@ pub const BODY_MIN_BYTES_PER_S: u64 = 240;
 
 /// Slowest pace at which a client takes an answer, in bytes per second, on top of what `write_timeout_ms` grants.
 pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
+
+/// Most ranges of a static file that one answer brings; who asks for more gets the whole file. Each costs a part head, and
+/// many small ones are how a client makes a server work (RFC 9110 section 17.15, CVE-2011-3192).
+pub const RANGES_MAX: usize = 16;

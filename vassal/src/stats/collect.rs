@@ -161,7 +161,7 @@ fn core(id: u32, slot: &Slot, other: &Slot) -> Core {
     Core {
         id,
         requests: load(&slot.counters.requests) + load(&other.counters.requests),
-        static_requests: 0,
+        static_requests: load(&slot.counters.static_requests) + load(&other.counters.static_requests),
         routed_requests: 0,
         offloaded_requests: 0,
         write_errors: load(&slot.counters.write_errors) + load(&other.counters.write_errors),

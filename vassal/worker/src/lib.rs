@@ -8,7 +8,6 @@
 //! It decides nothing about generations or workers: it does what the master says.
 #![allow(unsafe_code)]
 
-mod alarm;
 mod autoreload;
 mod epoll;
 mod fork;
@@ -20,6 +19,7 @@ mod python;
 mod request;
 mod serve;
 mod start_over;
+mod static_files;
 mod stray;
 mod title;
 mod uwsgi_module;

@@ -9,7 +9,7 @@ use crate::{
     vassal::{Log, Network, Protocol, Recycle, RequestLimits, Titles},
 };
 
-use super::values::Value;
+use super::{static_files::StaticDraft, values::Value};
 use crate::vassal::NotANetwork;
 
 /// Most workers of one vassal.
@@ -80,6 +80,7 @@ pub(super) struct Draft {
     pub(super) log: Log,
     pub(super) titles: Titles,
     pub(super) py_autoreload_s: u32,
+    pub(super) static_files: StaticDraft,
 }
 
 impl Default for Draft {
@@ -133,6 +134,7 @@ impl Default for Draft {
             log: Log { requests: true, ..Log::default() },
             titles: Titles::default(),
             py_autoreload_s: 0,
+            static_files: StaticDraft::default(),
         }
     }
 }
@@ -141,7 +143,11 @@ impl Draft {
     /// Applies one directive; those that mean nothing for a running vassal pass by.
     pub(super) fn take(&mut self, directive: &Directive, problems: &mut Vec<Problem>) {
         let mut value = Value { directive, problems };
-        if !(self.take_app(&mut value) || self.take_process(&mut value) || self.take_request(&mut value)) {
+        if !(self.take_app(&mut value)
+            || self.take_process(&mut value)
+            || self.take_request(&mut value)
+            || self.static_files.take(&mut value))
+        {
             self.take_listening(&mut value);
         }
     }

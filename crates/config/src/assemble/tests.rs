@@ -8,19 +8,19 @@ use crate::{
     vassal::{AppTarget, Protocol, VassalConfig},
 };
 
-fn outcome(lines: &str) -> Outcome {
+pub(super) fn outcome(lines: &str) -> Outcome {
     let content = format!("[uwsgi]\nmodule = app\nsocket = /run/app.sock\n{lines}\n");
     let facts = Facts { working_directory: "/v".into(), cpu_cores: 8, uid: 1000, ..Facts::default() };
     read(&Entry::File { path: "/v/app.ini".into(), content: content.into_bytes() }, &facts, &NoFiles)
 }
 
 #[track_caller]
-fn config(lines: &str) -> VassalConfig {
+pub(super) fn config(lines: &str) -> VassalConfig {
     let outcome = outcome(lines);
     outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.problems))
 }
 
-fn error(lines: &str) -> String {
+pub(super) fn error(lines: &str) -> String {
     let outcome = outcome(lines);
     assert!(outcome.config.is_none(), "{lines} should be refused");
     outcome.problems[0].message.clone()

@@ -94,6 +94,12 @@ impl AnswerHead {
         }
     }
 
+    /// Adds header lines that are whole.
+    pub(super) fn lines(&mut self, lines: &[u8], number: u32) {
+        self.headers_number += number;
+        self.bytes.extend_from_slice(lines);
+    }
+
     /// Adds a header line of pieces.
     pub(super) fn line(&mut self, pieces: &[&[u8]]) {
         self.headers_number += 1;

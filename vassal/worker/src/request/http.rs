@@ -10,7 +10,7 @@ use super::{
     patience::Patience,
     reply,
     request_line::Spoken,
-    send,
+    send, static_file,
     who::Who,
     wsgi::{self, Request},
 };
@@ -32,13 +32,6 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         Ok(who) => who,
         Err(bad) => return refuse(py, tools, connection, bad),
     };
-    let environ = match environ::of_http(py, tools, connection, &head, &who) {
-        Ok(environ) => environ,
-        Err(error) => {
-            python::print_exception(py, &error);
-            return After::Close;
-        }
-    };
     let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
         who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
     } else {
@@ -50,7 +43,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             .find(|header| header.name.eq_ignore_ascii_case(name))
             .map_or(&b""[..], |header| header.value)
     };
-    let request = Request {
+    let mut request = Request {
         spoken: Spoken {
             method: head.method.as_bytes(),
             uri: head.target.whole,
@@ -58,7 +51,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             remote_addr: remote_addr.as_bytes(),
             remote_user: b"",
             forwarded_for: if tools.worker.boot.log_x_forwarded_for { find("x-forwarded-for") } else { b"" },
-            vars_number: environ.len(),
+            vars_number: head.headers.len(),
             head_bytes: consumed,
         },
         kind: HeadKind::Http,
@@ -75,6 +68,17 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             client_keeps: head.keep_alive,
         },
     };
+    if let Some(after) = static_file::of_http(py, tools, &head, &request) {
+        return after;
+    }
+    let environ = match environ::of_http(py, tools, connection, &head, &who) {
+        Ok(environ) => environ,
+        Err(error) => {
+            python::print_exception(py, &error);
+            return After::Close;
+        }
+    };
+    request.spoken.vars_number = environ.len();
     match wsgi::answer(py, tools, connection, &environ, &request) {
         Ok(after) => after,
         Err(error) => {

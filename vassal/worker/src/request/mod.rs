@@ -1,6 +1,7 @@
 //! One request: from the bytes of its head to the last byte of the answer. Protocols differ in [`http`] and [`uwsgi`]
 //! only; what is between environ and answer is [`wsgi`].
 
+mod account;
 mod body;
 mod environ;
 mod file_wrapper;
@@ -16,6 +17,7 @@ mod request_line;
 mod response;
 mod send;
 mod start_response;
+mod static_file;
 pub(crate) mod uwsgi;
 mod who;
 mod wsgi;

@@ -3,7 +3,6 @@
 
 use std::io::Write;
 
-use super::response::Response;
 use crate::{os, worker::Worker};
 
 /// Longest line: what a pipe takes in one piece (PIPE_BUF, pipe(7)).
@@ -23,6 +22,16 @@ pub(super) struct Spoken<'b> {
     pub(super) head_bytes: usize,
 }
 
+/// What became of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) headers_number: u32,
+    pub(super) head_bytes: u64,
+    pub(super) body_bytes: u64,
+    pub(super) used_sendfile: bool,
+}
+
 /// The line, and what is made once a second for it.
 #[derive(Default)]
 pub(super) struct Lines {
@@ -38,12 +47,12 @@ impl Lines {
         worker: &Worker,
         core: u32,
         spoken: &Spoken<'_>,
-        response: &Response,
+        answered: &Answered,
         started_unix_s: u64,
         took_us: u64,
     ) {
         let boot = worker.boot;
-        let status = response.status;
+        let status = answered.status;
         let wanted =
             boot.log_requests || (boot.log_4xx && (400..500).contains(&status)) || (boot.log_5xx && status >= 500);
         if !wanted {
@@ -72,8 +81,8 @@ impl Lines {
         self.line.push(b' ');
         let room = LINE_MAX_BYTES - 256 - self.line.len();
         put(&mut self.line, spoken.uri, room);
-        let _ = write!(self.line, " => generated {} bytes in {} msecs", response.body_bytes, took_us / 1000);
-        if response.used_sendfile {
+        let _ = write!(self.line, " => generated {} bytes in {} msecs", answered.body_bytes, took_us / 1000);
+        if answered.used_sendfile {
             self.line.extend_from_slice(b" via sendfile()");
         }
         self.line.extend_from_slice(b" (");
@@ -81,8 +90,7 @@ impl Lines {
         let _ = writeln!(
             self.line,
             " {status}) {} headers in {} bytes (1 switches on core {core})",
-            response.headers_number(),
-            response.head_bytes
+            answered.headers_number, answered.head_bytes
         );
         os::write_stderr(&self.line);
     }

@@ -12,6 +12,7 @@ use super::{
     framing::{Asked, Cut, Framing, Whole},
     head::AnswerHead,
     patience::Patience,
+    request_line::Answered,
     send::{send_all, send_now},
 };
 use crate::{os, serve::outgoing::FileSpan, stray};
@@ -141,9 +142,15 @@ impl Response {
         self.head.header(name, value)
     }
 
-    /// Headers that went out.
-    pub(super) fn headers_number(&self) -> u32 {
-        self.head.headers_number()
+    /// What is written down about it.
+    pub(super) fn answered(&self) -> Answered {
+        Answered {
+            status: self.status,
+            headers_number: self.head.headers_number(),
+            head_bytes: self.head_bytes,
+            body_bytes: self.body_bytes,
+            used_sendfile: self.used_sendfile,
+        }
     }
 
     fn has_body(&self) -> bool {

@@ -12,6 +12,7 @@ use super::{
     After, Tools, environ,
     framing::Asked,
     request_line::Spoken,
+    static_file,
     wsgi::{self, Request},
 };
 use crate::{python, serve::connection::Connection};
@@ -31,13 +32,6 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         tools.worker.log(&format!("-- unavailable modifier requested: {} --", head.modifier1));
         return After::Close;
     }
-    let environ = match environ::of_uwsgi(py, tools, connection, &head) {
-        Ok(environ) => environ,
-        Err(error) => {
-            python::print_exception(py, &error);
-            return After::Close;
-        }
-    };
     let find = |name: &[u8]| head.vars.iter().find(|(key, _)| *key == name).map_or(&b""[..], |(_, value)| *value);
     let request = Request {
         spoken: Spoken {
@@ -63,6 +57,16 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             is_head: find(b"REQUEST_METHOD") == b"HEAD",
             client_keeps: false,
         },
+    };
+    if let Some(after) = static_file::of_vars(py, tools, &head.vars, &request) {
+        return after;
+    }
+    let environ = match environ::of_uwsgi(py, tools, connection, &head) {
+        Ok(environ) => environ,
+        Err(error) => {
+            python::print_exception(py, &error);
+            return After::Close;
+        }
     };
     match wsgi::answer(py, tools, connection, &environ, &request) {
         Ok(after) => after,

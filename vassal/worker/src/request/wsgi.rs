@@ -14,6 +14,7 @@ use pyo3::{
 
 use super::{
     After, Tools,
+    account::Began,
     body::BodyEnd,
     file_wrapper::FileWrapper,
     framing::{Asked, Cut, Whole},
@@ -23,7 +24,7 @@ use super::{
     start_response::StartResponse,
 };
 use crate::{
-    os, python,
+    python,
     serve::{
         connection::Connection,
         outgoing::{FileSpan, Outgoing, Then},
@@ -65,10 +66,9 @@ pub(super) fn answer(
     environ: &Bound<'_, PyDict>,
     request: &Request<'_>,
 ) -> PyResult<After> {
-    let started_ns = os::monotonic_ns();
-    let started_unix_ms = os::realtime_ns() / 1_000_000;
+    let began = Began::now();
     let worker = tools.worker;
-    worker.slot(tools.core).begin(started_ns, started_unix_ms, request.kind, request.head, request.peer);
+    worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms, request.kind, request.head, request.peer);
 
     let input = if request.body == Body::Length(0) {
         None
@@ -85,8 +85,8 @@ pub(super) fn answer(
         environ.set_item(&tools.names.input, &input)?;
         Some(input)
     };
-    let started_unix_s = started_unix_ms / 1000;
-    let start_response = prepare(py, tools, request, input.as_ref().map(|input| input.clone_ref(py)), started_unix_s)?;
+    let held = input.as_ref().map(|input| input.clone_ref(py));
+    let start_response = prepare(py, tools, request, held, began.unix_s())?;
 
     let ending = run(py, tools, &start_response, environ, request);
 
@@ -113,7 +113,7 @@ pub(super) fn answer(
         leftover.extend_from_slice(request.behind);
     }
     let unsent = unsent(&start_response);
-    let keeps = settle(py, tools, &start_response, request, started_ns, started_unix_s);
+    let keeps = settle(py, tools, &start_response, request, began);
     let after = match after {
         Some(after) => after,
         None if keeps => After::Keep { leftover },
@@ -169,34 +169,22 @@ fn settle(
     tools: &mut Tools,
     start_response: &Bound<'_, StartResponse>,
     request: &Request<'_>,
-    started_ns: u64,
-    started_unix_s: u64,
+    began: Began,
 ) -> bool {
-    let worker = tools.worker;
-    let slot = worker.slot(tools.core);
-    let took_us = (os::monotonic_ns() - started_ns) / 1000;
-    let counters = &slot.counters;
-    counters.requests.fetch_add(1, Ordering::Relaxed);
-    counters.running_us.fetch_add(took_us, Ordering::Relaxed);
+    let took_us = tools.count(began);
+    let slot = tools.worker.slot(tools.core);
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
     slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
-    worker.count_request();
     let Ok(mut held) = start_response.try_borrow_mut() else {
         slot.end();
         tools.after_panic(py);
         return false;
     };
     let response = &mut held.response;
-    counters.tx_bytes.fetch_add(response.head_bytes + response.body_bytes, Ordering::Relaxed);
-    if response.status >= 500 {
-        counters.errors_5xx.fetch_add(1, Ordering::Relaxed);
-    } else if response.status >= 400 {
-        counters.errors_4xx.fetch_add(1, Ordering::Relaxed);
-    }
     if response.client_is_gone {
-        counters.write_errors.fetch_add(1, Ordering::Relaxed);
+        slot.counters.write_errors.fetch_add(1, Ordering::Relaxed);
     }
-    tools.lines.write(worker, tools.core, &request.spoken, response, started_unix_s, took_us);
+    tools.count_answer(&request.spoken, &response.answered(), began, took_us);
     let keeps = response.keeps && !response.client_is_gone;
     response.finish_with_request();
     slot.end();

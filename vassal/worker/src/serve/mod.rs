@@ -11,7 +11,6 @@ mod drain;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;
-mod parting;
 mod relay;
 mod slab;
 mod thread;
@@ -21,7 +20,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -37,10 +36,10 @@ use crate::{
     serve::{
         connection::{Coming, Connection},
         lead::Lead,
-        parting::Parting,
         relay::{Followed, Relay, Role},
         slab::{Place, Slab},
     },
+    static_files::StaticFiles,
     worker::Worker,
 };
 
@@ -64,15 +63,13 @@ pub(crate) struct Serving {
     pub(crate) worker: &'static Worker,
     epoll: Epoll,
     relay: Relay,
-    /// Only with one thread and siblings.
-    parting: Option<Parting>,
-    /// Of the next connection that goes to another worker.
-    next_token: AtomicU64,
     /// Only the leader locks it, and lets go of it while inside the app.
     lead: Mutex<Lead>,
     slab: Mutex<Slab>,
     /// Connections with received bytes that were not looked at yet.
     ready: Mutex<VecDeque<Place>>,
+    /// What is answered without the app; None when there is nothing of the kind.
+    pub(crate) static_files: Option<StaticFiles>,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -94,12 +91,12 @@ pub(crate) enum Next {
 
 impl Serving {
     pub(crate) fn new(worker: &'static Worker) -> std::io::Result<Self> {
+        let static_files = StaticFiles::new(&worker.boot.static_files, |warning| worker.log(&warning));
         let serving = Self {
             worker,
+            static_files: static_files.map_err(std::io::Error::other)?,
             epoll: Epoll::new()?,
             relay: Relay::new()?,
-            parting: Parting::new(worker)?,
-            next_token: AtomicU64::new(0),
             lead: Mutex::new(Lead::new()),
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),

@@ -190,6 +190,7 @@ impl Generation {
             log_x_forwarded_for: false,
             titles: Titles::default(),
             opt: Vec::new(),
+            static_files: Default::default(),
             py_autoreload_s: 0,
             master_pid: std::process::id() as i32,
             outlive_master: false,
