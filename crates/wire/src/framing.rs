@@ -135,26 +135,22 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
 
 /// RFC 3986 section 3.2 without user information: reg-name, IP-literal, port.
 pub(crate) fn is_authority_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'.' | b'-'
-                | b'_'
-                | b':'
-                | b'['
-                | b']'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
+    AUTHORITY[usize::from(byte)]
 }
+
+/// A table, since every request has a Host.
+const AUTHORITY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b".-_:[]~%!$&\'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};

@@ -60,6 +60,7 @@ impl Templates {
                     put(&own, name, "")?;
                 }
             }
+            make_room(&own)?;
             of_listeners.push(own.unbind());
         }
         Ok(Self { of_listeners, warned_of: Vec::new() })
@@ -71,6 +72,25 @@ impl Templates {
             None => Ok(PyDict::new(py)),
         }
     }
+}
+
+/// Makes the table of a template as large as the next size up, for the headers. A copy has the table of its original,
+/// of which it copies what is gone again as well, unless that is a third (CPython's `PyDict_Copy`); a copy that has to
+/// grow costs as much as the rest of environ.
+fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
+    // A table is two thirds full at most.
+    let held = (template.len() * 3).div_ceil(2).next_power_of_two() * 2 / 3;
+    let names: Vec<_> = (template.len()..=held).map(|number| format!("room {number}")).collect();
+    if names.len() * 2 > template.len() {
+        return Ok(());
+    }
+    for name in &names {
+        template.set_item(name, "")?;
+    }
+    for name in &names {
+        template.del_item(name)?;
+    }
+    Ok(())
 }
 
 /// Sets an item of a template. Its name is interned, as those are by which apps ask, so that they are found by their address.
