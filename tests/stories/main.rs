@@ -4,6 +4,7 @@
 mod alone;
 mod broken;
 mod browser;
+mod clients;
 mod fleet;
 mod golden;
 mod ground_rules;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         kill::STORIES,
         reload::STORIES,
         fleet::STORIES,
+        clients::STORIES,
     ];
     runner::main(&rooms.concat())
 }

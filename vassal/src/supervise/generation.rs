@@ -7,7 +7,10 @@ use empery_control::{
     scoreboard::slot_index,
     worker::{ToWorker, ToZygote},
 };
-use empery_lifecycle::ids::{GenerationId, WorkerId, WorkerRef};
+use empery_lifecycle::{
+    ids::{GenerationId, WorkerId, WorkerRef},
+    moment::Moment,
+};
 use empery_sys::{process::How, scoreboard::Scoreboard};
 
 use crate::{boot_output::BootOutput, peer::Peer, revision::Revision};
@@ -92,12 +95,16 @@ impl Generation {
         (0..threads).map(move |thread| slot_index(processes, threads, worker.worker.0, worker.spawn, thread))
     }
 
-    /// Whether this process runs a request now.
-    pub(crate) fn is_busy(&self, worker: WorkerRef) -> bool {
-        self.slots_of(worker).any(|slot| {
-            let state = &self.scoreboard.slot(slot).state;
-            state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) != 0
-        })
+    /// For how long this process has not been able to take a request, in ns; 0 when a thread of it has nothing to do.
+    pub(crate) fn inside_for_ns(&self, worker: WorkerRef, now: Moment) -> u64 {
+        let ages = self.slots_of(worker).map(|slot| {
+            match self.scoreboard.slot(slot).state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) {
+                0 => 0,
+                began_ns => now.0.saturating_sub(began_ns).max(1),
+            }
+        });
+        // One thread that has nothing to do, or soon has, is enough.
+        ages.min().unwrap_or(0)
     }
 }
 

@@ -171,7 +171,8 @@ impl Supervisor {
         }
     }
 
-    /// Whose turn it is to get a connection: a worker of the generation in service, an idle one if there is one.
+    /// Whose turn it is to get a connection: a worker of the generation in service, an idle one if there is one, else the
+    /// one that has been inside its request for the shortest time; it is not the one that is stuck.
     fn next_receiver(&mut self, from: Who) -> Option<Who> {
         let (serving, _) = self.machine.serving()?;
         let generation = self.generations.get(&serving)?;
@@ -181,12 +182,10 @@ impl Supervisor {
             .filter(|(worker, handle)| handle.accepts() && Who::Worker(**worker) != from)
             .map(|(worker, _)| *worker)
             .collect();
+        let now = crate::clock::now();
         self.turn = self.turn.wrapping_add(1);
         let turned = || accepting.iter().cycle().skip(self.turn % accepting.len().max(1)).take(accepting.len());
-        turned()
-            .find(|worker| !generation.is_busy(**worker))
-            .or_else(|| turned().next())
-            .map(|worker| Who::Worker(*worker))
+        turned().min_by_key(|worker| generation.inside_for_ns(**worker, now)).map(|worker| Who::Worker(*worker))
     }
 
     fn say_to(&mut self, who: Who, word: ToWorker, descriptors: Vec<OwnedFd>) {

@@ -34,6 +34,9 @@ impl Watch {
 /// Room for events.
 pub(crate) type Events = [libc::epoll_event; 64];
 
+/// No event yet.
+pub(crate) const NO_EVENTS: Events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+
 impl Epoll {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no memory is passed.

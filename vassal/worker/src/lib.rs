@@ -8,6 +8,7 @@
 //! It decides nothing about generations or workers: it does what the master says.
 #![allow(unsafe_code)]
 
+mod alarm;
 mod autoreload;
 mod epoll;
 mod fork;

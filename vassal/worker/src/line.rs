@@ -95,6 +95,11 @@ impl Line {
         self.fd().map(|fd| fd.as_raw_fd())
     }
 
+    /// The same for a signal handler: None also when somebody is just replacing it.
+    pub(crate) fn raw_now(&self) -> Option<RawFd> {
+        self.now.try_lock().ok()?.as_ref().map(|fd| fd.as_raw_fd())
+    }
+
     pub(crate) fn say<T: Serialize>(&self, word: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self.fd() {
             Some(fd) => say(fd.as_fd(), word, descriptors),

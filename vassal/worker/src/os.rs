@@ -226,6 +226,31 @@ pub(crate) fn lower(counter: &OwnedFd) -> bool {
     unsafe { libc::read(counter.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) > 0 }
 }
 
+/// Sends a message with one descriptor, without waiting. Allocates nothing, for signal handlers.
+pub(crate) fn send_with_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawFd) -> io::Result<()> {
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        descriptor: RawFd,
+    }
+    // Layout of unix(7): the descriptor follows its header, whose size is a multiple of the alignment.
+    let length = size_of::<libc::cmsghdr>() + size_of::<RawFd>();
+    // SAFETY: zeros are a valid cmsghdr.
+    let mut control = Control { header: unsafe { std::mem::zeroed() }, descriptor };
+    control.header.cmsg_len = length as _;
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: a msghdr of zeros is one without name, control data and pieces.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = length as _;
+    // SAFETY: `message` points at a piece and control data that live until after the call and are only read by it.
+    count(unsafe { libc::sendmsg(socket, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }).map(|_| ())
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)

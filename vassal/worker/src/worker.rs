@@ -53,8 +53,12 @@ impl Worker {
 
     /// The slot of a thread of this worker.
     pub(crate) fn slot(&self, core: u32) -> &Slot {
-        let (processes, threads) = (self.boot.processes, self.boot.threads);
-        self.scoreboard.slot(slot_index(processes, threads, self.reference.worker.0, self.reference.spawn, core))
+        self.slot_of(self.reference.worker.0, self.reference.spawn, core)
+    }
+
+    /// The slot of a thread of a worker (counted from 1) in its n-th spawn.
+    pub(crate) fn slot_of(&self, worker: u32, spawn: u32, core: u32) -> &Slot {
+        self.scoreboard.slot(slot_index(self.boot.processes, self.boot.threads, worker, spawn, core))
     }
 
     /// Tells the master something that it may miss without harm.

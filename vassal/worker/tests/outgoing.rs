@@ -60,7 +60,7 @@ const LAST: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 #[test]
 fn slow_readers_of_known_answers_hold_no_thread() {
     with_each(
-        |boot| boot.client_timeout_ms = 60_000,
+        |boot| boot.write_timeout_ms = 60_000,
         |listeners, _| {
             let slow: Vec<TcpStream> = (0..8).map(|n| ask(listeners, ["/bytes", "/file"][n % 2], LAST)).collect();
             let began = Instant::now();
@@ -82,7 +82,7 @@ fn slow_readers_of_known_answers_hold_no_thread() {
 #[test]
 fn a_reader_that_takes_nothing_is_reset_and_one_that_takes_a_little_is_not() {
     with_each(
-        |boot| boot.client_timeout_ms = 1_000,
+        |boot| boot.write_timeout_ms = 1_000,
         |listeners, _| {
             let dead = ask(listeners, "/bytes", "");
             let mut slow = ask(listeners, "/bytes", LAST);
@@ -116,7 +116,7 @@ fn a_file_that_becomes_shorter_ends_in_a_reset() {
 #[test]
 fn a_worker_that_drains_sends_what_it_has_begun() {
     with_each(
-        |boot| boot.client_timeout_ms = 60_000,
+        |boot| boot.write_timeout_ms = 60_000,
         |listeners, generation| {
             let client = ask(listeners, "/bytes", "");
             generation.line().say(&ToWorker::Drain, &[]);
@@ -131,7 +131,7 @@ fn a_worker_that_drains_sends_what_it_has_begun() {
 #[test]
 fn a_client_that_goes_away_frees_what_it_was_sent() {
     with_each(
-        |boot| boot.client_timeout_ms = 60_000,
+        |boot| boot.write_timeout_ms = 60_000,
         |listeners, generation| {
             drop(ask(listeners, "/bytes", ""));
             // A drain waits for everything that is not idle: it ends well before the deadline of the answer.

@@ -1,4 +1,4 @@
-//! Threads and the lead: who waits for whom, and that no request is lost, doubled or mixed up on the way.
+//! Threads and the lead, siblings and parting: who waits for whom, and that no request is lost, doubled or mixed up on the way.
 #![allow(clippy::unwrap_used)]
 
 mod driver;
@@ -14,6 +14,10 @@ use std::{
 };
 
 use driver::{Generation, Listeners, app_of, connect};
+use empery_control::{
+    scoreboard::{FLAG_ACCEPTING, slot_index},
+    worker::{FromWorker, ToWorker},
+};
 
 /// `/N/MS` answers N after MS ms; `/hold/FILE` answers when FILE exists; `/spin/MS` computes; `/cpu` tells CPU time.
 const APP: &str = "
@@ -169,6 +173,77 @@ fn what_a_client_sends_or_does_while_its_request_runs_makes_nobody_spin() {
     assert_eq!(answer(&mut ahead), "next");
     std::fs::remove_file(gate).unwrap();
     drop((ahead, other));
+    generation.drain();
+}
+
+/// A worker that believes in a sibling, and its pid.
+fn with_sibling(listeners: &Listeners) -> Generation {
+    let generation = Generation::serving(app_of("relay", APP), listeners, |boot| boot.processes = 2);
+    let slot = generation.scoreboard.slot(slot_index(2, 1, 2, 0, 0));
+    slot.state.flags.store(FLAG_ACCEPTING, Ordering::Relaxed);
+    generation
+}
+
+#[test]
+fn what_a_stuck_worker_gives_away_it_keeps_until_somebody_has_it() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners);
+    let gate = std::env::temp_dir().join(format!("empery-relay-part-{}", std::process::id()));
+    let mut waiting = [connect(&listeners), connect(&listeners), connect(&listeners)];
+    for client in &mut waiting {
+        ask(client, "/first");
+        assert_eq!(answer(client), "first");
+    }
+    let mut stuck = connect(&listeners);
+    ask(&mut stuck, &format!("/hold{}", gate.display()));
+    let mut given = Vec::new();
+    for client in &mut waiting {
+        ask(client, "/second");
+        let Some((FromWorker::Handover { token, connection }, fds)) = generation.line().hear() else {
+            panic!("not given away")
+        };
+        assert_eq!((connection.token, connection.listener.as_str(), connection.requests), (token, "http", 1));
+        given.push((token, fds));
+    }
+    // One is taken by another worker, which is closed there; one comes back; of one nothing is heard.
+    generation.line().say(&ToWorker::Adopted { token: given[0].0 }, &[]);
+    generation.line().say(&ToWorker::NotAdopted { token: given[1].0 }, &[]);
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut stuck), "hold");
+    let back = waiting.iter().position(|client| {
+        let ours = client.local_addr().unwrap();
+        let given: TcpStream = given[1].1[0].try_clone().unwrap().into();
+        given.peer_addr().unwrap() == ours
+    });
+    let mut back = &waiting[back.unwrap()];
+    let mut bytes = [0; 12];
+    back.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"HTTP/1.1 200", "what came back is served");
+    given.clear();
+    std::fs::remove_file(gate).unwrap();
+    drop((waiting, stuck));
+    generation.drain();
+    assert!(!generation.log().contains("panicked"), "{}", generation.log());
+}
+
+#[test]
+fn the_timer_leaves_alone_what_is_quick_and_what_has_no_neighbour() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners);
+    let mut only = connect(&listeners);
+    ask(&mut only, "/sleeps/100");
+    assert_eq!(answer(&mut only), "sleeps");
+    let mut other = connect(&listeners);
+    for _ in 0..50 {
+        for client in [&mut only, &mut other] {
+            ask(client, "/quick");
+            assert_eq!(answer(client), "quick");
+        }
+    }
+    generation.line().say(&ToWorker::Ping { token: 5 }, &[]);
+    let word = generation.line().hear::<FromWorker>().unwrap().0;
+    assert_eq!(word, FromWorker::Pong { token: 5 }, "nothing was given away");
+    drop((only, other));
     generation.drain();
 }
 

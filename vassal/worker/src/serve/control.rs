@@ -35,7 +35,7 @@ impl Serving {
                 }
             }
             ToWorker::Adopted { token } => lead.handovers.adopted(token),
-            ToWorker::NotAdopted { token } => lead.handovers.not_adopted(token),
+            ToWorker::NotAdopted { token } => self.not_adopted(lead, token),
         }
     }
 

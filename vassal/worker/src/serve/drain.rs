@@ -1,7 +1,7 @@
 //! Leaving: nothing is accepted, idle connections go to the master for the next generation, requests in flight are
 //! finished. Nobody's connection is closed while it is of use to somebody else.
 
-use std::{collections::BTreeMap, os::fd::AsFd};
+use std::{collections::BTreeMap, os::fd::AsFd, sync::atomic::Ordering};
 
 use empery_control::worker::{self as words, FromWorker};
 
@@ -21,7 +21,6 @@ const ANSWER_MAX_MS: u64 = 5_000;
 /// are no longer watched, or every byte of the client would wake both.
 #[derive(Default)]
 pub(super) struct Handovers {
-    next_token: u64,
     under_way: BTreeMap<u64, Box<Connection>>,
     /// When the last was passed on or answered for, on the monotonic clock in ms.
     moved_ms: u64,
@@ -34,12 +33,16 @@ impl Handovers {
         self.under_way.remove(&token);
     }
 
-    /// Nobody wants it.
-    pub(super) fn not_adopted(&mut self, token: u64) {
+    /// Nobody wants it: it is ours again.
+    fn not_adopted(&mut self, token: u64) -> Option<Box<Connection>> {
         self.moved_ms = now_ms();
-        if let Some(connection) = self.under_way.remove(&token) {
-            connection.close();
-        }
+        self.under_way.remove(&token)
+    }
+
+    /// It is on its way.
+    pub(super) fn departed(&mut self, token: u64, connection: Box<Connection>) {
+        self.moved_ms = now_ms();
+        self.under_way.insert(token, connection);
     }
 
     /// How long until no answer is waited for any more; None when none is.
@@ -68,19 +71,34 @@ impl Serving {
         for (place, connection) in idle {
             self.hand_over(lead, place, connection);
         }
-        if lead.handovers.gives_up_in_ms(now_ms()) == Some(0) {
-            let number = lead.handovers.under_way.len();
-            self.worker.log(&format!("{number} idle connections were passed on, and nobody said where they went"));
-            lead.handovers.forget_all();
-        }
         if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
             self.enter(Phase::Done);
         }
     }
 
+    /// What nobody has answered for in all this time is not waited for.
+    pub(super) fn give_up_answers(&self, lead: &mut Lead, now_ms: u64) {
+        if lead.handovers.gives_up_in_ms(now_ms) == Some(0) {
+            let number = lead.handovers.under_way.len();
+            self.worker.log(&format!("{number} idle connections were passed on, and nobody said where they went"));
+            lead.handovers.forget_all();
+        }
+    }
+
+    /// A connection comes back that nobody wants. One that leaves closes it; it was idle (RFC 9112 section 9.5).
+    pub(super) fn not_adopted(&self, lead: &mut Lead, token: u64) {
+        let Some(connection) = lead.handovers.not_adopted(token) else { return };
+        if self.phase() == Phase::Serving {
+            let place = self.slab().reserve();
+            self.put_back(place, connection);
+        } else {
+            connection.close();
+        }
+    }
+
     fn hand_over(&self, lead: &mut Lead, place: Place, mut connection: Box<Connection>) {
         let about = words::Connection {
-            token: lead.handovers.next_token,
+            token: self.next_token.fetch_add(1, Ordering::Relaxed),
             listener: self
                 .worker
                 .boot
@@ -93,11 +111,9 @@ impl Serving {
             let _ = self.epoll.remove(connection.raw());
         }
         let token = about.token;
-        lead.handovers.next_token += 1;
         match self.worker.line.say(&FromWorker::Handover { token, connection: about }, &[connection.fd().as_fd()]) {
             Ok(()) => {
-                lead.handovers.under_way.insert(token, connection);
-                lead.handovers.moved_ms = now_ms();
+                lead.handovers.departed(token, connection);
                 self.slab().forget(place);
             }
             // Nobody to give it to; an idle connection may be closed (RFC 9112 section 9.5).

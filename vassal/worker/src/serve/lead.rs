@@ -10,7 +10,10 @@ use super::{
     orphan::Orphan,
     slab::Place,
 };
-use crate::{epoll::Events, os};
+use crate::{
+    epoll::{Events, NO_EVENTS},
+    os,
+};
 
 /// Token of the line to the master.
 pub(super) const LINE: u64 = SPECIAL;
@@ -18,7 +21,8 @@ pub(super) const LINE: u64 = SPECIAL;
 pub(super) const WAKE: u64 = SPECIAL | 1;
 /// Tokens of listeners: this and their index.
 pub(super) const LISTENER: u64 = SPECIAL | 1 << 62;
-const SPECIAL: u64 = 1 << 63;
+/// What has this bit is no connection's.
+pub(super) const SPECIAL: u64 = 1 << 63;
 
 /// How much is received at once, in bytes.
 const RECEIVE_BYTES: usize = 16 * 1024;
@@ -29,6 +33,11 @@ const REST_BYTES: usize = 256 * 1024;
 /// The token of a connection.
 pub(super) fn token(place: Place) -> u64 {
     u64::from(place.use_number) << 32 | u64::from(place.index)
+}
+
+/// The place that a connection's token names.
+pub(super) fn place(token: u64) -> Place {
+    Place { index: token as u32, use_number: (token >> 32) as u32 }
 }
 
 /// Whether new connections are taken.
@@ -55,9 +64,8 @@ pub(crate) struct Lead {
 
 impl Lead {
     pub(super) fn new() -> Self {
-        let none = libc::epoll_event { events: 0, u64: 0 };
         Self {
-            events: Box::new([none; 64]),
+            events: Box::new(NO_EVENTS),
             pending: VecDeque::new(),
             gate: Gate::Closed,
             is_starved: false,
@@ -93,7 +101,7 @@ impl Serving {
                         None
                     }
                     _ if token & LISTENER == LISTENER => self.accept(lead, (token & !LISTENER) as usize, buffer),
-                    _ => self.receive(Place { index: token as u32, use_number: (token >> 32) as u32 }, buffer),
+                    _ => self.receive(place(token), buffer),
                 };
                 if next.is_some() {
                     return next;
@@ -117,6 +125,7 @@ impl Serving {
         self.expire(now);
         self.reopen(lead, now);
         self.seek_master(lead, now);
+        self.give_up_answers(lead, now);
         if self.phase() == Phase::Draining {
             // What was closed just now may have been the last.
             self.drain_on(lead);

@@ -11,6 +11,7 @@ mod drain;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;
+mod parting;
 mod relay;
 mod slab;
 mod thread;
@@ -20,7 +21,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -36,6 +37,7 @@ use crate::{
     serve::{
         connection::{Coming, Connection},
         lead::Lead,
+        parting::Parting,
         relay::{Followed, Relay, Role},
         slab::{Place, Slab},
     },
@@ -63,6 +65,10 @@ pub(crate) struct Serving {
     pub(crate) worker: &'static Worker,
     epoll: Epoll,
     relay: Relay,
+    /// Only with one thread and siblings.
+    parting: Option<Parting>,
+    /// Of the next connection that goes to another worker.
+    next_token: AtomicU64,
     /// Only the leader locks it, and lets go of it while inside the app.
     lead: Mutex<Lead>,
     slab: Mutex<Slab>,
@@ -97,6 +103,8 @@ impl Serving {
             static_files: static_files.map_err(std::io::Error::other)?,
             epoll: Epoll::new()?,
             relay: Relay::new()?,
+            parting: Parting::new(worker)?,
+            next_token: AtomicU64::new(0),
             lead: Mutex::new(Lead::new()),
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),

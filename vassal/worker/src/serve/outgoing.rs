@@ -6,14 +6,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use empery_wire::limits::ANSWER_MIN_BYTES_PER_S;
+
 use super::{Serving, connection::Connection, now_ms, slab::Place};
 use crate::os;
 
 /// How much one connection is sent before others have their turn, in bytes.
 const TURN_BYTES: usize = 1024 * 1024;
-
-/// Slowest reader that is waited for, in bytes per second: Apache's `mod_reqtimeout` has the same for bodies it reads.
-const RATE_MIN_BYTES_PER_S: u64 = 500;
 
 /// What is left of an answer.
 pub(crate) struct Outgoing {
@@ -111,7 +110,7 @@ impl Sending {
     /// buffer of megabytes would make every reader look fast, and then dead.
     fn is_taken(&mut self, socket: i32, within_ms: u64) -> bool {
         let taken = self.given_bytes.saturating_sub(os::unsent_bytes(socket));
-        let enough = taken.saturating_sub(self.taken_bytes) * 1000 >= RATE_MIN_BYTES_PER_S * within_ms;
+        let enough = taken.saturating_sub(self.taken_bytes) * 1000 >= ANSWER_MIN_BYTES_PER_S * within_ms;
         self.taken_bytes = taken;
         self.deadline_ms = now_ms() + within_ms;
         enough
@@ -121,7 +120,7 @@ impl Sending {
 impl Serving {
     /// Sends an answer, now or as the client takes it.
     pub(super) fn send(&self, place: Place, mut connection: Box<Connection>, outgoing: Outgoing) {
-        let deadline_ms = now_ms() + self.worker.boot.client_timeout_ms;
+        let deadline_ms = now_ms() + self.worker.boot.write_timeout_ms;
         connection.sending =
             Some(Box::new(Sending { outgoing, sent_bytes: 0, given_bytes: 0, taken_bytes: 0, deadline_ms }));
         self.send_on(place, connection);
@@ -145,7 +144,7 @@ impl Serving {
     /// The deadline of an answer has come; a client that goes on taking it gets another.
     pub(super) fn sent_in_time(&self, place: Place, mut connection: Box<Connection>) {
         let socket = connection.raw();
-        let within_ms = self.worker.boot.client_timeout_ms;
+        let within_ms = self.worker.boot.write_timeout_ms;
         if connection.sending.as_mut().is_some_and(|sending| sending.is_taken(socket, within_ms)) {
             self.put_back(place, connection);
         } else {

@@ -96,6 +96,11 @@ impl Relay {
         taken
     }
 
+    /// Whether the app runs on the leader's thread.
+    pub(super) fn leader_is_inside(&self) -> bool {
+        is_inside(self.turn.load(Ordering::Relaxed))
+    }
+
     /// Lets everybody who follows see that the worker is done.
     pub(super) fn end(&self) {
         os::raise(&self.alarm);

@@ -29,6 +29,8 @@ struct Entry {
     raw: RawFd,
     /// Epoll was told to forget it while a thread had the connection.
     is_muted: bool,
+    /// It was given to another worker under this number.
+    parted: Option<u64>,
     deadline_ms: u64,
     /// The slot of its entry on the wheel that counts; others are left-overs.
     hangs_at: Option<u64>,
@@ -59,6 +61,7 @@ impl Slab {
                 connection: None,
                 raw: -1,
                 is_muted: false,
+                parted: None,
                 deadline_ms: 0,
                 hangs_at: None,
             });
@@ -82,6 +85,44 @@ impl Slab {
         entry.connection = Some(connection);
         entry.deadline_ms = deadline_ms;
         self.hang(place.index);
+    }
+
+    /// The connection, when no thread has it.
+    pub(crate) fn look(&mut self, place: Place) -> Option<&Connection> {
+        self.entry(place).filter(|entry| entry.parted.is_none())?.connection.as_deref()
+    }
+
+    /// The first connection from this index on that `which` names.
+    pub(crate) fn find(&self, from: usize, which: impl Fn(&Connection) -> bool) -> Option<Place> {
+        let (index, entry) = self.entries.iter().enumerate().skip(from).find(|(_, entry)| {
+            entry.used && entry.parted.is_none() && entry.connection.as_deref().is_some_and(&which)
+        })?;
+        Some(Place { index: index as u32, use_number: entry.use_number })
+    }
+
+    /// Another worker gets this connection; epoll does not know it any more. Nothing else may be done with it before
+    /// [`Self::take_parted`].
+    pub(crate) fn mark_parted(&mut self, place: Place, token: u64) {
+        if let Some(entry) = self.entry(place) {
+            entry.parted = Some(token);
+        }
+    }
+
+    /// Takes out what was given to other workers, and frees the places.
+    pub(crate) fn take_parted(&mut self) -> Vec<(u64, Box<Connection>)> {
+        let mut out = Vec::new();
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            if let Some(token) = entry.parted.take()
+                && let Some(mut connection) = entry.connection.take()
+            {
+                connection.watched = None;
+                let place = Place { index: index as u32, use_number: entry.use_number };
+                out.push((token, connection));
+                self.forget(place);
+            }
+        }
+        out
     }
 
     /// A thread has the connection and its events are of no use meanwhile: `forget` takes its descriptor out of epoll.

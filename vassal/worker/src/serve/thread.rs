@@ -56,6 +56,7 @@ fn serve(
 ) -> Role {
     let protocol =
         serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
+    serving.watch_for_parting();
     let inside = serving.relay.enter_app();
     // A panic must not unwind into Python nor take the other connections with it.
     let after = catch_unwind(AssertUnwindSafe(|| match protocol {
@@ -67,6 +68,7 @@ fn serve(
         After::Reset
     });
     let role = serving.relay.leave_app(inside);
+    serving.settle();
     match after {
         After::NeedMore => {
             connection.received = buffer.as_slice().into();

@@ -1,0 +1,247 @@
+//! Parting: a worker with one thread that is stuck in a request gives its other connections to a sibling, through the
+//! master, so that no client waits behind somebody else's slow view. A thread for that would be a thread beside apps that
+//! fork; so it is a signal handler, raised by a timer, that acts only while the app runs.
+//!
+//! What runs in the handler allocates nothing, waits for nothing, and touches what the loop owns only because the loop
+//! cannot be at work: it has called the app. The loop settles what happened when it comes back ([`Serving::settle`]).
+//!
+//! The handler restarts system calls (SA_RESTART) and tells Python nothing, so Python code does not see it (PEP 475). It
+//! comes at 10 ms, 20 ms, 40 ms and so on: code in C that waits again for its whole timeout whenever it is interrupted
+//! still reaches its end.
+
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use empery_control::scoreboard::FLAG_ACCEPTING;
+
+use super::{
+    SERVING, Serving,
+    connection::Connection,
+    lead::{self, SPECIAL},
+    now_ms,
+    slab::Place,
+};
+use crate::{
+    alarm::{self, Timer},
+    epoll::{Events, NO_EVENTS, Watch},
+    os,
+    worker::Worker,
+};
+
+/// How long a request may run before connections with something to read are given away, in ms.
+const FIRST_MS: u64 = 10;
+
+/// How long before those are, too, from which nothing has come, in ms.
+const IDLE_TOO_MS: u64 = 50;
+
+/// Such a connection must have been in use so lately, in ms.
+const LATELY_MS: u64 = 10_000;
+
+/// Most connections that are given away at once.
+const AT_ONCE_MAX: usize = 64;
+
+/// A sibling that has been inside a request for so long is not one to give anything to, in ms.
+const SIBLING_MAX_MS: u64 = 5;
+
+/// Which of the real-time signals.
+pub(super) fn signal() -> i32 {
+    libc::SIGRTMIN() + 7
+}
+
+/// See the module.
+pub(super) struct Parting {
+    timer: Timer,
+    is_armed: AtomicBool,
+    has_parted: AtomicBool,
+    /// Listeners as JSON strings: a handler cannot make them.
+    listeners: Vec<Vec<u8>>,
+}
+
+impl Parting {
+    /// For a worker that has siblings and one thread; called on that thread.
+    pub(super) fn new(worker: &Worker) -> io::Result<Option<Self>> {
+        let boot = worker.boot;
+        if boot.threads > 1 || boot.processes < 2 {
+            return Ok(None);
+        }
+        if !alarm::catch_if_default(signal(), on_signal)? {
+            worker.log(&format!("the app uses signal {}: clients may wait behind slow requests", signal()));
+            return Ok(None);
+        }
+        let listeners = boot.listeners.iter().map(|listener| serde_json::to_vec(&listener.key));
+        Ok(Some(Self {
+            timer: Timer::for_this_thread(signal())?,
+            is_armed: AtomicBool::new(false),
+            has_parted: AtomicBool::new(false),
+            listeners: listeners.collect::<Result<_, _>>().map_err(io::Error::other)?,
+        }))
+    }
+
+    fn arm(&self, in_ms: u64) {
+        self.is_armed.store(true, Ordering::Relaxed);
+        if self.timer.set(in_ms).is_err() {
+            self.is_armed.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+extern "C" fn on_signal(_: libc::c_int) {
+    let error_number = alarm::error_number();
+    if let Some(serving) = SERVING.get()
+        && let Some(parting) = &serving.parting
+    {
+        parting.is_armed.store(false, Ordering::Relaxed);
+        // A child that the app has forked is not this worker.
+        if serving.relay.leader_is_inside() && alarm::process_id() == serving.worker.pid {
+            serving.part(parting);
+        }
+    }
+    alarm::set_error_number(error_number);
+}
+
+impl Serving {
+    /// The app is about to be called. The timer is set when it is not yet, not for every request: when it comes it sees
+    /// how old the request is that runs then.
+    pub(super) fn watch_for_parting(&self) {
+        if let Some(parting) = &self.parting
+            && !parting.is_armed.load(Ordering::Relaxed)
+            && self.slab().count() > 1
+        {
+            parting.arm(FIRST_MS);
+        }
+    }
+
+    /// In the handler.
+    fn part(&self, parting: &Parting) {
+        let began_ns = self.worker.slot(0).state.started_monotonic_ns.load(Ordering::Relaxed);
+        let age_ms = if began_ns == 0 { 0 } else { os::monotonic_ns().saturating_sub(began_ns) / 1_000_000 };
+        if age_ms < FIRST_MS {
+            return parting.arm(FIRST_MS - age_ms);
+        }
+        if self.a_sibling_serves() {
+            self.part_what_is_ready(parting);
+            if age_ms >= IDLE_TOO_MS {
+                self.part_what_is_idle(parting);
+            }
+        }
+        parting.arm(age_ms);
+    }
+
+    fn a_sibling_serves(&self) -> bool {
+        let now_ns = os::monotonic_ns();
+        let mut siblings = (1..=self.worker.boot.processes).filter(|worker| *worker != self.worker.reference.worker.0);
+        siblings.any(|worker| {
+            [0, 1].into_iter().any(|spawn| {
+                let state = &self.worker.slot_of(worker, spawn, 0).state;
+                let began_ns = state.started_monotonic_ns.load(Ordering::Relaxed);
+                state.flags.load(Ordering::Relaxed) & FLAG_ACCEPTING != 0
+                    && (began_ns == 0 || now_ns.saturating_sub(began_ns) < SIBLING_MAX_MS * 1_000_000)
+            })
+        })
+    }
+
+    fn part_what_is_ready(&self, parting: &Parting) {
+        let mut events: Events = NO_EVENTS;
+        // What cannot be looked at now will be when the timer comes again.
+        let _ = self.epoll.wait(&mut events, Some(0), |token| {
+            if token & SPECIAL == 0 {
+                self.part_with(parting, lead::place(token));
+            }
+        });
+    }
+
+    fn part_what_is_idle(&self, parting: &Parting) {
+        let lately_ms = now_ms().saturating_sub(LATELY_MS);
+        let mut from = 0;
+        for _ in 0..AT_ONCE_MAX {
+            let Ok(slab) = self.slab.try_lock() else { return };
+            let found = slab.find(from, |connection| connection.is_idle() && connection.waits_since_ms >= lately_ms);
+            drop(slab);
+            let Some(place) = found else { return };
+            from = place.index as usize + 1;
+            if !self.part_with(parting, place) {
+                return;
+            }
+        }
+    }
+
+    /// Gives one connection away. False when it stays.
+    fn part_with(&self, parting: &Parting, place: Place) -> bool {
+        let Ok(mut slab) = self.slab.try_lock() else { return false };
+        let Some(connection) = slab.look(place).filter(|connection| connection.is_idle()) else { return false };
+        let (raw, token) = (connection.raw(), self.next_token.fetch_add(1, Ordering::Relaxed));
+        let Some(listener) = parting.listeners.get(connection.listener) else { return false };
+        let mut word = Word::new();
+        word.put(b"{\"say\":\"handover\",\"token\":").number(token).put(b",\"connection\":{\"token\":").number(token);
+        word.put(b",\"listener\":").put(listener).put(b",\"requests\":").number(connection.requests).put(b"}}");
+        let Some(line) = self.worker.line.raw_now() else { return false };
+        // First out of epoll: what its client sends from now on is the sibling's to hear.
+        if word.is_cut || self.epoll.remove(raw).is_err() {
+            return false;
+        }
+        if os::send_with_descriptor(line, word.bytes(), raw).is_err() {
+            let _ = self.epoll.add(raw, Watch::Level, lead::token(place));
+            return false;
+        }
+        slab.mark_parted(place, token);
+        parting.has_parted.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// The app has returned: what was given away meanwhile is on its way to another worker.
+    pub(super) fn settle(&self) {
+        let Some(parting) = &self.parting else { return };
+        if parting.has_parted.swap(false, Ordering::Relaxed) {
+            let parted: Vec<(u64, Box<Connection>)> = self.slab().take_parted();
+            let mut lead = self.lead();
+            for (token, connection) in parted {
+                lead.handovers.departed(token, connection);
+            }
+        }
+    }
+}
+
+/// A word in the making, on the stack.
+struct Word {
+    bytes: [u8; 512],
+    length: usize,
+    /// It did not fit.
+    is_cut: bool,
+}
+
+impl Word {
+    fn new() -> Self {
+        Self { bytes: [0; 512], length: 0, is_cut: false }
+    }
+
+    fn put(&mut self, text: &[u8]) -> &mut Self {
+        match self.bytes.get_mut(self.length..self.length + text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                self.length += text.len();
+            }
+            None => self.is_cut = true,
+        }
+        self
+    }
+
+    fn number(&mut self, mut number: u64) -> &mut Self {
+        let mut digits = [0_u8; 20];
+        let mut first = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            first -= 1;
+            if number == 0 {
+                break;
+            }
+        }
+        self.put(digits.get(first..).unwrap_or_default())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
