@@ -42,7 +42,10 @@ fn requests(shown: &Value) -> u64 {
 
 fn counts(ground: &Ground) -> Result<()> {
     let (vassal, port, stats) = with_stats(ground, "show", "processes = 2\nthreads = 2\n")?;
-    let before = requests(&read(stats)?);
+    // A request counts when its answer is out, which the client may see first.
+    let before = wait::until("the request that showed that it answers to count", Duration::from_secs(5), || {
+        read(stats).ok().map(|shown| requests(&shown)).filter(|requests| *requests == 1)
+    })?;
     for _ in 0..20 {
         http::get(port, "/")?;
     }
