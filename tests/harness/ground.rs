@@ -110,7 +110,7 @@ impl Ground {
         let lent = self.path("bin");
         if !lent.exists() {
             fs::create_dir_all(&lent)?;
-            for name in ["emperor", "vassal", "libempery_worker.so"] {
+            for name in ["emperor", "vassal", "vassal-gateway", "libempery_worker.so"] {
                 fs::copy(binary(name)?, lent.join(name))?;
             }
         }

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use nix::{
+    mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
@@ -12,6 +13,8 @@ use nix::{
         socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket},
     },
 };
+
+use crate::ground::Ground;
 
 /// Whether the story has a network of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,26 @@ pub fn enter() -> Result<Network> {
     }
     loopback_up().context("loopback of the story's network namespace")?;
     Ok(Network::Own)
+}
+
+/// Gives this story a machine with one more user and one more group, in a mount namespace of its own.
+///
+/// # Errors
+/// When namespaces are not permitted.
+pub fn with_user_and_group(ground: &Ground, user: &str, group: &str) -> Result<()> {
+    const ID: u32 = 4_711;
+    unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace for the story")?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")?;
+    for (file, line) in [
+        ("/etc/passwd", format!("{user}:x:{ID}:{ID}::/nonexistent:/usr/sbin/nologin\n")),
+        ("/etc/group", format!("{group}:x:{ID}:\n")),
+    ] {
+        let text = std::fs::read_to_string(file)? + &line;
+        let own = ground.write(&file[1..], &text)?;
+        mount(Some(&own), file, none, MsFlags::MS_BIND, none).with_context(|| format!("mounting {file}"))?;
+    }
+    Ok(())
 }
 
 /// Orphans of this process's descendants become its children, so that none gets away unseen.

@@ -19,6 +19,7 @@ pub mod process;
 pub mod procfs;
 pub mod python;
 pub mod runner;
+pub mod tls;
 pub mod uwsgi;
 pub mod vassal;
 pub mod wait;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -155,16 +155,34 @@ impl Finished {
     }
 }
 
+/// Runs a command to its end with this text to read.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run_with_input(mut command: Command, text: &[u8]) -> Result<Finished> {
+    use std::io::Write;
+    let shown = format!("{command:?}");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("start {shown}"))?;
+    // One that ends before it has read everything says why.
+    let _ = child.stdin.take().context("a child started with a pipe has one")?.write_all(text);
+    Ok(finished(&child.wait_with_output()?))
+}
+
 /// Runs a command to its end.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn run(mut command: Command) -> Result<Finished> {
-    use std::os::unix::process::ExitStatusExt;
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
-    Ok(Finished {
+    Ok(finished(&output))
+}
+
+fn finished(output: &Output) -> Finished {
+    use std::os::unix::process::ExitStatusExt;
+    Finished {
         code: output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal)).unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    }
 }

@@ -22,6 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // wire: the heads of its stats server
     ("empery-vassal", &["empery-lifecycle", "empery-config", "empery-control", "empery-sys", "empery-wire"]),
+    // wire: the headers in which it speaks for its clients
+    ("empery-gateway", &["empery-control", "empery-sys", "empery-wire"]),
     ("empery-worker", &["empery-wire", "empery-control", "empery-sys", "empery-lifecycle"]),
     ("empery-web-ui", &["empery-control", "empery-config", "empery-store", "empery-lifecycle"]),
     ("empery-tests", &[]),

@@ -8,6 +8,7 @@ mod clients;
 mod fleet;
 mod golden;
 mod ground_rules;
+mod https;
 mod identity;
 mod kill;
 mod nginx;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let rooms: &[&[Story]] = &[
         ground_rules::STORIES,
         quickstart::STORIES,
+        https::STORIES,
         tour::STORIES,
         alone::STORIES,
         realm::STORIES,

@@ -30,8 +30,6 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("quickstart/threads-run-without-being-enabled", threads_always_run),
     Story::new("quickstart/virtualenv", virtualenv),
     Story::new("quickstart/py-autoreload", py_autoreload),
-    Story::new("quickstart/https-is-refused-by-name", https_refused),
-    Story::new("quickstart/shared-socket-is-refused-by-name", shared_socket_refused),
     Story::new("quickstart/uid-gid-and-eight-processes", uid_gid_processes),
     Story::new("quickstart/harakiri-ends-a-stuck-request", harakiri),
     Story::new("quickstart/two-sockets-and-workers", two_sockets),
@@ -275,22 +273,6 @@ fn refused(ground: &Ground, name: &str, text: &str) -> Result<String> {
     let finished = process::run(vassal::command(ground.directory(), &[name])?)?;
     ensure!(finished.code == 1, "exit code {}, {}", finished.code, finished.stderr);
     Ok(finished.stderr)
-}
-
-fn https_refused(ground: &Ground) -> Result<()> {
-    let text = "[uwsgi]\nhttps = :9090,foobar.crt,foobar.key\nuid = nobody\ngid = nogroup\nchdir = .\nmodule = wsgihandler\n\
-                master = true\nprocesses = 8\n";
-    let said = refused(ground, "web2py.ini", text)?;
-    ensure!(said.contains("https") && said.contains("web2py.ini:2"), "{said}");
-    Ok(())
-}
-
-fn shared_socket_refused(ground: &Ground) -> Result<()> {
-    let text = "[uwsgi]\nshared-socket = :443\nhttps = =0,foobar.crt,foobar.key\nchdir = .\nmodule = wsgihandler\n\
-                master = true\nprocesses = 8\nharakiri = 30\n";
-    let said = refused(ground, "web2py.ini", text)?;
-    ensure!(said.contains("shared-socket") && said.contains("web2py.ini:2"), "{said}");
-    Ok(())
 }
 
 fn uid_gid_processes(ground: &Ground) -> Result<()> {

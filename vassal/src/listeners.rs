@@ -13,7 +13,7 @@ use std::{
 
 use empery_config::{
     address::Address,
-    vassal::{Listener, Protocol},
+    vassal::{Door, Listener, Protocol},
 };
 use empery_control::keeper::{ListenAddress, ListenSpec};
 use nix::{fcntl::OFlag, sys::socket::Backlog};
@@ -94,12 +94,14 @@ impl Listeners {
                     let auto = if asked.port() == 0 { " (port auto-assigned)" } else { "" };
                     format!("TCP address {address}{auto}")
                 }
+                (_, Address::Abstract(name)) if name.is_empty() => continue,
                 (_, Address::Tcp(address)) => format!("TCP address {address}"),
                 (_, address) => format!("UNIX address {address}"),
             };
-            let spoken = match listener.protocol {
-                Protocol::Uwsgi => "uwsgi",
-                Protocol::Http => "http",
+            let spoken = match (&listener.door, listener.protocol) {
+                (Door::Tls(_), _) => "https",
+                (_, Protocol::Uwsgi) => "uwsgi",
+                (_, Protocol::Http) => "http",
             };
             crate::log::say(&format!("{spoken} socket {number} bound to {place}"));
         }
@@ -278,6 +280,7 @@ mod tests {
             owner: None,
             reuse_port: false,
             proxy_protocol: false,
+            door: Door::Workers,
         }
     }
 

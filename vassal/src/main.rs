@@ -7,6 +7,7 @@ mod clock;
 mod descriptor;
 mod extension;
 mod facts;
+mod gateway;
 mod handover;
 mod interpreter;
 mod link;

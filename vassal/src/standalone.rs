@@ -21,6 +21,7 @@ use empery_sys::identity::DropTo;
 use nix::unistd::{getegid, geteuid};
 
 use crate::{
+    gateway::TlsFiles,
     listeners::{Listeners, Source},
     log, pidfile, reading,
     revision::Revision,
@@ -57,6 +58,7 @@ fn refuse(sentence: &str) -> ExitCode {
 /// What was made ready before privileges were dropped.
 struct Prepared {
     listeners: Listeners,
+    tls_files: TlsFiles,
     stats: Option<serve::StatsSocket>,
     log: OwnedFd,
 }
@@ -74,12 +76,13 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
     listeners.say_bound(&config.listeners);
     let stats = serve::bind(config)?;
     pidfile::write(&config.pidfiles);
+    let tls_files = TlsFiles::open(config);
     drop_privileges(config)?;
     if let Some(path) = &config.log.logto2 {
         log_to(path)?;
     }
     let log = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| format!("stderr: {error}"))?;
-    Ok(Prepared { listeners, stats, log })
+    Ok(Prepared { listeners, tls_files, stats, log })
 }
 
 /// Puts a file in the place of stdout and stderr, for this process and all it starts.
@@ -144,6 +147,7 @@ async fn supervise(prepared: Prepared, station: Station, revision: Revision) -> 
         station,
         surroundings: Surroundings { log: prepared.log, link_path: None },
         listeners: prepared.listeners,
+        tls_files: prepared.tls_files,
         stats: stats.map_err(|error| format!("the stats socket cannot be served: {error}"))?,
         pidfiles: config.pidfiles.clone(),
         vacuum: config.vacuum,

@@ -17,6 +17,7 @@ use empery_lifecycle::{
 use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
 
 use crate::{
+    gateway::TlsFiles,
     listeners::{Held, Listeners, Source},
     log, runtime, signals,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
@@ -91,6 +92,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         inbox,
         surroundings: Surroundings { log: take(log, "the log")?, link_path },
         listeners: held,
+        tls_files: TlsFiles::default(),
         stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
         pidfiles,
         vacuum: config.is_some_and(|config| config.vacuum),

@@ -2,6 +2,8 @@
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
 mod deploy;
+mod gateway_side;
+pub(crate) mod gateways;
 pub(crate) mod generation;
 mod harakiri;
 mod hear;
@@ -33,15 +35,16 @@ use empery_lifecycle::{
 use empery_sys::scoreboard::Scoreboard;
 
 use self::{
+    gateways::Gateways,
     generation::GenerationHandles,
     input::{Inbox, Inputs},
     succeed::Succession,
     worker_id::Who,
 };
 use crate::{
-    clock, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle, listeners::Listeners,
-    revision::Revisions, station::Station, stats::serve::StatsServer, succession::Image, touch::Watch,
-    zygote::Surroundings,
+    clock, gateway::TlsFiles, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle,
+    listeners::Listeners, revision::Revisions, station::Station, stats::serve::StatsServer, succession::Image,
+    touch::Watch, zygote::Surroundings,
 };
 
 /// uWSGI's exit code when the app could not be loaded (UWSGI_FAILED_APP_CODE).
@@ -54,6 +57,8 @@ pub(crate) struct Supervisor {
     station: Station,
     surroundings: Surroundings,
     listeners: Listeners,
+    tls_files: TlsFiles,
+    gateways: Gateways,
     revisions: Revisions,
     generations: GenerationHandles,
     orphans: BTreeMap<OrphanId, OrphanHandle>,
@@ -106,6 +111,8 @@ pub(crate) struct Parts {
     pub(crate) surroundings: Surroundings,
     /// The sockets there are already.
     pub(crate) listeners: Listeners,
+    /// Certificates and keys that were opened with more rights.
+    pub(crate) tls_files: TlsFiles,
     /// The stats socket, when it is bound already.
     pub(crate) stats: Option<StatsServer>,
     /// Pidfiles that were written.
@@ -123,6 +130,8 @@ impl Supervisor {
             station: parts.station,
             surroundings: parts.surroundings,
             listeners: parts.listeners,
+            tls_files: parts.tls_files,
+            gateways: Gateways::default(),
             revisions: Revisions::default(),
             generations: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -158,7 +167,8 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut inputs: Inputs) -> u8 {
         self.settle();
         while self.leaving.is_none() {
-            let wake_at = [self.machine.deadline(), self.harakiri_at].into_iter().flatten().min();
+            let wake_at =
+                [self.machine.deadline(), self.harakiri_at, self.gateways.deadline()].into_iter().flatten().min();
             tokio::select! {
                 // What has happened already goes before deadlines: this process may have slept, the others not.
                 biased;
@@ -180,6 +190,7 @@ impl Supervisor {
     /// A deadline has come.
     fn wake(&mut self) {
         let now = clock::now();
+        self.wake_gateways();
         if self.harakiri_at.is_some_and(|at| at <= now) {
             self.harakiri(now);
         }

@@ -12,6 +12,7 @@ use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::{inherited, memfd};
 
 use crate::{
+    gateway::TlsFiles,
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
     log::{self, pump},
@@ -102,6 +103,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         station: Station::Governed(Box::new(governed)),
         surroundings: Surroundings { log: log_write, link_path: Some(boot.link_path.clone()) },
         listeners: held,
+        tls_files: TlsFiles::default(),
         stats: None,
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),

@@ -7,7 +7,9 @@ use std::{
     path::PathBuf,
 };
 
-use empery_config::vassal::{AppTarget as ConfiguredTarget, Protocol as ConfiguredProtocol, VassalConfig};
+use empery_config::vassal::{
+    AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, VassalConfig,
+};
 use empery_control::{
     boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, Titles},
     bootstrap::BOOTSTRAP,
@@ -16,10 +18,17 @@ use empery_control::{
 use empery_lifecycle::ids::GenerationId;
 use empery_sys::spawn::{Child, Spawn, spawn};
 
-use crate::{extension, interpreter, listeners::Listeners, static_files};
+use crate::{
+    extension, interpreter,
+    listeners::{Held, Listeners},
+    static_files,
+};
 
 /// Environment variable that names the worker extension, for builds and tests that keep it elsewhere.
 pub(crate) const EXTENSION: &str = "EMPERY_WORKER_EXTENSION";
+
+/// The port of https where nothing else is known.
+const HTTPS_PORT: &str = "443";
 
 /// Names that must not reach the app: they speak to this process, or would be taken for options by a uWSGI below.
 const WITHHELD_PREFIXES: [&str; 3] = ["EMPERY_", "UWSGI_", "LISTEN_"];
@@ -168,7 +177,7 @@ fn network(network: &empery_config::vassal::Network) -> Network {
     Network { address: network.address, prefix_bits: network.prefix_bits }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -177,13 +186,14 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
     config
         .listeners
         .iter()
+        .filter(|listener| listener.door.is_workers())
         .map(|listener| {
             let key = listener.address.to_string();
             let held = listeners.get(&key).ok_or_else(|| format!("the listening socket {key} is gone"))?;
-            let server_port = match held.bound.clone().unwrap_or_else(|| crate::listeners::where_to(&listener.address))
-            {
-                ListenAddress::Tcp(address) => address.port().to_string(),
-                ListenAddress::Unix(_) | ListenAddress::Abstract(_) => String::new(),
+            let server_port = match listener.door {
+                // What its clients have connected to.
+                Door::FromGateway => first_tls_port(config, listeners).unwrap_or_else(|| HTTPS_PORT.to_owned()),
+                Door::Workers | Door::Tls(_) | Door::ToHttps(_) => port(listener, held).unwrap_or_default(),
             };
             Ok(AppListener {
                 key,
@@ -196,10 +206,23 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 server_name: hostname.clone(),
                 server_port,
                 proxy_protocol: listener.proxy_protocol,
-                from_gateway: false,
+                from_gateway: listener.door == Door::FromGateway,
             })
         })
         .collect()
+}
+
+fn first_tls_port(config: &VassalConfig, listeners: &Listeners) -> Option<String> {
+    let door = config.listeners.iter().find(|listener| matches!(listener.door, Door::Tls(_)))?;
+    port(door, listeners.get(&door.address.to_string())?)
+}
+
+/// None for a unix socket.
+fn port(listener: &Listener, held: &Held) -> Option<String> {
+    match held.bound.clone().unwrap_or_else(|| crate::listeners::where_to(&listener.address)) {
+        ListenAddress::Tcp(address) => Some(address.port().to_string()),
+        ListenAddress::Unix(_) | ListenAddress::Abstract(_) => None,
+    }
 }
 
 /// `uwsgi.opt`: one entry for each name, in the order of its first appearance.

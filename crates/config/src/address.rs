@@ -22,7 +22,7 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix socket's path, made absolute with the working directory.
     Unix(PathBuf),
-    /// A name in the abstract namespace.
+    /// A name in the abstract namespace; the empty one lets the kernel choose (unix(7), autobind).
     Abstract(String),
 }
 
@@ -32,8 +32,8 @@ pub enum AddressError {
     /// Nothing was written.
     #[error("the address is empty; expected `:8000`, `127.0.0.1:8000`, `[::1]:8000`, `/run/app.sock` or `@name`")]
     Empty,
-    /// `=N` and `fd://N` name sockets that somebody else bound.
-    #[error("`{0}` names a shared or inherited socket; shared sockets come with the next release")]
+    /// `=N` names a socket of `shared-socket`, and `fd://N` one that somebody else bound.
+    #[error("`{0}` names a shared or inherited socket, which is not understood here")]
     Shared(String),
     /// A name in place of an IP address.
     #[error("`{0}` is not an IP address, and names are not resolved; expected something like `127.0.0.1:8000`")]
@@ -191,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn shared_and_inherited_sockets_come_with_the_next_release() {
-        assert!(canonical("=0").contains("next release"));
-        assert!(canonical("fd://3").contains("next release"));
+    fn shared_and_inherited_sockets_are_no_addresses_themselves() {
+        assert!(canonical("=0").contains("shared or inherited"));
+        assert!(canonical("fd://3").contains("shared or inherited"));
     }
 }

@@ -3,6 +3,7 @@
 mod draft;
 mod listeners;
 mod static_files;
+mod tls;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -36,7 +37,10 @@ pub(crate) fn assemble(
     let from_base = |path: &String| base.join(path);
     let from_start = |path: &String| working_directory.join(path);
     let app = app(&mut draft, &base, problems);
-    let listeners = listeners::listeners(&draft, &base, problems);
+    let mut listeners = listeners::listeners(&draft, &base, problems);
+    for listener in &mut listeners {
+        tls::resolve(&mut listener.door, working_directory);
+    }
     let stats = listeners::stats(&draft, &base, problems);
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
@@ -49,6 +53,8 @@ pub(crate) fn assemble(
         },
         app,
         listeners,
+        sni: draft.sni.into_iter().map(|named| tls::resolved(named, working_directory)).collect(),
+        https_export_cert: draft.https_export_cert,
         stats,
         stats_http: draft.stats_http,
         processes: draft.processes.unwrap_or(1),
@@ -135,7 +141,7 @@ fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem
         problems.push(Problem::error("no-app", whole(name), message).hint(hint));
     }
     if no_listener {
-        let message = "nothing to listen on is named; expected `socket`, `http-socket` or `http`";
+        let message = "nothing to listen on is named; expected `socket`, `http-socket`, `http` or `https`";
         let hint = "for nginx write `socket = /run/NAME.sock`, for HTTP `http-socket = 127.0.0.1:8000`";
         problems.push(Problem::error("no-listener", whole(name), message).hint(hint));
     }

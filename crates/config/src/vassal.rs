@@ -1,7 +1,12 @@
 //! What a configuration means for a vassal: the checked, typed result. Built by [`crate::read`]; used by the master
 //! (all of it) and by the brain (identity, listeners, mercy).
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +21,10 @@ pub struct VassalConfig {
     pub python: Python,
     /// What to listen on, in order.
     pub listeners: Vec<Listener>,
+    /// `sni`, in order.
+    pub sni: Vec<NamedCertificate>,
+    /// `https-export-cert`: the app sees the client's certificate as HTTPS_CC.
+    pub https_export_cert: bool,
     /// `stats`: where the JSON is served.
     pub stats: Option<Address>,
     /// `stats-http`: an HTTP head goes before the JSON.
@@ -60,6 +69,27 @@ pub struct VassalConfig {
     pub static_files: StaticFiles,
     /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
     pub effective: Vec<Effective>,
+}
+
+impl VassalConfig {
+    /// Every file with a certificate or a key, each once, in order.
+    #[must_use]
+    pub fn tls_files(&self) -> Vec<&Path> {
+        let doors = self.listeners.iter().filter_map(|listener| match &listener.door {
+            Door::Tls(certificate) => Some(&**certificate),
+            Door::Workers | Door::FromGateway | Door::ToHttps(_) => None,
+        });
+        let mut files: Vec<&Path> = Vec::new();
+        for certificate in doors.chain(self.sni.iter().map(|named| &named.certificate)) {
+            let client_ca = certificate.client_ca.iter().map(|ca| ca.path.as_path());
+            for file in [certificate.chain.as_path(), certificate.key.as_path()].into_iter().chain(client_ca) {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        files
+    }
 }
 
 /// The app and how it is loaded.
@@ -117,6 +147,61 @@ pub struct Listener {
     pub reuse_port: bool,
     /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http`.
     pub proxy_protocol: bool,
+    /// Who takes its connections.
+    pub door: Door,
+}
+
+/// Who takes the connections of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// The workers.
+    Workers,
+    /// The workers, from this vassal's gateway only.
+    FromGateway,
+    /// `https`, `https2`, `https-socket`: the gateway ends TLS there.
+    Tls(Box<Certificate>),
+    /// `http-to-https`: the gateway sends every client to https, on this port when it is not 443.
+    ToHttps(Option<u16>),
+}
+
+impl Door {
+    /// Whether workers listen there.
+    #[must_use]
+    pub fn is_workers(&self) -> bool {
+        matches!(self, Door::Workers | Door::FromGateway)
+    }
+}
+
+/// A certificate chain with its private key, and what goes with them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// PEM: the certificate and those that lead to a known authority.
+    pub chain: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// OpenSSL's list of ciphers, as written.
+    pub ciphers: Option<String>,
+    /// Who signs clients' certificates, when clients are asked for one.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// The authorities whose client certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCa {
+    /// PEM.
+    pub path: PathBuf,
+    /// `!PATH`: a client without a certificate is turned away.
+    pub required: bool,
+}
+
+/// `sni`: the certificate for a name that clients ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedCertificate {
+    /// The host name.
+    pub name: String,
+    /// Its certificate.
+    pub certificate: Certificate,
 }
 
 /// What is spoken on a listener.

@@ -121,7 +121,7 @@ pub enum ListenAddress {
     Tcp(std::net::SocketAddr),
     /// A path; a stale socket there is removed only when nobody answers on it.
     Unix(PathBuf),
-    /// A name in the abstract namespace, without the leading NUL.
+    /// A name in the abstract namespace, without the leading NUL; the empty one lets the kernel choose (unix(7), autobind).
     Abstract(String),
 }
 

@@ -8,6 +8,7 @@
 //! | [`keeper`] | brain and keeper, over a socketpair |
 //! | [`link`] | brain (or an orphaned worker) and a vassal's master, over the vassal's unix socket |
 //! | [`worker`] | master and its zygotes and workers, over socketpairs |
+//! | [`gateway`] | master and its gateway, over a socketpair |
 //! | [`bootstrap`] | the first Python statements of a zygote |
 //! | [`boot`] | what a master or a zygote is started with |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
@@ -18,6 +19,7 @@ pub mod boot;
 pub mod bootstrap;
 pub mod fleet;
 pub mod framing;
+pub mod gateway;
 pub mod keeper;
 pub mod link;
 pub mod places;

@@ -150,6 +150,8 @@ pub enum Introduction {
         /// Of the protocol; a master that does not know it says so and closes.
         version: u32,
     },
+    /// A gateway whose master died: [`crate::gateway`] is spoken from here on.
+    OrphanedGateway,
     /// A worker whose master died: this module is spoken from here on. Its listeners come with the message as
     /// descriptors, in the order of `listeners`, for a successor that has none.
     OrphanedWorker {

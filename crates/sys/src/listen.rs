@@ -84,9 +84,14 @@ fn bind_unnamed(spec: &ListenSpec) -> io::Result<(OwnedFd, ListenAddress)> {
         }
         ListenAddress::Abstract(name) => {
             let fd = stream(AddressFamily::Unix)?;
-            socket::bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+            let place = match name.as_str() {
+                "" => UnixAddr::new_unnamed(),
+                name => UnixAddr::new_abstract(name.as_bytes())?,
+            };
+            socket::bind(fd.as_raw_fd(), &place)?;
             socket::listen(&fd, backlog)?;
-            Ok((fd, spec.address.clone()))
+            let bound = address(fd.as_fd())?;
+            Ok((fd, bound))
         }
     }
 }
@@ -292,6 +297,15 @@ mod tests {
         assert_eq!(super::address(socket.as_fd()).unwrap(), bound);
         let (pipe, _write) = crate::pipe::cloexec_pipe().unwrap();
         assert!(super::address(pipe.as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_nameless_abstract_socket_gets_a_name_of_its_own_from_the_kernel() {
+        let nameless =
+            || bind(&spec(ListenAddress::Abstract(String::new()), "@")).unwrap_or_else(|error| panic!("{error}"));
+        let ((_first, one), (_second, other)) = (nameless(), nameless());
+        assert_ne!(one, other);
+        assert!(matches!(one, ListenAddress::Abstract(name) if !name.is_empty()));
     }
 
     #[test]

@@ -51,12 +51,34 @@ pub fn fact<'b>(name: &'b str, value: &'b [u8]) -> Option<Fact<'b>> {
 }
 
 /// The CGI variable of a TLS fact, as mod_ssl names them: `client-s-dn` is `SSL_CLIENT_S_DN`.
-#[must_use]
-pub fn tls_variable(name: &str) -> String {
+fn tls_variable(name: &str) -> String {
     let mut variable = String::with_capacity(4 + name.len());
     variable.push_str("SSL_");
     variable.extend(name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }));
     variable
+}
+
+/// The variables of a TLS fact as mod_ssl and as uWSGI's router name them, and their value: a certificate, which a header
+/// can only hold as one line of base64, becomes PEM again.
+#[must_use]
+pub fn tls_variables(name: &str, value: &[u8]) -> (String, Option<&'static str>, Vec<u8>) {
+    let (uwsgi, value) = match name {
+        "client-s-dn" => (Some("HTTPS_DN"), value.to_vec()),
+        "client-cert" => (Some("HTTPS_CC"), pem(value)),
+        _ => (None, value.to_vec()),
+    };
+    (tls_variable(name), uwsgi, value)
+}
+
+/// RFC 7468, section 5: lines of 64 characters.
+fn pem(base64: &[u8]) -> Vec<u8> {
+    let mut text = b"-----BEGIN CERTIFICATE-----\n".to_vec();
+    for line in base64.chunks(64) {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(b"-----END CERTIFICATE-----\n");
+    text
 }
 
 fn begins_with(name: &str, prefix: &str) -> bool {
@@ -66,6 +88,17 @@ fn begins_with(name: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_certificate_is_pem_again_and_has_uwsgis_names_too() {
+        let (name, uwsgi, value) = tls_variables("client-cert", &[b'A'; 65]);
+        assert_eq!((name.as_str(), uwsgi), ("SSL_CLIENT_CERT", Some("HTTPS_CC")));
+        let text = format!("-----BEGIN CERTIFICATE-----\n{}\nA\n-----END CERTIFICATE-----\n", "A".repeat(64));
+        assert_eq!(value, text.as_bytes());
+        let (_, uwsgi, value) = tls_variables("client-s-dn", b"/CN=a");
+        assert_eq!((uwsgi, value.as_slice()), (Some("HTTPS_DN"), &b"/CN=a"[..]));
+        assert_eq!(tls_variables("protocol", b"TLSv1.3").1, None);
+    }
 
     #[test]
     fn the_gateways_headers_are_told_from_all_others() {

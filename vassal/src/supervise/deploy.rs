@@ -8,7 +8,7 @@ use empery_lifecycle::{
     ids::{OperationId, RevisionId},
 };
 
-use super::Supervisor;
+use super::{Supervisor, gateways::Waiting};
 use crate::{log, revision::Offer};
 
 impl Supervisor {
@@ -18,6 +18,12 @@ impl Supervisor {
             self.listeners.provide(&revision.config.listeners)?;
             Ok(revision)
         });
+        self.queue_deploy(Waiting { operation, id, offer });
+    }
+
+    /// Its gateway is ready, if it wants one.
+    pub(super) fn begin_deploy(&mut self, waiting: Waiting) {
+        let Waiting { operation, id, offer } = waiting;
         // The shape of a boot that fails at once does not matter to anybody.
         let none = Plan { workers: 1, mercy: Duration::ZERO, boot_deadline: Duration::ZERO };
         let plan = offer.as_ref().map_or(none, |revision| Plan {

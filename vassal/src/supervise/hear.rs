@@ -25,6 +25,8 @@ impl Supervisor {
             Input::WorkerSilent(worker) => self.worker_silent(worker),
             Input::FromOrphan(orphan, word, descriptors) => self.heard_orphan(orphan, word, descriptors),
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
+            Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
+            Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.reload(&format!("{} has been touched", path.display())),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
@@ -47,11 +49,12 @@ impl Supervisor {
     pub(super) fn stop(&mut self) {
         if self.stop_asked {
             log::say("*** stopping at once ***");
+            self.kill_gateways();
             self.tell(Event::StopNow);
         } else {
             log::say("*** stopping: requests in flight are finished first; a second signal stops at once ***");
             self.stop_asked = true;
-            self.tell(Event::Stop);
+            self.stop_behind_gateways();
         }
     }
 

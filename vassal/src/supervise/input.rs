@@ -3,6 +3,7 @@
 use std::{os::fd::OwnedFd, path::PathBuf};
 
 use empery_control::{
+    gateway::FromGateway,
     link::Order,
     worker::{FromWorker, FromZygote, Introduction},
 };
@@ -30,6 +31,10 @@ pub(crate) enum Input {
     FromOrphan(OrphanId, FromWorker, Vec<OwnedFd>),
     /// A worker of an earlier master is gone.
     OrphanSilent(OrphanId),
+    /// The gateway of this number said something.
+    FromGateway(u64, FromGateway),
+    /// The gateway of this number will say nothing more.
+    GatewaySilent(u64),
     /// A file of `touch-reload` changed.
     Touched(PathBuf),
     /// Somebody connected to the stats socket.

@@ -40,6 +40,7 @@ impl Supervisor {
     pub(super) fn introduced(&mut self, newcomer: Introduced) {
         match newcomer.introduction {
             Introduction::Brain { version } => self.brain_connected(version, newcomer.channel),
+            Introduction::OrphanedGateway => self.gateway_found(newcomer),
             Introduction::OrphanedWorker { worker, ref listeners, .. } => {
                 let listeners = listeners.clone();
                 self.orphan_found(worker, listeners, newcomer);

@@ -18,6 +18,8 @@ impl Supervisor {
                 self.zygote_exited(generation, how);
             } else if let Some(worker) = self.worker_of_pid(pid) {
                 self.worker_exited(worker, how);
+            } else if let Some(gateway) = self.gateways.of_pid(pid) {
+                self.gateway_exited(gateway, how);
             } else if self.succession == Succession::Trial(pid) {
                 self.trial_ended(how);
             } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {

@@ -45,6 +45,7 @@ impl Supervisor {
         if self.touch.as_ref().map_or(&[][..], Watch::paths) != config.touch_reload {
             self.touch = Watch::start(&config.touch_reload, self.inbox.clone());
         }
+        self.gateways_follow(config);
         self.serve_stats(config);
         self.log_where_told(config);
         self.arm_harakiri();
@@ -66,6 +67,7 @@ impl Supervisor {
         } else {
             self.last_failure = Some(without_own_operations(report.clone()));
         }
+        self.dismiss_ready_gateways();
         // A boot that failed before it had a process has no handles, but may have brought sockets.
         self.listeners_changed = true;
         self.end(generation);
@@ -147,8 +149,9 @@ impl Supervisor {
             .machine
             .booting()
             .map_or_else(String::new, |(generation, ..)| format!(", generation {generation} boots"));
+        let gateways: String = self.gateways.pids().map(|pid| format!(", gateway {pid}")).collect();
         let failed = if self.last_failure.is_some() { ", the last deploy failed" } else { "" };
-        log::say(&format!("*** status: {serving}{booting}{failed} ***"));
+        log::say(&format!("*** status: {serving}{booting}{gateways}{failed} ***"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -97,6 +97,12 @@ pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>
     let fd = check(unsafe { libc::accept4(listener, (&raw mut storage).cast(), &mut length, flags) })?;
     // SAFETY: accept4 has just made it, nobody else owns it.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, socket_address(&storage)))
+}
+
+/// Whether a unix socket was connected by this process's user, or root (SO_PEERCRED, unix(7)).
+pub(crate) fn is_own_user(fd: BorrowedFd<'_>) -> bool {
+    let peer = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::PeerCredentials);
+    peer.is_ok_and(|peer| peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw())
 }
 
 /// The address of the peer of a connection that came from another process.

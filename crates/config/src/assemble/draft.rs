@@ -6,11 +6,10 @@ use crate::{
     gather::Directive,
     problem::{Origin, Problem},
     value,
-    vassal::{Log, Network, Protocol, Recycle, RequestLimits, Titles},
+    vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, Recycle, RequestLimits, Titles},
 };
 
-use super::{static_files::StaticDraft, values::Value};
-use crate::vassal::NotANetwork;
+use super::{static_files::StaticDraft, tls, values::Value};
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -25,6 +24,7 @@ pub(super) struct Listen {
     /// None for `socket`, which `protocol` decides.
     pub(super) protocol: Option<Protocol>,
     pub(super) variant: Variant,
+    pub(super) door: Door,
     pub(super) at: Origin,
 }
 
@@ -50,6 +50,10 @@ pub(super) struct Draft {
     pub(super) python: Option<String>,
     pub(super) pythonpath: Vec<String>,
     pub(super) listeners: Vec<Listen>,
+    /// `shared-socket`, in order: what `=N` counts.
+    pub(super) shared: Vec<(String, Origin)>,
+    pub(super) sni: Vec<NamedCertificate>,
+    pub(super) https_export_cert: bool,
     pub(super) protocol: Protocol,
     pub(super) abstract_sockets: bool,
     pub(super) backlog: u32,
@@ -97,6 +101,9 @@ impl Default for Draft {
             python: None,
             pythonpath: Vec::new(),
             listeners: Vec::new(),
+            shared: Vec::new(),
+            sni: Vec::new(),
+            https_export_cert: false,
             protocol: Protocol::Uwsgi,
             abstract_sockets: false,
             backlog: 100,
@@ -265,7 +272,7 @@ impl Draft {
     fn take_listening(&mut self, value: &mut Value<'_>) {
         let mut listen = |protocol, variant| {
             let at = value.directive.value_at.clone();
-            self.listeners.push(Listen { text: value.text(), protocol, variant, at });
+            self.listeners.push(Listen { text: value.text(), protocol, variant, door: Door::Workers, at });
         };
         match value.directive.key.as_str() {
             "socket" => listen(None, Variant::Plain),
@@ -274,6 +281,14 @@ impl Draft {
             "http" | "httprouter" => listen(Some(Protocol::Http), Variant::Router),
             "enable-proxy-protocol" => self.proxy_protocol = value.boolean(),
             "http-enable-proxy-protocol" => self.router_proxy_protocol = value.boolean(),
+            "https" | "https-socket" => self.listeners.extend(tls::door(value)),
+            "https2" => self.listeners.extend(tls::keyed_door(value)),
+            "http-to-https" => self.listeners.extend(tls::redirecting_door(value)),
+            "sni" => self.sni.extend(tls::named(value)),
+            "https-export-cert" => self.https_export_cert = value.boolean(),
+            "shared-socket" | "undeferred-shared-socket" => {
+                self.shared.extend(value.required().map(|text| (text, value.directive.value_at.clone())));
+            }
             "protocol" | "socket-protocol" => match value.text().as_str() {
                 "uwsgi" => self.protocol = Protocol::Uwsgi,
                 "http" | "http11" => self.protocol = Protocol::Http,

@@ -5,19 +5,24 @@ use std::{collections::BTreeSet, path::Path};
 use crate::{
     address::{Address, AddressError},
     problem::{Origin, Problem},
-    vassal::{Listener, Protocol},
+    vassal::{Door, Listener, Protocol},
 };
 
 use super::draft::{Draft, Variant};
 
-/// The listeners in order; an address named twice is one, as in uWSGI.
+/// How many connections may wait on the socket between the gateway and the workers; cut to what the kernel allows.
+const GATEWAY_BACKLOG: u32 = 4096;
+
+/// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the socket that it
+/// reaches the workers by comes last.
 pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
     let mut seen = BTreeSet::new();
     let mut listeners = Vec::new();
     for listen in &draft.listeners {
-        let Some(address) = parse(&listen.text, &listen.at, base, problems) else { continue };
+        let Some(text) = unshared(&listen.text, draft, &listen.at, problems) else { continue };
+        let Some(address) = parse(text, &listen.at, base, problems) else { continue };
         let address = match address {
-            Address::Unix(_) if draft.abstract_sockets => Address::Abstract(listen.text.clone()),
+            Address::Unix(_) if draft.abstract_sockets => Address::Abstract(text.to_owned()),
             address => address,
         };
         let chosen_by_kernel = matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
@@ -38,10 +43,56 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             owner: draft.socket_owner.clone().filter(|_| is_path),
             reuse_port: draft.reuse_port,
             // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
-            proxy_protocol: proxied && protocol == Protocol::Http,
+            proxy_protocol: proxied && protocol == Protocol::Http && listen.door.is_workers(),
+            door: listen.door.clone(),
         });
     }
+    if listeners.iter().any(|listener| !listener.door.is_workers()) {
+        listeners.push(from_gateway());
+    }
+    unused_shared_sockets(draft, problems);
     listeners
+}
+
+fn from_gateway() -> Listener {
+    Listener {
+        address: Address::Abstract(String::new()),
+        protocol: Protocol::Http,
+        backlog: GATEWAY_BACKLOG,
+        mode: None,
+        owner: None,
+        reuse_port: false,
+        proxy_protocol: false,
+        door: Door::FromGateway,
+    }
+}
+
+/// What `=N` stands for. Every socket is bound before privileges are dropped, so a shared one is its address.
+fn unshared<'a>(text: &'a str, draft: &'a Draft, at: &Origin, problems: &mut Vec<Problem>) -> Option<&'a str> {
+    let Some(number) = text.strip_prefix('=') else { return Some(text) };
+    let shared = number.parse::<usize>().ok().and_then(|number| draft.shared.get(number));
+    if shared.is_none() {
+        let message = match draft.shared.len() {
+            0 => format!("`{text}` names a shared socket, and there is none"),
+            there => format!("`{text}` names a shared socket; expected `=0` to `={}`", there - 1),
+        };
+        let hint = "write `shared-socket = :443` before it; they are counted from 0";
+        problems.push(Problem::error("no-shared-socket", at.clone(), message).hint(hint));
+    }
+    shared.map(|(address, _)| address.as_str())
+}
+
+fn unused_shared_sockets(draft: &Draft, problems: &mut Vec<Problem>) {
+    for (number, (text, at)) in draft.shared.iter().enumerate() {
+        let name = format!("={number}");
+        if !draft.listeners.iter().any(|listen| listen.text == name) {
+            let message = format!("nothing serves `shared-socket = {text}`; it is not bound");
+            problems.push(
+                Problem::warning("shared-socket-unused", at.clone(), message)
+                    .hint(format!("name it, for example `https = {name},site.crt,site.key`")),
+            );
+        }
+    }
 }
 
 /// Where the statistics are.
@@ -62,7 +113,7 @@ fn parse(text: &str, at: &Origin, base: &Path, problems: &mut Vec<Problem>) -> O
         AddressError::Host(_) | AddressError::Port(_) | AddressError::Empty | AddressError::Nul => {
             "write `127.0.0.1:8000`, `:8000`, `[::1]:8000`, `/run/app.sock` or `@name`".to_owned()
         }
-        AddressError::Shared(_) => "write the address itself: it is bound before privileges are dropped".to_owned(),
+        AddressError::Shared(_) => "write the address itself; `=N` works in `socket`, `http`, `http-socket`, `https`, `https-socket`, `http-to-https`".to_owned(),
         AddressError::PathTooLong(_) => "use a shorter path, for example under /run".to_owned(),
     };
     problems.push(Problem::error("bad-address", at.clone(), error.to_string()).hint(hint));

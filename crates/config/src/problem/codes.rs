@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 35] = [
+pub const CODES: [(&str, &str); 37] = [
     ("always-on", "an option is switched off that cannot be"),
     ("at-file", "a value asks for the content of a file, `@(FILE)`, which is not read yet"),
     ("bad-address", "an address cannot be listened on"),
@@ -18,6 +18,7 @@ pub const CODES: [(&str, &str); 35] = [
     ("more-problems", "not all problems are told"),
     ("no-app", "no app is named"),
     ("no-listener", "no address is named"),
+    ("no-shared-socket", "`=N` names a shared socket that is not there"),
     ("not-utf8", "a line is not UTF-8"),
     ("nul-byte", "a line has a NUL byte in it"),
     (
@@ -31,6 +32,7 @@ pub const CODES: [(&str, &str); 35] = [
     ("runs-as-root", "the app would run as root"),
     ("same-address", "an address is named twice"),
     ("scheme-refused", "a configuration would have to be run or fetched"),
+    ("shared-socket-unused", "a shared socket is served by nothing"),
     ("strict-mode", "an option does not exist, and `strict` is set"),
     ("too-long", "the configuration is too long"),
     ("too-many-includes", "files include files without end"),

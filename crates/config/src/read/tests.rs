@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     facts::{FileError, NoFiles},
-    vassal::{AppTarget, Protocol},
+    vassal::{AppTarget, Door, Protocol},
 };
 
 fn facts() -> Facts {
@@ -97,14 +97,57 @@ fn switching_the_master_off_is_told_to_change_nothing() {
     assert_eq!(codes(&file(&format!("{APP}master = true\n"))), Vec::<&str>::new());
 }
 
+fn doors(lines: &str) -> Vec<(String, Door)> {
+    let outcome = file(&format!("{APP}{lines}"));
+    let config = outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.problems));
+    config.listeners.into_iter().map(|listener| (listener.address.to_string(), listener.door)).collect()
+}
+
 #[test]
-fn tls_and_shared_sockets_come_with_the_next_release() {
-    for line in ["https = :443,a.crt,a.key", "https-socket = :443,a.crt,a.key", "shared-socket = :443", "http = =0"] {
-        let outcome = file(&format!("{APP}{line}\n"));
-        assert!(outcome.config.is_none());
-        let text = crate::problem::render(&outcome.problems, crate::problem::Colour::Plain);
-        assert!(text.contains("next release") && text.contains(line.split(' ').next().unwrap()), "{text}");
+fn https_names_a_certificate_a_key_ciphers_and_client_authorities() {
+    let listeners = doors("shared-socket = :443\nhttps = =0,a.crt,/k/a.key,HIGH,!ca.pem\nchdir = /elsewhere\n");
+    let (address, Door::Tls(certificate)) = &listeners[1] else { panic!("{listeners:?}") };
+    assert_eq!(address, "0.0.0.0:443");
+    // As uWSGI: before it changes directory.
+    assert!(certificate.chain.ends_with("a.crt") && !certificate.chain.starts_with("/elsewhere"), "{certificate:?}");
+    assert_eq!((certificate.key.to_str(), certificate.ciphers.as_deref()), (Some("/k/a.key"), Some("HIGH")));
+    let client_ca = certificate.client_ca.as_ref().unwrap();
+    assert!(client_ca.required && client_ca.path.ends_with("ca.pem"));
+    assert_eq!(listeners[2], ("@".to_owned(), Door::FromGateway), "what the gateway reaches the workers by");
+    let keyed = doors("https2 = addr=:444,crt=a.crt,key=a.key,clientca=ca.pem,spdy=1\n");
+    let Door::Tls(certificate) = &keyed[1].1 else { panic!("{keyed:?}") };
+    assert!(!certificate.client_ca.as_ref().unwrap().required && certificate.ciphers.is_none());
+    assert_eq!(doors("http-to-https = :80,8443\n")[1].1, Door::ToHttps(Some(8443)));
+}
+
+#[test]
+fn a_number_names_a_shared_socket_wherever_an_address_may_stand() {
+    for option in ["socket", "http", "http-socket"] {
+        assert_eq!(doors(&format!("shared-socket = 127.0.0.1:81\n{option} = =0\n"))[1].0, "127.0.0.1:81");
     }
+    assert_eq!(doors("shared-socket = :81\nhttps-socket = =0,a.crt,a.key\n")[1].0, "0.0.0.0:81");
+    assert_eq!(codes(&file(&format!("{APP}https = =0,a.crt,a.key\n"))), ["no-shared-socket"]);
+    assert_eq!(
+        codes(&file(&format!("{APP}shared-socket = :81\nhttp = =1\n"))),
+        ["no-shared-socket", "shared-socket-unused"]
+    );
+}
+
+#[test]
+fn a_door_without_a_certificate_or_a_name_is_refused_with_an_example() {
+    for line in [
+        "https = :443",
+        "https = :443,a.crt",
+        "https2 = addr=:443,cert=a",
+        "sni = a.example",
+        "sni = a.crt,a.key",
+        "http-to-https = :80,x",
+    ] {
+        let outcome = file(&format!("{APP}{line}\n"));
+        assert_eq!((outcome.config.is_none(), codes(&outcome)), (true, vec!["bad-value"]), "{line}");
+    }
+    let outcome = file(&format!("{APP}sni = A.example a.crt,a.key\n"));
+    assert_eq!(outcome.config.unwrap().sni[0].name, "a.example");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use empery_control::boot::AppBoot;
-use empery_wire::{forwarded::is_on, gateway::tls_variable, http::Head, target::percent_decode, uwsgi};
+use empery_wire::{forwarded::is_on, gateway::tls_variables, http::Head, target::percent_decode, uwsgi};
 use pyo3::{
     ffi,
     prelude::*,
@@ -145,9 +145,15 @@ pub(super) fn of_http<'py>(
     }
     if who.is_https {
         set(&environ, names.url_scheme.bind(py), names.https.bind(py))?;
+        environ.set_item("HTTPS", "on")?;
     }
     for (name, value) in &who.tls {
-        environ.set_item(tls_variable(name), python::latin1(py, value)?)?;
+        let (name, uwsgi_name, value) = tls_variables(name, value);
+        let value = python::latin1(py, &value)?;
+        if let Some(uwsgi_name) = uwsgi_name {
+            environ.set_item(uwsgi_name, &value)?;
+        }
+        environ.set_item(name, value)?;
     }
     if let Some(authority) = who.host.or(head.target.authority) {
         set(&environ, names.http_host.bind(py), &python::latin1(py, authority)?)?;

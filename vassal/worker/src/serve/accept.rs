@@ -1,6 +1,8 @@
 //! New connections. Workers share the listeners: `EPOLLEXCLUSIVE` wakes few of them, and a listener that is taken out
 //! of epoll and put back goes to the end of the kernel's queue of sleepers, so that connections are spread evenly.
 
+use std::os::fd::AsFd;
+
 use super::{
     Next, Serving,
     connection::Connection,
@@ -58,6 +60,10 @@ impl Serving {
             Ok((fd, peer)) => {
                 lead.is_starved = false;
                 self.go_to_the_end(listener.fd, index);
+                if listener.from_gateway && !os::is_own_user(fd.as_fd()) {
+                    // Everybody may connect to an abstract name (unix(7)); only this vassal's gateway is believed.
+                    return None;
+                }
                 let place = self.slab().reserve();
                 self.receive_request(place, Box::new(Connection::new(fd, index, peer)), buffer)
             }

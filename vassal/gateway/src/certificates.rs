@@ -1,0 +1,208 @@
+//! The certificates of all doors and names, each with the TLS settings that belong to it. They are looked at again and
+//! again: a pair that was replaced takes the place of the old one without a reload, and a bad one does not.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use empery_control::gateway::{CertificateFiles, DoorKind, GatewayPlan};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    server::WebPkiClientVerifier,
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
+};
+
+use crate::{
+    ciphers, der,
+    files::{Facts, Files},
+};
+
+/// One certificate, as it is now.
+pub(crate) struct Certificate {
+    /// Which one it is in the plan: two connections of one number were judged by the same settings.
+    pub(crate) number: usize,
+    wanted: CertificateFiles,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    not_after_unix_s: Option<i64>,
+    /// What the files looked like when they were read last, whether or not that was good.
+    read: Vec<Option<Facts>>,
+    /// What they looked like a moment ago: they are read once they have come to rest.
+    seen: Vec<Option<Facts>>,
+}
+
+/// What came of looking at a certificate again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// Nothing is new.
+    Same,
+    /// A new one serves.
+    Replaced,
+    /// The new one is bad, for this reason; the old one serves.
+    Kept(String),
+}
+
+/// All of them.
+pub(crate) struct Certificates {
+    files: Files,
+    /// One for each TLS door, in the order of the plan.
+    doors: Vec<Arc<Certificate>>,
+    names: Vec<(String, Arc<Certificate>)>,
+}
+
+impl Certificates {
+    /// Reads every file of the plan.
+    ///
+    /// # Errors
+    /// One sentence that names the file.
+    pub(crate) fn load(plan: &GatewayPlan, files: Files) -> Result<Self, String> {
+        let mut doors = Vec::new();
+        for door in &plan.doors {
+            if let DoorKind::Tls(wanted) = &door.kind {
+                doors.push(Arc::new(Certificate::load(doors.len(), wanted, &files)?));
+            }
+        }
+        let mut names = Vec::new();
+        for name in &plan.names {
+            let certificate = Certificate::load(doors.len() + names.len(), &name.files, &files)?;
+            names.push((name.name.clone(), Arc::new(certificate)));
+        }
+        Ok(Self { files, doors, names })
+    }
+
+    /// The certificate of the n-th TLS door.
+    pub(crate) fn of_door(&self, number: usize) -> Option<&Arc<Certificate>> {
+        self.doors.get(number)
+    }
+
+    /// The certificate that was named for a host.
+    pub(crate) fn of_name(&self, host: &str) -> Option<&Arc<Certificate>> {
+        self.names.iter().find(|(name, _)| name.eq_ignore_ascii_case(host)).map(|(_, certificate)| certificate)
+    }
+
+    /// Whether any of them asks clients for a certificate.
+    pub(crate) fn any_asks_clients(&self) -> bool {
+        self.all().any(|certificate| certificate.wanted.client_ca.is_some())
+    }
+
+    /// Looks at all of them again: what is new, with the chain it is about.
+    pub(crate) fn look(&self) -> Vec<(PathBuf, Looked)> {
+        let looked = self.all().map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&self.files)));
+        looked.filter(|(_, looked)| *looked != Looked::Same).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.doors.iter().chain(self.names.iter().map(|(_, certificate)| certificate))
+    }
+}
+
+impl Certificate {
+    fn load(number: usize, wanted: &CertificateFiles, files: &Files) -> Result<Self, String> {
+        let read = facts(wanted, files);
+        let (config, not_after_unix_s) = build(wanted, files)?;
+        if not_after_unix_s.is_some_and(|end| end < now_unix_s()) {
+            crate::log::say(&format!("*** WARNING: the certificate {} has expired ***", wanted.chain.display()));
+        }
+        let current = Current { config, not_after_unix_s, seen: read.clone(), read };
+        Ok(Self { number, wanted: wanted.clone(), current: Mutex::new(current) })
+    }
+
+    /// The settings a new connection gets.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.lock().config)
+    }
+
+    fn look(&self, files: &Files) -> Looked {
+        let now = facts(&self.wanted, files);
+        let mut current = self.lock();
+        let at_rest = std::mem::replace(&mut current.seen, now.clone()) == now;
+        if now == current.read || !at_rest {
+            return Looked::Same;
+        }
+        current.read = now;
+        match build(&self.wanted, files) {
+            Err(sentence) => Looked::Kept(sentence),
+            Ok((_, Some(end))) if end < now_unix_s() && current.not_after_unix_s.is_some_and(|old| old > end) => {
+                Looked::Kept(format!("{} has expired", self.wanted.chain.display()))
+            }
+            Ok((config, not_after_unix_s)) => {
+                (current.config, current.not_after_unix_s) = (config, not_after_unix_s);
+                Looked::Replaced
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        // Its fields are replaced one by one with complete values: a panic elsewhere cannot leave it half changed.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn facts(wanted: &CertificateFiles, files: &Files) -> Vec<Option<Facts>> {
+    [&wanted.chain, &wanted.key].into_iter().chain(&wanted.client_ca).map(|path| files.facts(path)).collect()
+}
+
+fn now_unix_s() -> i64 {
+    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The settings that these files make, and the end of the certificate's validity.
+fn build(wanted: &CertificateFiles, files: &Files) -> Result<(Arc<ServerConfig>, Option<i64>), String> {
+    let (chain_shown, key_shown) = (wanted.chain.display(), wanted.key.display());
+    let chain = certificates(&files.read(&wanted.chain)?)
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| format!("{chain_shown} holds no certificate in PEM"))?;
+    let not_after_unix_s = der::facts(&chain[0]).map(|facts| facts.not_after_unix_s);
+    let key = PrivateKeyDer::from_pem_slice(&files.read(&wanted.key)?)
+        .map_err(|error| format!("{key_shown} holds no private key in PEM that can be used: {error}"))?;
+    let mut provider = aws_lc_rs::default_provider();
+    if let Some(list) = &wanted.ciphers {
+        provider.cipher_suites = ciphers::choose(list, &provider.cipher_suites)?;
+    }
+    let provider = Arc::new(provider);
+    let pair = CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|error| format!("{chain_shown} and {key_shown} do not belong together: {error}"))?;
+    let verifier = match &wanted.client_ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(path) => {
+            let roots = authorities(&files.read(path)?, path)?;
+            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let builder = if wanted.client_required { builder } else { builder.allow_unauthenticated() };
+            builder.build().map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider));
+    let mut config = builder
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| format!("TLS cannot be set up for {chain_shown}: {error}"))?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A list of ciphers is in the server's order; without one a client may prefer what its machine is good at.
+    config.ignore_client_order = wanted.ciphers.is_some();
+    // Of its own: a session resumed here was begun under these very settings.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no key for session tickets: {error}"))?;
+    Ok((Arc::new(config), not_after_unix_s))
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()
+}
+
+fn authorities(pem: &[u8], path: &std::path::Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem).unwrap_or_default() {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if roots.is_empty() {
+        return Err(format!("{} holds no certificate in PEM", path.display()));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,125 @@
+//! One connection, from the end of its handshake to its own: HTTP/1.1 or HTTP/2, whichever was agreed on (RFC 7301).
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+};
+
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use crate::{
+    answer::Answer,
+    deadlines::{Activity, Due, Heads, Noted, Waits},
+    floor::Floor,
+    limits::{CONNECTION_WINDOW_BYTES, HEADERS_MAX, STREAMS_MAX, WINDOW_BYTES},
+};
+
+/// How connections of this gateway are served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// The longest waits.
+    pub(crate) waits: Waits,
+    /// Longest request head, in bytes.
+    pub(crate) head_max_bytes: u32,
+}
+
+/// What answers the requests of a connection.
+pub(crate) trait Answers:
+    Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future = Pending> + Send + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future = Pending> + Send + 'static
+{
+}
+
+/// An answer to come.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+/// Serves HTTP/1.1 until the client or closing time ends it.
+pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Answers>(
+    stream: S,
+    manners: Manners,
+    floor: &Arc<Floor>,
+    answers: impl FnOnce(Arc<Activity>) -> A,
+) {
+    let activity = Activity::new(Heads::Each, Arc::clone(floor));
+    let answers = answers(Arc::clone(&activity));
+    let connection = http1::Builder::new()
+        .auto_date_header(false)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(usize::try_from(manners.head_max_bytes).unwrap_or(usize::MAX).max(8192))
+        // Its own deadline would also end a connection that rests between two requests.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(Noted::new(stream, Arc::clone(&activity))), answers)
+        .with_upgrades();
+    let goodbye = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| connection.graceful_shutdown();
+    keep(pin!(connection), goodbye, &activity, manners.waits, floor).await;
+}
+
+/// The same over HTTP/2.
+pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Answers>(
+    stream: S,
+    manners: Manners,
+    floor: &Arc<Floor>,
+    answers: impl FnOnce(Arc<Activity>) -> A,
+) {
+    let activity = Activity::new(Heads::First, Arc::clone(floor));
+    let answers = answers(Arc::clone(&activity));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .auto_date_header(false)
+        .max_header_list_size(manners.head_max_bytes)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(WINDOW_BYTES as usize)
+        .serve_connection(TokioIo::new(Noted::new(stream, Arc::clone(&activity))), answers);
+    let goodbye = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    keep(pin!(connection), goodbye, &activity, manners.waits, floor).await;
+}
+
+/// Drives a connection, and ends it when its time is up.
+async fn keep<C: Future>(
+    mut connection: Pin<&mut C>,
+    goodbye: impl Fn(Pin<&mut C>),
+    activity: &Activity,
+    waits: Waits,
+    floor: &Floor,
+) {
+    let mut closing = floor.closing();
+    let mut is_leaving = false;
+    let mut look = pin!(tokio::time::sleep_until(Instant::now()));
+    loop {
+        tokio::select! {
+            biased;
+            // How a client's connection ended is of no interest to anybody but the client.
+            _ = connection.as_mut() => return,
+            // The sender is the floor, which outlives every connection.
+            _ = closing.wait_for(|closing| *closing), if !is_leaving => {
+                is_leaving = true;
+                goodbye(connection.as_mut());
+            }
+            () = look.as_mut() => match activity.due(waits) {
+                Due::Later(at) => look.as_mut().reset(at),
+                Due::Idle if !is_leaving => {
+                    is_leaving = true;
+                    goodbye(connection.as_mut());
+                    look.as_mut().reset(Instant::now() + waits.client);
+                }
+                Due::Idle | Due::Stuck => return,
+            },
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! How long a client may keep a connection without a request in flight, and how long it may refuse to take what is
+//! written. Watched from beside the connection: a request costs two stores, and a timer runs only now and then.
+//!
+//! How long a body may take is the workers' business: they wait for it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use crate::floor::Floor;
+
+/// What happens on a connection. Moments are ms since it began, from 1 on; 0 is "not now".
+pub(crate) struct Activity {
+    began: Instant,
+    in_flight: AtomicU32,
+    idle_since_ms: AtomicU64,
+    /// Since when a request head has been coming.
+    head_since_ms: AtomicU64,
+    /// Since when the client has not taken what is written.
+    stuck_since_ms: AtomicU64,
+    heads: Heads,
+    floor: Arc<Floor>,
+}
+
+/// Which bytes from a client that is idle are the beginning of a request's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heads {
+    /// All: HTTP/1.1.
+    Each,
+    /// The first only: on an HTTP/2 connection pings and window updates go back and forth between requests.
+    First,
+}
+
+/// What a connection's time is up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing yet: look again then.
+    Later(Instant),
+    /// It is idle for too long: say goodbye.
+    Idle,
+    /// A head is not complete in time, or the client takes nothing: cut it.
+    Stuck,
+}
+
+/// The longest waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// For a whole head, and for a client to take what is written.
+    pub(crate) client: Duration,
+    /// For the next request.
+    pub(crate) idle: Duration,
+}
+
+impl Activity {
+    /// A connection begins, with the head of its first request.
+    pub(crate) fn new(heads: Heads, floor: Arc<Floor>) -> Arc<Self> {
+        Arc::new(Self {
+            heads,
+            began: Instant::now(),
+            in_flight: AtomicU32::new(0),
+            idle_since_ms: AtomicU64::new(1),
+            head_since_ms: AtomicU64::new(1),
+            stuck_since_ms: AtomicU64::new(0),
+            floor,
+        })
+    }
+
+    /// A request is here, until what this answers with is dropped.
+    pub(crate) fn request(self: &Arc<Self>) -> InFlight {
+        self.head_since_ms.store(0, Relaxed);
+        if self.in_flight.fetch_add(1, Relaxed) == 0 {
+            self.floor.busy();
+        }
+        InFlight(Arc::clone(self))
+    }
+
+    /// What is due now.
+    pub(crate) fn due(&self, waits: Waits) -> Due {
+        let now = self.now_ms();
+        let over = |since: u64, wait: Duration| since != 0 && now.saturating_sub(since) >= as_ms(wait);
+        let head = self.head_since_ms.load(Relaxed);
+        let idle = self.in_flight.load(Relaxed) == 0;
+        if over(self.stuck_since_ms.load(Relaxed), waits.client) || (idle && over(head, waits.client)) {
+            return Due::Stuck;
+        }
+        if idle && over(self.idle_since_ms.load(Relaxed), waits.idle) {
+            return Due::Idle;
+        }
+        // A wait that begins right now is not over before that.
+        let soonest = [self.stuck_since_ms.load(Relaxed), head].into_iter().filter(|since| *since != 0).min();
+        let from = soonest.unwrap_or(now).saturating_add(as_ms(waits.client));
+        let idle_at = self.idle_since_ms.load(Relaxed).saturating_add(as_ms(waits.idle));
+        let at = if idle { from.min(idle_at) } else { from };
+        Due::Later(self.began + Duration::from_millis(at.max(now + 1)))
+    }
+
+    fn now_ms(&self) -> u64 {
+        as_ms(self.began.elapsed()) + 1
+    }
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request in flight.
+pub(crate) struct InFlight(Arc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let activity = &self.0;
+        activity.idle_since_ms.store(activity.now_ms(), Relaxed);
+        if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
+            activity.floor.rests();
+        }
+    }
+}
+
+/// A stream whose reads and writes are noted.
+pub(crate) struct Noted<S> {
+    stream: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> Noted<S> {
+    /// Notes what happens on this stream.
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+
+    fn wrote<T>(&self, written: &Poll<T>) {
+        let stuck = &self.activity.stuck_since_ms;
+        match (written, stuck.load(Relaxed)) {
+            (Poll::Ready(_), 0) => {}
+            (Poll::Ready(_), _) => stuck.store(0, Relaxed),
+            (Poll::Pending, 0) => stuck.store(self.activity.now_ms(), Relaxed),
+            (Poll::Pending, _) => {}
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = room.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, room);
+        let activity = &self.activity;
+        if room.filled().len() > before
+            && activity.heads == Heads::Each
+            && activity.in_flight.load(Relaxed) == 0
+            && activity.head_since_ms.load(Relaxed) == 0
+        {
+            activity.head_since_ms.store(activity.now_ms(), Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.wrote(&flushed);
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

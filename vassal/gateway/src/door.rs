@@ -1,0 +1,168 @@
+//! A listening socket of the gateway: accepts, ends TLS, and has the connection served.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use empery_control::{gateway::DoorKind, keeper::ListenAddress};
+use hyper::{Request, Response, body::Incoming, service::Service};
+use rustls::server::Acceptor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::{
+    answer::Answer,
+    certificates::Certificates,
+    client::Client,
+    connection::{Manners, Pending, serve_http1, serve_http2},
+    floor::Floor,
+    forward::Exchange,
+    limits::{ACCEPT_AGAIN_AFTER, HANDSHAKE_WITHIN},
+    redirect::ToHttps,
+    workers::Workers,
+};
+
+/// What every door leads to.
+pub(crate) struct House {
+    /// The certificates.
+    pub(crate) certificates: Arc<Certificates>,
+    /// The workers.
+    pub(crate) workers: Arc<Workers>,
+    /// Who is here.
+    pub(crate) floor: Arc<Floor>,
+    /// How they are served.
+    pub(crate) manners: Manners,
+    /// `https-export-cert`.
+    pub(crate) export_certificate: bool,
+}
+
+/// A door.
+pub(crate) struct Door {
+    listener: TcpListener,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The n-th TLS door.
+    Tls(usize),
+    ToHttps(Option<u16>),
+}
+
+impl Door {
+    /// On this socket; `number` is how many TLS doors there are before it.
+    ///
+    /// # Errors
+    /// When it is no TCP socket.
+    pub(crate) fn new(socket: OwnedFd, kind: &DoorKind, number: usize) -> Result<Self, String> {
+        match empery_sys::listen::address(socket.as_fd()) {
+            Ok(ListenAddress::Tcp(_)) => {}
+            Ok(_) => return Err("`https` and `http-to-https` need a TCP address".to_owned()),
+            Err(error) => return Err(format!("a listening socket did not come: {error}")),
+        }
+        let listener = std::net::TcpListener::from(socket);
+        let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        let kind = match kind {
+            DoorKind::Tls(_) => Kind::Tls(number),
+            DoorKind::ToHttps(port) => Kind::ToHttps(*port),
+        };
+        Ok(Self { listener: listener.map_err(|error| format!("a listening socket cannot be used: {error}"))?, kind })
+    }
+
+    /// Accepts until closing time.
+    pub(crate) async fn serve(self, house: Arc<House>) {
+        let mut closing = house.floor.closing();
+        let mut is_starved = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                // The sender is the floor, which the house holds.
+                _ = closing.wait_for(|closing| *closing) => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    is_starved = false;
+                    let (house, guest) = (Arc::clone(&house), house.floor.enter());
+                    match self.kind {
+                        Kind::Tls(number) => tokio::spawn(async move {
+                            house.tls(stream, peer, number).await;
+                            drop(guest);
+                        }),
+                        Kind::ToHttps(port) => tokio::spawn(async move {
+                            let redirects = |activity| ToHttps { port, activity };
+                            serve_http1(stream, house.manners, &house.floor, redirects).await;
+                            drop(guest);
+                        }),
+                    };
+                }
+                Err(error) if is_about_this_client(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut is_starved, true) {
+                        crate::log::say(&format!(
+                            "*** the gateway cannot accept: {error}; trying again until it works ***"
+                        ));
+                    }
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
+/// accept(2): the client is gone again.
+fn is_about_this_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}
+
+impl House {
+    async fn tls(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, door: usize) {
+        // An answer in several writes would wait for the client's acknowledgements; without it it is only slower.
+        let _ = stream.set_nodelay(true);
+        let Ok(Some((stream, certificate))) = tokio::time::timeout(HANDSHAKE_WITHIN, self.shake(stream, door)).await
+        else {
+            return;
+        };
+        let (_, session) = stream.get_ref();
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        let client_certificate = session.peer_certificates().and_then(<[_]>::first);
+        let client = Client::new(peer, client_certificate, self.export_certificate);
+        let door_certificate = self.certificates.of_door(door).map_or(certificate, |own| own.number);
+        let strict = self.certificates.any_asks_clients().then(|| Arc::clone(&self.certificates));
+        let workers = Arc::clone(&self.workers);
+        let exchange = |activity| {
+            Requests(Arc::new(Exchange { workers, client, activity, strict, certificate, door_certificate }))
+        };
+        match is_http2 {
+            true => serve_http2(stream, self.manners, &self.floor, exchange).await,
+            false => serve_http1(stream, self.manners, &self.floor, exchange).await,
+        }
+    }
+
+    /// The handshake, with the certificate of the name that the client asks for, or the door's. None when it fails: the
+    /// client is told why in an alert.
+    async fn shake(&self, stream: TcpStream, door: usize) -> Option<(TlsStream<TcpStream>, usize)> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        let hello = start.client_hello();
+        let named = hello.server_name().and_then(|name| self.certificates.of_name(name));
+        let certificate = named.or_else(|| self.certificates.of_door(door))?;
+        let (number, config) = (certificate.number, certificate.config());
+        Some((start.into_stream(config).await.ok()?, number))
+    }
+}
+
+/// The requests of a connection.
+struct Requests(Arc<Exchange>);
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pending;
+
+    fn call(&self, request: Request<Incoming>) -> Pending {
+        Box::pin(Arc::clone(&self.0).answer(request))
+    }
+}

@@ -1,0 +1,131 @@
+//! One request: to a worker and its answer back. A request goes out a second time only when its connection ended before a
+//! byte of an answer came, and when sending it twice changes nothing (RFC 9110, 9.2.2) or it was never sent.
+
+use std::{convert::Infallible, sync::Arc};
+
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HOST, HeaderValue, UPGRADE},
+    http::request,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::TokioIo;
+
+use crate::{
+    answer::Answer,
+    certificates::Certificates,
+    client::Client,
+    deadlines::{Activity, InFlight},
+    translate,
+    upload::Upload,
+    workers::{Line, Taken, Workers},
+};
+
+/// What the requests of one connection have in common.
+pub(crate) struct Exchange {
+    /// Where they go.
+    pub(crate) workers: Arc<Workers>,
+    /// Who sends them.
+    pub(crate) client: Client,
+    /// What happens on the connection.
+    pub(crate) activity: Arc<Activity>,
+    /// Every certificate, when some ask clients for theirs.
+    pub(crate) strict: Option<Arc<Certificates>>,
+    /// The number of the certificate that this connection was begun with, and of its door's own.
+    pub(crate) certificate: usize,
+    /// See `certificate`.
+    pub(crate) door_certificate: usize,
+}
+
+impl Exchange {
+    /// Answers a request.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Infallible> {
+        let in_flight = self.activity.request();
+        let client_upgrade = hyper::upgrade::on(&mut request);
+        let (mut head, body) = request.into_parts();
+        let upgrade = match translate::to_worker(&mut head) {
+            Ok(upgrade) => upgrade,
+            Err(status) => return Ok(Answer::own(status)),
+        };
+        if self.is_misdirected(&head) {
+            return Ok(Answer::own(StatusCode::MISDIRECTED_REQUEST));
+        }
+        self.client.introduce(&mut head.headers);
+        let answered = self.send(head, Upload::of(body)).await;
+        Ok(match answered {
+            Ok((answer, line)) if upgrade.is_some() && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                join(client_upgrade, answer, line, in_flight)
+            }
+            Ok((answer, line)) => {
+                let (mut head, body) = answer.into_parts();
+                translate::to_client(&mut head.headers);
+                Response::from_parts(head, Answer::of_worker(body, line, Arc::clone(&self.workers), in_flight))
+            }
+            Err(status) => Answer::own(status),
+        })
+    }
+
+    /// Whether the host asked for has another certificate than the one this connection was begun with: what that one asks
+    /// of clients was not asked (RFC 9110, 15.5.20).
+    fn is_misdirected(&self, head: &request::Parts) -> bool {
+        let Some(certificates) = &self.strict else { return false };
+        let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+        certificates.of_name(host).map_or(self.door_certificate, |named| named.number) != self.certificate
+    }
+
+    async fn send(&self, head: request::Parts, body: Upload) -> Result<(Response<Incoming>, Line), StatusCode> {
+        let copy = (matches!(body, Upload::Nothing) && is_idempotent(&head.method)).then(|| head.clone());
+        let Taken { mut line, is_used } = self.workers.take().await.map_err(no_worker)?;
+        let before = line.received_bytes();
+        let failed = match line.sender.try_send_request(Request::from_parts(head, body)).await {
+            Ok(answer) => return Ok((answer, line)),
+            Err(failed) => failed,
+        };
+        let mut failed = failed;
+        let again = match failed.take_message() {
+            Some(unsent) => Some(unsent),
+            None if line.received_bytes() == before => copy.map(|head| Request::from_parts(head, Upload::Nothing)),
+            None => None,
+        };
+        let again = again.filter(|_| is_used).ok_or(StatusCode::BAD_GATEWAY)?;
+        let Taken { mut line, .. } = self.workers.connect().await.map_err(no_worker)?;
+        match line.sender.try_send_request(again).await {
+            Ok(answer) => Ok((answer, line)),
+            Err(_) => Err(StatusCode::BAD_GATEWAY),
+        }
+    }
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
+}
+
+fn no_worker(error: std::io::Error) -> StatusCode {
+    crate::log::say(&format!("*** no worker takes a connection of the gateway: {error} ***"));
+    StatusCode::SERVICE_UNAVAILABLE
+}
+
+/// Both sides speak another protocol from here on: bytes go through untouched until one of them is done.
+fn join(client: OnUpgrade, mut answer: Response<Incoming>, line: Line, in_flight: InFlight) -> Response<Answer> {
+    let worker = hyper::upgrade::on(&mut answer);
+    tokio::spawn(async move {
+        if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
+            // Whoever hangs up hangs up on both.
+            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(worker)).await;
+        }
+        drop((line, in_flight));
+    });
+    let (mut head, _) = answer.into_parts();
+    let protocol = head.headers.get(UPGRADE).cloned();
+    translate::to_client(&mut head.headers);
+    if let Some(protocol) = protocol {
+        head.headers.insert(UPGRADE, protocol);
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    Response::from_parts(head, Answer::empty())
+}

@@ -1,0 +1,44 @@
+//! Every limit and deadline of the gateway that no option sets. `docs/limits.md` lists them.
+
+use std::time::Duration;
+
+/// A TLS handshake must be over by then, from the first byte of the connection.
+pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Requests of one HTTP/2 connection at a time.
+pub(crate) const STREAMS_MAX: u32 = 128;
+
+/// Connections to the workers at a time; more requests wait for one.
+pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
+
+/// Idle connections to the workers that are kept.
+pub(crate) const WORKER_CONNECTIONS_IDLE_MAX: usize = 256;
+
+/// A worker must take a connection's place in its queue by then; while the queue is full it is tried again and again.
+pub(crate) const WORKER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The pause between two tries.
+pub(crate) const WORKER_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
+/// How much of a body waits in the gateway for a client or a worker that is slow, per stream, in bytes.
+pub(crate) const WINDOW_BYTES: u32 = 256 * 1024;
+
+/// The same for all streams of an HTTP/2 connection, in bytes.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Most header fields of a request.
+pub(crate) const HEADERS_MAX: usize = 128;
+
+/// How often certificates are looked at for a change.
+pub(crate) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest certificate or key file, in bytes.
+pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// How long nothing is accepted after descriptors ran out.
+pub(crate) const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// First and longest pause between two calls of a gateway that looks for its next master.
+pub(crate) const CALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// See [`CALL_AGAIN_AFTER`].
+pub(crate) const CALL_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,82 @@
+//! `http-to-https`: every request without TLS is sent to the same place with it.
+
+use std::{convert::Infallible, sync::Arc};
+
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{HOST, HeaderValue, LOCATION},
+    service::Service,
+};
+
+use crate::{answer::Answer, connection::Pending, deadlines::Activity};
+
+/// Sends clients to https, on this port when it is not 443.
+pub(crate) struct ToHttps {
+    /// The port.
+    pub(crate) port: Option<u16>,
+    /// What happens on the connection.
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl Service<Request<Incoming>> for ToHttps {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pending;
+
+    fn call(&self, request: Request<Incoming>) -> Pending {
+        let in_flight = self.activity.request();
+        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let named = named.or_else(|| request.uri().authority().map(hyper::http::uri::Authority::as_str));
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let answer = match named.and_then(|named| place(named, self.port, path)) {
+            None => Answer::own(StatusCode::BAD_REQUEST),
+            Some(place) => {
+                let mut answer = Answer::own(StatusCode::MOVED_PERMANENTLY);
+                answer.headers_mut().insert(LOCATION, place);
+                answer
+            }
+        };
+        drop(in_flight);
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+/// Where to. None when the host is none that a client could mean.
+fn place(host: &str, port: Option<u16>, path: &str) -> Option<HeaderValue> {
+    let name = match host.strip_prefix('[') {
+        // An IPv6 address has colons of its own.
+        Some(rest) => &host[..rest.find(']')? + 2],
+        None => host.split_once(':').map_or(host, |(name, _port)| name),
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_host) || !path.starts_with('/') {
+        return None;
+    }
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    HeaderValue::try_from(format!("https://{name}{port}{path}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(host: &str, port: Option<u16>, path: &str) -> Option<String> {
+        place(host, port, path).map(|place| place.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_same_place_with_https_and_its_port() {
+        assert_eq!(to("a.example:80", None, "/p?q=1").as_deref(), Some("https://a.example/p?q=1"));
+        assert_eq!(to("a.example", Some(8443), "/").as_deref(), Some("https://a.example:8443/"));
+        assert_eq!(to("[::1]:80", None, "/").as_deref(), Some("https://[::1]/"));
+    }
+
+    #[test]
+    fn a_host_that_leads_elsewhere_is_refused() {
+        for host in ["", "a/b", "a@b", "a b", "[::1", "a\\b", "a?b"] {
+            assert_eq!(to(host, None, "/"), None, "{host}");
+        }
+        assert_eq!(to("a", None, "*"), None);
+    }
+}

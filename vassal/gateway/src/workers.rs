@@ -1,0 +1,190 @@
+//! Connections to the workers: made when none is idle, kept while they are good. Which worker takes one is the kernel's
+//! and the workers' business; a worker that is drained hands its idle ones on, so a reload is not seen here.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use crate::{
+    limits::{WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_WITHIN},
+    upload::Upload,
+};
+
+/// See the module.
+pub(crate) struct Workers {
+    /// `\0` and the abstract name of their socket.
+    address: String,
+    idle: Mutex<Vec<Idle>>,
+    room: Arc<Semaphore>,
+    /// How long an idle connection is good: a worker closes it a little later.
+    idle_for: Duration,
+    head_max_bytes: usize,
+}
+
+struct Idle {
+    line: Line,
+    since: Instant,
+}
+
+/// A connection to a worker.
+pub(crate) struct Line {
+    /// What sends requests on it.
+    pub(crate) sender: SendRequest<Upload>,
+    received_bytes: Arc<AtomicU64>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A connection for a request, with what is to be known of it.
+pub(crate) struct Taken {
+    /// The connection.
+    pub(crate) line: Line,
+    /// Whether it has served a request before: it may be closed this very moment.
+    pub(crate) is_used: bool,
+}
+
+impl Workers {
+    /// Behind the socket of this abstract name.
+    pub(crate) fn new(name: &str, keepalive: Duration, head_max_bytes: usize) -> Self {
+        Self {
+            address: format!("\0{name}"),
+            idle: Mutex::default(),
+            room: Arc::new(Semaphore::new(WORKER_CONNECTIONS_MAX)),
+            idle_for: keepalive.mul_f64(0.8),
+            head_max_bytes,
+        }
+    }
+
+    /// A connection on which nothing is under way.
+    ///
+    /// # Errors
+    /// When no worker takes one.
+    pub(crate) async fn take(&self) -> io::Result<Taken> {
+        while let Some(idle) = self.pop() {
+            let mut line = idle.line;
+            if idle.since.elapsed() < self.idle_for && line.sender.ready().await.is_ok() {
+                return Ok(Taken { line, is_used: true });
+            }
+        }
+        self.connect().await
+    }
+
+    /// A connection that nothing was sent on yet.
+    ///
+    /// # Errors
+    /// When no worker takes one.
+    pub(crate) async fn connect(&self) -> io::Result<Taken> {
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
+        let received_bytes = Arc::new(AtomicU64::new(0));
+        let stream = Counted { stream: self.call().await?, received_bytes: Arc::clone(&received_bytes) };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(self.head_max_bytes.max(64 * 1024))
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        // Its end is told to whoever waits for an answer on it.
+        tokio::spawn(connection.with_upgrades());
+        Ok(Taken { line: Line { sender, received_bytes, _room: room }, is_used: false })
+    }
+
+    /// Unlike TCP, a full queue of a unix socket is an error and not a wait (connect(2), EAGAIN): workers that are all
+    /// busy come back to it.
+    async fn call(&self) -> io::Result<UnixStream> {
+        let deadline = Instant::now() + WORKER_WITHIN;
+        loop {
+            match UnixStream::connect(&self.address).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    tokio::time::sleep(WORKER_AGAIN_AFTER).await;
+                }
+                called => return called,
+            }
+        }
+    }
+
+    /// Takes a connection back whose answer is complete. One that is not ready at once still has a body to send: it is
+    /// closed.
+    pub(crate) fn give_back(&self, line: Line) {
+        if !line.sender.is_ready() {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.first().is_some_and(|oldest| oldest.line.sender.is_closed()) {
+            idle.retain(|idle| !idle.line.sender.is_closed());
+        }
+        if idle.len() < WORKER_CONNECTIONS_IDLE_MAX {
+            idle.push(Idle { line, since: Instant::now() });
+        }
+    }
+
+    fn pop(&self) -> Option<Idle> {
+        self.lock().pop()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // Every change is one call: a panic elsewhere cannot leave it half changed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// How much has come back on it so far, in bytes.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Relaxed)
+    }
+}
+
+/// A stream that counts what it receives: a request may be sent again only when nothing of an answer has come.
+struct Counted {
+    stream: UnixStream,
+    received_bytes: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = room.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, room);
+        self.received_bytes.fetch_add((room.filled().len() - before) as u64, Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,166 @@
+//! The gateway, seen from the master: what it is to do, and how it is started. What it does is its own binary's,
+//! `vassal-gateway`; when it is started, drained and started again is [`crate::supervise`]'s.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use empery_config::vassal::{Certificate, Door, Titles, VassalConfig};
+use empery_control::{
+    gateway::{CertificateFiles, DoorKind, GATEWAY_FD, GatewayBoot, GatewayDoor, GatewayName, GatewayPlan},
+    keeper::ListenAddress,
+};
+use empery_sys::{
+    listen,
+    spawn::{Child, Spawn, spawn},
+};
+use nix::fcntl::OFlag;
+
+use crate::{extension, listeners::Listeners, zygote::millis};
+
+/// The binary's name; it is installed beside this one.
+const PROGRAM: &str = "vassal-gateway";
+
+/// Certificate and key files that were opened with more rights than this process has now. They are passed on to the
+/// gateway and read by nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct TlsFiles(BTreeMap<PathBuf, OwnedFd>);
+
+impl TlsFiles {
+    /// Opens what this configuration names. What cannot be opened is not there: the gateway tries again and says why.
+    pub(crate) fn open(config: &VassalConfig) -> Self {
+        let mut files = Self::default();
+        for path in config.tls_files() {
+            // A FIFO would be waited for without end.
+            let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+            if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) {
+                files.take(path.to_owned(), file.into());
+            }
+        }
+        files
+    }
+
+    /// Takes a file that somebody else opened, in the place of an earlier one.
+    pub(crate) fn take(&mut self, path: PathBuf, file: OwnedFd) {
+        self.0.insert(path, file);
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, &OwnedFd)> {
+        self.0.iter().map(|(path, file)| (path.as_path(), file))
+    }
+}
+
+/// What a configuration wants of a gateway; None when it wants none.
+pub(crate) fn plan(config: &VassalConfig) -> Option<GatewayPlan> {
+    let door = |listener: &empery_config::vassal::Listener| {
+        let kind = match &listener.door {
+            Door::Workers | Door::FromGateway => return None,
+            Door::Tls(certificate) => DoorKind::Tls(files(certificate)),
+            Door::ToHttps(port) => DoorKind::ToHttps(*port),
+        };
+        Some(GatewayDoor { key: listener.address.to_string(), kind })
+    };
+    let doors: Vec<GatewayDoor> = config.listeners.iter().filter_map(door).collect();
+    let name = |named: &empery_config::vassal::NamedCertificate| GatewayName {
+        name: named.name.clone(),
+        files: files(&named.certificate),
+    };
+    (!doors.is_empty()).then(|| GatewayPlan {
+        doors,
+        names: config.sni.iter().map(name).collect(),
+        export_certificate: config.https_export_cert,
+        head_max_bytes: config.request.head_max_bytes,
+        client_timeout_ms: millis(config.request.client_timeout),
+        keepalive_timeout_ms: millis(config.request.keepalive_timeout),
+        mercy_ms: millis(config.mercy),
+        outlives_master: !config.no_orphans,
+        title: title(&config.titles),
+    })
+}
+
+fn files(certificate: &Certificate) -> CertificateFiles {
+    CertificateFiles {
+        chain: certificate.chain.clone(),
+        key: certificate.key.clone(),
+        ciphers: certificate.ciphers.clone(),
+        client_ca: certificate.client_ca.as_ref().map(|ca| ca.path.clone()),
+        client_required: certificate.client_ca.as_ref().is_some_and(|ca| ca.required),
+    }
+}
+
+/// uWSGI names its router after the protocol.
+fn title(titles: &Titles) -> Option<String> {
+    let name = match &titles.all {
+        Some(name) => name.as_str(),
+        None if titles.auto => "uWSGI http 1",
+        None => return None,
+    };
+    Some(format!("{}{name}{}", titles.prefix, titles.append))
+}
+
+/// What the gateway is told first, with descriptors that are inherited under these numbers.
+///
+/// # Errors
+/// One sentence that names the socket that is missing.
+pub(crate) fn boot(
+    plan: GatewayPlan,
+    listeners: &Listeners,
+    tls_files: &TlsFiles,
+    link_path: Option<&Path>,
+) -> Result<GatewayBoot, String> {
+    let held = |key: &str| listeners.get(key).ok_or_else(|| format!("the listening socket {key} is gone"));
+    let sockets =
+        plan.doors.iter().map(|door| Ok(held(&door.key)?.socket.as_raw_fd())).collect::<Result<_, String>>()?;
+    let private = held(&empery_config::address::Address::Abstract(String::new()).to_string())?;
+    let workers = match listen::address(private.socket.as_fd()) {
+        Ok(ListenAddress::Abstract(name)) => name,
+        Ok(other) => return Err(format!("the gateway's socket to the workers is bound to {other:?}")),
+        Err(error) => return Err(format!("the gateway's socket to the workers is not there: {error}")),
+    };
+    let files = tls_files.iter().map(|(path, file)| (path.to_owned(), file.as_raw_fd())).collect();
+    let link_path = link_path.filter(|_| plan.outlives_master).map(Path::to_owned);
+    Ok(GatewayBoot { plan, sockets, files, workers, link_path })
+}
+
+/// Starts the program; it hears the boot as the first word over the channel.
+///
+/// # Errors
+/// One sentence that names what is missing.
+pub(crate) fn start(channel: &OwnedFd, boot: &GatewayBoot, log: &OwnedFd) -> Result<Child, String> {
+    let binary = extension::binary().map_err(|error| format!("/proc/self/exe cannot be read: {error}"))?;
+    let program = binary.with_file_name(PROGRAM);
+    if !program.is_file() {
+        return Err(format!("`https` and `http-to-https` need {}, which is not there", program.display()));
+    }
+    let out_of_descriptors = |error: std::io::Error| format!("no descriptor is left: {error}");
+    let mut inherit: Vec<RawFd> = boot.sockets.clone();
+    inherit.extend(boot.files.iter().map(|(_, number)| *number));
+    inherit.push(channel.as_raw_fd());
+    inherit.sort_unstable();
+    inherit.dedup();
+    let shown = program.display().to_string();
+    spawn(Spawn {
+        args: vec![PROGRAM.into()],
+        program,
+        // Nothing of the app's environment is of use to it.
+        env: vec![(GATEWAY_FD.into(), channel.as_raw_fd().to_string().into())],
+        directory: None,
+        stdio: [
+            None,
+            Some(log.try_clone().map_err(out_of_descriptors)?),
+            Some(log.try_clone().map_err(out_of_descriptors)?),
+        ],
+        inherit,
+        identity: None,
+        // A terminal's Ctrl-C is for the master, which drains.
+        new_session: true,
+    })
+    .map_err(|error| format!("{shown} cannot be started: {error}"))
+}
