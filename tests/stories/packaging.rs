@@ -103,6 +103,7 @@ fn debian(ground: &Ground) -> Result<()> {
     for needed in [
         "./usr/bin/emperor",
         "./usr/bin/vassal",
+        "./usr/bin/vassal-gateway",
         "./usr/lib/empery/empery_worker.abi3.so",
         &format!("./usr/lib/empery/{fitting}"),
         "./lib/systemd/system/empery.service",
