@@ -1,0 +1,56 @@
+"""One worker of a standalone `vassal` whose requests are counted: started, asked one request at a time, and stopped."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+APPS = [Path(__file__).resolve().parent.parent / "tests/apps", Path(__file__).resolve().parent / "apps"]
+DEADLINE_S = 60
+
+
+class Worker:
+    def __init__(self, vassal, module, python, directory):
+        self.log, self.path = directory / "vassal.log", directory / "socket"
+        words = [str(vassal), "--http-socket", str(self.path), "--master", "--disable-logging", "--module", module, "--python", str(python)]
+        for apps in APPS:
+            words += ["--pythonpath", str(apps)]
+        # Hashes decide how often a dict looks twice; a clock that must not differ decides nothing here.
+        surroundings = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(words, env=surroundings, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.pid = None
+
+    def __enter__(self):
+        return self
+
+    def said(self):
+        return self.log.read_text(errors="replace")
+
+    def connection(self):
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if "generation 1 serves" in self.said():
+                self.pid = int(re.search(r"spawned worker 1 \(pid: (\d+)", self.said())[1])
+                connection = socket.socket(socket.AF_UNIX)
+                connection.settimeout(DEADLINE_S)
+                connection.connect(str(self.path))
+                return connection
+            time.sleep(0.02)
+        raise SystemExit(f"the vassal does not serve:\n{self.said()}")
+
+    def asks(self, request, times):
+        """The request so often on one connection, each after the answer to the one before."""
+        with self.connection() as connection:
+            for _ in range(times):
+                connection.sendall(request)
+                answer = connection.recv(65536)
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    raise SystemExit(f"not a 200: {answer!r}\n{self.said()}")
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(DEADLINE_S)
