@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 closed = []
+given = 0
 
 
 class Closing:
@@ -44,8 +45,10 @@ def waits_between(fifo):
 
 
 def blocks(number):
+    global given
     block = b"0123456789abcdef" * 4096
     for _ in range(number):
+        given += 1
         yield block
 
 
@@ -74,7 +77,9 @@ def raises_midway():
 
 def file_of(size, start=0):
     held = tempfile.TemporaryFile()
-    held.write((b"0123456789" * (size // 10 + 1))[:size])
+    for _ in range(size // 10_000):
+        held.write(b"0123456789" * 1000)
+    held.write((b"0123456789" * 1000)[: size % 10_000])
     held.seek(start)
     return held
 
@@ -86,6 +91,21 @@ def application(environ, start_response):
     def start(*headers, status="200 OK"):
         return start_response(status, [("Content-Type", "text/plain"), *headers])
 
+    if path == "/":
+        start()
+        return [b"%d" % os.getpid()]
+    if path == "/given":
+        start()
+        return [b"%d" % given]
+    if path == "/writes":
+        write = start()
+        for block in blocks(int(query)):
+            write(block)
+        return []
+    if path == "/length":
+        length = sum(len(part) for part in iter(lambda: stream.read(int(query)), b""))
+        start()
+        return [b"%d" % length]
     if path == "/closed":
         start()
         return [",".join(closed).encode()]

@@ -127,6 +127,21 @@ pub fn pss_kib(pid: i32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Resident memory at its highest since the last reset, in KiB; None when it may not be seen.
+#[must_use]
+pub fn peak_kib(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Makes what is resident now the highest (proc(5), `clear_refs`), in KiB; None when it may not be done.
+#[must_use]
+pub fn reset_peak_kib(pid: i32) -> Option<u64> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").ok()?;
+    peak_kib(pid)
+}
+
 /// Clock ticks per second.
 #[must_use]
 pub fn ticks_per_second() -> u64 {

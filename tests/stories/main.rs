@@ -2,6 +2,7 @@
 //! contains NAME. Each module holds the stories of one promise; the harness says how they are told.
 
 mod alone;
+mod bodies;
 mod broken;
 mod browser;
 mod clients;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         reload::STORIES,
         fleet::STORIES,
         clients::STORIES,
+        bodies::STORIES,
     ];
     runner::main(&rooms.concat())
 }

@@ -136,8 +136,9 @@ impl BodyStream {
 
     /// Moves received bytes to what is ready. An error breaks the body for good.
     fn take_what_is_here(&mut self) -> Result<(), String> {
-        if self.ready_start == self.ready.len() {
-            self.ready.clear();
+        // Moving what is less than what was read costs no more than reading it did.
+        if self.ready_start > self.ready.len() / 2 || self.ready_start == self.ready.len() {
+            self.ready.drain(..self.ready_start);
             self.ready_start = 0;
         }
         let result = self.decode();
