@@ -20,6 +20,9 @@ pub const TRAILERS_MAX_BYTES: u32 = 8 * 1024;
 /// Most entries of `X-Forwarded-For` or `Forwarded` that are looked at, from the last one on.
 pub const FORWARDED_HOPS_MAX: usize = 32;
 
+/// How much of a body is waited for before the app is called, in bytes.
+pub const BODY_HELD_MAX_BYTES: usize = 64 * 1024;
+
 /// Slowest pace of a request's body, in bytes per second, on top of what `body_timeout_ms` grants.
 pub const BODY_MIN_BYTES_PER_S: u64 = 240;
 

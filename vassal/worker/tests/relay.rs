@@ -196,6 +196,12 @@ fn what_a_stuck_worker_gives_away_it_keeps_until_somebody_has_it() {
     }
     let mut stuck = connect(&listeners);
     ask(&mut stuck, &format!("/hold{}", gate.display()));
+    let slot = generation.scoreboard.slot(slot_index(2, 1, 1, 0, 0));
+    let began = Instant::now();
+    while !slot.in_flight().is_some_and(|request| request.head.starts_with(b"GET /hold")) {
+        assert!(began.elapsed() < driver::DEADLINE, "the request is not inside");
+        driver::pace(1);
+    }
     let mut given = Vec::new();
     for client in &mut waiting {
         ask(client, "/second");

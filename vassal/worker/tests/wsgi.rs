@@ -115,7 +115,8 @@ fn a_body_is_read_as_it_was_sent_or_not_at_all() {
         );
         let broken = post("/read-caught", "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n");
         assert_answer(&broken, "bad chunk", &["OSError: the chunked body is malformed"], &[]);
-        let late = post("/read-caught", "Content-Length: 10\r\n\r\nabc");
+        // Without the expectation it would be waited for before the app is called.
+        let late = post("/read-caught", "Expect: 100-continue\r\nContent-Length: 10\r\n\r\nabc");
         assert_answer(&late, "slow body", &["OSError: timeout during read() on wsgi.input"], &[]);
         let mut cut = connect(listeners);
         cut.write_all(b"POST /read-caught HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();

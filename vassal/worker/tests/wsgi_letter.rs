@@ -300,7 +300,11 @@ fn a_body_that_breaks_stays_broken_and_ends_the_connection() {
 fn a_body_that_trickles_is_given_up() {
     with_each(|listeners, _| {
         let mut slow = connect(listeners);
-        slow.write_all(b"POST /read-twice HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").unwrap();
+        // Without the expectation it would be waited for before the app is called.
+        slow.write_all(
+            b"POST /read-twice HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n",
+        )
+        .unwrap();
         slow.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         let began = std::time::Instant::now();
         let mut answer = Vec::new();

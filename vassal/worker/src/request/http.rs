@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::{
     After, Tools, environ,
     framing::Asked,
+    held,
     patience::Patience,
     reply,
     request_line::Spoken,
@@ -32,6 +33,13 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         Ok(who) => who,
         Err(bad) => return refuse(py, tools, connection, bad),
     };
+    // Who expects 100 Continue sends nothing before the app has asked for it.
+    if !head.expect_continue
+        && !connection.has_ended
+        && let Some(bytes) = held::wants(head.body, &buffer[consumed..], &mut tools.scratch)
+    {
+        return After::NeedBody { bytes: consumed + bytes };
+    }
     let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
         who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
     } else {
@@ -115,7 +123,7 @@ pub(crate) fn refuse_slow(serving: &Serving, connection: &Connection) {
         .get(connection.listener)
         .is_some_and(|listener| listener.protocol == empery_control::boot::Protocol::Http)
     {
-        let bad = Bad::new(408, "the request head did not come within socket-timeout");
+        let bad = Bad::new(408, "the request did not come within socket-timeout");
         let date = reply::Dates::default().line(os::realtime_ns() / 1_000_000_000).to_vec();
         let _ = os::send(connection.raw(), [&reply::refusal(bad, &date), b"", b""]);
     }

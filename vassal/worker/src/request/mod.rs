@@ -7,6 +7,7 @@ mod environ;
 mod file_wrapper;
 mod framing;
 mod head;
+mod held;
 pub(crate) mod http;
 mod input;
 mod known;
@@ -36,6 +37,11 @@ use crate::{
 pub(crate) enum After {
     /// The head is not whole yet: what came is kept.
     NeedMore,
+    /// The head is whole; the app is called when so many bytes are in the buffer, or the client has ended.
+    NeedBody {
+        /// Head and body.
+        bytes: usize,
+    },
     /// It waits for the next request, of which these bytes have come already.
     Keep {
         /// They.

@@ -1,7 +1,7 @@
 //! New connections. Workers share the listeners: `EPOLLEXCLUSIVE` wakes few of them, and a listener that is taken out
 //! of epoll and put back goes to the end of the kernel's queue of sleepers, so that connections are spread evenly.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use super::{
     Next, Serving,
@@ -12,6 +12,21 @@ use crate::{epoll::Watch, os};
 
 /// How long nothing is accepted after descriptors or memory ran out, in ms.
 const PAUSE_MS: u64 = 100;
+
+/// How many idle connections are closed at once when descriptors become scarce: one each time would mean looking through
+/// all of them for each new client.
+const EVICTED_AT_ONCE: usize = 32;
+
+/// Which part of the descriptors is left to the app, and at least how many.
+const LEFT_TO_APP_PART: u64 = 16;
+const LEFT_TO_APP_MIN: u64 = 16;
+
+/// The first descriptor number that connections should leave to the app.
+pub(super) fn first_scarce_descriptor() -> std::io::Result<RawFd> {
+    let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    let left = (limit / LEFT_TO_APP_PART).max(LEFT_TO_APP_MIN).min(limit / 2);
+    Ok(RawFd::try_from(limit - left).unwrap_or(RawFd::MAX))
+}
 
 impl Serving {
     /// Registers the listeners.
@@ -64,11 +79,17 @@ impl Serving {
                     // Everybody may connect to an abstract name (unix(7)); only this vassal's gateway is believed.
                     return None;
                 }
+                if fd.as_raw_fd() >= self.first_scarce_descriptor {
+                    self.evict();
+                }
                 let place = self.slab().reserve();
                 self.receive_request(place, Box::new(Connection::new(fd, index, peer)), buffer)
             }
             Err(error) => {
                 if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
+                    if self.evict() {
+                        return None;
+                    }
                     if !std::mem::replace(&mut lead.is_starved, true) {
                         self.worker
                             .log(&format!("accepting on {}: {error}; trying again until it works", listener.key));
@@ -79,6 +100,16 @@ impl Serving {
                 None
             }
         }
+    }
+
+    /// Closes the connections that have been idle for longest (RFC 9112 section 9.5 allows it). False when none is idle.
+    fn evict(&self) -> bool {
+        let oldest = self.slab().take_oldest_idle(EVICTED_AT_ONCE);
+        let found = !oldest.is_empty();
+        for (place, connection) in oldest {
+            self.close(place, connection);
+        }
+        found
     }
 
     fn go_to_the_end(&self, listener: i32, index: usize) {

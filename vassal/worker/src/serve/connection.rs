@@ -34,6 +34,10 @@ pub(crate) struct Connection {
     pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Received but not served: the beginning of a head, or requests sent ahead.
     pub(crate) received: Vec<u8>,
+    /// How much must have been received before it is worth looking at; 0 when that is not known.
+    pub(super) wanted_bytes: usize,
+    /// The client has said that nothing more comes.
+    pub(crate) has_ended: bool,
     /// Since when the client is waited for, on the monotonic clock in ms: the beginning of the head in `received`, or the last
     /// answer; 0 when it is to be set.
     pub(crate) waits_since_ms: u64,
@@ -54,6 +58,8 @@ impl Connection {
             peer,
             remote: None,
             received: Vec::new(),
+            wanted_bytes: 0,
+            has_ended: false,
             waits_since_ms: super::now_ms(),
             requests: 0,
             coming: Coming::Request,

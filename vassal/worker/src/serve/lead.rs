@@ -197,19 +197,35 @@ impl Serving {
     ) -> Option<Next> {
         buffer.clear();
         buffer.extend_from_slice(&connection.received);
-        match os::receive(connection.raw(), buffer, RECEIVE_BYTES) {
+        let most = connection.wanted_bytes.saturating_sub(buffer.len()).max(RECEIVE_BYTES);
+        match os::receive(connection.raw(), buffer, most) {
+            // The app is to see that its body ends too early.
+            Ok(0) if connection.wanted_bytes > 0 => {
+                connection.has_ended = true;
+                return Some(self.look_at(place, connection));
+            }
             Ok(0) => self.close(place, connection),
+            Ok(_) if buffer.len() < connection.wanted_bytes => {
+                connection.received = buffer.as_slice().into();
+                self.put_back(place, connection);
+            }
             Ok(_) => {
                 if connection.received.is_empty() {
                     connection.waits_since_ms = 0;
                 }
-                connection.received = Vec::new();
-                return Some(Next::Serve(place, connection));
+                return Some(self.look_at(place, connection));
             }
             Err(error) if os::would_block(&error) => self.put_back(place, connection),
             Err(_) => self.close(place, connection),
         }
         None
+    }
+
+    /// What was received is in the buffer.
+    fn look_at(&self, place: Place, mut connection: Box<Connection>) -> Next {
+        connection.received = Vec::new();
+        connection.wanted_bytes = 0;
+        Next::Serve(place, connection)
     }
 
     fn throw_away(&self, place: Place, connection: Box<Connection>, buffer: &mut Vec<u8>) {

@@ -18,13 +18,14 @@ mod thread;
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
+use empery_wire::limits::BODY_MIN_BYTES_PER_S;
 use pyo3::{
     exceptions::PyRuntimeError,
     prelude::*,
@@ -76,6 +77,8 @@ pub(crate) struct Serving {
     ready: Mutex<VecDeque<Place>>,
     /// What is answered without the app; None when there is nothing of the kind.
     pub(crate) static_files: Option<StaticFiles>,
+    /// From this number on descriptors are the app's, as long as connections can be done without.
+    first_scarce_descriptor: RawFd,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -108,6 +111,7 @@ impl Serving {
             lead: Mutex::new(Lead::new()),
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
+            first_scarce_descriptor: accept::first_scarce_descriptor()?,
             wake: os::event_counter()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             leave_asked: AtomicBool::new(false),
@@ -223,6 +227,12 @@ impl Serving {
         if connection.coming == Coming::Request && begins {
             connection.waits_since_ms = now_ms();
         }
+        let waits_ms = if connection.wanted_bytes > 0 {
+            // As for a body that the app waits for: what has come buys more.
+            boot.body_timeout_ms + connection.received.len() as u64 * 1000 / BODY_MIN_BYTES_PER_S
+        } else {
+            waits_ms
+        };
         connection.waits_since_ms + waits_ms
     }
 

@@ -14,7 +14,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use empery_control::scoreboard::FLAG_ACCEPTING;
+use empery_control::{
+    framing,
+    scoreboard::FLAG_ACCEPTING,
+    worker::{self as words, FromWorker},
+};
 
 use super::{
     SERVING, Serving,
@@ -55,8 +59,8 @@ pub(super) struct Parting {
     timer: Timer,
     is_armed: AtomicBool,
     has_parted: AtomicBool,
-    /// Listeners as JSON strings: a handler cannot make them.
-    listeners: Vec<Vec<u8>>,
+    /// The words that say where a connection goes, for each listener: a handler cannot make them.
+    words: Vec<Template>,
 }
 
 impl Parting {
@@ -70,12 +74,12 @@ impl Parting {
             worker.log(&format!("the app uses signal {}: clients may wait behind slow requests", signal()));
             return Ok(None);
         }
-        let listeners = boot.listeners.iter().map(|listener| serde_json::to_vec(&listener.key));
+        let words = boot.listeners.iter().map(|listener| Template::new(&listener.key));
         Ok(Some(Self {
             timer: Timer::for_this_thread(signal())?,
             is_armed: AtomicBool::new(false),
             has_parted: AtomicBool::new(false),
-            listeners: listeners.collect::<Result<_, _>>().map_err(io::Error::other)?,
+            words: words.collect::<io::Result<_>>()?,
         }))
     }
 
@@ -172,10 +176,8 @@ impl Serving {
         let Ok(mut slab) = self.slab.try_lock() else { return false };
         let Some(connection) = slab.look(place).filter(|connection| connection.is_idle()) else { return false };
         let (raw, token) = (connection.raw(), self.next_token.fetch_add(1, Ordering::Relaxed));
-        let Some(listener) = parting.listeners.get(connection.listener) else { return false };
-        let mut word = Word::new();
-        word.put(b"{\"say\":\"handover\",\"token\":").number(token).put(b",\"connection\":{\"token\":").number(token);
-        word.put(b",\"listener\":").put(listener).put(b",\"requests\":").number(connection.requests).put(b"}}");
+        let Some(template) = parting.words.get(connection.listener) else { return false };
+        let word = template.filled(token, connection.requests);
         let Some(line) = self.worker.line.raw_now() else { return false };
         // First out of epoll: what its client sends from now on is the sibling's to hear.
         if word.is_cut || self.epoll.remove(raw).is_err() {
@@ -203,6 +205,40 @@ impl Serving {
     }
 }
 
+/// [`FromWorker::Handover`] as it is sent, but for its numbers.
+struct Template {
+    parts: Vec<Vec<u8>>,
+}
+
+impl Template {
+    fn new(listener: &str) -> io::Result<Self> {
+        // Numbers that occur nowhere else in the text.
+        const TOKEN: u64 = u64::MAX;
+        const REQUESTS: u64 = u64::MAX - 1;
+        let connection = words::Connection { token: TOKEN, listener: listener.to_owned(), requests: REQUESTS };
+        let word = framing::encode(&FromWorker::Handover { token: TOKEN, connection }).map_err(io::Error::other)?;
+        let text = String::from_utf8(word).map_err(io::Error::other)?;
+        let (before, last) = text.split_once(&REQUESTS.to_string()).ok_or_else(|| io::Error::other("no place"))?;
+        let mut parts: Vec<Vec<u8>> = before.split(&TOKEN.to_string()).map(|part| part.as_bytes().to_vec()).collect();
+        parts.push(last.as_bytes().to_vec());
+        Ok(Self { parts })
+    }
+
+    /// In the handler.
+    fn filled(&self, token: u64, requests: u64) -> Word {
+        let mut word = Word::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            word.put(part);
+            match self.parts.len() - index {
+                1 => {}
+                2 => word.number(requests),
+                _ => word.number(token),
+            }
+        }
+        word
+    }
+}
+
 /// A word in the making, on the stack.
 struct Word {
     bytes: [u8; 512],
@@ -216,7 +252,7 @@ impl Word {
         Self { bytes: [0; 512], length: 0, is_cut: false }
     }
 
-    fn put(&mut self, text: &[u8]) -> &mut Self {
+    fn put(&mut self, text: &[u8]) {
         match self.bytes.get_mut(self.length..self.length + text.len()) {
             Some(place) => {
                 place.copy_from_slice(text);
@@ -224,10 +260,9 @@ impl Word {
             }
             None => self.is_cut = true,
         }
-        self
     }
 
-    fn number(&mut self, mut number: u64) -> &mut Self {
+    fn number(&mut self, mut number: u64) {
         let mut digits = [0_u8; 20];
         let mut first = digits.len();
         for digit in digits.iter_mut().rev() {
@@ -238,7 +273,7 @@ impl Word {
                 break;
             }
         }
-        self.put(digits.get(first..).unwrap_or_default())
+        self.put(digits.get(first..).unwrap_or_default());
     }
 
     fn bytes(&self) -> &[u8] {

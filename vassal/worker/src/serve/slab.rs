@@ -221,6 +221,27 @@ impl Slab {
         out
     }
 
+    /// Takes out those that have been idle for longest, at most so many; those that were never asked anything come last.
+    pub(crate) fn take_oldest_idle(&mut self, most: usize) -> Vec<(Place, Box<Connection>)> {
+        let mut idle: Vec<(bool, u64, u32)> = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if let Some(connection) = entry.connection.as_deref().filter(|connection| connection.is_idle()) {
+                idle.push((connection.requests == 0, connection.waits_since_ms, index as u32));
+            }
+        }
+        if idle.len() > most {
+            idle.select_nth_unstable(most);
+            idle.truncate(most);
+        }
+        let mut out = Vec::with_capacity(idle.len());
+        for (_, _, index) in idle {
+            let entry = &mut self.entries[index as usize];
+            let place = Place { index, use_number: entry.use_number };
+            out.extend(entry.connection.take().map(|connection| (place, connection)));
+        }
+        out
+    }
+
     /// Connections that exist, held by a thread or not.
     pub(crate) fn count(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -74,6 +74,11 @@ fn serve(
             connection.received = buffer.as_slice().into();
             serving.put_back(place, connection);
         }
+        After::NeedBody { bytes } => {
+            connection.received = buffer.as_slice().into();
+            connection.wanted_bytes = bytes;
+            serving.put_back(place, connection);
+        }
         After::Send(outgoing) => py.detach(|| serving.send(place, connection, outgoing)),
         After::Keep { leftover } => serving.answered(place, connection, Then::Keep { leftover }),
         After::Rest => serving.answered(place, connection, Then::Rest),
