@@ -32,7 +32,7 @@ use empery_control::{
     keeper::{Answer, Ask, KEEPER_FD, LivingMaster},
     places,
 };
-use empery_lifecycle::fleet::{Fleet, Identity, Policy};
+use empery_lifecycle::fleet::{Fleet, Identity};
 use empery_store::LatestRevision;
 use empery_sys::seqpacket::Peer;
 use empery_web_ui::{Access, Realm};
@@ -115,7 +115,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         base_url: format!("http://{}", settings.listen).into(),
     };
     let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader());
-    let fleet = Fleet::new(Policy::default(), last_operation.0.next());
+    let fleet = Fleet::new(settings.mass_removal.policy(), last_operation.0.next());
     let parts = Parts {
         fleet,
         operations,

@@ -3,6 +3,7 @@
 
 mod check;
 mod client;
+mod confirm_removal;
 mod exit;
 mod login;
 mod logs;
@@ -47,6 +48,8 @@ enum Verb {
     Stop(operate::Options),
     /// Start a stopped vassal, or retry a cursed one now.
     Start(operate::Options),
+    /// Stop the vassals whose files are gone, when so many went at once that the emperor asks first.
+    ConfirmRemoval(confirm_removal::Options),
     /// Print the end of a vassal's log.
     Logs(logs::Options),
     /// Look for problems in a vassal file, or in every one of a directory. Runs nothing.
@@ -92,6 +95,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Reload(options) => operate::run(&options, operate::RELOAD),
         Verb::Stop(options) => operate::run(&options, operate::STOP),
         Verb::Start(options) => operate::run(&options, operate::START),
+        Verb::ConfirmRemoval(options) => confirm_removal::run(&options),
         Verb::Logs(options) => logs::run(&options),
         Verb::Check(options) => check::run(&options),
         Verb::Login(options) => login::run(&options),

@@ -18,6 +18,7 @@ mod pythons;
 mod quickstart;
 mod realm;
 mod reload;
+mod removal;
 mod static_files;
 mod stats;
 mod tour;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         browser::STORIES,
         watch::STORIES,
         kill::STORIES,
+        removal::STORIES,
         reload::STORIES,
         fleet::STORIES,
         clients::STORIES,

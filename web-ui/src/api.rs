@@ -40,7 +40,7 @@ fn open_table() -> [Route; 3] {
 }
 
 /// Routes that need a caller.
-fn table() -> [Route; 15] {
+fn table() -> [Route; 16] {
     [
         ("get", "/metrics", get(scrape)),
         ("get", "/api/v1/vassals", get(fleet)),
@@ -54,6 +54,7 @@ fn table() -> [Route; 15] {
         ("get", "/api/v1/vassals/{name}/revisions", get(history::revisions)),
         ("get", "/api/v1/vassals/{name}/samples", get(history::samples)),
         ("get", "/api/v1/operations/{id}", get(operation)),
+        ("post", "/api/v1/removals/confirm", post(confirm_removals)),
         ("get", "/api/v1/stats", get(stats)),
         ("get", "/api/v1/events", get(events::stream)),
         ("post", "/api/v1/login-links", post(login_link)),
@@ -173,6 +174,20 @@ async fn operation(
     let Some(reader) = realm.history() else { return Err(unknown()) };
     let view = reader.operation(number).await?.ok_or_else(unknown)?;
     Ok(operation_answer(&view))
+}
+
+#[derive(Serialize)]
+struct Confirmed {
+    vassals: Vec<VassalName>,
+}
+
+/// 202: they are being drained and stopped; each is an operation of its own.
+async fn confirm_removals(
+    State(realm): State<Realm>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let vassals = realm.confirm_removals(caller.actor()).await?;
+    Ok((StatusCode::ACCEPTED, Json(Confirmed { vassals })).into_response())
 }
 
 #[derive(Serialize)]

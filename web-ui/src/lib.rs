@@ -19,7 +19,7 @@ use axum::Router;
 
 pub use access::{Access, AccessError, LoginLink};
 pub use operations::OperationBoard;
-pub use realm::{Ask, AskError, LogFileOf, Realm};
+pub use realm::{Ask, AskError, LogFileOf, Realm, Reply};
 
 /// How much a connection is trusted, by where it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]

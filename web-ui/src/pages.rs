@@ -36,6 +36,7 @@ pub(crate) fn routes() -> Router<Realm> {
         .route("/vassals/{name}/stop", post(act::stop))
         .route("/vassals/{name}/start", post(act::start))
         .route("/live/vassals/{name}", get(vassal::live))
+        .route("/removals/confirm", post(act::confirm_removals))
         .route("/logout", post(sign_in::sign_out))
 }
 

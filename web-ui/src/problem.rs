@@ -104,6 +104,7 @@ impl From<AskError> for Problem {
             AskError::UnknownVassal(_) => Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail),
             AskError::Starting => Problem::starting(),
             AskError::Conflict(_) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
+            AskError::NothingToConfirm => Problem::new(StatusCode::CONFLICT, "nothing-to-confirm", detail),
             AskError::Busy => {
                 Problem { retry_after_s: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
             }

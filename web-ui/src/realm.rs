@@ -35,18 +35,31 @@ pub struct Realm {
     pub base_url: Arc<str>,
 }
 
-/// A request for something that takes time.
+/// A request of an operator or a pipeline. The actor is who asked: `api`, `dashboard`, `cli:uid 0`.
 #[derive(Debug)]
-pub struct Ask {
-    /// Which vassal.
-    pub name: VassalName,
-    /// What.
-    pub verb: Verb,
-    /// Who asked: `api`, `dashboard`, `cli:uid 0`.
-    pub actor: String,
-    /// The operation that was begun for it.
-    pub reply: oneshot::Sender<Result<OperationView, AskError>>,
+pub enum Ask {
+    /// For something that takes time.
+    Operation {
+        /// Which vassal.
+        name: VassalName,
+        /// What.
+        verb: Verb,
+        /// Who asked.
+        actor: String,
+        /// The operation that was begun for it.
+        reply: Reply<OperationView>,
+    },
+    /// That the vassals whose removal is doubted be stopped.
+    ConfirmRemovals {
+        /// Who asked.
+        actor: String,
+        /// The vassals that are being stopped.
+        reply: Reply<Vec<VassalName>>,
+    },
 }
+
+/// Where the answer to a request goes.
+pub type Reply<T> = oneshot::Sender<Result<T, AskError>>;
 
 /// Why a request was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +73,9 @@ pub enum AskError {
     /// It makes no sense now: one sentence, with what to do instead.
     #[error("{0}")]
     Conflict(String),
+    /// No removal is doubted.
+    #[error("no removal waits to be confirmed: the files may be back, or somebody else has confirmed it")]
+    NothingToConfirm,
     /// The brain has too much to do.
     #[error("the emperor is busy with other requests; try again in a moment")]
     Busy,
@@ -76,15 +92,26 @@ impl Realm {
 
     /// Asks the brain and hands back what it began.
     pub(crate) async fn ask(&self, name: VassalName, verb: Verb, actor: String) -> Result<OperationView, AskError> {
+        match self.put(|reply| Ask::Operation { name, verb, actor, reply }).await {
+            Err(AskError::UnknownVassal(_)) if !self.has_looked() => Err(AskError::Starting),
+            answer => answer,
+        }
+    }
+
+    /// Tells the brain that what is gone is to go, and hands back which vassals that stops.
+    pub(crate) async fn confirm_removals(&self, actor: String) -> Result<Vec<VassalName>, AskError> {
+        match self.put(|reply| Ask::ConfirmRemovals { actor, reply }).await {
+            Err(AskError::NothingToConfirm) if !self.has_looked() => Err(AskError::Starting),
+            answer => answer,
+        }
+    }
+
+    async fn put<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, AskError> {
         let (reply, answer) = oneshot::channel();
-        let answer = match self.asks.try_send(Ask { name, verb, actor, reply }) {
+        match self.asks.try_send(ask(reply)) {
             Ok(()) => answer.await.unwrap_or(Err(AskError::Leaving)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(AskError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(AskError::Leaving),
-        };
-        match answer {
-            Err(AskError::UnknownVassal(_)) if !self.has_looked() => Err(AskError::Starting),
-            answer => answer,
         }
     }
 

@@ -27,6 +27,10 @@ pub struct FleetSnapshot {
     pub vassals_directory: String,
     /// What is wrong with the emperor itself: database missing, directory unreadable, a unit that would kill survivors. Empty when well.
     pub alarms: Vec<String>,
+    /// Vassals whose files are gone, so many at once that nobody believes it: they stay as they are until the files come
+    /// back or somebody confirms that they are to go.
+    #[serde(default)]
+    pub removals_doubted: Vec<VassalName>,
     /// Sums over all vassals.
     pub numbers: Numbers,
     /// Every vassal, in the order of names.

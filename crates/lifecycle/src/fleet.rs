@@ -7,6 +7,7 @@
 mod agenda;
 mod desk;
 mod leaving;
+mod removal;
 mod vassal;
 mod words;
 
@@ -78,6 +79,7 @@ impl Fleet {
         match event {
             Event::Scanned(sightings) => self.scanned(&sightings, now, &mut out),
             Event::DirectoryLost => {}
+            Event::RemovalConfirmed => self.removal_confirmed(now, &mut out),
             Event::HoldsRecalled(names) => self.recall_holds(names, now, &mut out),
             Event::Found(alive) => self.found(&alive, now, &mut out),
             Event::MasterStarted { master } => {
@@ -151,12 +153,8 @@ impl Fleet {
         if self.course != Course::Run {
             return;
         }
-        self.scanned = true;
-        let seen: BTreeSet<&VassalName> = sightings.iter().map(|sighting| &sighting.name).collect();
-        let gone: Vec<VassalName> = self.vassals.keys().filter(|name| !seen.contains(name)).cloned().collect();
-        for name in gone {
-            self.with(&name, now, out, Vassal::file_gone);
-        }
+        let is_first = !std::mem::replace(&mut self.scanned, true);
+        self.take_removals(sightings, is_first, now, out);
         for sighting in sightings {
             self.hear_of(&sighting.name);
             self.with(&sighting.name, now, out, |vassal, desk| vassal.sighted(sighting, desk));
@@ -176,6 +174,7 @@ impl Fleet {
         self.hear_of(name);
         self.with(name, now, out, |vassal, desk| vassal.found(alive, desk));
         match self.course {
+            Course::Run if self.scanned && self.doubts() => self.with(name, now, out, Vassal::missing_unless_seen),
             Course::Run if self.scanned => self.with(name, now, out, Vassal::gone_unless_seen),
             Course::Run => {}
             Course::Stop | Course::Left => self.with(name, now, out, Vassal::fleet_stops),

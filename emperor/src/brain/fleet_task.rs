@@ -5,6 +5,7 @@ mod act;
 mod adopt;
 mod chronicle;
 mod hear;
+mod removal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use empery_control::{fleet::FleetEvent, places};
+use empery_control::{
+    fleet::{FleetEvent, OperationView},
+    places,
+};
 use empery_lifecycle::{
     fleet::{Command, Event, Fleet, MasterKey, Verb},
     ids::{RevisionId, VassalName},
@@ -71,6 +75,8 @@ pub(crate) struct FleetTask {
     log_places: LogPlaces,
     alarms: BTreeSet<String>,
     directory_lost: Option<String>,
+    /// Whose removal is doubted, as last published.
+    doubted: Vec<VassalName>,
     runtime: PathBuf,
     inbox: Inbox,
     /// Who gave the command that is being decided.
@@ -113,6 +119,7 @@ impl FleetTask {
             log_places,
             alarms: BTreeSet::new(),
             directory_lost: None,
+            doubted: Vec::new(),
             runtime,
             inbox,
             commanded_by: None,
@@ -158,7 +165,21 @@ impl FleetTask {
     }
 
     fn asked(&mut self, ask: Ask) {
-        let Ask { name, verb, actor, reply } = ask;
+        match ask {
+            Ask::Operation { name, verb, actor, reply } => {
+                let answer = self.asked_operation(name, verb, actor);
+                // Whoever asked may have hung up.
+                let _ = reply.send(answer);
+            }
+            Ask::ConfirmRemovals { actor, reply } => {
+                let answer = self.asked_to_confirm(&actor);
+                // The same.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    fn asked_operation(&mut self, name: VassalName, verb: Verb, actor: String) -> Result<OperationView, AskError> {
         let answer = if self.leaving {
             Err(AskError::Leaving)
         } else if self.fleet.view(&name).is_none() {
@@ -175,8 +196,7 @@ impl FleetTask {
             self.operations.board().get(operation).ok_or(AskError::UnknownVassal(name))
         };
         self.record_operations();
-        // Whoever asked may have hung up.
-        let _ = reply.send(answer);
+        answer
     }
 
     /// What this revision of the vassal says, as far as it is remembered.
@@ -218,11 +238,13 @@ impl FleetTask {
     }
 
     fn publish(&mut self) {
+        self.doubted = self.fleet.doubted();
         for name in self.publisher.take_changed() {
             let seen = self.fleet.view(&name).map(|view| {
-                let reading = self.files.get(&name).map(Arc::as_ref);
+                let reading = view.revision.and_then(|revision| self.reading(&name, revision));
                 let empty = Post::default();
-                publish::vassal(&view, self.posts.get(&name).unwrap_or(&empty), reading, &self.log_places.of(&name))
+                let post = self.posts.get(&name).unwrap_or(&empty);
+                publish::vassal(&view, post, reading.as_deref(), &self.log_places.of(&name))
             });
             if seen.is_none() && self.posts.get(&name).is_some_and(|post| post.seats.is_empty()) {
                 self.posts.remove(&name);
@@ -231,11 +253,12 @@ impl FleetTask {
             self.publisher.show(&name, seen);
         }
         let alarms = self.all_alarms();
-        self.publisher.publish(alarms);
+        self.publisher.publish(alarms, self.doubted.clone());
     }
 
     fn all_alarms(&self) -> Vec<String> {
-        self.directory_lost.iter().chain(&self.alarms).cloned().chain(self.history.alarms()).collect()
+        let doubt = self.removal_alarm();
+        self.directory_lost.iter().chain(&doubt).chain(&self.alarms).cloned().chain(self.history.alarms()).collect()
     }
 
     fn sample(&mut self) {

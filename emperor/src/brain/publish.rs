@@ -109,7 +109,7 @@ impl Publisher {
     }
 
     /// Publishes. Events follow the snapshot they belong to.
-    pub(crate) fn publish(&mut self, alarms: Vec<String>) {
+    pub(crate) fn publish(&mut self, alarms: Vec<String>, removals_doubted: Vec<VassalName>) {
         let before = Arc::clone(&self.snapshot.borrow());
         self.snapshot.send_replace(Arc::new(FleetSnapshot {
             sequence: before.sequence + 1,
@@ -119,6 +119,7 @@ impl Publisher {
             brain_pid: before.brain_pid,
             vassals_directory: before.vassals_directory.clone(),
             alarms,
+            removals_doubted,
             numbers: sample::fleet_numbers(self.vassals.values().map(|vassal| &vassal.numbers)),
             vassals: self.vassals.values().cloned().collect(),
         }));
@@ -128,6 +129,11 @@ impl Publisher {
         }
         self.dirty = false;
         self.published = clock::now();
+    }
+
+    /// How many vassals are shown.
+    pub(crate) fn vassals(&self) -> usize {
+        self.vassals.len()
     }
 
     /// Whether the last snapshot said the same alarms.

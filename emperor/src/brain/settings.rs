@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
+use empery_lifecycle::fleet::Policy;
+
 /// Where everything is, and where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub(crate) struct BrainSettings {
@@ -17,6 +19,35 @@ pub(crate) struct BrainSettings {
     /// Where the dashboard and the API are served.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
+    /// When a removal of many vassals is doubted.
+    #[command(flatten)]
+    pub(crate) mass_removal: MassRemoval,
+}
+
+/// When files that are gone are not believed to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(crate) struct MassRemoval {
+    /// More than this share of all vassals, in percent.
+    #[arg(id = "mass-removal-above-percent", long, value_name = "PERCENT")]
+    pub(crate) above_percent: u32,
+    /// And at least so many.
+    #[arg(id = "mass-removal-from-vassals", long, value_name = "N")]
+    pub(crate) from_vassals: u32,
+}
+
+impl MassRemoval {
+    /// The fleet's policy, with this.
+    pub(crate) fn policy(self) -> Policy {
+        let MassRemoval { above_percent, from_vassals } = self;
+        Policy { doubted_above_percent: above_percent, doubted_from_vassals: from_vassals, ..Policy::default() }
+    }
+}
+
+impl Default for MassRemoval {
+    fn default() -> Self {
+        let Policy { doubted_above_percent, doubted_from_vassals, .. } = Policy::default();
+        MassRemoval { above_percent: doubted_above_percent, from_vassals: doubted_from_vassals }
+    }
 }
 
 impl BrainSettings {
@@ -29,6 +60,13 @@ impl BrainSettings {
         }
         args.push("--listen".into());
         args.push(self.listen.to_string().into());
+        let MassRemoval { above_percent, from_vassals } = self.mass_removal;
+        for (flag, value) in
+            [("--mass-removal-above-percent", above_percent), ("--mass-removal-from-vassals", from_vassals)]
+        {
+            args.push(flag.into());
+            args.push(value.to_string().into());
+        }
         args
     }
 }

@@ -49,6 +49,14 @@ pub(crate) fn sentence(view: &VassalView, reading: Option<&Reading>, retry_in: D
             )
         }
     };
+    let sentence = if view.missing {
+        format!(
+            "{} Its file is gone; it stays as it is until the file is back or the removal is confirmed.",
+            stopped(sentence)
+        )
+    } else {
+        sentence
+    };
     match reading.and_then(|reading| reading.problems.iter().find(|problem| problem.severity == "error")) {
         Some(error) if view.refused => format!("{} Its file is refused: {}", stopped(sentence), one_line(error)),
         Some(_) | None => sentence,

@@ -97,6 +97,7 @@ fn refused(status: StatusCode, problem: &Problem) -> Failure {
     let exit = match (status, problem.code.as_str()) {
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Exit::NotAuthorised,
         (StatusCode::NOT_FOUND, "unknown-vassal") => Exit::NoSuchVassal,
+        (StatusCode::CONFLICT, "nothing-to-confirm") => Exit::NothingToConfirm,
         (StatusCode::SERVICE_UNAVAILABLE, "shutting-down" | "busy") => Exit::Unreachable,
         _ => Exit::Usage,
     };

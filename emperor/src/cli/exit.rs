@@ -14,7 +14,8 @@ Exit codes:
   6  a later operation took its place
   7  not authorised
   8  the emperor cannot be reached
-  9  there is no such vassal";
+  9  there is no such vassal
+  10 there is nothing to confirm";
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) enum Exit {
     Unreachable = 8,
     /// No such vassal.
     NoSuchVassal = 9,
+    /// Nothing to confirm.
+    NothingToConfirm = 10,
 }
 
 impl From<Exit> for ExitCode {

@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::places as defaults;
-use crate::{brain::settings::BrainSettings, keeper};
+use crate::{
+    brain::settings::{BrainSettings, MassRemoval},
+    keeper,
+};
 
 /// Longest configuration file, in bytes.
 const CONFIG_MAX_BYTES: u64 = 1 << 20;
@@ -42,7 +45,13 @@ pub(super) struct Options {
     /// The smallest uid, besides root's, that a vassal may have [default: 0]
     #[arg(long, value_name = "UID")]
     min_uid: Option<u32>,
-    /// A YAML file with any of the above as keys; allow-root and min-uid stand below uid-policy
+    /// When more than this share of the vassals lose their files at once, none is stopped until it is confirmed; 100 never asks [default: 50]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    mass_removal_above_percent: Option<u32>,
+    /// Fewer vassals than this are stopped without a question [default: 10]
+    #[arg(long, value_name = "N")]
+    mass_removal_from_vassals: Option<u32>,
+    /// A YAML file with any of the above as keys; allow-root and min-uid stand below uid-policy, the last two below mass-removal
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -59,6 +68,15 @@ struct ConfigFile {
     listen_beyond_loopback: bool,
     user: Option<String>,
     uid_policy: UidPolicy,
+    mass_removal: MassRemovalPolicy,
+}
+
+/// When files that are gone are not believed to be.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct MassRemovalPolicy {
+    above_percent: Option<u32>,
+    from_vassals: Option<u32>,
 }
 
 /// Who vassals may be.
@@ -87,11 +105,26 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if !vassals.is_dir() {
         bail!("there is no directory {} to watch: make it, or name another with --vassals", vassals.display());
     }
+    let usual_removal = MassRemoval::default();
+    let mass_removal = MassRemoval {
+        above_percent: options
+            .mass_removal_above_percent
+            .or(file.mass_removal.above_percent)
+            .unwrap_or(usual_removal.above_percent),
+        from_vassals: options
+            .mass_removal_from_vassals
+            .or(file.mass_removal.from_vassals)
+            .unwrap_or(usual_removal.from_vassals),
+    };
+    if mass_removal.above_percent > 100 {
+        bail!("mass-removal: above-percent is {}: a share has at most 100 percent", mass_removal.above_percent);
+    }
     let brain = BrainSettings {
         vassals,
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
         runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
         listen,
+        mass_removal,
     };
     let usual = keeper::UidPolicy::default();
     keeper::run(keeper::Settings {
@@ -143,6 +176,8 @@ mod tests {
         assert_eq!(parse_config("# nothing\n").unwrap(), ConfigFile::default());
         let file =
             parse_config("uid-policy: {allow-root: false, min-uid: 1000}\nlisten-beyond-loopback: true\n").unwrap();
+        let removal = parse_config("mass-removal: {above-percent: 80, from-vassals: 3}\n").unwrap().mass_removal;
+        assert_eq!(removal, MassRemovalPolicy { above_percent: Some(80), from_vassals: Some(3) });
         assert_eq!(file.uid_policy, UidPolicy { allow_root: Some(false), min_uid: Some(1000) });
         assert!(file.listen_beyond_loopback);
         let error = parse_config("vasals: /srv\n").unwrap_err().to_string();

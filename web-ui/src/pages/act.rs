@@ -1,5 +1,5 @@
-//! The buttons. Each is a form sent with POST that carries its session's token, and leads back to the vassal's page,
-//! which shows how far the operation is.
+//! The buttons. Each is a form sent with POST that carries its session's token, and leads back to the page it belongs
+//! to: the vassal's, which shows how far the operation is, or the fleet's.
 
 use axum::{
     Extension, Form,
@@ -63,6 +63,16 @@ pub(super) async fn start(
     form: Form<Sent>,
 ) -> Answer {
     act(realm, name, caller, form, Verb::Start).await
+}
+
+pub(super) async fn confirm_removals(
+    State(realm): State<Realm>,
+    Extension(caller): Extension<Caller>,
+    Form(sent): Form<Sent>,
+) -> Answer {
+    sent.check(&caller)?;
+    realm.confirm_removals(caller.actor()).await?;
+    Ok(Redirect::to("/"))
 }
 
 async fn act(

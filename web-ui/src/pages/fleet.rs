@@ -29,6 +29,10 @@ struct Live {
 struct Fleet {
     directory: String,
     alarms: Vec<String>,
+    /// Vassals that are to be stopped when somebody says so.
+    removals_doubted: usize,
+    /// Carried by the form.
+    form_token: String,
     vassals: usize,
     loyal: usize,
     rate: String,
@@ -69,15 +73,18 @@ struct Deployment {
 
 pub(super) async fn page(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Response {
     let snapshot = realm.now();
-    html(&Page { frame: Frame::new(&snapshot, &caller), fleet: Fleet::of(&snapshot) })
+    let frame = Frame::new(&snapshot, &caller);
+    let fleet = Fleet::of(&snapshot, frame.form_token.clone());
+    html(&Page { frame, fleet })
 }
 
-pub(super) async fn live(State(realm): State<Realm>) -> Response {
-    html(&Live { fleet: Fleet::of(&realm.now()) })
+pub(super) async fn live(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Response {
+    let snapshot = realm.now();
+    html(&Live { fleet: Fleet::of(&snapshot, Frame::new(&snapshot, &caller).form_token) })
 }
 
 impl Fleet {
-    fn of(snapshot: &Arc<FleetSnapshot>) -> Fleet {
+    fn of(snapshot: &Arc<FleetSnapshot>, form_token: String) -> Fleet {
         let (urgent, calm): (Vec<_>, Vec<_>) = snapshot.vassals.iter().partition(|vassal| needs_attention(vassal));
         let rows = |vassals: Vec<&VassalSnapshot>| {
             vassals.into_iter().map(|vassal| Row::of(vassal, snapshot.at_unix_ms)).collect()
@@ -87,6 +94,8 @@ impl Fleet {
         Fleet {
             directory: snapshot.vassals_directory.clone(),
             alarms: snapshot.alarms.clone(),
+            removals_doubted: snapshot.removals_doubted.len(),
+            form_token,
             vassals: snapshot.vassals.len(),
             loyal: snapshot.vassals.iter().filter(|vassal| vassal.state == "loyal").count(),
             rate: words::rate(numbers.requests_per_s),

@@ -249,3 +249,16 @@ async fn it_is_ready_once_the_directory_was_read_and_denies_no_vassal_before() {
     called.fake.snapshots.send_replace(std::sync::Arc::new(fake::fleet()));
     assert_eq!(called.call("GET", "/readyz", &[], "").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_removal_is_confirmed_once_and_then_there_is_nothing_to_confirm() {
+    let called = Called::tcp();
+    assert_eq!(called.api("GET", "/api/v1/removals/confirm").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let confirmed = called.api("POST", "/api/v1/removals/confirm").await;
+    assert_eq!(confirmed.status, StatusCode::ACCEPTED, "{}", confirmed.text);
+    assert_eq!(confirmed.json()["vassals"], serde_json::json!(["cron.ini", fake::HOSTILE]));
+    called.api("POST", "/api/v1/removals/confirm").await.assert_problem(409, "nothing-to-confirm");
+    let cookie = called.sign_in().await;
+    let by_session = called.call("POST", "/api/v1/removals/confirm", &[("cookie", &*cookie)], "").await;
+    by_session.assert_problem(403, "token-needed");
+}

@@ -57,20 +57,33 @@ impl Fake {
         let (board, events) = (self.realm.operations.clone(), self.realm.events.clone());
         tokio::spawn(async move {
             let mut id = 100;
+            let mut doubted = fleet().removals_doubted;
             while let Some(ask) = asks.recv().await {
-                if !fleet().vassals.iter().any(|vassal| vassal.name == ask.name) {
-                    let _ = ask.reply.send(Err(AskError::UnknownVassal(ask.name)));
+                let (vassal, verb, actor, reply) = match ask {
+                    Ask::Operation { name, verb, actor, reply } => (name, verb, actor, reply),
+                    Ask::ConfirmRemovals { reply, .. } => {
+                        let confirmed = std::mem::take(&mut doubted);
+                        let _ = reply.send(if confirmed.is_empty() {
+                            Err(AskError::NothingToConfirm)
+                        } else {
+                            Ok(confirmed)
+                        });
+                        continue;
+                    }
+                };
+                if !fleet().vassals.iter().any(|known| known.name == vassal) {
+                    let _ = reply.send(Err(AskError::UnknownVassal(vassal)));
                     continue;
                 }
                 id += 1;
-                let begun = OperationView { actor: ask.actor, ..operation(id, ask.name.as_str(), ask.verb, None) };
+                let begun = OperationView { actor, ..operation(id, vassal.as_str(), verb, None) };
                 board.record(begun.clone());
-                let end = match (ask.verb, ask.name.as_str()) {
+                let end = match (verb, vassal.as_str()) {
                     (Verb::Start, _) => None,
                     (Verb::Reload, "blog.ini") => Some(failed()),
                     (Verb::Reload | Verb::Stop, _) => Some(OperationEnd::Succeeded),
                 };
-                let _ = ask.reply.send(Ok(begun.clone()));
+                let _ = reply.send(Ok(begun.clone()));
                 if end.is_some() {
                     let ended = OperationView {
                         end,
@@ -240,6 +253,7 @@ pub(crate) fn fleet() -> FleetSnapshot {
         alarms: vec![
             "The database is full (recording samples): make room on the disk that holds /var/lib/empery.".to_owned(),
         ],
+        removals_doubted: vec![name("cron.ini"), name(HOSTILE)],
         numbers,
         vassals: vassals.into_values().collect(),
     }

@@ -178,3 +178,24 @@ async fn assets_are_sent_again_only_when_they_changed() {
         assert_eq!(called.call("GET", path, &[("if-none-match", &tag)], "").await.status, StatusCode::NOT_MODIFIED);
     }
 }
+
+#[tokio::test]
+async fn the_fleet_page_asks_before_it_stops_vassals_whose_files_are_gone() {
+    let called = Called::tcp();
+    let cookie = called.sign_in().await;
+    let page = called.page("/", &cookie).await.text;
+    assert!(page.contains("Stop 2 vassals"), "{page}");
+    assert!(
+        called.page("/live/fleet", &cookie).await.text.contains(&form_token(&page)),
+        "the live part has the token too"
+    );
+    let headers = [FORM, ("cookie", cookie.as_str()), ("origin", "http://127.0.0.1:7070")];
+    called
+        .call("POST", "/removals/confirm", &headers, "form_token=guess")
+        .await
+        .assert_problem(403, "wrong-form-token");
+    let sent = format!("form_token={}", form_token(&page));
+    let answer = called.call("POST", "/removals/confirm", &headers, &sent).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"), "{}", answer.text);
+    called.call("POST", "/removals/confirm", &headers, &sent).await.assert_problem(409, "nothing-to-confirm");
+}

@@ -88,7 +88,7 @@ fn comes_to_rest(world: &World, at: Key, restful: &mut BTreeSet<Key>) -> Result<
 }
 
 const NOTHING: Bounds =
-    Bounds { edits: 0, commands: 0, failures: 0, crashes: 0, brain_deaths: 0, signals: 0, shut_downs: 0 };
+    Bounds { edits: 0, commands: 0, failures: 0, crashes: 0, brain_deaths: 0, signals: 0, shut_downs: 0, removals: 0 };
 
 /// Explores the narrow bounds, or the wide ones when a long run is asked for (`./dev sim`). Of two names, so many
 /// have a file at first.
@@ -119,6 +119,12 @@ fn every_history_of_commands_keeps_the_invariants() {
 fn every_history_of_crashes_and_brain_deaths_keeps_the_invariants() {
     let narrow = Bounds { edits: 1, crashes: 1, brain_deaths: 1, ..NOTHING };
     explored("deaths", 1, narrow, Bounds { commands: 1, failures: 1, ..narrow });
+}
+
+#[test]
+fn every_history_of_a_directory_that_is_emptied_keeps_the_invariants() {
+    let narrow = Bounds { removals: 1, brain_deaths: 1, ..NOTHING };
+    explored("emptied", 2, narrow, Bounds { crashes: 1, ..narrow });
 }
 
 #[test]

@@ -5,8 +5,16 @@
 use super::world::{Bounds, Happening, World};
 use crate::chance::{self, Chance};
 
-const STORM: Bounds =
-    Bounds { edits: 40, commands: 25, failures: 25, crashes: 15, brain_deaths: 3, signals: 6, shut_downs: 0 };
+const STORM: Bounds = Bounds {
+    edits: 40,
+    commands: 25,
+    failures: 25,
+    crashes: 15,
+    brain_deaths: 3,
+    signals: 6,
+    shut_downs: 0,
+    removals: 2,
+};
 
 fn weight(happening: &Happening) -> u64 {
     match happening {
@@ -23,6 +31,9 @@ fn weight(happening: &Happening) -> u64 {
         | Happening::OtherIdentity(_)
         | Happening::Removed(_)
         | Happening::Renamed(..)
+        | Happening::Emptied
+        | Happening::Returned(_)
+        | Happening::RemovalConfirmed
         | Happening::Commanded(..) => 1,
         Happening::BrainDies | Happening::DirectoryLost | Happening::ReloadAll | Happening::ShutDown => 1,
     }

@@ -1,6 +1,8 @@
 //! The walks of the fleet machine, one sentence each. The state space within small bounds is in `exploration`, long
 //! histories are in `simulation`.
 
+mod removal;
+
 use std::time::Duration;
 
 use super::*;

@@ -28,6 +28,8 @@ pub(super) struct Vassal {
     pub(super) name: VassalName,
     /// What the file says; None when it is gone, or was never seen (before the first scan).
     file: Option<Said>,
+    /// The file was not seen any more, and that is doubted: what it said last still counts.
+    missing: bool,
     /// The content of the file.
     content: Option<ContentDigest>,
     /// An operator's "stay stopped".
@@ -146,6 +148,7 @@ impl Vassal {
         Vassal {
             name,
             file: None,
+            missing: false,
             content: None,
             held,
             course: Course::Resting,
@@ -179,12 +182,12 @@ impl Vassal {
         }
     }
 
-    /// What is to run: what the file says, or what served last while the file is refused.
+    /// What is to run: what the file says, or what served last while the file is refused, or missing and never read.
     fn target(&self) -> Option<Target> {
-        let Said { revision, verdict } = self.file?;
         if self.held {
             return None;
         }
+        let Some(Said { revision, verdict }) = self.file else { return self.served.filter(|_| self.missing) };
         match verdict {
             Verdict::Runs { identity, mercy } => Some(Target { revision, identity, mercy, content: self.content }),
             Verdict::Refused => self.served,

@@ -28,6 +28,11 @@ pub struct Policy {
     /// A boot that takes longer than this no longer counts against `boots_at_once`: imports that hang must not keep
     /// the rest of the fleet waiting until their deadline.
     pub boots_counted_for: Duration,
+    /// A removal is doubted when more than this share of all vassals lose their files at one look, in percent; 100
+    /// doubts none.
+    pub doubted_above_percent: u32,
+    /// A removal of fewer vassals than this is never doubted.
+    pub doubted_from_vassals: u32,
 }
 
 impl Default for Policy {
@@ -40,6 +45,8 @@ impl Default for Policy {
             mercy: Duration::from_secs(60),
             boots_at_once: 8,
             boots_counted_for: Duration::from_secs(10),
+            doubted_above_percent: 50,
+            doubted_from_vassals: 10,
         }
     }
 }
@@ -182,10 +189,13 @@ pub struct Alive {
 /// What the machine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The whole directory was read: every file that counts, in the order of names. What is missing is gone.
+    /// The whole directory was read: every file that counts, in the order of names. What is missing is gone, unless so
+    /// much is missing at once that it is doubted (see [`Policy::doubted_above_percent`]).
     Scanned(Vec<Sighting>),
     /// The directory cannot be read: nothing is concluded from it.
     DirectoryLost,
+    /// Somebody says that what is missing and doubted is gone for good.
+    RemovalConfirmed,
     /// Holds kept in the database, told once before the first scan.
     HoldsRecalled(Vec<VassalName>),
     /// Masters found alive, told before the first scan; and one told later, when it presented itself late or when a
@@ -393,6 +403,8 @@ pub struct VassalView {
     pub revision: Option<RevisionId>,
     /// Whether that content is refused (while something older may serve).
     pub refused: bool,
+    /// Whether its file is missing and that is doubted: it stays as it is.
+    pub missing: bool,
     /// What serves.
     pub serving: Option<(GenerationId, RevisionId)>,
     /// The master, when there is one.

@@ -2,8 +2,17 @@
 //! crashes, and a brain that dies and learns the fleet anew. It performs what the machine asks for and checks the
 //! invariants of `ARCHITECTURE.md` at every step. Used by the exploration and by the simulation.
 
+macro_rules! demand {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
 mod canonical;
 mod performer;
+mod removal;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,6 +30,8 @@ pub(super) const POLICY: Policy = Policy {
     mercy: Duration::from_secs(2),
     boots_at_once: 1,
     boots_counted_for: Duration::from_secs(4),
+    doubted_above_percent: 50,
+    doubted_from_vassals: 2,
 };
 pub(super) const MERCY: Duration = Duration::from_secs(2);
 
@@ -40,6 +51,8 @@ pub(super) struct Bounds {
     pub(super) signals: u32,
     /// SIGTERMs.
     pub(super) shut_downs: u32,
+    /// Times that the directory is emptied at once.
+    pub(super) removals: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +105,9 @@ pub(super) enum Happening {
     OtherIdentity(VassalName),
     Removed(VassalName),
     Renamed(VassalName, VassalName),
+    Emptied,
+    Returned(VassalName),
+    RemovalConfirmed,
     Commanded(VassalName, Verb),
     BrainDies,
     DirectoryLost,
@@ -107,6 +123,12 @@ pub(super) struct World {
     pub(super) left: Bounds,
     names: Vec<VassalName>,
     pub(super) files: BTreeMap<VassalName, File>,
+    /// Went with all others at once and may come back.
+    lost: BTreeMap<VassalName, File>,
+    /// What this brain saw last; None before its first look.
+    seen: Option<BTreeMap<VassalName, File>>,
+    /// Went, and must be left as they are: what they are to run is what they said last.
+    doubted: BTreeMap<VassalName, File>,
     /// Of every revision there was.
     identities: BTreeMap<RevisionId, Identity>,
     masters: BTreeMap<MasterKey, Real>,
@@ -140,6 +162,9 @@ impl World {
             left,
             names,
             files: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            seen: None,
+            doubted: BTreeMap::new(),
             identities: BTreeMap::new(),
             masters: BTreeMap::new(),
             orphans: BTreeSet::new(),
@@ -168,6 +193,7 @@ impl World {
     }
 
     pub(super) fn scan(&mut self) -> Outcome {
+        self.judge_removals();
         let sightings = self.files.iter().map(|(name, file)| Sighting {
             name: name.clone(),
             revision: file.revision,
@@ -256,6 +282,13 @@ impl World {
                 }
             }
         }
+        if self.left.removals > 0 && !self.files.is_empty() {
+            all.push(Happening::Emptied);
+        }
+        all.extend(self.lost.keys().map(|name| Happening::Returned(name.clone())));
+        if !self.doubted.is_empty() {
+            all.push(Happening::RemovalConfirmed);
+        }
         if self.left.signals > 0 {
             all.extend([Happening::ReloadAll, Happening::DirectoryLost]);
         }
@@ -279,6 +312,9 @@ impl World {
             | Happening::OtherIdentity(_)
             | Happening::Removed(_)
             | Happening::Renamed(..)
+            | Happening::Emptied
+            | Happening::Returned(_)
+            | Happening::RemovalConfirmed
             | Happening::Commanded(..)
             | Happening::BrainDies
             | Happening::DirectoryLost
@@ -355,6 +391,20 @@ impl World {
                     world.files.insert(to.clone(), File { revision, ..file });
                 }
             }),
+            Happening::Emptied => {
+                self.left.removals -= 1;
+                self.lost.append(&mut self.files);
+                self.scan()
+            }
+            Happening::Returned(name) => {
+                self.excused.remove(name);
+                self.files.extend(self.lost.remove_entry(name));
+                self.scan()
+            }
+            Happening::RemovalConfirmed => {
+                self.doubted.clear();
+                self.tell(Event::RemovalConfirmed)
+            }
             Happening::Commanded(name, verb) => {
                 self.left.commands -= 1;
                 let operation = self.fleet.next_operation();
@@ -385,6 +435,8 @@ impl World {
         self.left.edits -= 1;
         self.excused.remove(name);
         change(self, name.clone());
+        let files = &self.files;
+        self.lost.retain(|name, _| !files.contains_key(name));
         self.scan()
     }
 
@@ -435,6 +487,8 @@ impl World {
         self.operations.clear();
         self.excused.clear();
         self.shown.clear();
+        self.seen = None;
+        self.doubted.clear();
         self.masters.retain(|_, real| real.forked && !real.killed);
         for real in self.masters.values_mut() {
             (real.words, real.orders) = (VecDeque::new(), VecDeque::new());
@@ -464,6 +518,7 @@ impl World {
             self.performs(action).map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))?;
         }
         self.publishes(&actions)?;
+        self.forgets_doubts();
         self.present().map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))
     }
 
@@ -483,6 +538,7 @@ impl World {
             Event::Failed { .. }
             | Event::Scanned(_)
             | Event::DirectoryLost
+            | Event::RemovalConfirmed
             | Event::HoldsRecalled(_)
             | Event::Found(_)
             | Event::MasterStarted { .. }

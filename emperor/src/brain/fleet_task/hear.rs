@@ -124,6 +124,7 @@ impl FleetTask {
                 });
                 let sightings = self.files.iter().map(|(name, reading)| sighting(name, reading)).collect();
                 self.decide(Event::Scanned(sightings));
+                self.tell_doubt();
             }
         }
     }

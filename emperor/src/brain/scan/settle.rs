@@ -59,7 +59,7 @@ impl Settling {
         let seen: BTreeMap<&VassalName, &FileFacts> = files.iter().map(|file| (&file.name, file)).collect();
         let names: BTreeSet<&VassalName> = seen.keys().copied().chain(self.believed.keys()).collect();
         self.unsettled.retain(|name, _| names.contains(name));
-        let mut settled = Vec::new();
+        let mut differing = Vec::new();
         for name in names {
             let look = seen.get(name).copied();
             if look == self.believed.get(name) {
@@ -75,6 +75,15 @@ impl Settling {
                 waiting.look = look.cloned();
                 waiting.same_since = now;
             }
+            differing.push((name, look));
+        }
+        let last_removal = self.last_removal();
+        let mut settled = Vec::new();
+        for (name, look) in differing {
+            let Some(waiting) = self.unsettled.get_mut(name) else { continue };
+            if look.is_none() {
+                waiting.same_since = last_removal.unwrap_or(now);
+            }
             let belief = if now.since(waiting.differs_since) >= PATIENCE {
                 Belief::OutOfPatience
             } else if now.since(waiting.same_since) >= SETTLED_AFTER {
@@ -85,6 +94,12 @@ impl Settling {
             settled.push(Settled { name: name.clone(), look: look.cloned(), belief });
         }
         settled
+    }
+
+    /// When the last file of those that are going went. Files that go together are believed together, however the looks
+    /// fall between them: how many go at once decides whether it is believed at all.
+    fn last_removal(&self) -> Option<Moment> {
+        self.unsettled.values().filter(|waiting| waiting.look.is_none()).map(|waiting| waiting.same_since).max()
     }
 
     /// It changed while it was being read: it has not settled after all.
@@ -172,6 +187,17 @@ mod tests {
         let mut settling = known(&[file("a.ini", 1)]);
         assert!(settling.look(&[], ms(0)).is_empty());
         assert_eq!(settling.look(&[], ms(30)), vec![still(None)]);
+    }
+
+    #[test]
+    fn files_that_go_one_after_the_other_are_gone_together() {
+        let (a, b, c) = (file("a.ini", 1), file("b.ini", 2), file("c.ini", 3));
+        let mut settling = known(&[a.clone(), b.clone(), c.clone()]);
+        assert!(settling.look(&[b, c.clone()], ms(0)).is_empty());
+        assert!(settling.look(std::slice::from_ref(&c), ms(25)).is_empty());
+        assert!(settling.look(std::slice::from_ref(&c), ms(30)).is_empty(), "b.ini went only 5 ms ago");
+        assert_eq!(settling.look_again_at(), Some(ms(55)));
+        assert_eq!(settling.look(&[c], ms(55)).len(), 2);
     }
 
     #[test]

@@ -347,7 +347,7 @@ impl Vassal {
 
     /// What waits to run, but must not any more (its file was refused meanwhile), rests.
     pub(super) fn rest_without_target(&mut self, desk: &mut Desk<'_>) {
-        if self.target().is_some() || self.file.is_none() {
+        if self.target().is_some() || !self.is_expected() {
             return;
         }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {

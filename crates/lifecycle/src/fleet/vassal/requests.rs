@@ -7,7 +7,7 @@ use crate::{
         words::{Action, Cause, Command, OperationEnd, Sighting, Verb, Verdict},
     },
     generations::FailureReason,
-    ids::OperationId,
+    ids::{OperationId, VassalName},
 };
 
 impl Vassal {
@@ -15,6 +15,7 @@ impl Vassal {
     pub(in crate::fleet) fn sighted(&mut self, sighting: &Sighting, desk: &mut Desk<'_>) {
         let said = Said { revision: sighting.revision, verdict: sighting.verdict };
         let before = self.file.replace(said);
+        self.missing = false;
         self.content = Some(sighting.content);
         if before == Some(said) {
             return;
@@ -75,8 +76,18 @@ impl Vassal {
     /// The scan did not see its file.
     pub(in crate::fleet) fn file_gone(&mut self, desk: &mut Desk<'_>) {
         self.file = None;
+        self.missing = false;
         self.let_go_if_any(Cause::File, desk);
         self.close_listeners(desk);
+    }
+
+    /// The scan did not see its file, and that is doubted: it stays as it is.
+    pub(in crate::fleet) fn file_missing(&mut self, desk: &mut Desk<'_>) {
+        self.missing = true;
+        if self.held {
+            self.let_go_if_any(Cause::Recovery, desk);
+        }
+        self.rest_without_target(desk);
     }
 
     /// A master presented itself late: whether its file was there at the last scan decides.
@@ -84,6 +95,23 @@ impl Vassal {
         if self.file.is_none() {
             self.file_gone(desk);
         }
+    }
+
+    /// The same while a removal is doubted.
+    pub(in crate::fleet) fn missing_unless_seen(&mut self, desk: &mut Desk<'_>) {
+        if self.file.is_none() {
+            self.file_missing(desk);
+        }
+    }
+
+    /// Whether its file is missing, and that is doubted.
+    pub(in crate::fleet) fn is_missing(&self) -> bool {
+        self.missing
+    }
+
+    /// Whether its file is expected to be there.
+    pub(in crate::fleet) fn is_expected(&self) -> bool {
+        self.file.is_some() || self.missing
     }
 
     /// The fleet stops.
@@ -185,7 +213,7 @@ impl Vassal {
     pub(super) fn obstacle(&self) -> Option<FailureReason> {
         let name = &self.name;
         match self.file {
-            None => Some(FailureReason::Setup { sentence: format!("{name} has no file: put it back to run it") }),
+            None => Some(FailureReason::Setup { sentence: no_file(name) }),
             Some(_) if self.held => {
                 Some(FailureReason::Setup { sentence: format!("{name} is held: start it instead") })
             }
@@ -195,8 +223,12 @@ impl Vassal {
     }
 
     pub(super) fn refusal(&self) -> FailureReason {
+        let Self { name, file, .. } = self;
         FailureReason::Setup {
-            sentence: format!("the file of {} is refused: see its problems and correct it", self.name),
+            sentence: match file {
+                Some(_) => format!("the file of {name} is refused: see its problems and correct it"),
+                None => no_file(name),
+            },
         }
     }
 
@@ -277,6 +309,10 @@ impl Vassal {
             }
         };
     }
+}
+
+fn no_file(name: &VassalName) -> String {
+    format!("{name} has no file: put it back to run it")
 }
 
 /// A master that boots is to deploy something newer: now, or as soon as it is there.

@@ -20,6 +20,7 @@ impl Vassal {
             state: self.state(),
             revision: self.file.map(|said| said.revision),
             refused: self.is_refused(),
+            missing: self.missing,
             serving: master.and_then(|master| master.serving),
             master: master.map(|master| &master.key).or(self.leaving.first()).cloned(),
             failures: self.failures,

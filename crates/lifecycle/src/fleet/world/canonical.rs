@@ -14,6 +14,9 @@ impl World {
             left,
             names: _,
             files,
+            lost,
+            seen,
+            doubted,
             identities: _,
             masters,
             orphans,
@@ -27,7 +30,7 @@ impl World {
             has_left,
         } = self;
         let text = format!(
-            "{fleet:?}{left:?}{files:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{brain_died}{has_left}"
+            "{fleet:?}{left:?}{files:?}{lost:?}{seen:?}{doubted:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{brain_died}{has_left}"
         );
         let text = ranked(&text, "OperationId(");
         let text = ranked(&text, "MasterSerial(");

@@ -2,14 +2,6 @@
 
 use super::*;
 
-macro_rules! demand {
-    ($holds:expr, $($words:tt)*) => {
-        if !$holds {
-            return Err(format!($($words)*));
-        }
-    };
-}
-
 impl World {
     pub(super) fn performs(&mut self, action: &Action) -> Outcome {
         demand!(!self.has_left, "{action:?} after Leave");
@@ -17,7 +9,7 @@ impl World {
             Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
             Action::Deploy { master, revision, operation } => {
                 demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
-                let file = self.files.get(&master.vassal).copied();
+                let file = self.said(&master.vassal).copied();
                 let real = self.unasked(master, "deployed to")?;
                 real.content = file.map_or(real.content, |file| file.content);
                 real.orders.push_back(Order::Deploy(*revision, *operation));
@@ -74,7 +66,7 @@ impl World {
         demand!(self.shut_downs == 0, "{name} is started although the fleet stops");
         demand!(self.operations.contains_key(&operation), "operation {operation} has not begun");
         demand!(!self.holds.contains(name), "{name} is started although it is held");
-        let Some(file) = self.files.get(name) else { return Err(format!("{name} is started without a file")) };
+        let Some(file) = self.said(name).copied() else { return Err(format!("{name} is started without a file")) };
         demand!(file.refused || revision == file.revision, "{name} is started with revision {revision}");
         for (key, real) in self.masters.iter().filter(|(key, _)| key.vassal == *name) {
             demand!(key.berth != master.berth, "{master:?} is started where {key:?} lives");
@@ -82,7 +74,7 @@ impl World {
             demand!(goes || real.identity != file.identity, "{master:?} is started beside {key:?}");
         }
         let double = self.masters.iter().find(|(key, real)| {
-            key.vassal != *name && real.content == file.content && !self.files.contains_key(&key.vassal)
+            key.vassal != *name && real.content == file.content && self.said(&key.vassal).is_none()
         });
         demand!(double.is_none(), "{name} is started while {double:?} runs the same under its old name");
         let real = Real {
@@ -105,7 +97,7 @@ impl World {
 
     fn stops(&mut self, master: &MasterKey) -> Outcome {
         let name = &master.vassal;
-        let wanted = self.files.contains_key(name) && !self.holds.contains(name) && self.shut_downs == 0;
+        let wanted = self.said(name).is_some() && !self.holds.contains(name) && self.shut_downs == 0;
         let succeeded = self.masters.iter().any(|(key, real)| {
             key.vassal == *name && key != master && real.asked.is_none() && real.forked && !real.killed
         });
@@ -146,6 +138,7 @@ impl World {
 
     /// What must be so after every step.
     pub(super) fn present(&self) -> Outcome {
+        self.doubts_are_shown()?;
         let deadline = self.fleet.deadline();
         for name in &self.names {
             let open = self.operations.values().filter(|of| *of == name).count();
@@ -178,7 +171,7 @@ impl World {
         demand!(self.shut_downs == 0 || self.has_left, "it was stopped and has not left");
         for name in &self.names {
             let masters: Vec<_> = self.masters.iter().filter(|(key, _)| key.vassal == *name).collect();
-            let file = self.files.get(name).filter(|_| !self.holds.contains(name) && self.shut_downs == 0);
+            let file = self.said(name).filter(|_| !self.holds.contains(name) && self.shut_downs == 0);
             match (file, masters.as_slice()) {
                 (None, masters) => demand!(masters.is_empty(), "{name} should not run, but {masters:?}"),
                 (Some(file), [(_, real)]) => {
