@@ -22,6 +22,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("static/every-protocol-serves-files-and-counts-them", protocols),
     Story::new("static/connections-are-kept-and-answers-come-in-order", pipelined),
     Story::new("static/a-download-outlives-a-reload", reloaded),
+    Story::new("static/a-web-server-names-its-document-root-and-sends-the-file-itself", web_server),
 ];
 
 /// A vassal that serves `files` of the story's directory below `/static`, with `hello` behind; the app's port.
@@ -313,5 +314,34 @@ fn reloaded(ground: &Ground) -> Result<()> {
     let answer = client.answer(false)?;
     ensure!(answer.body == big, "{} bytes came", answer.body.len());
     ensure!(is_of_the_app(&client.ask(&Ask::get("/"))?), "the connection goes on");
+    vassal.stop()
+}
+
+fn web_server(ground: &Ground) -> Result<()> {
+    let socket = ground.path("uwsgi.sock");
+    let files = ground.path("files");
+    let more = format!(
+        "socket = {}\nchmod-socket = 666\ncheck-static-docroot = true\nfile-serve-mode = nginx\n",
+        socket.display()
+    );
+    let (vassal, port) = with_files(ground, &more)?;
+    let content = pattern(100_000);
+    fs::write(files.join("a file.bin"), &content)?;
+    let (at, pass) = (files.display(), socket.display());
+    let nginx = Nginx::start(
+        ground,
+        &format!(
+            "root {at}; location / {{ include uwsgi_params; uwsgi_pass unix:{pass}; }} location {at}/ {{ internal; root /; }}"
+        ),
+    )?;
+    let answer = http::get(nginx.port, "/a%20file.bin")?;
+    ensure!(answer.status == 200 && answer.body == content, "{} with {} bytes", answer.status, answer.body.len());
+    let part = http::ask(nginx.port, Ask::get("/a%20file.bin").header("Range", "bytes=10-19"))?;
+    ensure!(part.status == 206 && part.body == content[10..20], "{}", part.status);
+    ensure!(is_of_the_app(&http::get(nginx.port, "/none")?), "what is not there goes to the app");
+    let direct = http::get(port, "/static/a%20file.bin")?;
+    let told = direct.header("x-accel-redirect").context("no X-Accel-Redirect")?;
+    ensure!(told.ends_with("/files/a%20file.bin") && direct.body.is_empty(), "{:?}", direct.headers);
+    nginx.stop()?;
     vassal.stop()
 }

@@ -54,6 +54,13 @@ pub(crate) fn send(fd: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
     count(unsafe { libc::sendmsg(fd, &message, flags) })
 }
 
+/// Sends bytes that more will follow soon: they leave together with it (send(2), `MSG_MORE`).
+pub(crate) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
+    // SAFETY: `bytes` is readable for its whole length.
+    count(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
 /// Copies from a file to a socket inside the kernel, without waiting for the socket; moves `offset` on.
 pub(crate) fn send_file(socket: RawFd, file: RawFd, offset: &mut i64, most: usize) -> io::Result<usize> {
     // SAFETY: `offset` is a valid place for an off_t.

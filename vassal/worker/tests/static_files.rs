@@ -264,6 +264,23 @@ fn any_path_however_made_stays_inside() {
 }
 
 #[test]
+fn a_lookup_that_may_not_wait_answers_from_what_the_kernel_has_at_hand_or_says_that_it_would() {
+    let ground = Ground::new("waiting");
+    let mut files = StaticFiles::new(&ground.map(), |_| {}).unwrap().unwrap();
+    for kernel in [Kernel::Old, Kernel::KeepsWithin] {
+        files.looker.kernel = kernel;
+        assert!(matches!(files.answer(&get("/static/a.css"), Waiting::Never), Outcome::WouldWait), "{kernel:?}");
+    }
+    files.looker.kernel = Kernel::running();
+    assert!(answer_of(&files, &get("/static/a.css")).is_some());
+    match files.answer(&get("/static/a.css"), Waiting::Never) {
+        Outcome::Answer(answer) => assert_eq!(seen(Some(answer)).1, "0123456789"),
+        Outcome::WouldWait => assert_ne!(files.looker.kernel, Kernel::Full, "it was looked up a moment ago"),
+        Outcome::ForTheApp => panic!("the file is there"),
+    }
+}
+
+#[test]
 fn static_safe_widens_what_symlinks_may_lead_to() {
     let ground = Ground::new("safe");
     ground.link(ground.path("outside/secret"), "root/link");

@@ -90,7 +90,11 @@ impl Sending {
     fn send_next(&mut self, socket: i32) -> io::Result<usize> {
         let bytes = &self.outgoing.bytes[self.sent_bytes..];
         if !bytes.is_empty() {
-            let sent = os::send(socket, [&bytes[..bytes.len().min(TURN_BYTES)], b"", b""])?;
+            let bytes = &bytes[..bytes.len().min(TURN_BYTES)];
+            let sent = match self.outgoing.file {
+                Some(FileSpan { left: 1.., .. }) => os::send_ahead(socket, bytes)?,
+                _ => os::send(socket, [bytes, b"", b""])?,
+            };
             self.sent_bytes += sent;
             return Ok(sent);
         }
