@@ -21,6 +21,7 @@ mod successor;
 mod takedown;
 #[cfg(test)]
 mod tests;
+mod tls_files;
 
 use std::{ffi::OsString, os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 

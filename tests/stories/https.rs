@@ -1,9 +1,11 @@
-//! The quickstart's three https examples, as they are written there, with `vassal` in the place of `uwsgi`. The user, the group and the files that they name are there; nothing else is changed.
+//! The quickstart's three https examples, as they are written there, with `vassal` in the place of `uwsgi`: alone, and as
+//! files of an emperor. The user, the group and the files that they name are there; nothing else is changed.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use empery_tests::{
+    emperor::Emperor,
     ground::{self, Ground},
     isolation, procfs,
     runner::Story,
@@ -16,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("quickstart/https", https),
     Story::new("quickstart/https-on-a-shared-socket", shared_socket),
     Story::new("quickstart/https-on-a-shared-socket-with-harakiri", shared_socket_with_harakiri),
+    Story::new("quickstart/https-under-an-emperor", under_an_emperor),
 ];
 
 const FIRST: &str = "[uwsgi]
@@ -99,4 +102,21 @@ fn serves(shown: &str, port: u16) -> Result<()> {
     ensure!(said("SERVER_PORT") == port.to_string() && said("REMOTE_ADDR") == "127.0.0.1", "{shown:#}");
     ensure!(said("REMOTE_PORT").parse::<u16>().is_ok(), "{shown:#}");
     Ok(())
+}
+
+fn under_an_emperor(ground: &Ground) -> Result<()> {
+    let pair = prepare(ground, "vassals/")?;
+    let mut emperor = Emperor::prepare(ground)?.for_every_user()?;
+    emperor = emperor.environment("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    emperor.up()?;
+    for (name, text, port) in [("first.ini", FIRST, 9090), ("second.ini", SECOND, 443)] {
+        emperor.drop_file(name, text)?;
+        emperor.loyal(name)?;
+        serves(&tls::answers(&pair.certificate, "localhost", port)?, port)?;
+    }
+    emperor.remove_file("second.ini")?;
+    emperor.drop_file("third.ini", THIRD)?;
+    emperor.loyal("third.ini")?;
+    serves(&tls::answers(&pair.certificate, "localhost", 443)?, 443)?;
+    emperor.stop()
 }

@@ -40,15 +40,36 @@ impl TlsFiles {
             // A FIFO would be waited for without end.
             let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
             if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) {
-                files.take(path.to_owned(), file.into());
+                files.0.insert(path.to_owned(), file.into());
             }
         }
         files
     }
 
-    /// Takes a file that somebody else opened, in the place of an earlier one.
-    pub(crate) fn take(&mut self, path: PathBuf, file: OwnedFd) {
-        self.0.insert(path, file);
+    /// Takes what an emperor has opened. The app's user must not get at it by way of this process (ptrace(2),
+    /// PTRACE_MODE_ATTACH; prctl(2), PR_SET_DUMPABLE).
+    pub(crate) fn take_all(&mut self, files: impl IntoIterator<Item = (PathBuf, OwnedFd)>) {
+        self.0.extend(files);
+        if !self.0.is_empty()
+            && let Err(error) = nix::sys::prctl::set_dumpable(false)
+        {
+            crate::log::say(&format!("*** private keys are not kept from the app's user: {error} ***"));
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their paths.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Copies of the descriptors, in the order of the paths.
+    pub(crate) fn copies(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.0.values().map(OwnedFd::try_clone).collect()
     }
 
     /// All of them.
@@ -124,9 +145,8 @@ pub(crate) fn boot(
         Ok(other) => return Err(format!("the gateway's socket to the workers is bound to {other:?}")),
         Err(error) => return Err(format!("the gateway's socket to the workers is not there: {error}")),
     };
-    let files = tls_files.iter().map(|(path, file)| (path.to_owned(), file.as_raw_fd())).collect();
     let link_path = link_path.filter(|_| plan.outlives_master).map(Path::to_owned);
-    Ok(GatewayBoot { plan, sockets, files, workers, link_path })
+    Ok(GatewayBoot { plan, sockets, files: tls_files.paths(), workers, link_path })
 }
 
 /// Starts the program; it hears the boot as the first word over the channel.
@@ -141,7 +161,6 @@ pub(crate) fn start(channel: &OwnedFd, boot: &GatewayBoot, log: &OwnedFd) -> Res
     }
     let out_of_descriptors = |error: std::io::Error| format!("no descriptor is left: {error}");
     let mut inherit: Vec<RawFd> = boot.sockets.clone();
-    inherit.extend(boot.files.iter().map(|(_, number)| *number));
     inherit.push(channel.as_raw_fd());
     inherit.sort_unstable();
     inherit.dedup();

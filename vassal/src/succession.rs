@@ -13,7 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use empery_control::{boot::MasterBoot, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals};
+use empery_control::{
+    boot::MasterBoot, gateway::GatewayPlan, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals,
+};
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use empery_sys::memfd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -33,6 +35,12 @@ pub(crate) struct Testament {
     pub(crate) first_generation: GenerationId,
     /// The listening sockets.
     pub(crate) listeners: Vec<ListenerLeft>,
+    /// Certificates and keys that were opened with more rights.
+    #[serde(default)]
+    pub(crate) tls_files: Vec<(PathBuf, RawFd)>,
+    /// The gateways that serve.
+    #[serde(default)]
+    pub(crate) gateways: Vec<GatewayLeft>,
     /// The workers that serve or drain.
     pub(crate) workers: Vec<WorkerLeft>,
     /// The scoreboards these write.
@@ -111,6 +119,17 @@ pub(crate) struct WorkerLeft {
     pub(crate) since_unix_s: u64,
     /// The addresses it listens on.
     pub(crate) listeners: Vec<String>,
+}
+
+/// A gateway.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GatewayLeft {
+    /// Its pid; it stays this process's child.
+    pub(crate) pid: i32,
+    /// Its channel.
+    pub(crate) fd: RawFd,
+    /// What it does.
+    pub(crate) plan: GatewayPlan,
 }
 
 /// Which file a binary is: what changes when it is replaced.

@@ -54,6 +54,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         station,
         first_generation,
         listeners,
+        tls_files: files_left,
+        gateways,
         workers,
         scoreboards,
         retired,
@@ -74,6 +76,13 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         let socket = take(left.fd, &left.key)?;
         held.take_over(left.key, Held { socket, bound: left.bound, path: left.path });
     }
+    let mut tls_files = TlsFiles::default();
+    tls_files.take_all(
+        files_left
+            .into_iter()
+            .map(|(path, number)| Ok((path, take(number, "a certificate or a key")?)))
+            .collect::<Result<Vec<_>, String>>()?,
+    );
     let (operation, revision, offer) = station.read_again();
     let config = offer.as_ref().ok().map(|revision| &revision.config);
     let link_path = match &station {
@@ -92,13 +101,18 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         inbox,
         surroundings: Surroundings { log: take(log, "the log")?, link_path },
         listeners: held,
-        tls_files: TlsFiles::default(),
+        tls_files,
         stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
         pidfiles,
         vacuum: config.is_some_and(|config| config.vacuum),
         station,
     });
     supervisor.go_on(retired, deploys, take_scoreboards(scoreboards)?);
+    for gateway in gateways {
+        let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;
+        supervisor.carry_gateway(gateway, channel);
+    }
+    supervisor.ask_for_tls_files_later();
     for worker in workers {
         let channel = Channel::new(take(worker.fd, "a worker's channel")?).map_err(|error| error.to_string())?;
         supervisor.carry(worker, channel);

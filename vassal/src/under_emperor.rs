@@ -3,6 +3,7 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -38,6 +39,7 @@ pub(crate) fn run(boot_fd: &str) -> ExitCode {
 struct Inheritance {
     content: Vec<u8>,
     listeners: Vec<(String, OwnedFd)>,
+    tls_files: Vec<(PathBuf, OwnedFd)>,
     kept: Kept,
     log_write: OwnedFd,
 }
@@ -59,9 +61,15 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
         .iter()
         .map(|kept| Ok((kept.key.clone(), take(kept.fd, &kept.key)?)))
         .collect::<Result<_, String>>()?;
+    let tls_files = boot
+        .tls_files
+        .iter()
+        .map(|(path, number)| Ok((path.clone(), take(*number, "a certificate or a key")?)))
+        .collect::<Result<_, String>>()?;
     let inheritance = Inheritance {
         content,
         listeners,
+        tls_files,
         kept: Kept {
             link: take(boot.link_fd, "the link")?,
             lock: take(boot.lock_fd, "the lock")?,
@@ -73,7 +81,9 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
 }
 
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
-    let Inheritance { content, listeners, kept, log_write } = inheritance;
+    let Inheritance { content, listeners, tls_files: opened, kept, log_write } = inheritance;
+    let mut tls_files = TlsFiles::default();
+    tls_files.take_all(opened);
     let mut governed = Governed::new(boot.clone(), content, kept);
     let (inbox, inputs) = Inbox::new();
     serve(&governed, &inbox)?;
@@ -103,11 +113,12 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         station: Station::Governed(Box::new(governed)),
         surroundings: Surroundings { log: log_write, link_path: Some(boot.link_path.clone()) },
         listeners: held,
-        tls_files: TlsFiles::default(),
+        tls_files,
         stats: None,
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
     });
+    supervisor.ask_for_tls_files_later();
     supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));
     Ok(supervisor.run(inputs).await)
 }

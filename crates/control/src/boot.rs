@@ -34,6 +34,9 @@ pub struct MasterBoot {
     pub first_generation: GenerationId,
     /// The vassal's listening sockets, bound by the keeper.
     pub listeners: Vec<KeptListener>,
+    /// Certificates and keys that only root may read, opened by the keeper for the vassal's gateway.
+    #[serde(default)]
+    pub tls_files: Vec<(PathBuf, FdNumber)>,
     /// The listening `SOCK_SEQPACKET` link socket.
     pub link_fd: FdNumber,
     /// The real path of the link, for workers that must find a successor.

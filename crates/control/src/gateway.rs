@@ -77,15 +77,16 @@ pub struct CertificateFiles {
     pub client_required: bool,
 }
 
-/// What a gateway is started with. Descriptors are inherited under these numbers.
+/// What a gateway is started with. Sockets are inherited under these numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayBoot {
     /// What it does.
     pub plan: GatewayPlan,
     /// The listening socket of each door, in order.
     pub sockets: Vec<FdNumber>,
-    /// Files that were opened with more rights than the gateway has.
-    pub files: Vec<(PathBuf, FdNumber)>,
+    /// Files that were opened with more rights than the gateway has; they come as descriptors of the message, in order, so
+    /// that nobody can reach them in a process that is just being started.
+    pub files: Vec<PathBuf>,
     /// The abstract name of the socket where the workers take its connections.
     pub workers: String,
     /// Where it finds its next master when this one dies; None when it is to finish and leave then.
@@ -98,6 +99,11 @@ pub struct GatewayBoot {
 pub enum ToGateway {
     /// The first message: read the certificates.
     Boot(Box<GatewayBoot>),
+    /// Files that were opened again with more rights than the gateway has: descriptors, in order.
+    Files {
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
     /// Accept from now on.
     Open,
     /// Accept no more, finish what is in flight (GOAWAY, `Connection: close`) and exit 0.
@@ -156,7 +162,7 @@ mod tests {
                 title: None,
             },
             sockets: vec![5, 6],
-            files: vec![("/k".into(), 7)],
+            files: vec!["/k".into()],
             workers: "0001a".into(),
             link_path: None,
         };

@@ -63,6 +63,14 @@ pub enum Ask {
     /// Fork and exec a master with every kept listener of the vassal named in `listeners`. One descriptor: the
     /// content of the vassal file. Answered by [`Answer::Started`].
     StartMaster(Box<StartMaster>),
+    /// Open certificates and keys of a vassal that only root may read. Answered by [`Answer::TlsOpened`], with one
+    /// descriptor for each that was opened.
+    OpenTls {
+        /// Whose.
+        vassal: VassalName,
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
     /// Send a signal to a master that this keeper knows.
     Kill {
         /// Which.
@@ -94,6 +102,9 @@ pub struct StartMaster {
     pub first_generation: GenerationId,
     /// Keys of the kept listeners it gets.
     pub listeners: Vec<String>,
+    /// Certificates and keys that its gateway wants; it gets those that are opened for it.
+    #[serde(default)]
+    pub tls_files: Vec<PathBuf>,
 }
 
 /// A listening socket to be bound.
@@ -192,6 +203,11 @@ pub enum Answer {
     Bound {
         /// As asked, with the port filled in.
         bound: ListenAddress,
+    },
+    /// These files were opened, one descriptor each. The others are to be opened by whoever wants them.
+    TlsOpened {
+        /// In the order of the descriptors.
+        paths: Vec<PathBuf>,
     },
     /// The master runs.
     Started {

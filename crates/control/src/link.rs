@@ -2,6 +2,8 @@
 //! ([`crate::worker::Introduction::Brain`]); the master answers with [`FromMaster::Snapshot`] and speaks on as things
 //! happen. A later brain takes the place of an earlier one.
 
+use std::path::PathBuf;
+
 use empery_lifecycle::{
     fleet::{Identity, MasterKey},
     generations,
@@ -20,7 +22,8 @@ pub const BOOT_OUTPUT_MAX_BYTES: usize = 16 * 1024;
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
     /// Bring this revision into service. Descriptors: the first holds the content of the vassal file (as in
-    /// [`crate::boot::MasterBoot::config_fd`]); then one listening socket for each of `new_listeners`, in order.
+    /// [`crate::boot::MasterBoot::config_fd`]); then one listening socket for each of `new_listeners`, then one file for each
+    /// of `tls_files`, in order.
     Deploy {
         /// Answered by reports that carry it.
         operation: OperationId,
@@ -28,6 +31,14 @@ pub enum Order {
         revision: RevisionId,
         /// Canonical addresses of listeners the master does not have yet.
         new_listeners: Vec<String>,
+        /// Certificates and keys that only root may read.
+        #[serde(default)]
+        tls_files: Vec<PathBuf>,
+    },
+    /// The answer to [`FromMaster::TlsFilesAsked`]: one descriptor for each.
+    TlsFiles {
+        /// In the order of the descriptors.
+        paths: Vec<PathBuf>,
     },
     /// Give up this deploy if it has not proved yet.
     Cancel {
@@ -84,6 +95,11 @@ pub enum FromMaster {
     ListenersReleased {
         /// Their canonical addresses.
         keys: Vec<String>,
+    },
+    /// Certificates and keys that only root may read may have changed: they are to be opened again.
+    TlsFilesAsked {
+        /// Which.
+        paths: Vec<PathBuf>,
     },
     /// Something an operator should know that is no lifecycle report (threads at import, harakiri, a clamp).
     Notice {

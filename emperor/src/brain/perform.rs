@@ -7,6 +7,7 @@ mod holders;
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -118,6 +119,18 @@ impl Performer {
         });
     }
 
+    /// Has certificates and keys opened again that a master's gateway cannot open itself.
+    pub(crate) fn open_tls(&mut self, name: VassalName, paths: Vec<PathBuf>, link: mpsc::UnboundedSender<Sent>) {
+        let tools = self.tools.clone();
+        self.run(name.clone(), async move {
+            let (paths, fds) = tools.open_tls(&name, paths).await;
+            if !paths.is_empty() {
+                // A link that has ended belongs to a master that has left.
+                let _ = link.send(Sent { order: Order::TlsFiles { paths }, fds, outcome: None });
+            }
+        });
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&self, master: MasterKey) {
         self.tell_keeper(Ask::Kill { master }, Vec::new());
@@ -181,6 +194,7 @@ impl Tools {
             operation: boot.operation,
             first_generation: self.generation_after(&boot.master.vassal, known_generation).await,
             listeners: listeners.clone(),
+            tls_files: tls_files(plan),
         };
         let started = match content_fd(&reading) {
             Ok(content) => self.keeper.ask(Ask::StartMaster(Box::new(order)), vec![content]).await,
@@ -214,12 +228,18 @@ impl Tools {
         let plan = runnable(&reading)?;
         let bound = self.bind(&boot, plan, &held_by_master).await?;
         let (keys, sockets): (Vec<_>, Vec<_>) = bound.sockets.into_iter().map(|socket| (socket.key, socket.fd)).unzip();
-        let order = Order::Deploy { operation: boot.operation, revision: boot.revision, new_listeners: keys.clone() };
+        let (tls_files, files) = self.open_tls(&boot.master.vassal, tls_files(plan)).await;
+        let order = Order::Deploy {
+            operation: boot.operation,
+            revision: boot.revision,
+            new_listeners: keys.clone(),
+            tls_files,
+        };
         let sent = async {
             let link = link.ok_or_else(|| "there is no link to it".to_owned())?;
             let content = content_fd(&reading).map_err(|reason| sentence_of(&reason))?;
             let (outcome, told) = oneshot::channel();
-            let fds = std::iter::once(content).chain(sockets).collect();
+            let fds = std::iter::once(content).chain(sockets).chain(files).collect();
             let sent = Sent { order, fds, outcome: Some(outcome) };
             link.send(sent).map_err(|_| "the link to it has ended".to_owned())?;
             told.await.unwrap_or_else(|_| Err("it left before it was told".to_owned()))
@@ -233,6 +253,21 @@ impl Tools {
             Err(cause) => {
                 self.give_up(&boot.master.vassal, bound.fresh);
                 Err(setup(format!("the master of {} could not be told to deploy: {cause}", boot.master.vassal)))
+            }
+        }
+    }
+
+    /// Certificates and keys that only root may read. Those that are not opened the gateway opens itself, or says why not.
+    async fn open_tls(&self, vassal: &VassalName, paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<OwnedFd>) {
+        if paths.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        match self.keeper.ask(Ask::OpenTls { vassal: vassal.clone(), paths }, Vec::new()).await {
+            Ok((Answer::TlsOpened { paths }, files)) => (paths, files),
+            Ok(_) => (Vec::new(), Vec::new()),
+            Err(error) => {
+                tracing::warn!(%vassal, %error, "certificates were not opened");
+                (Vec::new(), Vec::new())
             }
         }
     }
@@ -279,6 +314,10 @@ impl Tools {
         let answer = self.keeper.ask(Ask::Forget { vassal: vassal.clone(), keys }, Vec::new());
         tokio::spawn(answer);
     }
+}
+
+fn tls_files(plan: &RunPlan) -> Vec<PathBuf> {
+    plan.config.tls_files().into_iter().map(Path::to_owned).collect()
 }
 
 fn runnable(reading: &Reading) -> Result<&RunPlan, FailureReason> {

@@ -22,7 +22,7 @@ use super::{
     directory::{DirectoryError, VassalsDirectory},
     fd_store::{FdStore, Kept},
     masters::{self, Masters},
-    rooms,
+    rooms, tls_files,
 };
 
 /// Room of a message for what is around the parts of a list.
@@ -142,6 +142,10 @@ impl Desk {
                 let content = one_descriptor(&mut fds, "the vassal file")?;
                 let pid = self.start_master(*order, &content)?;
                 Ok(Outcome::with(Answer::Started { pid }))
+            }
+            Ask::OpenTls { vassal, paths } => {
+                let (paths, files) = tls_files::open(&self.directory, &vassal, &paths)?.into_iter().unzip();
+                Ok(Outcome::Answers(vec![(Answer::TlsOpened { paths }, files)]))
             }
             Ask::Kill { master } => self.kill(&master),
             Ask::Masters => {

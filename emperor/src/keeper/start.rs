@@ -27,7 +27,7 @@ use super::{
     environment,
     locks::TakenLock,
     masters::Master,
-    rooms,
+    rooms, tls_files,
 };
 
 /// How many orphaned workers may wait for a successor master without being refused.
@@ -66,6 +66,7 @@ impl Desk {
         let (log_read_fd, log_write_fd) = (log.read.as_raw_fd(), log.write.as_raw_fd());
         let link =
             self.store.link(vassal, *berth, || bind_link(&places.link)).map_err(failed("binding the link of"))?;
+        let tls_files = tls_files::open(&self.directory, vassal, &order.tls_files)?;
         let boot = MasterBoot {
             master: order.master.clone(),
             config_path: self.directory.path().join(vassal.as_str()),
@@ -74,6 +75,7 @@ impl Desk {
             operation: order.operation,
             first_generation: order.first_generation,
             listeners,
+            tls_files: tls_files.iter().map(|(path, file)| (path.clone(), file.as_raw_fd())).collect(),
             link_fd: link.as_raw_fd(),
             link_path: places.link,
             lock_fd: lock.held.as_raw_fd(),
@@ -111,6 +113,7 @@ impl Desk {
 
     fn plan(&self, order: &StartMaster, boot: &MasterBoot, spec: &OwnedFd) -> Spawn {
         let mut inherit: Vec<_> = boot.listeners.iter().map(|kept| kept.fd).collect();
+        inherit.extend(boot.tls_files.iter().map(|(_, number)| *number));
         inherit.extend([
             boot.config_fd,
             boot.link_fd,

@@ -2,6 +2,7 @@
 //! again: a pair that was replaced takes the place of the old one without a reload, and a bad one does not.
 
 use std::{
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -51,7 +52,7 @@ pub(crate) enum Looked {
 
 /// All of them.
 pub(crate) struct Certificates {
-    files: Files,
+    files: Mutex<Files>,
     /// One for each TLS door, in the order of the plan.
     doors: Vec<Arc<Certificate>>,
     names: Vec<(String, Arc<Certificate>)>,
@@ -74,7 +75,7 @@ impl Certificates {
             let certificate = Certificate::load(doors.len() + names.len(), &name.files, &files)?;
             names.push((name.name.clone(), Arc::new(certificate)));
         }
-        Ok(Self { files, doors, names })
+        Ok(Self { files: Mutex::new(files), doors, names })
     }
 
     /// The certificate of the n-th TLS door.
@@ -94,8 +95,14 @@ impl Certificates {
 
     /// Looks at all of them again: what is new, with the chain it is about.
     pub(crate) fn look(&self) -> Vec<(PathBuf, Looked)> {
-        let looked = self.all().map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&self.files)));
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.all().map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&files)));
         looked.filter(|(_, looked)| *looked != Looked::Same).collect()
+    }
+
+    /// Takes files that were opened again by somebody who may.
+    pub(crate) fn take_files(&self, files: impl Iterator<Item = (PathBuf, OwnedFd)>) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).take(files);
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Certificate>> {

@@ -35,7 +35,14 @@ pub(crate) struct Files {
 impl Files {
     /// With these opened already.
     pub(crate) fn new(given: Vec<(PathBuf, OwnedFd)>) -> Self {
-        Self { given: given.into_iter().map(|(path, file)| (path, file.into())).collect() }
+        let mut files = Self { given: BTreeMap::new() };
+        files.take(given.into_iter());
+        files
+    }
+
+    /// Takes more of them, in the place of earlier ones.
+    pub(crate) fn take(&mut self, given: impl Iterator<Item = (PathBuf, OwnedFd)>) {
+        self.given.extend(given.map(|(path, file)| (path, file.into())));
     }
 
     /// The content; wiped from memory when it is dropped.

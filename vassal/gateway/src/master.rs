@@ -31,13 +31,13 @@ pub(crate) async fn serve(line: OwnedFd) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let boot = match line.receive::<ToGateway>().await {
-        Ok(Some((ToGateway::Boot(boot), _))) => *boot,
+    let (boot, files) = match line.receive::<ToGateway>().await {
+        Ok(Some((ToGateway::Boot(boot), files))) => (*boot, files),
         // Without a first word there is nothing to do, and nobody to tell.
         Ok(_) | Err(_) => return ExitCode::FAILURE,
     };
     let (mercy, link_path) = (Duration::from_millis(boot.plan.mercy_ms), boot.link_path.clone());
-    match prepare(boot) {
+    match prepare(boot, files) {
         Ok((doors, house)) => {
             let attendant = Attendant { line: Some(line), link_path, doors, house, mercy };
             attendant.attend().await;
@@ -51,13 +51,13 @@ pub(crate) async fn serve(line: OwnedFd) -> ExitCode {
     }
 }
 
-fn prepare(boot: GatewayBoot) -> Result<(Vec<Door>, Arc<House>), String> {
+fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<House>), String> {
     let GatewayBoot { plan, sockets, files, workers, .. } = boot;
     let take = |number: i32| {
         inherited::take(number)
             .map_err(|error| format!("descriptor {number} of the gateway was not inherited: {error}"))
     };
-    let files = files.into_iter().map(|(path, number)| Ok((path, take(number)?))).collect::<Result<_, String>>()?;
+    let files = files.into_iter().zip(opened).collect();
     let mut doors = Vec::new();
     let mut tls_doors = 0;
     for (door, socket) in plan.doors.iter().zip(sockets) {
@@ -94,6 +94,9 @@ struct Attendant {
     mercy: Duration,
 }
 
+/// A word with its descriptors.
+type Heard = (ToGateway, Vec<OwnedFd>);
+
 /// What a turn comes to.
 enum Turn {
     Again,
@@ -125,17 +128,21 @@ impl Attendant {
         self.drain().await;
     }
 
-    fn obey(&mut self, word: Option<ToGateway>, call: &mut Call) -> Turn {
+    fn obey(&mut self, word: Option<Heard>, call: &mut Call) -> Turn {
         match word {
-            Some(ToGateway::Open) => {
+            Some((ToGateway::Open, _)) => {
                 for door in self.doors.drain(..) {
                     tokio::spawn(door.serve(Arc::clone(&self.house)));
                 }
                 Turn::Again
             }
-            Some(ToGateway::Drain) => Turn::Drain,
+            Some((ToGateway::Files { paths }, files)) => {
+                self.house.certificates.take_files(paths.into_iter().zip(files));
+                Turn::Again
+            }
+            Some((ToGateway::Drain, _)) => Turn::Drain,
             // It has been heard already: a second one is a slip of the master's.
-            Some(ToGateway::Boot(_)) => Turn::Again,
+            Some((ToGateway::Boot(_), _)) => Turn::Again,
             None => {
                 self.line = None;
                 // One that does not serve yet is nothing to a successor.
@@ -203,9 +210,9 @@ struct Call {
 }
 
 /// The next word; None when there will be none. Never, while there is no master.
-async fn heard(line: Option<&Channel>) -> Option<ToGateway> {
+async fn heard(line: Option<&Channel>) -> Option<Heard> {
     match line {
         None => std::future::pending().await,
-        Some(line) => line.receive().await.ok().flatten().map(|(word, _)| word),
+        Some(line) => line.receive().await.ok().flatten(),
     }
 }

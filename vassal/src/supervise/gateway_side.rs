@@ -1,10 +1,12 @@
 //! When gateways are started, opened, drained and started again. They belong to no generation: a deploy that changes
 //! nothing about them leaves them alone.
 
+use std::{os::fd::OwnedFd, path::PathBuf};
+
 use empery_config::vassal::VassalConfig;
 use empery_control::{
     gateway::{FromGateway, GatewayPlan, ToGateway},
-    link::Severity,
+    link::{FromMaster, Severity},
 };
 use empery_lifecycle::generations::Event;
 use empery_sys::{
@@ -15,13 +17,16 @@ use empery_sys::{
 
 use super::{
     Supervisor,
-    gateways::{AGAIN_AFTER, Candidate, GatewayHandle, Phase, QUIET_WITHIN, READY_WITHIN, Serial, Waiting},
+    gateways::{
+        AGAIN_AFTER, Candidate, GatewayHandle, Phase, QUIET_WITHIN, READY_WITHIN, Serial, TLS_FILES_EVERY, Waiting,
+    },
     input::{Input, Introduced},
     perform::kill_child,
 };
 use crate::{
     clock, gateway, log,
     peer::{Heard, Peer},
+    station::Station,
 };
 
 impl Supervisor {
@@ -50,12 +55,13 @@ impl Supervisor {
         let failed = |error: std::io::Error| format!("the gateway cannot be started: {error}");
         let link_path = self.surroundings.link_path.as_deref();
         let boot = gateway::boot(plan.clone(), &self.listeners, &self.tls_files, link_path)?;
+        let files = self.tls_files.copies().map_err(failed)?;
         let (ours, theirs) = seqpacket::pair().map_err(failed)?;
         let child = gateway::start(&theirs, &boot, &self.surroundings.log)?;
         let channel = Channel::new(ours).map_err(failed)?;
         let serial = self.hold_gateway(channel, child.pid, Some(plan), phase);
         if let Some(handle) = self.gateways.all.get(&serial) {
-            handle.peer.say(ToGateway::Boot(Box::new(boot)), Vec::new());
+            handle.peer.say(ToGateway::Boot(Box::new(boot)), files);
         }
         Ok(serial)
     }
@@ -251,6 +257,11 @@ impl Supervisor {
         if self.gateways.again_at.take_if(|at| *at <= now).is_some() {
             self.follow_what_serves();
         }
+        if self.gateways.files_at.take_if(|at| *at <= now).is_some() {
+            let paths = self.tls_files.paths();
+            self.tell_brain(FromMaster::TlsFilesAsked { paths }, Vec::new());
+            self.ask_for_tls_files_later();
+        }
         if self.gateways.quiet_by.take_if(|by| *by <= now).is_some() {
             self.tell(Event::Stop);
         }
@@ -319,6 +330,26 @@ impl Supervisor {
 
     fn notice_of_gateway(&mut self, code: &str, sentence: String) {
         self.notice(Severity::Warning, code, sentence, None);
+    }
+
+    /// Certificates and keys that the emperor has opened (again).
+    pub(super) fn take_tls_files(&mut self, paths: Vec<PathBuf>, files: impl Iterator<Item = OwnedFd>) {
+        if paths.is_empty() {
+            return;
+        }
+        self.tls_files.take_all(paths.into_iter().zip(files));
+        for handle in self.gateways.all.values().filter(|handle| handle.plan.is_some()) {
+            if let Ok(copies) = self.tls_files.copies() {
+                handle.peer.say(ToGateway::Files { paths: self.tls_files.paths() }, copies);
+            }
+        }
+        self.ask_for_tls_files_later();
+    }
+
+    /// What only root may read is asked for again from time to time: that is how a new certificate is noticed.
+    pub(crate) fn ask_for_tls_files_later(&mut self) {
+        let needed = !self.tls_files.is_empty() && matches!(self.station, Station::Governed(_));
+        self.gateways.files_at = needed.then(|| clock::now().after(TLS_FILES_EVERY));
     }
 
     /// A deploy waits for its gateway, if it wants one that is not there.

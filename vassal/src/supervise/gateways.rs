@@ -25,6 +25,9 @@ pub(super) const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// A gateway that died sooner than this after it was started is not started again before that.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How often certificates and keys are asked for that only root may read.
+pub(super) const TLS_FILES_EVERY: Duration = Duration::from_secs(30);
+
 /// Number of a gateway, counted by this master.
 pub(super) type Serial = u64;
 
@@ -39,6 +42,8 @@ pub(crate) struct Gateways {
     pub(super) candidate: Option<Candidate>,
     /// When a gateway that died is started again.
     pub(super) again_at: Option<Moment>,
+    /// When certificates and keys are asked for again.
+    pub(super) files_at: Option<Moment>,
     /// While a stop waits for the gateways to be quiet: until when.
     pub(super) quiet_by: Option<Moment>,
     /// `worker-reload-mercy` of what serves: how long they may take to finish.
@@ -98,7 +103,10 @@ impl Gateways {
     /// The next moment at which something is to be done.
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ready_by = self.candidate.as_ref().map(|candidate| candidate.ready_by);
-        [ready_by, self.again_at, self.quiet_by, self.leaving.map(|(_, by)| by)].into_iter().flatten().min()
+        [ready_by, self.again_at, self.files_at, self.quiet_by, self.leaving.map(|(_, by)| by)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// One that does what this plan says, or is about to.

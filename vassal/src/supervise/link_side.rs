@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -122,9 +123,10 @@ impl Supervisor {
             return;
         }
         match order {
-            Order::Deploy { operation, revision, new_listeners } => {
-                self.ordered_deploy(operation, revision, new_listeners, descriptors);
+            Order::Deploy { operation, revision, new_listeners, tls_files } => {
+                self.ordered_deploy(operation, revision, (new_listeners, tls_files), descriptors);
             }
+            Order::TlsFiles { paths } => self.take_tls_files(paths, descriptors.into_iter()),
             Order::Cancel { operation } => self.tell(Event::Cancel { operation }),
             // A brain that was restarted repeats itself; only a second signal means "at once".
             Order::Stop if self.stop_asked => {}
@@ -137,7 +139,7 @@ impl Supervisor {
         &mut self,
         operation: OperationId,
         revision: RevisionId,
-        new_listeners: Vec<String>,
+        (new_listeners, tls_files): (Vec<String>, Vec<PathBuf>),
         descriptors: Vec<OwnedFd>,
     ) {
         let Station::Governed(governed) = &mut self.station else { return };
@@ -152,9 +154,10 @@ impl Supervisor {
         };
         (governed.content, governed.revision) = (content, revision);
         let offer = governed.read();
-        for (key, socket) in new_listeners.into_iter().zip(descriptors) {
+        for (key, socket) in new_listeners.into_iter().zip(&mut descriptors) {
             self.listeners.take(key, socket);
         }
+        self.take_tls_files(tls_files, descriptors);
         self.deploy(operation, revision, offer.map(Arc::new));
     }
 

@@ -1,7 +1,10 @@
 //! Hands this vassal to a changed binary on SIGHUP. Waits until nothing is between two processes: no connection on its
 //! way to another worker. What boots is given up; the new image boots it again.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
 
 use empery_control::{link::WorkerPhase, scoreboard::Totals};
 use empery_lifecycle::ids::GenerationId;
@@ -11,10 +14,10 @@ use empery_sys::{
     spawn::{Spawn, spawn},
 };
 
-use super::{Supervisor, perform::kill_child};
+use super::{Supervisor, gateways::Phase, perform::kill_child};
 use crate::{
     extension, log,
-    succession::{self, Image, ListenerLeft, Testament, WorkerLeft},
+    succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
 };
 
 /// How far a succession is.
@@ -92,6 +95,8 @@ impl Supervisor {
             station: self.station.leave(&mut left),
             first_generation: self.next_generation(),
             listeners: self.leave_listeners(&mut left),
+            tls_files: self.leave_tls_files(&mut left),
+            gateways: self.leave_gateways(&mut left),
             workers: self.leave_workers(&mut left),
             scoreboards: self.leave_scoreboards(&mut left),
             retired: self.retired,
@@ -129,6 +134,28 @@ impl Supervisor {
                     bound: held.bound.clone(),
                     path: held.path.clone(),
                 }
+            })
+            .collect()
+    }
+
+    fn leave_tls_files<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<(PathBuf, i32)> {
+        self.tls_files
+            .iter()
+            .map(|(path, file)| {
+                left.push(file.as_fd());
+                (path.to_owned(), file.as_raw_fd())
+            })
+            .collect()
+    }
+
+    /// Those that drain finish without a master; those that do not serve yet leave when this one is gone.
+    fn leave_gateways<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<GatewayLeft> {
+        let serving = self.gateways.all.values().filter(|handle| handle.phase == Phase::Serving && !handle.silent);
+        serving
+            .filter_map(|handle| {
+                let plan = handle.plan.clone()?;
+                left.push(handle.peer.channel());
+                Some(GatewayLeft { pid: handle.pid, fd: handle.peer.channel().as_raw_fd(), plan })
             })
             .collect()
     }
@@ -187,6 +214,11 @@ impl Supervisor {
         self.deploys = deploys;
         self.carried =
             scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
+    }
+
+    /// In the new image: takes over a gateway of the earlier one.
+    pub(crate) fn carry_gateway(&mut self, left: GatewayLeft, channel: Channel) {
+        self.hold_gateway(channel, left.pid, Some(left.plan), Phase::Serving);
     }
 
     /// In the new image: takes over a worker of the earlier one. It is a child of this process, so its pid is its own.

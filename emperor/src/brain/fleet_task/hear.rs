@@ -202,6 +202,11 @@ impl FleetTask {
                 }
             }
             FromMaster::ListenersReleased { keys } => self.released(master, keys),
+            FromMaster::TlsFilesAsked { paths } => {
+                if let Some(link) = self.seat(master).map(|seat| seat.link.orders()) {
+                    self.performer.open_tls(master.vassal.clone(), paths, link);
+                }
+            }
             FromMaster::Notice { severity, code, text, worker, at_unix_ms } => {
                 self.told_notice(&master.vassal, severity, code, text, worker, at_unix_ms);
             }

@@ -68,6 +68,7 @@ fn bind(desk: &mut Desk, listener: ListenSpec) -> (Answer, Vec<OwnedFd>) {
 
 fn order(serial: u64, listeners: &[&str]) -> StartMaster {
     StartMaster {
+        tls_files: Vec::new(),
         master: MasterKey { vassal: vassal(), berth: Berth::A, serial: MasterSerial(serial) },
         identity: own_identity(),
         user: None,

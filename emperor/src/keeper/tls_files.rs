@@ -1,0 +1,118 @@
+//! Opens certificates and keys that only root may read, for the gateway of a vassal that runs as somebody else. The brain
+//! names them, and is not believed: a file is opened only when root itself wrote its name into the vassal file, in a line
+//! that is about certificates. Everything else the gateway must be able to open with the vassal's own rights.
+
+use std::{
+    fs::OpenOptions,
+    io::Read,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use empery_control::{framing::MAX_MESSAGE_FDS, keeper::FileFacts};
+use empery_lifecycle::ids::VassalName;
+
+use super::{desk::Refusal, directory::VassalsDirectory};
+
+/// The options that name certificates.
+const OPTIONS: [&str; 4] = ["https", "https2", "https-socket", "sni"];
+
+/// Most files that are opened for one vassal; the rest of a message is for sockets.
+const FILES_MAX: usize = MAX_MESSAGE_FDS / 2;
+
+/// Longest vassal file that is looked at, in bytes; what is longer is refused by the brain.
+const VASSAL_MAX_BYTES: u64 = 1 << 20;
+
+/// Those of `paths` that root vouches for and that can be opened.
+///
+/// # Errors
+/// When the vassal file cannot be read.
+pub(super) fn open(
+    directory: &VassalsDirectory,
+    vassal: &VassalName,
+    paths: &[PathBuf],
+) -> Result<Vec<(PathBuf, OwnedFd)>, Refusal> {
+    if paths.is_empty() || !nix::unistd::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let (facts, file) = directory.open(vassal)?;
+    if !is_roots_own(&facts) {
+        return Ok(Vec::new());
+    }
+    let mut content = Vec::new();
+    file.take(VASSAL_MAX_BYTES)
+        .read_to_end(&mut content)
+        .map_err(|error| Refusal::io(format_args!("reading {vassal} for its certificates"), &error))?;
+    let content = String::from_utf8_lossy(&content);
+    let named: Vec<&str> = named_files(&content).collect();
+    let is_named = |path: &&PathBuf| named.iter().any(|name| directory.path().join(name) == **path);
+    Ok(paths
+        .iter()
+        .filter(is_named)
+        .take(FILES_MAX)
+        .filter_map(|path| Some((path.clone(), open_file(path)?)))
+        .collect())
+}
+
+/// Whether nobody but root can have written it.
+fn is_roots_own(facts: &FileFacts) -> bool {
+    facts.uid == 0 && facts.mode & 0o022 == 0
+}
+
+/// The words of the lines that are about certificates.
+fn named_files(content: &str) -> impl Iterator<Item = &str> {
+    let about = |line: &str| {
+        let (option, value) = line.split_once('=')?;
+        OPTIONS.contains(&option.trim()).then_some(value.len())
+    };
+    let values = content.lines().filter_map(move |line| about(line).map(|length| &line[line.len() - length..]));
+    let words = values.flat_map(|value| value.split([',', ' ', '\t', '=']));
+    words.map(|word| word.strip_prefix('!').unwrap_or(word)).filter(|word| !word.is_empty())
+}
+
+/// None when it is not there or no regular file: the gateway says what is wrong with it.
+fn open_file(path: &Path) -> Option<OwnedFd> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    file.metadata().is_ok_and(|facts| facts.is_file()).then(|| file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+    use crate::keeper::tests::Room;
+
+    #[test]
+    fn only_lines_about_certificates_name_files() {
+        let content = "[uwsgi]\nhttps = =0,a.crt,/k/a.key,HIGH,!ca.pem\n sni=b.example b.crt,b.key\nlogto = /var/log/x\n# https = :1,c,d\n";
+        let named: Vec<&str> = named_files(content).collect();
+        for there in ["a.crt", "/k/a.key", "ca.pem", "b.crt", "b.key"] {
+            assert!(named.contains(&there), "{named:?}");
+        }
+        for absent in ["/var/log/x", "c", "d"] {
+            assert!(!named.contains(&absent), "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_opened_only_when_root_wrote_its_name_down() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let room = Room::new("tls-files");
+        let vassals = room.directory("vassals");
+        let (key, other) = (vassals.join("a.key"), vassals.join("other.key"));
+        std::fs::write(&key, "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        std::fs::write(vassals.join("a.ini"), "[uwsgi]\nhttps = :443,a.crt,a.key\nlogto = other.key\n").unwrap();
+        let (directory, vassal) = (VassalsDirectory::new(vassals.clone()), VassalName::new("a.ini").unwrap());
+        let opened = || {
+            let opened = open(&directory, &vassal, &[key.clone(), other.clone(), vassals.join("a.crt")]).unwrap();
+            opened.into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        assert_eq!(opened(), std::slice::from_ref(&key));
+        chown(vassals.join("a.ini"), Some(65_534), None).unwrap();
+        assert_eq!(opened(), Vec::<PathBuf>::new());
+    }
+}
