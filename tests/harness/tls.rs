@@ -26,11 +26,11 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-/// Makes a certificate for this host, signed by itself, or by `authority`; good for so many days from now (or so long ago).
+/// Makes a certificate for this host, signed by itself, or by `authority`; good for so many days from now.
 ///
 /// # Errors
 /// When openssl(1) is missing or refuses.
-pub fn pair(ground: &Ground, name: &str, host: &str, authority: Option<&Pair>, days: i32) -> Result<Pair> {
+pub fn pair(ground: &Ground, name: &str, host: &str, authority: Option<&Pair>, days: u32) -> Result<Pair> {
     use std::os::unix::fs::PermissionsExt;
     let made = Pair { certificate: ground.path(&format!("{name}.crt")), key: ground.path(&format!("{name}.key")) };
     if let Some(directory) = made.key.parent() {
@@ -47,6 +47,44 @@ pub fn pair(ground: &Ground, name: &str, host: &str, authority: Option<&Pair>, d
     run(command)?.success().context("openssl req")?;
     std::fs::set_permissions(&made.key, std::fs::Permissions::from_mode(0o600))?;
     Ok(made)
+}
+
+/// A pair whose certificate was good in 2020.
+///
+/// # Errors
+/// When openssl(1) is missing or refuses.
+pub fn expired(ground: &Ground, name: &str, host: &str) -> Result<Pair> {
+    let fresh = pair(ground, name, host, None, 1)?;
+    let authority = ground.path("authority");
+    std::fs::create_dir_all(&authority)?;
+    std::fs::write(authority.join("index.txt"), "")?;
+    let settings = ground.write(
+        "authority/settings",
+        &format!(
+            "[ca]\ndefault_ca = own\n[own]\ndatabase = {0}/index.txt\nnew_certs_dir = {0}\nrand_serial = yes\n\
+             default_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n",
+            authority.display()
+        ),
+    )?;
+    let request = authority.join("request");
+    let mut asking = openssl();
+    asking.args(["req", "-new", "-subj", &format!("/CN={host}"), "-key"]).arg(&fresh.key).arg("-out").arg(&request);
+    run(asking)?.success().context("openssl req")?;
+    let mut signing = openssl();
+    signing.args([
+        "ca",
+        "-batch",
+        "-notext",
+        "-selfsign",
+        "-startdate",
+        "20200101000000Z",
+        "-enddate",
+        "20200201000000Z",
+    ]);
+    signing.arg("-config").arg(&settings).arg("-keyfile").arg(&fresh.key).arg("-in").arg(&request);
+    signing.arg("-out").arg(&fresh.certificate);
+    run(signing)?.success().context("openssl ca")?;
+    Ok(fresh)
 }
 
 /// openssl(1), not configured by whoever runs the stories.

@@ -21,6 +21,7 @@ mod reload;
 mod removal;
 mod static_files;
 mod stats;
+mod tls;
 mod tour;
 mod watch;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         quickstart::STORIES,
         https::STORIES,
         tour::STORIES,
+        tls::STORIES,
         alone::STORIES,
         realm::STORIES,
         stats::STORIES,

@@ -192,8 +192,8 @@ fn build(wanted: &CertificateFiles, files: &Files) -> Result<(Arc<ServerConfig>,
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A list of ciphers is in the server's order; without one a client may prefer what its machine is good at.
-    config.ignore_client_order = wanted.ciphers.is_some();
+    // A list of ciphers is in the server's order (SSL_OP_CIPHER_SERVER_PREFERENCE, which uWSGI sets).
+    config.ignore_client_order = true;
     // Of its own: a session resumed here was begun under these very settings.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("no key for session tickets: {error}"))?;
     Ok((Arc::new(config), not_after_unix_s))
