@@ -9,6 +9,7 @@ mod clients;
 mod fleet;
 mod golden;
 mod ground_rules;
+mod hostile;
 mod https;
 mod identity;
 mod kill;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         reload::STORIES,
         fleet::STORIES,
         clients::STORIES,
+        hostile::STORIES,
         bodies::STORIES,
     ];
     runner::main(&rooms.concat())

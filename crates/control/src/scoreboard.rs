@@ -97,6 +97,8 @@ pub struct SlotState {
     pub peer_port: AtomicU32,
     /// Process-wide flags of the owner: see [`FLAG_ACCEPTING`].
     pub flags: AtomicU32,
+    /// Connections of the owner, in the slot of its first thread: workers see by it who should get the next one.
+    pub connections: AtomicU32,
 }
 
 /// Bit of [`SlotState::flags`]: the gate of the worker is open.
@@ -336,6 +338,7 @@ mod tests {
                 peer: [zero(), zero()],
                 peer_port: AtomicU32::new(0),
                 flags: AtomicU32::new(0),
+                connections: AtomicU32::new(0),
             },
             head: [const { AtomicU64::new(0) }; HEAD_MAX_BYTES / 8],
         })

@@ -98,6 +98,7 @@ impl Worker {
             state.spawned_unix_s.store(self.spawned_unix_s, Ordering::Relaxed);
             state.spawn.store(self.reference.spawn, Ordering::Relaxed);
             set_flags(&state.flags, 0);
+            state.connections.store(0, Ordering::Relaxed);
             state.pid.store(self.pid as u32, Ordering::Release);
         }
     }

@@ -1,7 +1,12 @@
 //! New connections. Workers share the listeners: `EPOLLEXCLUSIVE` wakes few of them, and a listener that is taken out
 //! of epoll and put back goes to the end of the kernel's queue of sleepers, so that connections are spread evenly.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::atomic::Ordering,
+};
+
+use empery_control::scoreboard::Slot;
 
 use super::{
     Next, Serving,
@@ -16,6 +21,12 @@ const PAUSE_MS: u64 = 100;
 /// How many idle connections are closed at once when descriptors become scarce: one each time would mean looking through
 /// all of them for each new client.
 const EVICTED_AT_ONCE: usize = 32;
+
+/// How long a worker with many more connections than a sibling leaves new ones to it, in ms.
+const YIELD_MS: u64 = 1;
+
+/// How many more are many: this, or an eighth of what the sibling has.
+const MANY_MORE_MIN: u32 = 4;
 
 /// Which part of the descriptors is left to the app, and at least how many.
 const LEFT_TO_APP_PART: u64 = 16;
@@ -46,23 +57,43 @@ impl Serving {
     /// Takes the listeners out of epoll.
     pub(super) fn close_gate(&self, lead: &mut Lead, gate: Gate) {
         if matches!(lead.gate, Gate::Open) {
-            for listener in &self.worker.boot.listeners {
-                let _ = self.epoll.remove(listener.fd);
-            }
+            self.unwatch_listeners();
         }
         lead.gate = gate;
         self.worker.show_flags(0);
     }
 
+    fn unwatch_listeners(&self) {
+        for listener in &self.worker.boot.listeners {
+            let _ = self.epoll.remove(listener.fd);
+        }
+    }
+
+    /// Lets siblings see how many connections there are here.
+    pub(super) fn show_connections(&self) {
+        if self.worker.boot.processes > 1 {
+            let number = u32::try_from(self.slab().count()).unwrap_or(u32::MAX);
+            self.worker.slot(0).state.connections.store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a sibling that serves has so many fewer that the next ones are rather for it: the kernel gives them to
+    /// whoever happens to run.
+    fn has_many_more_than_a_sibling(&self) -> bool {
+        let state = |slot: &Slot| slot.state.connections.load(Ordering::Relaxed);
+        let ours = state(self.worker.slot(0));
+        ours > MANY_MORE_MIN && self.a_sibling(|slot| ours > state(slot) + MANY_MORE_MIN.max(state(slot) / 8))
+    }
+
     pub(super) fn reopen(&self, lead: &mut Lead, now_ms: u64) {
-        if matches!(lead.gate, Gate::Paused { until_ms } if until_ms <= now_ms) {
+        if matches!(lead.gate, Gate::Paused { until_ms } | Gate::Yields { until_ms } if until_ms <= now_ms) {
             self.open_gate(lead);
         }
     }
 
     pub(super) fn reopens_in_ms(&self, lead: &Lead, now_ms: u64) -> Option<u64> {
         match lead.gate {
-            Gate::Paused { until_ms } => Some(until_ms.saturating_sub(now_ms)),
+            Gate::Paused { until_ms } | Gate::Yields { until_ms } => Some(until_ms.saturating_sub(now_ms)),
             Gate::Closed | Gate::Open => None,
         }
     }
@@ -74,7 +105,12 @@ impl Serving {
         match os::accept(listener.fd) {
             Ok((fd, peer)) => {
                 lead.is_starved = false;
-                self.go_to_the_end(listener.fd, index);
+                if self.has_many_more_than_a_sibling() {
+                    self.unwatch_listeners();
+                    lead.gate = Gate::Yields { until_ms: super::now_ms() + YIELD_MS };
+                } else {
+                    self.go_to_the_end(listener.fd, index);
+                }
                 if listener.from_gateway && !os::is_own_user(fd.as_fd()) {
                     // Everybody may connect to an abstract name (unix(7)); only this vassal's gateway is believed.
                     return None;
@@ -83,6 +119,7 @@ impl Serving {
                     self.evict();
                 }
                 let place = self.slab().reserve();
+                self.show_connections();
                 self.receive_request(place, Box::new(Connection::new(fd, index, peer)), buffer)
             }
             Err(error) => {

@@ -48,6 +48,8 @@ pub(super) enum Gate {
     Open,
     /// Not until then: there were no descriptors left.
     Paused { until_ms: u64 },
+    /// Not until then: siblings have fewer connections.
+    Yields { until_ms: u64 },
 }
 
 /// What only the leader touches.

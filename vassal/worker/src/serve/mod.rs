@@ -259,6 +259,7 @@ impl Serving {
     /// Before its descriptor is closed, whose number may be another connection's at once.
     fn forget(&self, place: Place, connection: &Connection) {
         self.slab().forget(place);
+        self.show_connections();
         // A child of the app may hold a copy of the descriptor, and then closing would not end the watch.
         if connection.watched.is_some() {
             let _ = self.epoll.remove(connection.raw());

@@ -16,7 +16,7 @@ use std::{
 
 use empery_control::{
     framing,
-    scoreboard::FLAG_ACCEPTING,
+    scoreboard::{FLAG_ACCEPTING, Slot},
     worker::{self as words, FromWorker},
 };
 
@@ -124,7 +124,7 @@ impl Serving {
         if age_ms < FIRST_MS {
             return parting.arm(FIRST_MS - age_ms);
         }
-        if self.a_sibling_serves() {
+        if self.a_sibling(|_| true) {
             self.part_what_is_ready(parting);
             if age_ms >= IDLE_TOO_MS {
                 self.part_what_is_idle(parting);
@@ -133,16 +133,27 @@ impl Serving {
         parting.arm(age_ms);
     }
 
-    fn a_sibling_serves(&self) -> bool {
-        let now_ns = os::monotonic_ns();
-        let mut siblings = (1..=self.worker.boot.processes).filter(|worker| *worker != self.worker.reference.worker.0);
-        siblings.any(|worker| {
-            [0, 1].into_iter().any(|spawn| {
-                let state = &self.worker.slot_of(worker, spawn, 0).state;
+    /// Whether there is a sibling that serves, has a thread that is not inside a long request, and is as asked by the slot
+    /// of its first thread.
+    pub(super) fn a_sibling(&self, is_so: impl Fn(&Slot) -> bool) -> bool {
+        let (worker, now_ns) = (self.worker, os::monotonic_ns());
+        let serves = |sibling: u32, spawn: u32| {
+            (0..worker.boot.threads).any(|core| {
+                let state = &worker.slot_of(sibling, spawn, core).state;
                 let began_ns = state.started_monotonic_ns.load(Ordering::Relaxed);
                 state.flags.load(Ordering::Relaxed) & FLAG_ACCEPTING != 0
                     && (began_ns == 0 || now_ns.saturating_sub(began_ns) < SIBLING_MAX_MS * 1_000_000)
             })
+        };
+        let ourselves = worker.reference.worker.0;
+        (1..=worker.boot.processes).filter(|sibling| *sibling != ourselves).any(|sibling| {
+            // The slots of one that was killed say for ever that it serves; its successor has the others.
+            let age = |spawn: u32| {
+                let state = &worker.slot_of(sibling, spawn, 0).state;
+                (state.pid.load(Ordering::Relaxed) != 0, state.spawn.load(Ordering::Relaxed))
+            };
+            let spawn = u32::from(age(1) > age(0));
+            serves(sibling, spawn) && is_so(worker.slot_of(sibling, spawn, 0))
         })
     }
 
