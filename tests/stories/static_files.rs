@@ -9,7 +9,7 @@ use empery_tests::{
     nginx::Nginx,
     python,
     runner::Story,
-    uwsgi,
+    tls, uwsgi,
     vassal::Vassal,
     wait,
 };
@@ -23,6 +23,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("static/connections-are-kept-and-answers-come-in-order", pipelined),
     Story::new("static/a-download-outlives-a-reload", reloaded),
     Story::new("static/a-web-server-names-its-document-root-and-sends-the-file-itself", web_server),
+    Story::new("static/over-tls-and-http2", over_tls),
 ];
 
 /// A vassal that serves `files` of the story's directory below `/static`, with `hello` behind; the app's port.
@@ -343,5 +344,29 @@ fn web_server(ground: &Ground) -> Result<()> {
     let told = direct.header("x-accel-redirect").context("no X-Accel-Redirect")?;
     ensure!(told.ends_with("/files/a%20file.bin") && direct.body.is_empty(), "{:?}", direct.headers);
     nginx.stop()?;
+    vassal.stop()
+}
+
+fn over_tls(ground: &Ground) -> Result<()> {
+    let (pair, port) = (tls::pair(ground, "site", "localhost", None, 30)?, ground.port()?);
+    let (vassal, _) = with_files(ground, &format!("https = 127.0.0.1:{port},site.crt,site.key\n"))?;
+    let content: String = pattern(300_000).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    ground.write("files/data.txt", &content)?;
+    ground.write("secret.txt", "SECRET")?;
+    symlink("../secret.txt", ground.path("files/link"))?;
+    tls::answers(&pair.certificate, "localhost", port)?;
+    for version in ["--http2", "--http1.1"] {
+        let get = |path: &str, more: &[&str]| {
+            tls::get(&pair.certificate, "localhost", port, path, &[&[version, "--path-as-is"], more].concat())
+        };
+        ensure!(get("/static/data.txt", &[])? == content, "the whole file by {version}");
+        ensure!(get("/static/data.txt", &["-r", "5-9"])? == content[5..10], "a range by {version}");
+        let head = get("/static/data.txt", &["--head"])?.to_ascii_lowercase();
+        ensure!(head.contains("content-length: 300000") && head.contains("etag: "), "{version}: {head}");
+        for path in ["/static/link", "/static/../secret.txt", "/static/%2e%2e/secret.txt"] {
+            let refused = get(path, &["-w", " %{http_code}"])?;
+            ensure!(refused.ends_with("403") || refused.ends_with("404"), "{path} by {version}: {refused}");
+        }
+    }
     vassal.stop()
 }

@@ -208,7 +208,7 @@ fn any_path_however_made_stays_inside() {
     let ground = Ground::new("seeded");
     ground.link("../outside", "root/out");
     ground.link("..", "root/sub/up");
-    let pieces: [&[u8]; 16] = [
+    let pieces: [&[u8]; 22] = [
         b"/",
         b"//",
         b"..",
@@ -222,6 +222,12 @@ fn any_path_however_made_stays_inside() {
         b"..\\",
         b"\0",
         b"%2e%2e",
+        b"%2E.",
+        b"%2f",
+        b"%5c",
+        b"%00",
+        b"%252e%252e",
+        b"%",
         b"secret",
         b"outside",
         b"\xc0\xae",
@@ -246,17 +252,19 @@ fn any_path_however_made_stays_inside() {
         let mut files = StaticFiles::new(&told, |_| {}).unwrap().unwrap();
         files.looker.kernel = kernel;
         for _ in 0..20_000 {
-            let mut path = if next() % 2 == 0 { b"/static/".to_vec() } else { b"/".to_vec() };
+            let mut sent = if next() % 2 == 0 { b"/static/".to_vec() } else { b"/".to_vec() };
             for _ in 0..next() % 8 {
-                path.extend_from_slice(pieces[(next() % 16) as usize]);
+                sent.extend_from_slice(pieces[(next() % pieces.len() as u64) as usize]);
                 if next() % 2 == 0 {
-                    path.push(b'/');
+                    sent.push(b'/');
                 }
             }
+            let mut path = Vec::new();
+            empery_wire::target::percent_decode(&sent, &mut path);
             let asked = Asked { path_info: &path, ..get("") };
             let Some(Answer { file: Some(file), .. }) = answer_of(&files, &asked) else { continue };
             let inode = fs::File::from(file.fd).metadata().unwrap().ino();
-            assert!(allowed.contains(&inode), "seed {seed}: {} on {kernel:?}", path.escape_ascii());
+            assert!(allowed.contains(&inode), "seed {seed}: {} on {kernel:?}", sent.escape_ascii());
             served += 1;
         }
     }
@@ -422,6 +430,15 @@ fn expires_is_said_by_the_first_rule_that_fits() {
         assert_eq!(expires(of, true), from_change);
     }
     assert_eq!(expires(ExpiresOf::PathInfo("\\.js$".into()), false), "");
+    ground.write("root/sub/b.txt.gz", "gz");
+    let compressed = Told {
+        compressed_all: true,
+        expires: vec![Expires { of: ExpiresOf::File("\\.txt$".into()), from_change: false, seconds: 10 }],
+        ..ground.map()
+    };
+    let gzip = ask(&compressed, &Asked { accept_encoding: Some(b"gzip"), ..get("/static/sub/b.txt") }).unwrap();
+    let said = (header(&gzip, "Content-Encoding"), header(&gzip, "Expires"));
+    assert_eq!(said, (Some("gzip".into()), Some(from_now.into())), "the plain name counts");
 }
 
 #[test]
@@ -478,21 +495,25 @@ fn what_may_not_be_read_is_403_below_a_prefix_and_for_the_app_elsewhere() {
     fs::set_permissions(ground.path("root/a.css"), fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads everything, but this thread opens files as nobody from here on (setfsuid(2)).
     let before = nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
-    assert_eq!(seen(ask(&ground.map(), &get("/static/a.css"))).0, 403);
+    let refused = ask(&ground.map(), &get("/static/a.css")).unwrap();
+    assert!(refused.why.as_ref().is_some_and(|why| why.contains("/static/a.css may not be read")), "{refused:?}");
+    assert_eq!(seen(Some(refused)).0, 403);
     let everything = Told { rules: vec![rule("", Rest::Whole, &ground.path("root"))], ..Told::default() };
     assert!(ask(&everything, &get("/a.css")).is_none());
     nix::unistd::setfsuid(before);
 }
 
 #[test]
-fn a_table_of_types_that_cannot_be_read_is_told_and_the_built_in_one_serves() {
+fn what_is_not_there_at_the_start_is_told() {
     let ground = Ground::new("mime");
     ground.write("types", "text/x-mine css");
     let told = Told { mime_files: vec![ground.path("types")], ..ground.map() };
     assert_eq!(header(&ask(&told, &get("/static/a.css")).unwrap(), "Content-Type").as_deref(), Some("text/x-mine"));
-    let told = Told { mime_files: vec![ground.path("none")], ..ground.map() };
+    let mut told = Told { mime_files: vec![ground.path("none")], ..ground.map() };
+    told.rules.push(rule("/later", Rest::BehindPrefix, &ground.path("later")));
     let warnings = std::cell::RefCell::new(Vec::new());
     let files = StaticFiles::new(&told, |warning| warnings.borrow_mut().push(warning)).unwrap().unwrap();
-    assert!(warnings.borrow()[0].contains("is not read"), "{warnings:?}");
+    assert!(warnings.borrow()[0].contains("/later, from which"), "{warnings:?}");
+    assert!(warnings.borrow()[1].contains("is not read"), "{warnings:?}");
     assert_eq!(header(&answer_of(&files, &get("/static/a.css")).unwrap(), "Content-Type").as_deref(), Some("text/css"));
 }

@@ -100,7 +100,12 @@ pub(crate) enum Next {
 
 impl Serving {
     pub(crate) fn new(worker: &'static Worker) -> std::io::Result<Self> {
-        let static_files = StaticFiles::new(&worker.boot.static_files, |warning| worker.log(&warning));
+        let static_files = StaticFiles::new(&worker.boot.static_files, |warning| {
+            // Once for all workers.
+            if worker.reference.worker.0 == 1 {
+                worker.log(&warning);
+            }
+        });
         let serving = Self {
             worker,
             static_files: static_files.map_err(std::io::Error::other)?,

@@ -86,13 +86,18 @@ enum Subject {
 }
 
 impl StaticFiles {
-    /// The rules; None when there are none. What is wrong with a table of types is told to `warn`.
+    /// The rules; None when there are none. What is not there yet is told to `warn`.
     ///
     /// # Errors
     /// When a pattern is none. The configuration has been checked, so it is a fault of ours.
     pub(crate) fn new(told: &words::StaticFiles, warn: impl Fn(String)) -> Result<Option<Self>, regex::Error> {
         if told.rules.is_empty() {
             return Ok(None);
+        }
+        for root in told.rules.iter().filter_map(|rule| rule.root.as_ref()) {
+            if let Err(error) = std::fs::metadata(root) {
+                warn(format!("{}, from which static files are to be served: {error}", root.display()));
+            }
         }
         let mut types = mime::Types::default();
         for path in &told.mime_files {
@@ -159,7 +164,10 @@ impl StaticFiles {
                 Looked::Outside => refused = Some(refusal(asked, root)),
                 // Where every path is looked up, what may not be read may be meant for the app.
                 Looked::Forbidden if rule.prefix.is_empty() => {}
-                Looked::Forbidden => refused = Some(Answer::of_status(Status::Forbidden)),
+                Looked::Forbidden => {
+                    let why = format!("{} may not be read below {}", asked.path_info.escape_ascii(), root.display());
+                    refused = Some(Answer::of_status(Status::Forbidden).because(why));
+                }
                 Looked::WouldWait => return Outcome::WouldWait,
                 Looked::Failed(error) => {
                     let why = format!("a file below {} cannot be opened: {}", root.display(), error.desc());
