@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use empery_config::vassal::{Certificate, Door, Titles, VassalConfig};
+use empery_config::{
+    address::Address,
+    vassal::{Certificate, Door, Titles, VassalConfig},
+};
 use empery_control::{
     gateway::{CertificateFiles, DoorKind, GATEWAY_FD, GatewayBoot, GatewayDoor, GatewayName, GatewayPlan},
     keeper::ListenAddress,
@@ -139,7 +142,7 @@ pub(crate) fn boot(
     let held = |key: &str| listeners.get(key).ok_or_else(|| format!("the listening socket {key} is gone"));
     let sockets =
         plan.doors.iter().map(|door| Ok(held(&door.key)?.socket.as_raw_fd())).collect::<Result<_, String>>()?;
-    let private = held(&empery_config::address::Address::Abstract(String::new()).to_string())?;
+    let private = held(&Address::nameless().to_string())?;
     let workers = match listen::address(private.socket.as_fd()) {
         Ok(ListenAddress::Abstract(name)) => name,
         Ok(other) => return Err(format!("the gateway's socket to the workers is bound to {other:?}")),

@@ -77,6 +77,12 @@ impl Address {
         }
     }
 
+    /// The one whose name the kernel chooses: between a vassal's gateway and its workers.
+    #[must_use]
+    pub fn nameless() -> Address {
+        Address::Abstract(String::new())
+    }
+
     /// Whether it is a unix socket with a path, which `chmod-socket`, `chown-socket` and `vacuum` are about.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

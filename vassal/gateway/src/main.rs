@@ -18,6 +18,8 @@ mod limits;
 mod log;
 mod master;
 mod redirect;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod upload;
 mod workers;

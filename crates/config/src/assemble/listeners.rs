@@ -56,7 +56,7 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
 
 fn from_gateway() -> Listener {
     Listener {
-        address: Address::Abstract(String::new()),
+        address: Address::nameless(),
         protocol: Protocol::Http,
         backlog: GATEWAY_BACKLOG,
         mode: None,

@@ -1,0 +1,265 @@
+//! Requests through the gateway to a worker that does as the test says: what reaches it, and what comes back.
+
+use std::{
+    io::{Read, Write},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use hyper::{Request, Response, body::Incoming, service::Service};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use crate::{
+    answer::Answer,
+    client::Client,
+    connection::{Manners, Pending, serve_http1},
+    deadlines::Waits,
+    floor::Floor,
+    forward::Exchange,
+    workers::Workers,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// A worker whose connections are served by `serve`, one after the other.
+fn worker(serve: impl Fn(u32, UnixStream) + Send + 'static) -> Arc<Workers> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("empery-gateway-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    thread::spawn(move || {
+        for (number, stream) in (0..).zip(listener.incoming()) {
+            let stream = stream.unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            serve(number, stream);
+        }
+    });
+    Arc::new(Workers::new(&name, Duration::from_secs(75), 65_536))
+}
+
+/// Reads one request's head.
+fn head(stream: &mut UnixStream) -> String {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+struct Requests(Arc<Exchange>);
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Answer>;
+    type Error = std::convert::Infallible;
+    type Future = Pending;
+
+    fn call(&self, request: Request<Incoming>) -> Pending {
+        Box::pin(Arc::clone(&self.0).answer(request))
+    }
+}
+
+/// A client's end of a connection.
+fn connect(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
+    let (client, server) = tokio::io::duplex(256 * 1024);
+    let workers = Arc::clone(workers);
+    tokio::spawn(async move {
+        let floor = Arc::new(Floor::new());
+        let client = Client::new("192.0.2.1:9".parse().unwrap(), None, false);
+        let manners = Manners { waits, head_max_bytes: 65_536 };
+        let answers = |activity| {
+            Requests(Arc::new(Exchange {
+                workers,
+                client,
+                activity,
+                strict: None,
+                certificate: 0,
+                door_certificate: 0,
+            }))
+        };
+        serve_http1(server, manners, &floor, answers).await;
+    });
+    client
+}
+
+const PATIENT: Waits = Waits { client: SOON, idle: SOON };
+
+/// Sends a text, and answers with everything that comes until the connection ends or `end` has come.
+async fn exchange(client: &mut DuplexStream, text: &str, end: &str) -> String {
+    client.write_all(text.as_bytes()).await.unwrap();
+    until(client, end).await
+}
+
+async fn until(client: &mut DuplexStream, end: &str) -> String {
+    let mut said = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&said).ends_with(end) && client.read_buf(&mut said).await.unwrap() > 0 {}
+    };
+    tokio::time::timeout(SOON, reading).await.unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn an_upgrade_passes_through_and_then_bytes_go_both_ways_untouched() {
+    let workers = worker(|_, mut stream| {
+        let head = head(&mut stream).to_lowercase();
+        assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"), "{head}");
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n\x81\x02hi").unwrap();
+        let mut frame = [0; 5];
+        stream.read_exact(&mut frame).unwrap();
+        assert_eq!(&frame, b"\x00\xff\r\n!");
+        stream.write_all(b"bye").unwrap();
+    });
+    let mut client = connect(&workers, PATIENT);
+    let wish = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
+    client.write_all(wish.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"\x81\x02hi") {
+        assert!(tokio::time::timeout(SOON, client.read_buf(&mut said)).await.unwrap().unwrap() > 0);
+    }
+    let text = String::from_utf8_lossy(&said).to_lowercase();
+    assert!(
+        text.starts_with("http/1.1 101 ")
+            && text.contains("upgrade: websocket")
+            && text.contains("sec-websocket-accept: x"),
+        "{text}"
+    );
+    client.write_all(b"\x00\xff\r\n!").await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(SOON, client.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert_eq!(rest, b"bye");
+}
+
+/// A worker that serves one request on its first connection, hangs up at the next (after `answer_begins`), and serves
+/// everything on later connections. Tells of every head it reads.
+fn hangs_up_once(answer_begins: &'static [u8]) -> (Arc<Workers>, mpsc::Receiver<String>) {
+    let (tell, told) = mpsc::channel();
+    let workers = worker(move |number, mut stream| {
+        tell.send(head(&mut stream)).unwrap();
+        stream.write_all(OK).unwrap();
+        if number == 0 {
+            tell.send(head(&mut stream)).unwrap();
+            stream.write_all(answer_begins).unwrap();
+        }
+    });
+    (workers, told)
+}
+
+async fn after_one_request(workers: &Arc<Workers>, request: &str) -> String {
+    let mut client = connect(workers, PATIENT);
+    let first = exchange(&mut client, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n", "ok").await;
+    assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    tokio::time::timeout(SOON, async {
+        while !said.windows(4).any(|end| end == b"\r\n\r\n") && client.read_buf(&mut said).await.unwrap() > 0 {}
+    })
+    .await
+    .unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_sent_again_when_a_used_connection_ends_without_a_byte() {
+    let (workers, told) = hangs_up_once(b"");
+    let answer = after_one_request(&workers, "GET /again HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let heads: Vec<String> = (0..3).map(|_| told.recv_timeout(SOON).unwrap()).collect();
+    assert!(heads[1].starts_with("GET /again ") && heads[2].starts_with("GET /again "), "{heads:?}");
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_done_twice() {
+    let (workers, told) = hangs_up_once(b"");
+    let answer = after_one_request(&workers, "POST /buy HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nme").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert_eq!((0..2).filter(|_| told.recv_timeout(SOON).unwrap().starts_with("POST")).count(), 1);
+    assert!(told.try_recv().is_err(), "it was sent again");
+}
+
+#[tokio::test]
+async fn an_answer_that_began_is_not_asked_for_again() {
+    let (workers, told) = hangs_up_once(b"HTTP/1.1 200 OK\r\nX-Half");
+    let answer = after_one_request(&workers, "GET /half HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert_eq!((0..2).filter(|_| told.recv_timeout(SOON).unwrap().starts_with("GET /half")).count(), 1);
+    assert!(told.try_recv().is_err(), "it was sent again");
+}
+
+#[tokio::test]
+async fn nothing_that_could_be_read_in_two_ways_reaches_a_worker_in_two_ways() {
+    // A body that looks like a request, framed in every way that one reader would count and another would not.
+    const INNER: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (tell, told) = mpsc::channel();
+    let workers = worker(move |_, mut stream| {
+        let mut seen = Vec::new();
+        let mut part = [0; 4096];
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        while let Ok(length @ 1..) = stream.read(&mut part) {
+            seen.extend_from_slice(&part[..length]);
+        }
+        tell.send(String::from_utf8(seen).unwrap()).unwrap();
+    });
+    let lengths = [
+        "Content-Length: 0\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding: \x0bchunked",
+        "Content-Length: 0\r\nContent-Length: 37",
+        "Content-Length: 0, 37",
+        "Content-Length: +0",
+        "Content-Length: 0x25",
+        "Content_Length: 37",
+        "Content-Length: 18446744073709551616",
+        "X: y\r\n Content-Length: 37",
+    ];
+    for framing in lengths {
+        let mut client = connect(&workers, PATIENT);
+        let body = format!("{:x}\r\n{INNER}\r\n0\r\n\r\n", INNER.len());
+        let said =
+            exchange(&mut client, &format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"), "\r\n\r\n").await;
+        // Refused, or passed on with one framing of the gateway's own; in no case is the body a request.
+        while let Ok(seen) = told.recv_timeout(Duration::from_millis(300)) {
+            let (head, rest) = seen.split_once("\r\n\r\n").unwrap();
+            let head = head.to_lowercase();
+            let framings = head.matches("\r\ncontent-length:").count() + head.matches("\r\ntransfer-encoding:").count();
+            assert!(framings <= 1, "{framing:?}: {seen}");
+            let is_chunked = head.contains("\r\ntransfer-encoding: chunked");
+            assert!(
+                rest.is_empty() || is_chunked && rest.starts_with(&format!("{:x}\r\n", INNER.len())),
+                "{framing:?}: {seen}"
+            );
+        }
+        assert!(said.starts_with("HTTP/1.1 4") || said.starts_with("HTTP/1.1 502 "), "{framing:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_head_and_an_idle_connection_are_ended_each_in_its_time() {
+    let workers = worker(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(OK).unwrap();
+    });
+    let brief = Duration::from_millis(300);
+    let mut slow = connect(&workers, Waits { client: brief, idle: SOON });
+    let began = tokio::time::Instant::now();
+    assert_eq!(exchange(&mut slow, "GET / HTTP/1.1\r\nHost: a\r\nX", "nothing").await, "");
+    assert!(began.elapsed() >= brief && began.elapsed() < SOON / 2);
+    // Between two requests the other clock runs.
+    let mut idle = connect(&workers, Waits { client: SOON, idle: brief });
+    let began = tokio::time::Instant::now();
+    let said = exchange(&mut idle, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nothing").await;
+    assert!(said.ends_with("ok") && began.elapsed() >= brief && began.elapsed() < SOON / 2, "{said}");
+}
