@@ -1,4 +1,4 @@
-//! A real nginx in front, with Debian's own `uwsgi_params`.
+//! A real nginx in front, with Debian's own parameter files.
 
 use std::{fmt::Write as _, path::Path, process::Command, time::Duration};
 
@@ -65,7 +65,11 @@ impl Nginx {
             "http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; uwsgi_temp_path {at}/uwsgi;"
         )?;
         writeln!(text, "fastcgi_temp_path {at}/fastcgi; scgi_temp_path {at}/scgi; server_tokens off;")?;
-        writeln!(text, "{}\n}}", server.replace("include uwsgi_params;", "include /etc/nginx/uwsgi_params;"))?;
+        let mut server = server.to_owned();
+        for params in ["uwsgi_params", "fastcgi_params", "scgi_params"] {
+            server = server.replace(&format!("include {params};"), &format!("include /etc/nginx/{params};"));
+        }
+        writeln!(text, "{server}\n}}")?;
         let config = ground.write(&format!("nginx-{port}/nginx.conf"), &text)?;
         let mut command = Command::new(program);
         command.arg("-c").arg(config).arg("-p").arg(&home).args(["-e", "stderr"]);

@@ -1,14 +1,14 @@
-//! A real nginx with its stock `uwsgi_params` in front, as the examples of `deploy/examples/nginx` set it up.
+//! A real nginx with its stock parameter files in front, as the examples of `deploy/examples/nginx` set it up.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
     ground::Ground,
-    http::{self, Ask},
+    http::{self, Ask, Connection},
     nginx::Nginx,
     runner::Story,
-    uwsgi,
     vassal::Vassal,
-    wait,
 };
 use serde_json::Value;
 
@@ -16,22 +16,19 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("nginx/uwsgi-pass-to-a-tcp-socket", tcp),
     Story::new("nginx/uwsgi-pass-to-a-unix-socket", unix),
     Story::new("nginx/proxy-pass-with-connections-kept-open", proxy),
+    Story::new("nginx/fastcgi-pass-with-connections-kept-open", fastcgi),
+    Story::new("nginx/scgi-pass-to-a-unix-socket", scgi),
 ];
 
 fn behind(ground: &Ground, listen: &str, example: &str, from: &str, to: String) -> Result<()> {
     let apps = empery_tests::ground::app("");
-    let text =
-        format!("[uwsgi]\n{listen}\npythonpath = {}\nmodule = show\nprocesses = 2\nmaster = true\n", apps.display());
-    let vassal = Vassal::from_ini(ground, "behind.ini", &text)?;
-    wait::until_ok("the vassal to serve", empery_tests::vassal::BOOTED_WITHIN, || {
-        match to.strip_prefix("unix:") {
-            Some(path) => uwsgi::get(std::path::Path::new(path), "/")?,
-            None if listen.starts_with("http") => http::get(to.parse::<std::net::SocketAddr>()?.port(), "/")?,
-            None => uwsgi::get(to.parse::<std::net::SocketAddr>()?.port(), "/")?,
-        };
-        Ok(())
-    })
-    .map_err(|error| error.context(vassal.master.output()))?;
+    let direct = ground.port()?;
+    let text = format!(
+        "[uwsgi]\n{listen}\nhttp-socket = 127.0.0.1:{direct}\npythonpath = {}\nmodule = show\nprocesses = 2\nmaster = true\n",
+        apps.display()
+    );
+    let mut vassal = Vassal::from_ini(ground, "behind.ini", &text)?;
+    vassal.answers(direct)?;
     let nginx = Nginx::from_example(ground, example, &[(from, to)])?;
 
     let shown: Value = serde_json::from_slice(&http::get(nginx.port, "/a%20b/c?x=1&y=%2F")?.body)?;
@@ -44,6 +41,16 @@ fn behind(ground: &Ground, listen: &str, example: &str, from: &str, to: String) 
     let shown = http::ask(nginx.port, Ask::get("/").header("X-Story", "told"))?;
     let shown: Value = serde_json::from_slice(&shown.body).context("a header")?;
     ensure!(shown["HTTP_X_STORY"] == "told", "{shown:#}");
+    // A chunked body is collected by nginx; what reaches the app has a length.
+    let mut client = Connection::open(nginx.port, Duration::from_secs(10))?;
+    client.send(b"POST /read HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")?;
+    ensure!(client.answer(false)?.text() == "hello");
+    let head = http::ask(nginx.port, Ask::new("HEAD", "/"))?;
+    ensure!(head.status == 200 && head.body.is_empty(), "{head:?}");
+    for number in 0..50 {
+        let shown: Value = serde_json::from_slice(&client.ask(&Ask::get(&format!("/{number}")))?.body)?;
+        ensure!(shown["PATH_INFO"] == format!("/{number}"), "{shown:#}");
+    }
     let raised = http::get(nginx.port, "/raise")?;
     ensure!(raised.status == 500, "an exception behind nginx answers {}", raised.status);
     nginx.stop()?;
@@ -70,4 +77,16 @@ fn proxy(ground: &Ground) -> Result<()> {
         "127.0.0.1:8080",
         format!("127.0.0.1:{port}"),
     )
+}
+
+fn fastcgi(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let address = format!("127.0.0.1:{port}");
+    behind(ground, &format!("fastcgi-socket = {address}"), "fastcgi.conf", "127.0.0.1:9000", address)
+}
+
+fn scgi(ground: &Ground) -> Result<()> {
+    let socket = ground.path("shop.sock");
+    let listen = format!("scgi-socket = {}\nchmod-socket = 666", socket.display());
+    behind(ground, &listen, "scgi.conf", "unix:/run/empery-apps/shop.sock", format!("unix:{}", socket.display()))
 }

@@ -102,6 +102,8 @@ impl Listeners {
                 (Door::Tls(_), _) => "https",
                 (_, Protocol::Uwsgi) => "uwsgi",
                 (_, Protocol::Http) => "http",
+                (_, Protocol::FastCgi) => "fastcgi",
+                (_, Protocol::Scgi) => "scgi",
             };
             crate::log::say(&format!("{spoken} socket {number} bound to {place}"));
         }
@@ -281,6 +283,7 @@ mod tests {
             reuse_port: false,
             proxy_protocol: false,
             door: Door::Workers,
+            nph: false,
         }
     }
 

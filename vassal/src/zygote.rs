@@ -200,6 +200,8 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 protocol: match listener.protocol {
                     ConfiguredProtocol::Uwsgi => Protocol::Uwsgi,
                     ConfiguredProtocol::Http => Protocol::Http,
+                    ConfiguredProtocol::FastCgi => Protocol::FastCgi,
+                    ConfiguredProtocol::Scgi => Protocol::Scgi,
                 },
                 fd: held.socket.as_raw_fd(),
                 // uWSGI's http-socket says the host's name here, whatever address it is bound to.
@@ -207,6 +209,7 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 server_port,
                 proxy_protocol: listener.proxy_protocol,
                 from_gateway: listener.door == Door::FromGateway,
+                nph: listener.nph,
             })
         })
         .collect()

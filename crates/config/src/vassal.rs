@@ -147,6 +147,8 @@ pub struct Listener {
     pub reuse_port: bool,
     /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http`.
     pub proxy_protocol: bool,
+    /// `fastcgi-nph-socket`, `scgi-nph-socket`: an answer begins with a status line.
+    pub nph: bool,
     /// Who takes its connections.
     pub door: Door,
 }
@@ -212,6 +214,10 @@ pub enum Protocol {
     Uwsgi,
     /// `http-socket`, `http11-socket`, `http`.
     Http,
+    /// `fastcgi-socket`, `fastcgi-nph-socket`.
+    FastCgi,
+    /// `scgi-socket`, `scgi-nph-socket`.
+    Scgi,
 }
 
 /// A range of addresses, `10.0.0.0/8` or one address.

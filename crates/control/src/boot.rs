@@ -74,6 +74,10 @@ pub enum Protocol {
     Uwsgi,
     /// HTTP/1.1 (`http-socket`, `http`).
     Http,
+    /// FastCGI (`fastcgi-socket`).
+    FastCgi,
+    /// SCGI (`scgi-socket`).
+    Scgi,
 }
 
 impl Protocol {
@@ -83,6 +87,8 @@ impl Protocol {
         match self {
             Protocol::Uwsgi => "uwsgi",
             Protocol::Http => "http",
+            Protocol::FastCgi => "fastcgi",
+            Protocol::Scgi => "scgi",
         }
     }
 }
@@ -106,6 +112,9 @@ pub struct AppListener {
     /// Whether it is the private unix socket of this vassal's gateway: only there a head may carry `x-empery-` headers.
     #[serde(default)]
     pub from_gateway: bool,
+    /// Whether an answer begins with an HTTP status line where the protocol has CGI's `Status` (`fastcgi-nph-socket`, `scgi-nph-socket`).
+    #[serde(default)]
+    pub nph: bool,
 }
 
 /// A range of addresses.

@@ -1,10 +1,12 @@
 //! Between a master and its zygotes and workers. Each zygote and each worker has a `SOCK_SEQPACKET` socketpair to
 //! its master; whoever sees the end of file on it knows that the other is gone.
 
+use std::net::SocketAddr;
+
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{AppBoot, WorkerBoot};
+use crate::boot::{AppBoot, Protocol, WorkerBoot};
 
 /// Master to zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +141,21 @@ pub struct Connection {
     pub listener: String,
     /// Requests served on it so far.
     pub requests: u64,
+    /// What is spoken on it, should its listener be gone; None from workers that were started before this was said.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// What its PROXY protocol header said, which comes only once.
+    #[serde(default)]
+    pub proxied: Option<Proxied>,
+}
+
+/// What a PROXY protocol header said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxied {
+    /// The client; None when it is the other end of the connection.
+    pub client: Option<SocketAddr>,
+    /// Whether the client came over TLS.
+    pub is_https: bool,
 }
 
 /// The first message on a link, from whoever connects to a master.

@@ -86,6 +86,20 @@ pub fn kind(name: &str) -> Option<Kind> {
     }
 }
 
+/// Whether a CGI variable holds one of them.
+#[must_use]
+pub fn kind_of_variable(key: &[u8]) -> Option<Kind> {
+    match key.strip_prefix(b"HTTP_")? {
+        b"FORWARDED" => Some(Kind::Forwarded),
+        b"X_FORWARDED_FOR" => Some(Kind::For),
+        b"X_FORWARDED_SSL" => Some(Kind::Ssl),
+        b"X_FORWARDED_HOST" => Some(Kind::Host),
+        b"X_FORWARDED_PORT" => Some(Kind::Port),
+        b"X_FORWARDED_PROTO" => Some(Kind::Proto),
+        _ => None,
+    }
+}
+
 /// Those of a request, each as the lines in which it came.
 #[derive(Debug, Clone, Default)]
 pub struct Heard<'b> {

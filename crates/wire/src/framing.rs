@@ -11,6 +11,13 @@ pub enum Body {
     Length(u64),
     /// By the chunked coding.
     Chunked,
+    /// By FastCGI's records.
+    Records {
+        /// The request's number.
+        request_id: u16,
+        /// What CONTENT_LENGTH says.
+        length: Option<u64>,
+    },
 }
 
 /// What the headers seen so far say about framing and connection.

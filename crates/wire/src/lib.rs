@@ -1,17 +1,22 @@
-//! What the bytes of a request mean: heads of HTTP/1.1 and of the uwsgi protocol, body framing, and the chunked coding.
+//! What the bytes of a request mean: heads of HTTP/1.1 and of the uwsgi, FastCGI and SCGI protocols, body framing, the
+//! chunked coding, and what stands before a request or speaks for its client.
 //!
 //! Every protocol has the same shape, `parse(&[u8], &Limits) -> Parsed<Head>`, and is given the bytes received so far
 //! from the beginning of the head. Nothing here reads, writes or waits; the worker's loop does, and the master uses
 //! [`vars`] to show what is running. A head that could be understood in two ways is refused, because the proxy in
 //! front may have understood the other one.
 
+mod cgi;
 pub mod chunked;
+pub mod fastcgi;
 pub mod forwarded;
 pub mod framing;
 pub mod gateway;
 pub mod http;
 pub mod limits;
 pub mod pace;
+pub mod proxy;
+pub mod scgi;
 pub mod target;
 pub mod uwsgi;
 pub mod vars;

@@ -17,6 +17,16 @@ pub const CHUNK_EXTENSIONS_MAX_BYTES: u32 = 16 * 1024;
 /// Longest trailer section of a chunked body, in bytes.
 pub const TRAILERS_MAX_BYTES: u32 = 8 * 1024;
 
+/// Longest sum of what FastCGI's records add to the parameters of a request, in bytes.
+pub const RECORDS_MAX_BYTES: usize = 16 * 1024;
+
+/// Longest GET_VALUES record of FastCGI between the records of a body, in bytes.
+pub const GET_VALUES_MAX_BYTES: usize = 1024;
+
+/// Longest part of a PROXY protocol header of version 2 that follows its fixed beginning, in bytes. Load balancers send
+/// some hundred; what they can add are names and identifiers.
+pub const PROXY_V2_MAX_BYTES: usize = 4096;
+
 /// Most entries of `X-Forwarded-For` or `Forwarded` that are looked at, from the last one on.
 pub const FORWARDED_HOPS_MAX: usize = 32;
 

@@ -2,10 +2,7 @@
 //! block of pairs, each of a key and a value with its 16-bit length before it. Malformed packets get no answer, as in uWSGI: the
 //! status of a refusal is for the log.
 
-use crate::{
-    Bad, Limits, Parsed,
-    framing::{Body, decimal},
-};
+use crate::{Bad, Limits, Parsed, cgi::ContentLength, framing::Body};
 
 /// Length of what comes before the block.
 pub const PACKET_HEAD_BYTES: usize = 4;
@@ -56,7 +53,7 @@ fn looks_like_http(head: &[u8; PACKET_HEAD_BYTES]) -> bool {
 
 fn whole<'b>(modifier1: u8, modifier2: u8, block: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
     let mut vars = Vec::with_capacity(32);
-    let mut body = None;
+    let mut length = ContentLength::default();
     // The block of another modifier need not be pairs.
     if modifier1 == 0 {
         if block.is_empty() {
@@ -72,28 +69,26 @@ fn whole<'b>(modifier1: u8, modifier2: u8, block: &'b [u8], limits: &Limits) -> 
             if vars.len() == limits.headers_max {
                 return Err(Bad::new(431, "max vec size reached. skip this request."));
             }
-            if key == b"CONTENT_LENGTH" {
-                if body.is_some() {
-                    return Err(Bad::new(400, "CONTENT_LENGTH is given twice. skip."));
-                }
-                body = Some(content_length(value, limits.body_max_bytes)?);
-            }
+            length.var(key, value, limits.body_max_bytes)?;
             vars.push((key, value));
         }
     }
-    Ok(Head { modifier1, modifier2, block, vars, body: Body::Length(body.unwrap_or(0)) })
+    Ok(Head { modifier1, modifier2, block, vars, body: Body::Length(length.said().unwrap_or(0)) })
 }
 
-fn content_length(value: &[u8], body_max_bytes: u64) -> Result<u64, Bad> {
-    // nginx sends the variable empty when there is no body.
-    if value.is_empty() {
-        return Ok(0);
+/// A block of pairs, as far as `most` bytes hold them: for the scoreboard, which shows every protocol in this form.
+#[must_use]
+pub fn block<'b>(vars: impl Iterator<Item = (&'b [u8], &'b [u8])>, most: usize) -> Vec<u8> {
+    let mut block = Vec::new();
+    for text in vars.flat_map(|(key, value)| [key, value]) {
+        let Ok(length) = u16::try_from(text.len()) else { break };
+        if block.len() >= most {
+            break;
+        }
+        block.extend_from_slice(&length.to_le_bytes());
+        block.extend_from_slice(text);
     }
-    let length = decimal(value).ok_or(Bad::new(400, "CONTENT_LENGTH is not a number. skip."))?;
-    if body_max_bytes != 0 && length > body_max_bytes {
-        return Err(Bad::new(413, "Invalid (too big) CONTENT_LENGTH. skip."));
-    }
-    Ok(length)
+    block
 }
 
 /// The pairs of a block.

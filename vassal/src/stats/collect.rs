@@ -63,6 +63,8 @@ fn sockets(view: &View<'_>) -> Vec<Socket> {
         let proto = match listener.protocol {
             Protocol::Uwsgi => "uwsgi",
             Protocol::Http => "http",
+            Protocol::FastCgi => "fastcgi",
+            Protocol::Scgi => "scgi",
         };
         sockets.push(Socket { name: key, proto: proto.to_owned(), queue, max_queue, shared: 0, can_offload: 0 });
     }

@@ -94,3 +94,57 @@ fn only_on_the_gateways_socket_does_the_gateway_speak_for_a_client() {
     let (_, seen) = ask(&recorder, "x-empery-peer: 198.51.100.7:99\r\nx-empery-scheme: https\r\n");
     assert_eq!((&seen["REMOTE_ADDR"], &seen["wsgi.url_scheme"]), (&"127.0.0.1".into(), &"http".into()));
 }
+
+fn proxied(boot: &mut AppBoot) {
+    boot.listeners[0].proxy_protocol = true;
+}
+
+#[test]
+fn h13_the_proxy_protocol_says_who_the_client_is_for_every_request_of_its_connection() {
+    let recorder = Recorder::new("proxy", proxied);
+    let v1 = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n".to_vec();
+    let tls = [0x20, 0, 5, 1, 0, 0, 0, 0];
+    let v2 =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14"[..], &[203, 0, 113, 9, 127, 0, 0, 1, 0x12, 0x67, 0, 80], &tls].concat();
+    let requests = b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    for (header, scheme) in [(v1, "http"), (v2, "https")] {
+        for step in [1, 7, 1000] {
+            recorder.forget();
+            let mut stream = driver::connect(&recorder.listeners);
+            stream.set_nodelay(true).unwrap();
+            for piece in [&header[..], requests].concat().chunks(step) {
+                stream.write_all(piece).unwrap();
+            }
+            assert_eq!(read_to_end(stream).matches("200 OK").count(), 2);
+            for seen in recorder.seen() {
+                assert_eq!((&seen["REMOTE_ADDR"], &seen["REMOTE_PORT"]), (&"203.0.113.9".into(), &"4711".into()));
+                assert_eq!(seen["wsgi.url_scheme"], scheme);
+            }
+            assert_eq!(recorder.seen().len(), 2);
+        }
+    }
+    let unknown = exchange(&recorder.listeners, &[&b"PROXY UNKNOWN\r\n"[..], requests].concat());
+    assert!(unknown.contains("200 OK"), "{unknown}");
+    assert_eq!(recorder.last()["REMOTE_ADDR"], "127.0.0.1");
+}
+
+#[test]
+fn h13_a_proxy_header_counts_only_where_it_is_asked_for_and_from_whom_it_may_come() {
+    let request = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let with = [&b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 80\r\n"[..], request].concat();
+    let off = Recorder::new("proxy-off", |_| {});
+    let answer = exchange(&off.listeners, &with);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let on = Recorder::new("proxy-on", proxied);
+    assert_eq!(exchange(&on.listeners, request), "", "a request without the header is not served");
+    let twice = exchange(&on.listeners, &[&b"PROXY UNKNOWN\r\n"[..], &with].concat());
+    assert!(twice.starts_with("HTTP/1.1 400 "), "{twice}");
+    let stranger = Recorder::new("proxy-stranger", |boot| {
+        proxied(boot);
+        trusting(&[("10.0.0.0", 8)])(boot);
+    });
+    assert_eq!(exchange(&stranger.listeners, &with), "", "whoever is not trusted names no client");
+    for recorder in [off, on, stranger] {
+        assert_eq!(recorder.seen(), Vec::<Value>::new());
+    }
+}

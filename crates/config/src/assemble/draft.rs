@@ -35,6 +35,8 @@ pub(super) enum Variant {
     Plain,
     /// `http`, a process of its own in uWSGI, with options of its own.
     Router,
+    /// `-nph-`.
+    Nph,
 }
 
 /// What has been said so far; paths as written.
@@ -279,6 +281,10 @@ impl Draft {
             "uwsgi-socket" => listen(Some(Protocol::Uwsgi), Variant::Plain),
             "http-socket" | "http11-socket" => listen(Some(Protocol::Http), Variant::Plain),
             "http" | "httprouter" => listen(Some(Protocol::Http), Variant::Router),
+            "fastcgi-socket" => listen(Some(Protocol::FastCgi), Variant::Plain),
+            "fastcgi-nph-socket" => listen(Some(Protocol::FastCgi), Variant::Nph),
+            "scgi-socket" => listen(Some(Protocol::Scgi), Variant::Plain),
+            "scgi-nph-socket" => listen(Some(Protocol::Scgi), Variant::Nph),
             "enable-proxy-protocol" => self.proxy_protocol = value.boolean(),
             "http-enable-proxy-protocol" => self.router_proxy_protocol = value.boolean(),
             "https" | "https-socket" => self.listeners.extend(tls::door(value)),
@@ -292,7 +298,9 @@ impl Draft {
             "protocol" | "socket-protocol" => match value.text().as_str() {
                 "uwsgi" => self.protocol = Protocol::Uwsgi,
                 "http" | "http11" => self.protocol = Protocol::Http,
-                _ => value.bad("`uwsgi` or `http`", "other protocols come with a later release"),
+                "fastcgi" => self.protocol = Protocol::FastCgi,
+                "scgi" => self.protocol = Protocol::Scgi,
+                _ => value.bad("`uwsgi`, `http`, `fastcgi` or `scgi`", "use one of them"),
             },
             "abstract-socket" => self.abstract_sockets = value.boolean(),
             "listen" => {

@@ -45,6 +45,7 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
             proxy_protocol: proxied && protocol == Protocol::Http && listen.door.is_workers(),
             door: listen.door.clone(),
+            nph: listen.variant == Variant::Nph,
         });
     }
     if listeners.iter().any(|listener| !listener.door.is_workers()) {
@@ -63,6 +64,7 @@ fn from_gateway() -> Listener {
         owner: None,
         reuse_port: false,
         proxy_protocol: false,
+        nph: false,
         door: Door::FromGateway,
     }
 }

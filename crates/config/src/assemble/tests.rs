@@ -81,7 +81,11 @@ fn protocol_decides_about_plain_sockets_only() {
         protocols("uwsgi-socket = :1\nhttp = :2\nprotocol = http"),
         [Protocol::Http, Protocol::Uwsgi, Protocol::Http]
     );
-    assert!(error("protocol = fastcgi").contains("expected `uwsgi` or `http`"));
+    assert_eq!(
+        protocols("fastcgi-socket = :1\nscgi-socket = :2\nprotocol = scgi"),
+        [Protocol::Scgi, Protocol::FastCgi, Protocol::Scgi]
+    );
+    assert!(error("protocol = gopher").contains("expected `uwsgi`, `http`, `fastcgi` or `scgi`"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::{mem::MaybeUninit, os::fd::RawFd};
 
-use empery_wire::{chunked::Decoder, framing::Body};
+use empery_wire::{chunked, fastcgi::stdin, framing::Body};
 use pyo3::{exceptions::PyOSError, prelude::*};
 
 use super::{patience::Patience, send::send_all};
@@ -13,12 +13,16 @@ use crate::os::{self, Ready};
 /// How much is received at once, in bytes.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
+const TOO_LONG: &str = "the body is longer than limit-post allows";
+
 /// Where the body is.
 enum Source {
     /// So many bytes are to come.
     Length { left: u64 },
     /// The coding says when it ends.
-    Chunked(Decoder),
+    Chunked(chunked::Decoder),
+    /// FastCGI's records say it.
+    Records(stdin::Decoder),
     /// All of it is here.
     Ended,
     /// It will never be whole.
@@ -52,6 +56,8 @@ pub(super) struct BodyStream {
     patience: Patience,
     /// Whether the client waits for 100 Continue.
     expect_continue: bool,
+    /// Answers that FastCGI asks for beside the request.
+    beside: Vec<u8>,
     pub(super) read_errors: u64,
 }
 
@@ -69,6 +75,7 @@ impl BodyStream {
             decoded_bytes: 0,
             patience: Patience::none(),
             expect_continue: false,
+            beside: Vec::new(),
             read_errors: 0,
         }
     }
@@ -84,7 +91,8 @@ impl BodyStream {
     ) -> Self {
         let source = match body {
             Body::Length(left) => Source::Length { left },
-            Body::Chunked => Source::Chunked(Decoder::default()),
+            Body::Chunked => Source::Chunked(chunked::Decoder::default()),
+            Body::Records { request_id, length } => Source::Records(stdin::Decoder::new(request_id, length)),
         };
         Self { fd, source, raw: received.to_vec(), expect_continue, patience, body_max_bytes, ..Self::empty() }
     }
@@ -108,7 +116,7 @@ impl BodyStream {
         self.ready_start = 0;
         match self.source {
             Source::Ended => BodyEnd::Whole { leftover: self.raw.split_off(self.raw_start) },
-            Source::Length { .. } | Source::Chunked(_) => BodyEnd::Unread,
+            Source::Length { .. } | Source::Chunked(_) | Source::Records(_) => BodyEnd::Unread,
             Source::Broken(_) => BodyEnd::Broken,
         }
     }
@@ -130,7 +138,7 @@ impl BodyStream {
         match self.source {
             Source::Length { left } => Some(here + left),
             Source::Ended => Some(here),
-            Source::Chunked(_) | Source::Broken(_) => None,
+            Source::Chunked(_) | Source::Records(_) | Source::Broken(_) => None,
         }
     }
 
@@ -174,7 +182,22 @@ impl BodyStream {
                 self.raw_start += progress.read;
                 self.decoded_bytes += progress.written as u64;
                 if self.body_max_bytes != 0 && self.decoded_bytes > self.body_max_bytes {
-                    return Err("the chunked body is longer than limit-post allows".to_owned());
+                    return Err(TOO_LONG.to_owned());
+                }
+                if decoder.is_done() {
+                    self.source = Source::Ended;
+                }
+            }
+            Source::Records(decoder) => {
+                let before = self.ready.len();
+                self.ready.resize(before + raw.len(), 0);
+                let progress = decoder.decode(raw, &mut self.ready[before..]).map_err(|bad| bad.0.to_owned())?;
+                self.ready.truncate(before + progress.written);
+                self.raw_start += progress.read;
+                self.decoded_bytes += progress.written as u64;
+                self.beside.extend(decoder.take_answer());
+                if self.body_max_bytes != 0 && self.decoded_bytes > self.body_max_bytes {
+                    return Err(TOO_LONG.to_owned());
                 }
                 if decoder.is_done() {
                     self.source = Source::Ended;
@@ -195,6 +218,10 @@ impl BodyStream {
         let before = self.available().len();
         loop {
             self.take_what_is_here().map_err(PyOSError::new_err)?;
+            if !self.beside.is_empty() {
+                let beside = std::mem::take(&mut self.beside);
+                send_all(py, self.fd, [&beside, b"", b""], &mut self.patience)?;
+            }
             if self.available().len() > before {
                 return Ok(true);
             }

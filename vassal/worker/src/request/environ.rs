@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use empery_control::boot::AppBoot;
-use empery_wire::{forwarded::is_on, gateway::tls_variables, http::Head, target::percent_decode, uwsgi};
+use empery_wire::{gateway::tls_variables, http::Head, target::percent_decode};
 use pyo3::{
     ffi,
     prelude::*,
@@ -205,17 +205,18 @@ fn add_header<'py>(
     }
 }
 
-/// environ of a uwsgi request: its variables as they are.
-pub(super) fn of_uwsgi<'py>(
+/// environ of a request of a web server: its variables as they are, but for those by which it could steer this server.
+pub(super) fn of_vars<'py>(
     py: Python<'py>,
     tools: &mut Tools,
     connection: &Connection,
-    head: &uwsgi::Head<'_>,
+    vars: &[(&[u8], &[u8])],
+    who: &Who<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
     let mut scheme = None;
-    let mut https = false;
-    for (key, value) in &head.vars {
+    let mut has_path = false;
+    for (key, value) in vars {
         if key.starts_with(CONTROL_PREFIX) {
             if *key == b"UWSGI_SCHEME" {
                 scheme = Some(*value);
@@ -229,20 +230,53 @@ pub(super) fn of_uwsgi<'py>(
             warn_once(tools, key);
             continue;
         }
-        https |= match *key {
-            b"HTTPS" | b"HTTP_X_FORWARDED_SSL" => is_on(value),
-            b"HTTP_X_FORWARDED_PROTO" => value.eq_ignore_ascii_case(b"https"),
-            _ => false,
-        };
+        if !who.shows_variable(key) {
+            continue;
+        }
+        has_path |= *key == b"PATH_INFO";
         let key = tools.names.var(py, key)?;
         set(&environ, &key, &python::latin1(py, value)?)?;
     }
+    if !has_path {
+        set_path(&environ, tools, vars)?;
+    }
+    if tools.trusted.is_said() {
+        let names = &tools.names;
+        if let Some(peer) = who.peer {
+            let (address, port) = address_and_port(py, Some(peer));
+            set(&environ, names.remote_addr.bind(py), address.bind(py))?;
+            set(&environ, names.remote_port.bind(py), port.bind(py))?;
+        }
+        if let Some(host) = who.host {
+            set(&environ, names.http_host.bind(py), &python::latin1(py, host)?)?;
+        }
+    }
     match scheme {
         Some(scheme) => set(&environ, tools.names.url_scheme.bind(py), &python::latin1(py, scheme)?)?,
-        None if https => set(&environ, tools.names.url_scheme.bind(py), tools.names.https.bind(py))?,
+        None if who.is_https => set(&environ, tools.names.url_scheme.bind(py), tools.names.https.bind(py))?,
         None => {}
     }
     Ok(environ)
+}
+
+/// PATH_INFO for a web server that sends none. nginx's `fastcgi_params` and `scgi_params` put the whole path into SCRIPT_NAME
+/// and DOCUMENT_URI; what is mounted (SCRIPT_NAME, PEP 3333) only the app's configuration knows, so nothing is.
+fn set_path(environ: &Bound<'_, PyDict>, tools: &mut Tools, vars: &[(&[u8], &[u8])]) -> PyResult<()> {
+    let py = environ.py();
+    let find = |name: &[u8]| vars.iter().rfind(|(key, _)| *key == name).map(|(_, value)| *value);
+    let uri = find(b"REQUEST_URI").unwrap_or(b"");
+    percent_decode(uri.split(|byte| *byte == b'?').next().unwrap_or(b""), &mut tools.scratch);
+    let path = match (find(b"DOCUMENT_URI"), find(b"SCRIPT_NAME")) {
+        (Some(path), _) => path,
+        // Something is mounted, and this is its root.
+        (None, Some(script)) if script != tools.scratch => b"",
+        (None, _) => &tools.scratch,
+    };
+    set(environ, tools.names.path_info.bind(py), &python::latin1(py, path)?)?;
+    if !path.is_empty() {
+        environ.set_item("SCRIPT_NAME", "")?;
+    }
+    Ok(())
 }
 
 /// Most variables that are remembered as warned of.
@@ -252,9 +286,8 @@ fn warn_once(tools: &mut Tools, key: &[u8]) {
     let warned_of = &mut tools.templates.warned_of;
     if warned_of.len() < WARNED_OF_MAX && !warned_of.iter().any(|known| known == key) {
         warned_of.push(key.to_vec());
-        tools.worker.log(&format!(
-            "the uwsgi variable {} is ignored: a peer must not steer the server by it",
-            key.escape_ascii()
-        ));
+        tools
+            .worker
+            .log(&format!("the variable {} is ignored: a peer must not steer the server by it", key.escape_ascii()));
     }
 }

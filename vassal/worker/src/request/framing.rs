@@ -19,9 +19,33 @@ pub(super) struct Asked {
     pub(super) fd: RawFd,
     /// HTTP on our side: Date, Connection and chunks are ours to add.
     pub(super) is_http: bool,
+    /// The head begins with `Status:` instead of HTTP's status line (RFC 3875 section 6.3.3).
+    pub(super) is_cgi: bool,
+    /// The number of the FastCGI request whose records the answer is packed into.
+    pub(super) records: Option<u16>,
     pub(super) minor_version: u8,
     pub(super) is_head: bool,
     pub(super) client_keeps: bool,
+}
+
+impl Asked {
+    /// Before there was a request.
+    pub(super) const fn of_nobody() -> Self {
+        Self {
+            fd: -1,
+            is_http: true,
+            is_cgi: false,
+            records: None,
+            minor_version: 1,
+            is_head: false,
+            client_keeps: false,
+        }
+    }
+
+    /// What stands before the status.
+    pub(super) const fn before_status(&self) -> &'static [u8] {
+        if self.is_cgi { b"Status: " } else { b"HTTP/1.1 " }
+    }
 }
 
 /// How the client finds the end of the body.

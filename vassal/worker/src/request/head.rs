@@ -26,10 +26,10 @@ impl AnswerHead {
         self.closes = false;
     }
 
-    /// Begins with a status such as `200 OK`.
-    pub(super) fn start(&mut self, status: &[u8]) {
+    /// Begins with a status such as `200 OK`, behind what a protocol has before it.
+    pub(super) fn start(&mut self, before: &[u8], status: &[u8]) {
         self.clear();
-        self.bytes.extend_from_slice(b"HTTP/1.1 ");
+        self.bytes.extend_from_slice(before);
         self.bytes.extend_from_slice(status);
         self.bytes.extend_from_slice(b"\r\n");
     }

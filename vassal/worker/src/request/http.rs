@@ -1,7 +1,7 @@
 //! HTTP/1.1 on a worker's listener.
 
-use empery_control::scoreboard::HeadKind;
-use empery_wire::{Bad, Parsed, http};
+use empery_control::{scoreboard::HeadKind, worker::Proxied};
+use empery_wire::{Bad, Parsed, http, proxy};
 use pyo3::prelude::*;
 
 use super::{
@@ -20,8 +20,43 @@ use crate::{
     serve::{Serving, connection::Connection},
 };
 
-/// Serves the request at the beginning of the buffer, if it is whole.
+/// Serves the request at the beginning of the buffer, if it is whole; before the first one there may have to be a
+/// PROXY protocol header.
 pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
+    let listener = tools.worker.boot.listeners.get(connection.listener);
+    if connection.proxied.is_some() || !listener.is_some_and(|listener| listener.proxy_protocol) {
+        return serve_request(py, tools, connection, buffer);
+    }
+    let (head, consumed) = match proxy::parse(buffer) {
+        Parsed::NeedMore => return After::NeedMore,
+        Parsed::Bad(bad) => return refuse_proxy(tools, connection, bad.reason),
+        Parsed::Head { head, consumed } => (head, consumed),
+    };
+    let direct = connection.peer;
+    if tools.trusted.is_said() && !tools.trusted.covers(direct.map(|peer| peer.ip())) {
+        return refuse_proxy(
+            tools,
+            connection,
+            "a PROXY protocol header from an address that is not in trusted-proxies",
+        );
+    }
+    connection.take_proxied(Proxied { client: head.client, is_https: head.is_https });
+    let after = serve_request(py, tools, connection, &buffer[consumed..]);
+    if matches!(after, After::NeedMore) {
+        // What came is kept, and read again with what comes.
+        connection.proxied = None;
+        connection.peer = direct;
+    }
+    after
+}
+
+/// Closes without a word: whoever sends this does not know what an answer would be.
+fn refuse_proxy(tools: &Tools, connection: &Connection, reason: &str) -> After {
+    tools.worker.log(&format!("invalid connection from {}: {reason}", connection.from()));
+    After::Close
+}
+
+fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
     let (head, consumed) = match http::parse(buffer, &tools.limits) {
         Parsed::NeedMore => return After::NeedMore,
         Parsed::Bad(bad) => return refuse(py, tools, connection, bad),
@@ -71,6 +106,8 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         asked: Asked {
             fd: connection.raw(),
             is_http: true,
+            is_cgi: false,
+            records: None,
             minor_version: head.minor_version,
             is_head: head.method == "HEAD",
             client_keeps: head.keep_alive,

@@ -1,9 +1,11 @@
-//! One request: from the bytes of its head to the last byte of the answer. Protocols differ in [`http`] and [`uwsgi`]
-//! only; what is between environ and answer is [`wsgi`].
+//! One request: from the bytes of its head to the last byte of the answer. Protocols differ in [`http`], [`uwsgi`], [`fastcgi`] and
+//! [`scgi`] only; what is between environ and answer is [`wsgi`].
 
 mod account;
 mod body;
+mod cgi;
 mod environ;
+pub(crate) mod fastcgi;
 mod file_wrapper;
 mod framing;
 mod head;
@@ -13,9 +15,11 @@ mod input;
 mod known;
 mod names;
 mod patience;
+mod records;
 mod reply;
 mod request_line;
 mod response;
+pub(crate) mod scgi;
 mod send;
 mod start_response;
 mod static_file;

@@ -3,6 +3,7 @@
 
 use std::{io, os::fd::RawFd};
 
+use empery_wire::fastcgi::record;
 use pyo3::{
     exceptions::{PyAssertionError, PyOSError},
     prelude::*,
@@ -54,6 +55,8 @@ pub(super) struct Response {
     out: Vec<u8>,
     /// All of the answer is known: nobody waits for the client to take it.
     is_known: bool,
+    /// FastCGI has been told that the request is over.
+    has_ended: bool,
     /// What the client did not take at once of such an answer.
     pub(super) unsent: Vec<u8>,
     pub(super) unsent_file: Option<FileSpan>,
@@ -61,7 +64,7 @@ pub(super) struct Response {
 
 impl Response {
     pub(super) fn new() -> Self {
-        let asked = Asked { fd: -1, is_http: true, minor_version: 1, is_head: false, client_keeps: false };
+        let asked = Asked::of_nobody();
         Self {
             asked,
             patience: Patience::none(),
@@ -78,6 +81,7 @@ impl Response {
             input: None,
             out: Vec::new(),
             is_known: false,
+            has_ended: false,
             unsent: Vec::new(),
             unsent_file: None,
         }
@@ -106,6 +110,7 @@ impl Response {
         self.too_long = false;
         self.input = input;
         self.is_known = false;
+        self.has_ended = false;
     }
 
     /// The request is over: late calls of `write` reach nobody.
@@ -127,7 +132,7 @@ impl Response {
     pub(super) fn start(&mut self, status: u16, line: &[u8]) {
         self.status = status;
         self.phase = Phase::Started;
-        self.head.start(line);
+        self.head.start(self.asked.before_status(), line);
     }
 
     /// `start_response` failed: it was as if not called.
@@ -175,7 +180,7 @@ impl Response {
         if framing == Framing::Chunked {
             self.head.line(&[b"Transfer-Encoding: chunked\r\n"]);
         }
-        self.keeps &= framing != Framing::Close && !self.head.closes;
+        self.keeps &= (framing != Framing::Close || asked.records.is_some()) && !self.head.closes;
         if let Some(input) = &self.input {
             match input.bind(py).try_borrow_mut() {
                 Ok(mut input) => {
@@ -283,6 +288,27 @@ impl Response {
         if self.client_is_gone || stray::is_child() {
             return Err(Cut::Client);
         }
+        if let Some(request_id) = self.asked.records {
+            return self.put_records(py, request_id, pieces);
+        }
+        self.put_bytes(py, pieces)
+    }
+
+    fn put_records(&mut self, py: Python<'_>, request_id: u16, pieces: [&[u8]; 3]) -> Result<(), Cut> {
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        record::stdout(request_id, pieces, &mut out);
+        // An answer that is too short must not look whole.
+        let is_short = matches!(self.phase, Phase::Sent(Framing::Length { left: 1.. }));
+        if self.is_known && !is_short && !std::mem::replace(&mut self.has_ended, true) {
+            record::end(request_id, record::Status::Complete, &mut out);
+        }
+        let result = self.put_bytes(py, [&out, b"", b""]);
+        self.out = out;
+        result
+    }
+
+    fn put_bytes(&mut self, py: Python<'_>, pieces: [&[u8]; 3]) -> Result<(), Cut> {
         if pieces.iter().all(|piece| piece.is_empty()) {
             return Ok(());
         }
@@ -324,7 +350,7 @@ impl Response {
 
     /// Whether a file can be given to the kernel: its length is what frames it.
     pub(super) fn may_send_file(&self) -> bool {
-        self.phase == Phase::Started && self.has_body()
+        self.phase == Phase::Started && self.has_body() && self.asked.records.is_none()
     }
 
     /// Whether the body is of any use, now that the head is out.
@@ -347,6 +373,10 @@ impl Response {
             Phase::Sent(Framing::Chunked) => {
                 self.is_known = true;
                 self.put(py, [b"0\r\n\r\n", b"", b""]).map(|()| Whole::Yes)
+            }
+            _ if self.asked.records.is_some() => {
+                self.is_known = true;
+                self.put(py, [b"", b"", b""]).map(|()| Whole::Yes)
             }
             _ => Ok(Whole::Yes),
         }

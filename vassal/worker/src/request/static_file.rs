@@ -150,10 +150,13 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) 
     }
     let asked = request.asked;
     let has_body = request.body != Body::Length(0);
-    let keeps = asked.is_http && asked.client_keeps && !has_body && tools.serving.keeps_connections();
+    let keeps = (asked.is_http || asked.records.is_some())
+        && asked.client_keeps
+        && !has_body
+        && tools.serving.keeps_connections();
     let (status, line) = answer.status.line();
     let mut head = AnswerHead::default();
-    head.start(line.as_bytes());
+    head.start(asked.before_status(), line.as_bytes());
     head.lines(&answer.lines, answer.lines_number);
     if let Some(length) = answer.length {
         head.length(length);

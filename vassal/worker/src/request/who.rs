@@ -12,6 +12,11 @@ use empery_wire::{
 
 use crate::serve::connection::Connection;
 
+/// What a variable says.
+fn parsed<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
 /// The answer.
 #[derive(Default)]
 pub(super) struct Who<'b> {
@@ -37,7 +42,8 @@ impl<'b> Who<'b> {
         from_gateway: bool,
         headers: &[Header<'b>],
     ) -> Result<Self, Bad> {
-        let mut who = Who { peer: connection.peer, ..Who::default() };
+        let is_https = connection.proxied.is_some_and(|proxied| proxied.is_https);
+        let mut who = Who { peer: connection.peer, is_https, ..Who::default() };
         let mut heard = Heard::default();
         for header in headers {
             if let Some(kind) = forwarded::kind(header.name) {
@@ -51,20 +57,55 @@ impl<'b> Who<'b> {
                 }
             }
         }
-        let direct = who.peer.map(|peer| peer.ip());
+        who.believe(&heard, trusted)?;
+        Ok(who)
+    }
+
+    /// Of the variables of a web server, which says itself who its client is.
+    ///
+    /// # Errors
+    /// When trusted headers contradict each other.
+    pub(super) fn of_vars(vars: &[(&'b [u8], &'b [u8])], trusted: &Trusted) -> Result<Self, Bad> {
+        let mut who = Who::default();
+        let mut heard = Heard::default();
+        let (mut address, mut port) = (None, 0);
+        for (key, value) in vars {
+            match *key {
+                b"REMOTE_ADDR" => address = parsed(value),
+                b"REMOTE_PORT" => port = parsed(value).unwrap_or(0),
+                b"HTTPS" => who.is_https |= forwarded::is_on(value),
+                _ => {
+                    if let Some(kind) = forwarded::kind_of_variable(key) {
+                        heard.header(kind, value);
+                    }
+                }
+            }
+        }
+        who.peer = address.map(|address| SocketAddr::new(address, port));
+        who.believe(&heard, trusted)?;
+        Ok(who)
+    }
+
+    fn believe(&mut self, heard: &Heard<'b>, trusted: &Trusted) -> Result<(), Bad> {
+        let direct = self.peer.map(|peer| peer.ip());
         if !trusted.covers(direct) {
-            who.hides_forwarded = trusted.is_said();
-            return Ok(who);
+            self.hides_forwarded = trusted.is_said();
+            return Ok(());
         }
         if !trusted.is_said() {
-            who.is_https |= heard.says_https();
-            return Ok(who);
+            self.is_https |= heard.says_https();
+            return Ok(());
         }
         let client = heard.client(direct, trusted)?;
-        who.peer = client.address.or(who.peer);
-        who.is_https = client.is_https.unwrap_or(who.is_https);
-        who.host = client.host;
-        Ok(who)
+        self.peer = client.address.or(self.peer);
+        self.is_https = client.is_https.unwrap_or(self.is_https);
+        self.host = client.host;
+        Ok(())
+    }
+
+    /// Whether a variable is for the app to see.
+    pub(super) fn shows_variable(&self, key: &[u8]) -> bool {
+        !(self.hides_forwarded && forwarded::kind_of_variable(key).is_some())
     }
 
     /// Whether a header is for the app to see.

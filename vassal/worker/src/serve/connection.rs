@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
+use empery_control::worker::Proxied;
 use pyo3::{Py, PyAny};
 
 use super::outgoing::Sending;
@@ -28,8 +29,10 @@ pub(crate) struct Connection {
     fd: OwnedFd,
     /// Index of the listener it came from.
     pub(crate) listener: usize,
-    /// None on a unix socket.
+    /// Who is at the other end, or whom the PROXY protocol names instead; None on a unix socket.
     pub(crate) peer: Option<SocketAddr>,
+    /// What its PROXY protocol header said, once that has come.
+    pub(crate) proxied: Option<Proxied>,
     /// REMOTE_ADDR and REMOTE_PORT, made for the first request.
     pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Received but not served: the beginning of a head, or requests sent ahead.
@@ -56,6 +59,7 @@ impl Connection {
             fd,
             listener,
             peer,
+            proxied: None,
             remote: None,
             received: Vec::new(),
             wanted_bytes: 0,
@@ -79,6 +83,12 @@ impl Connection {
     /// Whether nothing of a request has come: it may go to another worker.
     pub(crate) fn is_idle(&self) -> bool {
         self.received.is_empty() && self.coming == Coming::Request && self.sending.is_none()
+    }
+
+    /// Takes what its PROXY protocol header said.
+    pub(crate) fn take_proxied(&mut self, proxied: Proxied) {
+        self.peer = proxied.client.or(self.peer);
+        self.proxied = Some(proxied);
     }
 
     /// Where it comes from, for the log.

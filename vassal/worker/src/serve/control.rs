@@ -2,7 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use empery_control::worker::{FromWorker, ToWorker};
+use empery_control::{
+    boot::Protocol,
+    worker::{FromWorker, ToWorker},
+};
 
 use super::{Phase, Serving, connection::Connection, lead::Lead};
 use crate::{line::Heard, os};
@@ -42,15 +45,20 @@ impl Serving {
     /// Serves a connection that was idle in another worker.
     fn adopt(&self, fd: OwnedFd, about: &empery_control::worker::Connection) {
         let listeners = &self.worker.boot.listeners;
-        // A listener that is no longer in the configuration: what counts is the protocol, and only HTTP keeps connections.
-        let index = listeners.iter().position(|listener| listener.key == about.listener).or_else(|| {
-            listeners.iter().position(|listener| listener.protocol == empery_control::boot::Protocol::Http)
-        });
+        // A listener that is no longer in the configuration: what counts is the protocol, and who may speak for a client.
+        let protocol = about.protocol.unwrap_or(Protocol::Http);
+        let index = listeners
+            .iter()
+            .position(|listener| listener.key == about.listener)
+            .or_else(|| listeners.iter().position(|listener| listener.protocol == protocol && !listener.from_gateway));
         if let Some(index) = index {
             use std::os::fd::AsRawFd;
             let peer = os::peer_address(fd.as_raw_fd());
             let mut connection = Box::new(Connection::new(fd, index, peer));
             connection.requests = about.requests;
+            if let Some(proxied) = about.proxied {
+                connection.take_proxied(proxied);
+            }
             let place = self.slab().reserve();
             self.put_back(place, connection);
         }

@@ -97,15 +97,13 @@ impl Serving {
     }
 
     fn hand_over(&self, lead: &mut Lead, place: Place, mut connection: Box<Connection>) {
+        let listener = self.worker.boot.listeners.get(connection.listener);
         let about = words::Connection {
             token: self.next_token.fetch_add(1, Ordering::Relaxed),
-            listener: self
-                .worker
-                .boot
-                .listeners
-                .get(connection.listener)
-                .map_or_else(String::new, |listener| listener.key.clone()),
+            listener: listener.map_or_else(String::new, |listener| listener.key.clone()),
             requests: connection.requests,
+            protocol: listener.map(|listener| listener.protocol),
+            proxied: connection.proxied,
         };
         if connection.watched.take().is_some() {
             let _ = self.epoll.remove(connection.raw());

@@ -62,6 +62,8 @@ fn serve(
     let after = catch_unwind(AssertUnwindSafe(|| match protocol {
         Protocol::Http => request::http::serve(py, tools, &mut connection, buffer),
         Protocol::Uwsgi => request::uwsgi::serve(py, tools, &mut connection, buffer),
+        Protocol::FastCgi => request::fastcgi::serve(py, tools, &mut connection, buffer),
+        Protocol::Scgi => request::scgi::serve(py, tools, &mut connection, buffer),
     }));
     let after = after.unwrap_or_else(|_| {
         tools.after_panic(py);

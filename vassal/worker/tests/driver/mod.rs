@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod recorder;
+pub(crate) mod records;
 
 use std::{
     io::{Read, Write},
@@ -283,6 +284,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
         server_port: port.to_string(),
         proxy_protocol: false,
         from_gateway: false,
+        nph: false,
     }
 }
 

@@ -1,0 +1,96 @@
+//! What the protocols that carry CGI variables have in common once their heads are understood.
+
+use empery_control::scoreboard::HeadKind;
+use empery_wire::framing::Body;
+use pyo3::prelude::*;
+
+use super::{
+    After, Tools, environ,
+    framing::Asked,
+    records,
+    request_line::Spoken,
+    static_file,
+    who::Who,
+    wsgi::{self, Request},
+};
+use crate::{python, serve::connection::Connection};
+
+/// A request of a web server.
+pub(super) struct Incoming<'b> {
+    pub(super) vars: &'b [(&'b [u8], &'b [u8])],
+    /// The variables as the scoreboard keeps them: a block of the uwsgi protocol.
+    pub(super) block: &'b [u8],
+    pub(super) head_bytes: usize,
+    pub(super) behind: &'b [u8],
+    pub(super) body: Body,
+    pub(super) is_cgi: bool,
+    pub(super) records: Option<u16>,
+    pub(super) keeps: bool,
+}
+
+/// Whether answers begin with a status line on the listener of a connection.
+pub(super) fn is_nph(tools: &Tools, connection: &Connection) -> bool {
+    tools.worker.boot.listeners.get(connection.listener).is_some_and(|listener| listener.nph)
+}
+
+/// Has the app answer it.
+pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, incoming: &Incoming<'_>) -> After {
+    let who = match Who::of_vars(incoming.vars, &tools.trusted) {
+        Ok(who) => who,
+        Err(bad) => {
+            tools.worker.log(&format!("invalid request from {}: {}", connection.from(), bad.reason));
+            return After::Close;
+        }
+    };
+    let find = |name: &[u8]| incoming.vars.iter().rfind(|(key, _)| *key == name).map_or(&b""[..], |(_, value)| *value);
+    let request = Request {
+        spoken: Spoken {
+            method: find(b"REQUEST_METHOD"),
+            uri: find(b"REQUEST_URI"),
+            protocol: find(b"SERVER_PROTOCOL"),
+            remote_addr: find(b"REMOTE_ADDR"),
+            remote_user: find(b"REMOTE_USER"),
+            forwarded_for: find(b"HTTP_X_FORWARDED_FOR"),
+            vars_number: incoming.vars.len(),
+            head_bytes: incoming.head_bytes,
+        },
+        kind: HeadKind::Uwsgi,
+        peer: connection.peer,
+        head: incoming.block,
+        behind: incoming.behind,
+        body: incoming.body,
+        expect_continue: false,
+        asked: Asked {
+            fd: connection.raw(),
+            is_http: false,
+            is_cgi: incoming.is_cgi,
+            records: incoming.records,
+            minor_version: 1,
+            is_head: find(b"REQUEST_METHOD") == b"HEAD",
+            client_keeps: incoming.keeps,
+        },
+    };
+    if let Some(after) = static_file::of_vars(py, tools, incoming.vars, &request) {
+        return match (after, incoming.records) {
+            (After::Send(outgoing), Some(request_id)) => {
+                records::send(py, tools, connection.raw(), request_id, outgoing).unwrap_or(After::Close)
+            }
+            (after, _) => after,
+        };
+    }
+    let environ = match environ::of_vars(py, tools, connection, incoming.vars, &who) {
+        Ok(environ) => environ,
+        Err(error) => {
+            python::print_exception(py, &error);
+            return After::Close;
+        }
+    };
+    match wsgi::answer(py, tools, connection, &environ, &request) {
+        Ok(after) => after,
+        Err(error) => {
+            python::print_exception(py, &error);
+            tools.after_panic(py);
+            After::Close
+        }
+    }
+}
