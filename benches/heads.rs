@@ -2,6 +2,7 @@
 //! The head is what a browser sends through a proxy; nothing is read, written or timed here. `benches/instructions.py`
 //! runs it under callgrind.
 
+#![allow(clippy::disallowed_macros)] // a program, not a part of the crate
 use std::{hint::black_box, process::ExitCode};
 
 use empery_wire::{Limits, Parsed, http, uwsgi};

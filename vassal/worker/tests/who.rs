@@ -106,7 +106,7 @@ fn h13_the_proxy_protocol_says_who_the_client_is_for_every_request_of_its_connec
     let tls = [0x20, 0, 5, 1, 0, 0, 0, 0];
     let v2 =
         [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14"[..], &[203, 0, 113, 9, 127, 0, 0, 1, 0x12, 0x67, 0, 80], &tls].concat();
-    let requests = b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let requests = b"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     for (header, scheme) in [(v1, "http"), (v2, "https")] {
         for step in [1, 7, 1000] {
             recorder.forget();

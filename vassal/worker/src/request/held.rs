@@ -11,6 +11,8 @@ pub(super) fn wants(body: Body, come: &[u8], scratch: &mut Vec<u8>) -> Option<us
             let enough = usize::try_from(length).unwrap_or(usize::MAX).min(BODY_HELD_MAX_BYTES);
             (come.len() < enough).then_some(enough)
         }
+        // Web servers collect bodies themselves.
+        Body::Records { .. } => None,
         Body::Chunked if come.len() >= BODY_HELD_MAX_BYTES => None,
         Body::Chunked => {
             let mut decoder = Decoder::default();

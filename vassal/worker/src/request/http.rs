@@ -41,12 +41,14 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         );
     }
     connection.take_proxied(Proxied { client: head.client, is_https: head.is_https });
-    let after = serve_request(py, tools, connection, &buffer[consumed..]);
-    if matches!(after, After::NeedMore) {
-        // What came is kept, and read again with what comes.
-        connection.proxied = None;
-        connection.peer = direct;
-    }
+    let after = match serve_request(py, tools, connection, &buffer[consumed..]) {
+        After::NeedMore => After::NeedMore,
+        After::NeedBody { bytes } => After::NeedBody { bytes: consumed + bytes },
+        after => return after,
+    };
+    // What came is kept, and read again with what comes.
+    connection.proxied = None;
+    connection.peer = direct;
     after
 }
 

@@ -85,6 +85,11 @@ impl Connection {
         self.received.is_empty() && self.coming == Coming::Request && self.sending.is_none()
     }
 
+    /// Whether a signal handler can say all that another worker must know of it.
+    pub(crate) fn may_be_parted(&self) -> bool {
+        self.is_idle() && self.proxied.is_none()
+    }
+
     /// Takes what its PROXY protocol header said.
     pub(crate) fn take_proxied(&mut self, proxied: Proxied) {
         self.peer = proxied.client.or(self.peer);

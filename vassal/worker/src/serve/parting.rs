@@ -15,6 +15,7 @@ use std::{
 };
 
 use empery_control::{
+    boot::Protocol,
     framing,
     scoreboard::{FLAG_ACCEPTING, Slot},
     worker::{self as words, FromWorker},
@@ -74,7 +75,7 @@ impl Parting {
             worker.log(&format!("the app uses signal {}: clients may wait behind slow requests", signal()));
             return Ok(None);
         }
-        let words = boot.listeners.iter().map(|listener| Template::new(&listener.key));
+        let words = boot.listeners.iter().map(|listener| Template::new(&listener.key, listener.protocol));
         Ok(Some(Self {
             timer: Timer::for_this_thread(signal())?,
             is_armed: AtomicBool::new(false),
@@ -172,7 +173,8 @@ impl Serving {
         let mut from = 0;
         for _ in 0..AT_ONCE_MAX {
             let Ok(slab) = self.slab.try_lock() else { return };
-            let found = slab.find(from, |connection| connection.is_idle() && connection.waits_since_ms >= lately_ms);
+            let found =
+                slab.find(from, |connection| connection.may_be_parted() && connection.waits_since_ms >= lately_ms);
             drop(slab);
             let Some(place) = found else { return };
             from = place.index as usize + 1;
@@ -185,7 +187,7 @@ impl Serving {
     /// Gives one connection away. False when it stays.
     fn part_with(&self, parting: &Parting, place: Place) -> bool {
         let Ok(mut slab) = self.slab.try_lock() else { return false };
-        let Some(connection) = slab.look(place).filter(|connection| connection.is_idle()) else { return false };
+        let Some(connection) = slab.look(place).filter(|connection| connection.may_be_parted()) else { return false };
         let (raw, token) = (connection.raw(), self.next_token.fetch_add(1, Ordering::Relaxed));
         let Some(template) = parting.words.get(connection.listener) else { return false };
         let word = template.filled(token, connection.requests);
@@ -222,11 +224,17 @@ struct Template {
 }
 
 impl Template {
-    fn new(listener: &str) -> io::Result<Self> {
+    fn new(listener: &str, protocol: Protocol) -> io::Result<Self> {
         // Numbers that occur nowhere else in the text.
         const TOKEN: u64 = u64::MAX;
         const REQUESTS: u64 = u64::MAX - 1;
-        let connection = words::Connection { token: TOKEN, listener: listener.to_owned(), requests: REQUESTS };
+        let connection = words::Connection {
+            token: TOKEN,
+            listener: listener.to_owned(),
+            requests: REQUESTS,
+            protocol: Some(protocol),
+            proxied: None,
+        };
         let word = framing::encode(&FromWorker::Handover { token: TOKEN, connection }).map_err(io::Error::other)?;
         let text = String::from_utf8(word).map_err(io::Error::other)?;
         let (before, last) = text.split_once(&REQUESTS.to_string()).ok_or_else(|| io::Error::other("no place"))?;
