@@ -22,6 +22,7 @@ use empery_tests::{
 pub(crate) const STORIES: &[Story] = &[
     Story::new("clients/nobody-waits-behind-a-slow-request-with-one-thread", parting).alone(),
     Story::new("clients/a-slow-request-sees-nothing-of-the-parting", unnoticed),
+    Story::new("clients/a-storm-of-slow-requests-loses-and-mixes-up-nothing", storm).alone(),
     Story::new("clients/one-thread-is-one-thread", one_task),
 ];
 
@@ -145,6 +146,43 @@ fn unnoticed(ground: &Ground) -> Result<()> {
     slow.ask("/sleep/300")?;
     ensure!(slow.ask("/fork")? == "7");
     ensure!(neighbour.ask("/")? != stuck);
+    vassal.stop()
+}
+
+fn storm(ground: &Ground) -> Result<()> {
+    let seed = u64::from(std::process::id()) << 16 | 1;
+    let (vassal, port) = serving(ground, "processes = 3\ndisable-logging = true\n")?;
+    let clients: Vec<_> = (1..=16_u64)
+        .map(|number| {
+            std::thread::spawn(move || -> Result<usize> {
+                let mut dice = seed.wrapping_mul(number);
+                let mut client = Client::open(port)?;
+                let mut moves = 0;
+                for _ in 0..150 {
+                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let roll = dice >> 33;
+                    if roll % 8 == 0 {
+                        // Long enough for the first two looks at the others.
+                        client.ask(&format!("/sleep/{}", 5 + roll % 40))?;
+                        continue;
+                    }
+                    let length = roll % 5_000;
+                    let answer = client.ask(&format!("/sized/{length}"))?;
+                    ensure!(answer.len() as u64 == length, "{} bytes instead of {length} (seed {seed})", answer.len());
+                    let worker = client.ask("/")?;
+                    moves += usize::from(worker != client.worker);
+                    client.worker = worker;
+                }
+                Ok(moves)
+            })
+        })
+        .collect();
+    let mut moves = 0;
+    for client in clients {
+        moves += client.join().map_err(|_| anyhow!("a client panicked"))??;
+    }
+    ground.note(&format!("16 clients changed their workers {moves} times in between"));
+    ensure!(moves > 0, "nobody was given to another worker");
     vassal.stop()
 }
 

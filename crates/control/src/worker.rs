@@ -77,7 +77,8 @@ pub enum ToWorker {
         /// From [`FromWorker::Handover`].
         token: u64,
     },
-    /// Nobody takes the connection of this token: close it (HTTP allows it while idle; RFC 9112 section 9.5).
+    /// Nobody takes the connection of this token: serve it on, or close it when leaving (HTTP allows it while idle; RFC 9112
+    /// section 9.5).
     NotAdopted {
         /// From [`FromWorker::Handover`].
         token: u64,
@@ -114,7 +115,7 @@ pub enum FromWorker {
     },
     /// `max-requests` is reached: the worker serves on until it is drained.
     RecycleAsked,
-    /// An idle connection for another worker. One descriptor; the sender keeps its copy until `Adopted` or `NotAdopted`.
+    /// A connection of which nothing was read, from a worker that leaves or is stuck, for another. One descriptor; the sender keeps its copy until `Adopted` or `NotAdopted`.
     Handover {
         /// Chosen by the sender.
         token: u64,
