@@ -12,6 +12,7 @@ mod operations;
 mod perform;
 mod post;
 mod publish;
+mod pulse;
 mod sample;
 pub(crate) mod scan;
 mod serve;

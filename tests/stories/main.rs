@@ -9,6 +9,7 @@ mod clients;
 mod fleet;
 mod golden;
 mod ground_rules;
+mod hang;
 mod hostile;
 mod https;
 mod identity;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         browser::STORIES,
         watch::STORIES,
         kill::STORIES,
+        hang::STORIES,
         removal::STORIES,
         reload::STORIES,
         fleet::STORIES,

@@ -49,6 +49,9 @@ pub enum Order {
     Stop,
     /// Reopen the log files (logrotate).
     ReopenLogs,
+    /// Say something: [`FromMaster::Pong`], if there is nothing else. Only for masters that say they know it
+    /// ([`MasterSnapshot::answers_pings`]).
+    Ping,
 }
 
 /// Master to brain.
@@ -114,6 +117,8 @@ pub enum FromMaster {
         /// Wall-clock time of it, unix ms.
         at_unix_ms: u64,
     },
+    /// It is there.
+    Pong,
     /// The workers there are now; said when it changes.
     Workers {
         /// All of them.
@@ -161,6 +166,9 @@ pub struct MasterSnapshot {
     pub last_failure: Option<generations::Report>,
     /// SHA-256 (hex) of the vassal file's content that serves, so that a brain that lost its database can number revisions anew.
     pub serving_sha256: Option<String>,
+    /// Whether it knows [`Order::Ping`].
+    #[serde(default)]
+    pub answers_pings: bool,
 }
 
 /// One worker as the master knows it. Numbers of requests are in the scoreboard.

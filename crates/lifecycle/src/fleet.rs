@@ -88,6 +88,9 @@ impl Fleet {
             Event::StartFailed { master, reason } => {
                 self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_gone(&master, reason, desk));
             }
+            Event::MasterHangs { master } => {
+                self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_hangs(&master, desk));
+            }
             Event::MasterExited { master, how } => {
                 let reason = FailureReason::Died { how };
                 self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_gone(&master, reason, desk));

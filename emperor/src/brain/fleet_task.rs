@@ -5,6 +5,7 @@ mod act;
 mod adopt;
 mod chronicle;
 mod hear;
+mod pulses;
 mod removal;
 
 use std::{
@@ -21,6 +22,7 @@ use empery_control::{
 use empery_lifecycle::{
     fleet::{Command, Event, Fleet, MasterKey, Verb},
     ids::{RevisionId, VassalName},
+    moment::Moment,
 };
 use empery_store::Hold;
 use empery_web_ui::{Ask, AskError};
@@ -85,6 +87,8 @@ pub(crate) struct FleetTask {
     unrecorded_holds: BTreeMap<VassalName, Option<Hold>>,
     /// An operation has ended that somebody may be waiting for.
     awaited_end: bool,
+    /// Deadlines that passed while this process was stopped are not acted upon before.
+    catches_up_until: Moment,
     minute_unix_s: u64,
     samples_taken: u64,
     leaving: bool,
@@ -125,6 +129,7 @@ impl FleetTask {
             commanded_by: None,
             unrecorded_holds: BTreeMap::new(),
             awaited_end: false,
+            catches_up_until: Moment::START,
             minute_unix_s: minute_now(),
             samples_taken: 0,
             leaving: false,
@@ -136,7 +141,7 @@ impl FleetTask {
         let mut second = interval(SAMPLE_EVERY);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let deadline = self.fleet.deadline().map(clock::instant_of);
+            let deadline = self.fleet.deadline().map(|moment| clock::instant_of(moment.max(self.catches_up_until)));
             let due = self.publisher.due().map(clock::instant_of);
             tokio::select! {
                 input = inputs.recv() => match input {
@@ -144,7 +149,7 @@ impl FleetTask {
                     None => return,
                 },
                 Some(ask) = asks.recv() => self.asked(ask),
-                () = at(deadline) => self.decide(Event::DeadlineReached),
+                () = at(deadline) => self.reach_deadline(),
                 () = at(due) => self.publish(),
                 _ = second.tick() => self.sample(),
             }
@@ -281,6 +286,7 @@ impl FleetTask {
         if different {
             self.publisher.tell(FleetEvent::Sampled);
         }
+        self.feel_pulses(now);
         if minute_over {
             self.end_minute(minute);
         }

@@ -14,7 +14,7 @@ use empery_lifecycle::{
 };
 use empery_sys::scoreboard::Scoreboard;
 
-use super::{link::LinkHandle, sample::Meter};
+use super::{clock, link::LinkHandle, pulse::Pulse, sample::Meter};
 
 /// One vassal's processes.
 #[derive(Debug, Default)]
@@ -73,6 +73,8 @@ pub(crate) struct Seat {
     pub(crate) awaited: Option<Awaited>,
     /// The interpreters of its generations, `major.minor.micro`.
     pub(crate) pythons: BTreeMap<GenerationId, String>,
+    /// Whether it still answers.
+    pub(crate) pulse: Pulse,
     /// Which operation asked for a generation.
     pub(crate) operation_of: BTreeMap<GenerationId, OperationId>,
 }
@@ -102,6 +104,7 @@ impl Seat {
             told_to_leave: false,
             awaited: None,
             pythons: BTreeMap::new(),
+            pulse: Pulse::new(pid, clock::now()),
             operation_of: BTreeMap::new(),
         }
     }

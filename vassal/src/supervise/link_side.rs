@@ -113,6 +113,7 @@ impl Supervisor {
             last_failure: self.last_failure.clone(),
             serving_sha256: serving
                 .and_then(|(generation, _)| self.generations.get(&generation)?.revision.sha256.clone()),
+            answers_pings: true,
         };
         (snapshot, descriptors)
     }
@@ -132,6 +133,7 @@ impl Supervisor {
             Order::Stop if self.stop_asked => {}
             Order::Stop => self.stop(),
             Order::ReopenLogs => log::reopen(),
+            Order::Ping => self.tell_brain(FromMaster::Pong, Vec::new()),
         }
     }
 

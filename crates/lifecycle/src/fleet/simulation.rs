@@ -23,9 +23,10 @@ fn weight(happening: &Happening) -> u64 {
         | Happening::OrderArrives(_)
         | Happening::BootSucceeds(_)
         | Happening::Exits(_)
+        | Happening::HangIsNoticed(_)
         | Happening::Deadline => 12,
         Happening::ForkFails(_) | Happening::OrderFails(_) | Happening::BootFails(_) => 4,
-        Happening::Crashes(_) => 2,
+        Happening::Crashes(_) | Happening::Hangs(_) => 2,
         Happening::Edited(_)
         | Happening::Refused(_)
         | Happening::OtherIdentity(_)

@@ -224,6 +224,11 @@ pub enum Event {
         /// Why.
         reason: FailureReason,
     },
+    /// The master does not answer, and nobody knows why: it is killed, its workers serve on.
+    MasterHangs {
+        /// Which.
+        master: MasterKey,
+    },
     /// The master's process is gone.
     MasterExited {
         /// Which.
@@ -332,8 +337,7 @@ pub enum Action {
         /// Which.
         master: MasterKey,
     },
-    /// SIGKILL the master and, through its cgroup or the link, what it started. May come before `MasterStarted`
-    /// when a start hangs: it is said again after it.
+    /// SIGKILL the master. May come before `MasterStarted` when a start hangs: it is said again after it.
     Kill {
         /// Which.
         master: MasterKey,

@@ -83,6 +83,8 @@ struct Real {
     /// It leaves by itself, or was told to.
     leaves: bool,
     killed: bool,
+    /// It neither does nor says anything any more.
+    hangs: bool,
     asked: Option<Moment>,
     said_it_leaves: bool,
     said_it_serves: bool,
@@ -100,6 +102,8 @@ pub(super) enum Happening {
     BootFails(MasterKey),
     Exits(MasterKey),
     Crashes(MasterKey),
+    Hangs(MasterKey),
+    HangIsNoticed(MasterKey),
     Edited(VassalName),
     Refused(VassalName),
     OtherIdentity(VassalName),
@@ -227,8 +231,14 @@ impl World {
             if !real.words.is_empty() {
                 may(Happening::WordArrives);
             }
-            if real.leaves || real.killed {
+            if real.killed || (real.leaves && !real.hangs) {
                 may(Happening::Exits);
+            } else if real.hangs {
+                // Nothing was heard for long, so nothing is under way. One that is to go, or said that it goes, has a
+                // deadline for that.
+                if real.words.is_empty() && real.asked.is_none() && !real.said_it_leaves {
+                    may(Happening::HangIsNoticed);
+                }
             } else {
                 if !real.orders.is_empty() {
                     may(Happening::OrderArrives);
@@ -238,6 +248,7 @@ impl World {
                 }
                 if left.crashes > 0 {
                     may(Happening::Crashes);
+                    may(Happening::Hangs);
                 }
                 if left.failures > 0 && real.booting.is_some() {
                     may(Happening::BootFails);
@@ -302,11 +313,13 @@ impl World {
             | Happening::OrderArrives(_)
             | Happening::BootSucceeds(_)
             | Happening::Exits(_)
+            | Happening::HangIsNoticed(_)
             | Happening::Deadline => true,
             Happening::ForkFails(_)
             | Happening::OrderFails(_)
             | Happening::BootFails(_)
             | Happening::Crashes(_)
+            | Happening::Hangs(_)
             | Happening::Edited(_)
             | Happening::Refused(_)
             | Happening::OtherIdentity(_)
@@ -367,6 +380,14 @@ impl World {
                 }
                 self.exits(key)
             }
+            Happening::Hangs(key) => {
+                self.left.crashes -= 1;
+                if let Some(real) = self.masters.get_mut(key) {
+                    real.hangs = true;
+                }
+                Ok(())
+            }
+            Happening::HangIsNoticed(key) => self.tell(Event::MasterHangs { master: key.clone() }),
             Happening::Edited(name) => {
                 let identity = self.files.get(name).map_or(identity(1), |file| file.identity);
                 self.edits(name, |world, name| world.write(name, identity, false))
@@ -474,7 +495,10 @@ impl World {
     }
 
     fn exits(&mut self, key: &MasterKey) -> Outcome {
-        self.masters.remove(key);
+        let exited = self.masters.remove(key);
+        if exited.is_some_and(|real| real.hangs && real.asked.is_none() && real.serving.is_some()) {
+            self.orphans.insert(key.vassal.clone());
+        }
         self.tell(Event::MasterExited { master: key.clone(), how: "of chance".into() })
     }
 
@@ -544,6 +568,7 @@ impl World {
             | Event::MasterStarted { .. }
             | Event::StartFailed { .. }
             | Event::DeployRefused { .. }
+            | Event::MasterHangs { .. }
             | Event::MasterExited { .. }
             | Event::Booting { .. }
             | Event::Command(_)

@@ -31,12 +31,21 @@ impl FleetTask {
                 let seat = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(&master));
                 let link = seat.map(|seat| {
                     seat.told_to_leave = true;
+                    seat.pulse.ordered();
                     seat.link.orders()
                 });
                 self.performer.stop(master.vassal, link);
             }
             Action::Kill { master } => {
-                tracing::warn!(vassal = %master.vassal, "the master did not leave in time and is killed");
+                let seat = self.posts.get(&master.vassal).and_then(|post| post.seats.get(&master));
+                match seat {
+                    Some(seat) if !seat.told_to_leave => {
+                        tracing::warn!(vassal = %master.vassal, "the master is killed; its workers serve on");
+                    }
+                    Some(_) | None => {
+                        tracing::warn!(vassal = %master.vassal, "the master did not leave in time and is killed");
+                    }
+                }
                 self.performer.kill(master);
             }
             Action::Forget { name } => {
@@ -75,6 +84,7 @@ impl FleetTask {
             return;
         };
         seat.awaited = Some(Awaited { operation, revision });
+        seat.pulse.ordered();
         let (held, link) = (seat.listeners.clone(), seat.link.orders());
         self.performer.deploy(boot, held, Some(link));
     }

@@ -151,6 +151,7 @@ impl FleetTask {
         let seat = post.seats.get_mut(master)?;
         seat.pid = snapshot.pid;
         seat.identity = snapshot.identity;
+        seat.pulse.answers_pings(snapshot.answers_pings);
         seat.listeners = snapshot.listeners.iter().cloned().collect();
         seat.retired = snapshot.retired;
         seat.workers.clone_from(&snapshot.workers);

@@ -178,7 +178,11 @@ impl FleetTask {
     }
 
     fn master_said(&mut self, master: &MasterKey, word: FromMaster, fds: Vec<OwnedFd>) {
+        if let Some(seat) = self.seat(master) {
+            seat.pulse.heard(clock::now());
+        }
         match word {
+            FromMaster::Pong => {}
             FromMaster::Snapshot(snapshot) => self.catch_up(master, &snapshot, fds),
             FromMaster::WrongVersion { .. } => {}
             FromMaster::Report { report, boot_output, .. } => self.reported(master, report, boot_output),

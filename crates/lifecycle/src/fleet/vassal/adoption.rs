@@ -182,7 +182,7 @@ impl Boot {
 }
 
 impl Course {
-    fn has(&self, key: &crate::fleet::words::MasterKey) -> bool {
+    pub(super) fn has(&self, key: &crate::fleet::words::MasterKey) -> bool {
         match self {
             Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => false,
             Course::Starting { master, .. }

@@ -4,7 +4,7 @@ use super::{Boot, Course, Desk, Listeners, Master, Target, Vassal, deploy};
 use crate::{
     fleet::{
         agenda::Urgency,
-        words::{Cause, MasterKey, OperationEnd, Verb},
+        words::{Action, Cause, MasterKey, OperationEnd, Verb},
     },
     generations::FailureReason,
     ids::{GenerationId, OperationId, RevisionId},
@@ -248,6 +248,13 @@ impl Vassal {
             | Course::Cursed { .. }) => course,
         };
         self.rest_without_target(desk);
+    }
+
+    /// A master does not answer. One that is leaving has its own deadline.
+    pub(in crate::fleet) fn master_hangs(&mut self, key: &MasterKey, desk: &mut Desk<'_>) {
+        if self.course.has(key) {
+            desk.out.push(Action::Kill { master: key.clone() });
+        }
     }
 
     /// A master's process is gone, or never came to be.

@@ -87,6 +87,7 @@ impl World {
             serving: None,
             leaves: false,
             killed: false,
+            hangs: false,
             asked: None,
             said_it_leaves: false,
             said_it_serves: false,
@@ -117,7 +118,7 @@ impl World {
         };
         let late = real.asked.is_none_or(|since| now.since(since) >= MERCY + POLICY.stop_grace);
         let pardoned = real.asked.is_none() && !real.said_it_leaves && real.forked;
-        demand!(at_once || (late && !pardoned), "{master:?} is killed within its mercy");
+        demand!(at_once || real.hangs || (late && !pardoned), "{master:?} is killed within its mercy");
         // A master that is not forked yet cannot be killed; the fleet says it again.
         real.killed |= real.forked;
         real.said_it_leaves |= !real.forked;
