@@ -1,6 +1,6 @@
 //! Static files: what uWSGI's options come to, what a browser asks for, and what an attacker does.
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("static/a-download-outlives-a-reload", reloaded),
     Story::new("static/a-web-server-names-its-document-root-and-sends-the-file-itself", web_server),
     Story::new("static/over-tls-and-http2", over_tls),
+    Story::new("static/options-mean-what-they-mean-to-uwsgi", as_uwsgi),
 ];
 
 /// A vassal that serves `files` of the story's directory below `/static`, with `hello` behind; the app's port.
@@ -368,5 +369,91 @@ fn over_tls(ground: &Ground) -> Result<()> {
             ensure!(refused.ends_with("403") || refused.ends_with("404"), "{path} by {version}: {refused}");
         }
     }
+    vassal.stop()
+}
+
+/// The same options and files, served by the real uWSGI and by us.
+fn as_uwsgi(ground: &Ground) -> Result<()> {
+    let program = python::program("uwsgi")?;
+    for (name, text) in [
+        ("files/a.css", "0123456789"),
+        ("files/a.css.gz", "gzip"),
+        ("files/app.py", "code"),
+        ("files/dir/index.html", "index"),
+        ("files/dir/b.txt", "b"),
+        ("other/a.css", "other"),
+        ("other/kept/c.txt", "c"),
+        ("other/both", "other"),
+        ("checked/both", "checked"),
+        ("checked/page/home.htm", "home"),
+    ] {
+        ground.write(name, text)?;
+    }
+    symlink("dir/b.txt", ground.path("files/alias"))?;
+    symlink(ground.path("other/both"), ground.path("files/safe"))?;
+    let at = ground.directory().display();
+    let options = format!(
+        "static-map = /static={at}/files\nstatic-map = /one.css={at}/files/a.css\nstatic-map2 = /kept={at}/other\n\
+         check-static = {at}/checked\nstatic-index = index.html\nstatic-index = home.htm\nstatic-skip-ext = .py\n\
+         static-gzip-all = true\nstatic-safe = {at}/other\nhonour-range = true\nstatic-expires-type = text/css=3600\n"
+    );
+    let (port, theirs) = (ground.port()?, ground.port()?);
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "hello", &options))?;
+    vassal.answers(port)?;
+    let more = format!("{options}master = true\ndie-on-term = true\nneed-app = true\n");
+    let config = ground.write("uwsgi.ini", &super::ini(theirs, "hello", &more))?;
+    let mut command = Command::new(program);
+    command.arg(config);
+    let mut uwsgi = ground.start("uwsgi", command)?;
+    wait::until_ok("uWSGI to answer", Duration::from_secs(20), || Ok(http::get(theirs, "/")?))?;
+    for (method, path, header) in [
+        ("GET", "/static/a.css", None),
+        ("HEAD", "/static/a.css", None),
+        ("POST", "/static/a.css", None),
+        ("GET", "/static/a.css", Some(("Accept-Encoding", "gzip"))),
+        ("GET", "/static/dir/b.txt", Some(("Accept-Encoding", "gzip"))),
+        ("GET", "/static/a.css", Some(("Range", "bytes=2-4"))),
+        ("GET", "/static/a.css", Some(("Range", "bytes=50-60"))),
+        ("GET", "/static/a.css", Some(("If-Modified-Since", "Fri, 31 Dec 2049 23:59:59 GMT"))),
+        ("GET", "/static/a.css", Some(("If-Modified-Since", "Thu, 01 Jan 1970 00:00:01 GMT"))),
+        ("GET", "/static/app.py", None),
+        ("GET", "/static/dir", None),
+        ("GET", "/static/dir/", None),
+        ("GET", "/static//dir//b.txt", None),
+        ("GET", "/static/dir/../a.css", None),
+        ("GET", "/static/%61.css", None),
+        ("GET", "/static/a.css?x=y", None),
+        ("GET", "/static/alias", None),
+        ("GET", "/static/safe", None),
+        ("GET", "/static/none", None),
+        ("GET", "/static", None),
+        ("GET", "/one.css", None),
+        ("GET", "/one.css/deeper", None),
+        ("GET", "/kept/c.txt", None),
+        ("GET", "/kept/none", None),
+        ("GET", "/both", None),
+        ("GET", "/page", None),
+        ("GET", "/page/", None),
+        ("GET", "/", None),
+    ] {
+        let ask = |port: u16| {
+            let ask = Ask::new(method, path);
+            http::ask(port, header.map_or(ask.clone(), |(name, value)| ask.header(name, value)))
+        };
+        let (ours, its) = (ask(port)?, ask(theirs)?);
+        ensure!(ours.status == its.status, "{method} {path} {header:?}: {} and {}", ours.status, its.status);
+        // The body of a refusal is each server's own.
+        let same = ours.status >= 400 || ours.body == its.body;
+        ensure!(same, "{method} {path} {header:?}: {:?} and {:?}", ours.text(), its.text());
+        for name in ["content-range", "content-encoding", "last-modified"] {
+            // uWSGI says nothing about the file beside 304 and 416.
+            let says = its.header(name).is_some() || matches!(ours.status, 200 | 206);
+            let differs = says && ours.header(name) != its.header(name);
+            ensure!(!differs, "{method} {path} {header:?}: {name}: {:?} and {:?}", ours.headers, its.headers);
+        }
+        let expires = (ours.header("expires").is_some(), its.header("expires").is_some());
+        ensure!(!expires.1 || expires.0, "{method} {path} {header:?}: {:?} and {:?}", ours.headers, its.headers);
+    }
+    uwsgi.terminated(Duration::from_secs(10))?;
     vassal.stop()
 }
