@@ -37,12 +37,20 @@ pub(crate) fn receive_into(fd: RawFd, space: &mut [MaybeUninit<u8>]) -> io::Resu
     count(unsafe { libc::recv(fd, space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) })
 }
 
+/// Pieces up to this size together are copied into one, in bytes: the kernel needs longer to look at several.
+const JOINED_MAX_BYTES: usize = 2048;
+
 /// Sends pieces in one call without waiting; how many bytes were taken.
 pub(crate) fn send(fd: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     if let [only, [], []] | [[], only, []] = pieces {
         // SAFETY: `only` is readable for its whole length.
         return count(unsafe { libc::send(fd, only.as_ptr().cast(), only.len(), flags) });
+    }
+    let mut joined = [MaybeUninit::uninit(); JOINED_MAX_BYTES];
+    if let Some(length) = join(pieces, &mut joined) {
+        // SAFETY: `length` bytes of it are set.
+        return count(unsafe { libc::send(fd, joined.as_ptr().cast(), length, flags) });
     }
     let mut pieces =
         pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
@@ -59,6 +67,16 @@ pub(crate) fn send_ahead(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
     // SAFETY: `bytes` is readable for its whole length.
     count(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// Puts pieces one behind the other; None when there is not enough space.
+fn join(pieces: [&[u8]; 3], space: &mut [MaybeUninit<u8>]) -> Option<usize> {
+    let mut length = 0_usize;
+    for piece in pieces {
+        space.get_mut(length..length.checked_add(piece.len())?)?.write_copy_of_slice(piece);
+        length += piece.len();
+    }
+    Some(length)
 }
 
 /// Copies from a file to a socket inside the kernel, without waiting for the socket; moves `offset` on.
