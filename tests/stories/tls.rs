@@ -17,7 +17,7 @@ use empery_tests::{
     procfs,
     runner::Story,
     tls::{self, Pair},
-    vassal::{BOOTED_WITHIN, Vassal},
+    vassal::{BOOTED_WITHIN, Vassal, surroundings},
     wait,
 };
 use nix::sys::signal::Signal;
@@ -32,6 +32,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("tls/http-to-https", to_https),
     Story::new("tls/a-killed-gateway-is-back-within-a-second", gateway_killed),
     Story::new("tls/a-killed-master-loses-nothing", master_killed).alone().within_s(120),
+    Story::new("tls/hup-takes-a-changed-binary-and-loses-nothing", changed_binary).alone(),
+    Story::new("tls/the-gateway-leaves-with-a-master-that-stood-alone", alone),
     Story::new("tls/a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("tls/the-private-key-is-the-gateways-alone", key_is_private),
     Story::new("tls/a-key-that-only-root-may-read-is-renewed-under-an-emperor", renewed_by_the_keeper).within_s(120),
@@ -300,6 +302,41 @@ fn master_killed(ground: &Ground) -> Result<()> {
     ensure!(next != master);
     gateway_of(next)?;
     emperor.stop()
+}
+
+fn changed_binary(ground: &Ground) -> Result<()> {
+    const SECONDS: u64 = 6;
+    let (bin, pair, port) = (ground.lend_binaries()?, site(ground)?, ground.port()?);
+    ground.write("app.ini", &ini(port, "ids", "processes = 2\ndisable-logging = true\n"))?;
+    let mut command = Command::new(bin.join("vassal"));
+    surroundings(&mut command);
+    command.current_dir(ground.directory()).arg("app.ini");
+    let vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    let before = boot_of(&tls::answers(&pair.certificate, HOST, port)?);
+    let gateway = gateway_of(vassal.master.pid())?;
+    let load = h2load(ground, port, SECONDS, &["-m4"])?;
+    fs::copy(ground::binary("vassal")?, bin.join("vassal.new"))?;
+    fs::rename(bin.join("vassal.new"), bin.join("vassal"))?;
+    vassal.signal(Signal::SIGHUP);
+    wait::until_ok("another generation to answer", BOOTED_WITHIN, || {
+        ensure!(boot_of(&tls::get(&pair.certificate, HOST, port, "/", &[])?) != before);
+        Ok(())
+    })?;
+    let answered = flawless(load, Duration::from_secs(60))?;
+    ground.note(&format!("{answered} requests while the master became another binary"));
+    ensure!(gateway_of(vassal.master.pid())? == gateway, "the gateway was not taken over");
+    vassal.stop()
+}
+
+fn alone(ground: &Ground) -> Result<()> {
+    let (mut vassal, _, port) = serving(ground, "hello", "processes = 2\n")?;
+    let family = vassal.family();
+    vassal.master.killed()?;
+    wait::until("the gateway and the workers to leave", Duration::from_secs(10), || {
+        family.iter().all(|pid| !procfs::alive(*pid)).then_some(())
+    })?;
+    ensure!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody still listens");
+    Ok(())
 }
 
 fn stop_finishes(ground: &Ground) -> Result<()> {
