@@ -114,9 +114,10 @@ impl Decoder {
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
             (State::TrailerStart { .. }, b'\r') => State::EndLf,
-            (State::Trailer { bytes }, b'\r') => State::TrailerLf { bytes },
+            // Line ends count, or short lines would be free.
+            (State::Trailer { bytes }, b'\r') => State::TrailerLf { bytes: bytes + 2 },
             (State::TrailerStart { bytes } | State::Trailer { bytes }, _) if is_text(byte) => {
-                if bytes == TRAILERS_MAX_BYTES {
+                if bytes >= TRAILERS_MAX_BYTES {
                     return Err(BadChunk("the trailers are too long"));
                 }
                 State::Trailer { bytes: bytes + 1 }

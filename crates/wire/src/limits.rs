@@ -14,7 +14,7 @@ pub const CHUNK_EXTENSION_MAX_BYTES: u32 = 256;
 /// Longest sum of all chunk extensions of a body, in bytes.
 pub const CHUNK_EXTENSIONS_MAX_BYTES: u32 = 16 * 1024;
 
-/// Longest trailer section of a chunked body, in bytes.
+/// Longest trailer section of a chunked body with its line ends, in bytes.
 pub const TRAILERS_MAX_BYTES: u32 = 8 * 1024;
 
 /// Longest sum of what FastCGI's records add to the parameters of a request, in bytes.

@@ -201,8 +201,8 @@ impl Serving {
         buffer.extend_from_slice(&connection.received);
         let most = connection.wanted_bytes.saturating_sub(buffer.len()).max(RECEIVE_BYTES);
         match os::receive(connection.raw(), buffer, most) {
-            // The app is to see that its body ends too early.
-            Ok(0) if connection.wanted_bytes > 0 => {
+            // Requests sent ahead are still to be served, and the app is to see that its body ends too early.
+            Ok(0) if !connection.received.is_empty() => {
                 connection.has_ended = true;
                 return Some(self.look_at(place, connection));
             }

@@ -72,6 +72,7 @@ fn serve(
     let role = serving.relay.leave_app(inside);
     serving.settle();
     match after {
+        After::NeedMore if connection.has_ended => serving.answered(place, connection, Then::Close),
         After::NeedMore => {
             connection.received = buffer.as_slice().into();
             serving.put_back(place, connection);

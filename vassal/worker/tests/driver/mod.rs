@@ -2,6 +2,7 @@
 //! says what a test wants said. Words and descriptors are the real ones.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod attack;
 pub(crate) mod recorder;
 pub(crate) mod records;
 

@@ -1,0 +1,117 @@
+//! Sends what an attacker would send, in every way it can arrive, and tells what the app saw of it.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use super::{DEADLINE, read_to_end, recorder::Recorder};
+
+/// Longer input is not sent byte by byte: the pieces would take longer than a head may.
+const BYTE_BY_BYTE_MAX: usize = 600;
+
+/// Where to.
+#[derive(Clone, Copy)]
+pub(crate) enum To {
+    Http,
+    /// Whatever the second listener speaks.
+    Socket,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Of the first answer; 0 when there was none.
+    pub(crate) status: u16,
+    /// All answers.
+    pub(crate) text: String,
+    /// The app's requests: method, path, and the body or `<error>`.
+    pub(crate) seen: Vec<String>,
+}
+
+/// Runs one attack whole, byte by byte and in random pieces; the judge sees each outcome.
+pub(crate) fn attack(recorder: &Recorder, to: To, what: &str, bytes: &[u8], judge: impl Fn(&Outcome)) {
+    let mut seed = bytes.iter().fold(1_u64, |sum, byte| sum.rotate_left(7) ^ u64::from(*byte));
+    let mut ways = vec![("whole".to_owned(), vec![bytes.len()])];
+    if bytes.len() <= BYTE_BY_BYTE_MAX {
+        ways.push(("byte by byte".to_owned(), vec![1; bytes.len()]));
+    }
+    for _ in 0..2 {
+        let name = format!("split with seed {seed}");
+        let most = bytes.len() as u64 / 3 + 1;
+        let mut pieces = Vec::new();
+        while pieces.iter().sum::<usize>() < bytes.len() {
+            pieces.push((next(&mut seed) % most) as usize + 1);
+        }
+        ways.push((name, pieces));
+    }
+    for (way, pieces) in ways {
+        recorder.forget();
+        let text = match to {
+            To::Http => exchange(TcpStream::connect(recorder.listeners.address()).unwrap(), bytes, &pieces),
+            To::Socket => exchange(UnixStream::connect(&recorder.listeners.uwsgi_path).unwrap(), bytes, &pieces),
+        };
+        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);
+        let shown = |seen: &serde_json::Value| {
+            let part = |key: &str| seen[key].as_str().unwrap_or_default().to_owned();
+            let body = if seen["body_error"].is_null() { part("body") } else { "<error>".to_owned() };
+            format!("{} {} {body}", part("REQUEST_METHOD"), part("PATH_INFO")).trim_end().to_owned()
+        };
+        let outcome = Outcome { status, text, seen: recorder.seen().iter().map(shown).collect() };
+        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge(&outcome)));
+        assert!(judged.is_ok(), "{what}, {way}: {outcome:?}");
+    }
+}
+
+/// SplitMix64.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+trait Stream: Read + Write {
+    fn prepare(&self);
+    fn end(&self);
+}
+
+impl Stream for TcpStream {
+    fn prepare(&self) {
+        self.set_nodelay(true).unwrap();
+        self.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+impl Stream for UnixStream {
+    fn prepare(&self) {
+        self.set_read_timeout(Some(DEADLINE)).unwrap();
+    }
+
+    fn end(&self) {
+        let _ = self.shutdown(Shutdown::Write);
+    }
+}
+
+fn exchange(mut stream: impl Stream, bytes: &[u8], pieces: &[usize]) -> String {
+    stream.prepare();
+    let mut rest = bytes;
+    for piece in pieces {
+        let (now, later) = rest.split_at((*piece).min(rest.len()));
+        // A server that has seen enough may be gone.
+        if stream.write_all(now).is_err() {
+            break;
+        }
+        rest = later;
+    }
+    stream.end();
+    read_to_end(stream)
+}
