@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("static/a-download-outlives-a-reload", reloaded),
     Story::new("static/a-web-server-names-its-document-root-and-sends-the-file-itself", web_server),
     Story::new("static/over-tls-and-http2", over_tls),
+    Story::new("static/over-fastcgi-and-scgi", over_fastcgi_and_scgi),
     Story::new("static/options-mean-what-they-mean-to-uwsgi", as_uwsgi),
 ];
 
@@ -455,5 +456,40 @@ fn as_uwsgi(ground: &Ground) -> Result<()> {
         ensure!(!expires.1 || expires.0, "{method} {path} {header:?}: {:?} and {:?}", ours.headers, its.headers);
     }
     uwsgi.terminated(Duration::from_secs(10))?;
+    vassal.stop()
+}
+
+fn over_fastcgi_and_scgi(ground: &Ground) -> Result<()> {
+    let (fastcgi, scgi) = (ground.path("fastcgi.sock"), ground.path("scgi.sock"));
+    let (fast, simple) = (fastcgi.display(), scgi.display());
+    let more = format!("fastcgi-socket = {fast}\nscgi-socket = {simple}\nchmod-socket = 666\n");
+    let (vassal, port) = with_files(ground, &more)?;
+    let content = pattern(1 << 20);
+    fs::write(ground.path("files/data.bin"), &content)?;
+    ground.write("files/small.txt", "small")?;
+    for pass in [
+        format!(
+            "include fastcgi_params; fastcgi_param PATH_INFO $uri; fastcgi_keep_conn on; fastcgi_pass unix:{fast};"
+        ),
+        format!("include scgi_params; scgi_param PATH_INFO $uri; scgi_pass unix:{simple};"),
+    ] {
+        let nginx = Nginx::start(ground, &format!("location / {{ {pass} }}"))?;
+        let path = "/static/data.bin";
+        ensure!(http::get(nginx.port, path)?.body == content, "the whole file by {pass}");
+        ensure!(http::get(nginx.port, "/static/small.txt")?.text() == "small", "a small file by {pass}");
+        ensure!(is_of_the_app(&http::get(nginx.port, "/static/none")?), "what is not there by {pass}");
+        let head = http::ask(nginx.port, Ask::new("HEAD", path))?;
+        ensure!(head.status == 200 && head.header("content-length") == Some("1048576"), "{:?} by {pass}", head.headers);
+        for range in ["bytes=10-99", "bytes=0-99,1000-200000,-5"] {
+            let ask = |port| http::ask(port, Ask::get(path).header("Range", range));
+            let (by_nginx, by_http) = (ask(nginx.port)?, ask(port)?);
+            ensure!(by_nginx.status == 206, "{range} by {pass}: {}", by_nginx.status);
+            ensure!(plain_body(&by_nginx) == plain_body(&by_http), "{range} by {pass}");
+        }
+        let etag = head.header("etag").context("no ETag")?;
+        let same = http::ask(nginx.port, Ask::get(path).header("If-None-Match", etag))?;
+        ensure!(same.status == 304 && same.body.is_empty(), "{} by {pass}", same.status);
+        nginx.stop()?;
+    }
     vassal.stop()
 }
