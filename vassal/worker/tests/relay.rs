@@ -233,6 +233,34 @@ fn what_a_stuck_worker_gives_away_it_keeps_until_somebody_has_it() {
 }
 
 #[test]
+fn after_a_long_request_the_next_one_is_watched_as_closely() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners);
+    let gate = std::env::temp_dir().join(format!("empery-relay-next-{}", std::process::id()));
+    let (mut slow, mut neighbour) = (connect(&listeners), connect(&listeners));
+    ask(&mut neighbour, "/first");
+    assert_eq!(answer(&mut neighbour), "first");
+    // The timer comes after 10, 20, ... 2,560 ms, and would come next after 5,120.
+    ask(&mut slow, "/nap/2700");
+    assert_eq!(answer(&mut slow), "nap");
+    let Some((FromWorker::Handover { token, .. }, _)) = generation.line().hear() else { panic!("not given away") };
+    generation.line().say(&ToWorker::Adopted { token }, &[]);
+    let mut other = connect(&listeners);
+    ask(&mut other, "/first");
+    assert_eq!(answer(&mut other), "first");
+    ask(&mut slow, &format!("/hold{}", gate.display()));
+    let began = Instant::now();
+    let Some((FromWorker::Handover { token, .. }, _)) = generation.line().hear() else { panic!("not given away") };
+    assert!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
+    generation.line().say(&ToWorker::Adopted { token }, &[]);
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut slow), "hold");
+    std::fs::remove_file(gate).unwrap();
+    drop((slow, neighbour, other));
+    generation.drain();
+}
+
+#[test]
 fn the_timer_leaves_alone_what_is_quick_and_what_has_no_neighbour() {
     let listeners = Listeners::new();
     let mut generation = with_sibling(&listeners);

@@ -59,6 +59,8 @@ pub(super) fn signal() -> i32 {
 pub(super) struct Parting {
     timer: Timer,
     is_armed: AtomicBool,
+    /// The timer is set for a request that is old: too far away for the next one.
+    is_far: AtomicBool,
     has_parted: AtomicBool,
     /// The words that say where a connection goes, for each listener: a handler cannot make them.
     words: Vec<Template>,
@@ -79,6 +81,7 @@ impl Parting {
         Ok(Some(Self {
             timer: Timer::for_this_thread(signal())?,
             is_armed: AtomicBool::new(false),
+            is_far: AtomicBool::new(false),
             has_parted: AtomicBool::new(false),
             words: words.collect::<io::Result<_>>()?,
         }))
@@ -131,6 +134,7 @@ impl Serving {
                 self.part_what_is_idle(parting);
             }
         }
+        parting.is_far.store(true, Ordering::Relaxed);
         parting.arm(age_ms);
     }
 
@@ -208,6 +212,9 @@ impl Serving {
     /// The app has returned: what was given away meanwhile is on its way to another worker.
     pub(super) fn settle(&self) {
         let Some(parting) = &self.parting else { return };
+        if parting.is_far.swap(false, Ordering::Relaxed) {
+            parting.is_armed.store(false, Ordering::Relaxed);
+        }
         if parting.has_parted.swap(false, Ordering::Relaxed) {
             let parted: Vec<(u64, Box<Connection>)> = self.slab().take_parted();
             let mut lead = self.lead();
