@@ -6,6 +6,7 @@ mod bodies;
 mod broken;
 mod browser;
 mod clients;
+mod database;
 mod fleet;
 mod golden;
 mod ground_rules;
@@ -23,6 +24,7 @@ mod reload;
 mod removal;
 mod static_files;
 mod stats;
+mod storm;
 mod tls;
 mod tour;
 mod watch;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         watch::STORIES,
         kill::STORIES,
         hang::STORIES,
+        storm::STORIES,
+        database::STORIES,
         removal::STORIES,
         reload::STORIES,
         fleet::STORIES,

@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("realm/hup-reloads-every-vassal", hup),
     Story::new("realm/a-hold-outlives-the-emperor", hold),
-    Story::new("realm/a-second-emperor-is-refused", second),
+    Story::new("realm/p18-a-second-emperor-is-refused", second),
     Story::new("realm/runs-with-a-damaged-database-and-says-so", damaged_database),
     Story::new("realm/runs-without-a-place-for-its-database-and-says-so", no_database),
     Story::new("realm/remembers-what-was-deployed", remembers),

@@ -140,6 +140,11 @@ impl Fleet {
         self.agenda.deadline()
     }
 
+    /// Who is held, also of names that have no file now.
+    pub fn held(&self) -> impl Iterator<Item = &VassalName> {
+        self.holds.iter()
+    }
+
     /// What one vassal is doing, for the snapshot.
     #[must_use]
     pub fn view(&self, name: &VassalName) -> Option<VassalView> {

@@ -51,6 +51,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often memory is read while somebody watches, in samples; else once a minute.
 const MEMORY_EVERY_SAMPLES: u64 = 5;
 
+/// How often it is made sure that the database is still there, in samples: one stat(2).
+const HISTORY_LOOKED_AT_EVERY_SAMPLES: u64 = 10;
+
 /// How often old history is forgotten, in minutes.
 const PRUNE_EVERY_MINUTES: u64 = 60;
 
@@ -287,6 +290,9 @@ impl FleetTask {
             self.publisher.tell(FleetEvent::Sampled);
         }
         self.feel_pulses(now);
+        if self.samples_taken.is_multiple_of(HISTORY_LOOKED_AT_EVERY_SAMPLES) {
+            self.look_after_history();
+        }
         if minute_over {
             self.end_minute(minute);
         }

@@ -1,7 +1,11 @@
 //! The database, as far as it can be had. Without it the emperor runs on with a smaller memory: every write here may go
 //! nowhere, and the alarm says so.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use empery_lifecycle::ids::{OperationId, VassalName};
 use empery_store::{LatestRevision, Opened, Reader, Store, StoreError};
@@ -47,9 +51,13 @@ impl Default for LastOperation {
 pub(crate) struct History {
     path: PathBuf,
     inbox: Inbox,
+    /// Device and inode of the file that was opened.
+    file: Option<(u64, u64)>,
     store: Option<Store>,
     trouble: Option<watch::Receiver<Option<String>>>,
     reader: watch::Sender<Option<Reader>>,
+    /// That an earlier one was deleted, until there is another.
+    lost: Option<String>,
     /// Why there is none, or what became of the one before.
     alarm: Option<String>,
 }
@@ -57,7 +65,16 @@ pub(crate) struct History {
 impl History {
     /// Nothing opened yet.
     pub(crate) fn new(path: PathBuf, inbox: Inbox) -> History {
-        History { path, inbox, store: None, trouble: None, reader: watch::Sender::new(None), alarm: None }
+        History {
+            path,
+            inbox,
+            file: None,
+            store: None,
+            trouble: None,
+            reader: watch::Sender::new(None),
+            lost: None,
+            alarm: None,
+        }
     }
 
     /// Opens it and reads what an earlier emperor left.
@@ -79,9 +96,10 @@ impl History {
         match opened {
             Ok(Opened { store, reader, alarm }) => {
                 self.trouble = Some(store.trouble());
+                self.file = file_at(&self.path);
                 self.store = Some(store);
                 self.reader.send_replace(Some(reader));
-                self.alarm = alarm;
+                self.alarm = alarm.or_else(|| self.lost.take());
             }
             Err(error) => {
                 if self.alarm.is_none() {
@@ -96,6 +114,27 @@ impl History {
                 });
             }
         }
+    }
+
+    /// Whether the file in use was deleted or replaced: then nothing is written there any more, another is opened, and
+    /// what must outlive this process has to be written down again.
+    pub(crate) fn notices_its_loss(&mut self) -> bool {
+        if self.store.is_none() || file_at(&self.path) == self.file {
+            return false;
+        }
+        let path = self.path.display();
+        tracing::error!(%path, "the database was deleted; a new one is begun");
+        self.lost = Some(format!(
+            "the database {path} was deleted while it was in use: its history is lost, a new one is begun"
+        ));
+        (self.store, self.trouble) = (None, None);
+        self.reader.send_replace(None);
+        let (path, inbox) = (self.path.clone(), self.inbox.clone());
+        // Local: see `opened`.
+        tokio::task::spawn_local(async move {
+            inbox.tell(Input::History(Store::open(&path).await.map(Box::new)));
+        });
+        true
     }
 
     /// The database that was just opened came after the fleet had begun: asks it who is to stay stopped.
@@ -125,6 +164,10 @@ impl History {
         let trouble = self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone());
         self.alarm.clone().into_iter().chain(trouble.map(|trouble| format!("history is not being recorded: {trouble}")))
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
 async fn recall(reader: &Reader) -> Result<Recalled, StoreError> {

@@ -111,6 +111,16 @@ impl FleetTask {
         }
     }
 
+    /// The database is gone with everything in it: who stays stopped is written into the next one.
+    pub(super) fn look_after_history(&mut self) {
+        if !self.history.notices_its_loss() {
+            return;
+        }
+        let since_unix_ms = clock::unix_ms();
+        let hold = |vassal: &VassalName| Hold { vassal: vassal.clone(), actor: "unknown".to_owned(), since_unix_ms };
+        self.unrecorded_holds = self.fleet.held().map(|name| (name.clone(), Some(hold(name)))).collect();
+    }
+
     /// Somebody wants it to run: a hold that a late database remembers is older than that.
     pub(super) fn wanted(&mut self, vassal: &VassalName) {
         if self.history.store().is_none() {
