@@ -68,7 +68,7 @@ def measure(scenario, rows, given, directory):
                     continue  # it could not the first time
                 try:
                     figures = scenario.run(server, given.seconds)
-                except OSError as error:
+                except (OSError, subprocess.CalledProcessError) as error:
                     print(f"{scenario.name}: {server.name}: cannot do it: {error}", file=sys.stderr)
                     results[server.name] = []
                     continue
