@@ -22,6 +22,7 @@ mod quickstart;
 mod realm;
 mod reload;
 mod removal;
+mod silent;
 mod static_files;
 mod stats;
 mod storm;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         tls::STORIES,
         alone::STORIES,
         realm::STORIES,
+        silent::STORIES,
         stats::STORIES,
         static_files::STORIES,
         golden::STORIES,
