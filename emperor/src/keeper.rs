@@ -12,6 +12,7 @@ mod fd_store;
 mod locks;
 mod masters;
 mod notify;
+mod orphans;
 mod outbox;
 mod policy;
 mod rooms;
@@ -74,7 +75,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let brain = BrainSeat::new(program.clone(), &settings.brain_args, brain_identity);
     let desk = Desk::open(&settings, &program, brain.ids());
     tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
-    Keeper { program, rooms, signals, brain, desk, shutting_down: false, takedown: None }.keep()
+    Keeper { program, rooms, signals, brain, desk, shutting_down: false, at_once: false, takedown: None }.keep()
 }
 
 /// The keeper's parts, and what it has been told.
@@ -86,6 +87,8 @@ struct Keeper {
     desk: Desk,
     /// A signal to stop came; the brain is at it, or there is none.
     shutting_down: bool,
+    /// A second one came: nothing is waited for.
+    at_once: bool,
     /// The fleet is taken down without a brain.
     takedown: Option<Takedown>,
 }
@@ -102,6 +105,9 @@ impl Keeper {
             let a_master_ended = self.wait().context("waiting for something to happen")?;
             if let Turn::Leave(code) = self.turn(a_master_ended)? {
                 self.brain.dismiss(BRAIN_LEAVES_WITHIN);
+                if self.at_once {
+                    orphans::end_all();
+                }
                 return Ok(ExitCode::from(code));
             }
         }
@@ -142,7 +148,7 @@ impl Keeper {
             Signal::Child => {}
             Signal::Stop => {
                 tracing::info!("told to stop");
-                self.shutting_down = true;
+                self.at_once = std::mem::replace(&mut self.shutting_down, true);
                 notify::say("STOPPING=1");
                 match &mut self.takedown {
                     Some(takedown) => takedown.hurry(),

@@ -19,6 +19,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("storm/p12-reload-signals-to-the-keeper-end-in-a-loyal-fleet", keeper).within_s(120),
     Story::new("storm/p12-signals-of-a-terminal-to-the-brain-change-nothing", brain).within_s(120),
     Story::new("storm/p12-reload-signals-to-a-master-end-in-one-generation", master).within_s(120),
+    Story::new("storm/p12-stop-signals-to-the-keeper-stop-everything", stop).within_s(120),
     Story::new("storm/c21-a-hundred-reloads-a-second-end-on-the-last-version", reloads).within_s(120),
 ];
 
@@ -106,6 +107,24 @@ fn master(ground: &Ground) -> Result<()> {
     ensure!(one_master(&emperor)? == master, "{}", emperor.output());
     load.stop().flawless()?;
     emperor.stop()
+}
+
+fn stop(ground: &Ground) -> Result<()> {
+    let (emperor, load) = shop(ground, ground.port()?)?;
+    load.stop().flawless()?;
+    let keeper = emperor.keeper_pid()?;
+    let family = procfs::descendants(keeper);
+    storm(ground, keeper, &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP]);
+    let gone = wait::until_ok("the emperor and every process of it to be gone", SETTLED_WITHIN, || {
+        let left: Vec<_> = std::iter::once(keeper)
+            .chain(family.iter().copied())
+            .filter(|pid| procfs::alive(*pid))
+            .map(|pid| format!("{pid} {}", procfs::command_line(pid)))
+            .collect();
+        ensure!(left.is_empty(), "{left:#?}");
+        Ok(())
+    });
+    gone.map_err(|error| error.context(emperor.output()))
 }
 
 fn reloads(ground: &Ground) -> Result<()> {
