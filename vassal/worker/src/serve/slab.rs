@@ -43,13 +43,16 @@ pub(crate) struct Slab {
     /// Indices.
     wheel: Vec<Vec<u32>>,
     turned_to: u64,
+    /// Nothing hangs before this slot: the search for the next deadline, made before each wait, begins here.
+    empty_until: u64,
     hanging: usize,
 }
 
 impl Slab {
     pub(crate) fn new(now_ms: u64) -> Self {
         let wheel = (0..SLOTS).map(|_| Vec::new()).collect();
-        Self { entries: Vec::new(), free: Vec::new(), wheel, turned_to: now_ms / SLOT_MS, hanging: 0 }
+        let turned_to = now_ms / SLOT_MS;
+        Self { entries: Vec::new(), free: Vec::new(), wheel, turned_to, empty_until: turned_to, hanging: 0 }
     }
 
     /// A place for a connection that is being served.
@@ -160,6 +163,7 @@ impl Slab {
         if entry.hangs_at.replace(slot).is_none() {
             self.hanging += 1;
         }
+        self.empty_until = self.empty_until.min(slot);
         self.wheel[(slot % SLOTS) as usize].push(index);
     }
 
@@ -199,12 +203,13 @@ impl Slab {
     }
 
     /// How long until the wheel must be looked at; None when nothing waits.
-    pub(crate) fn wait_ms(&self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn wait_ms(&mut self, now_ms: u64) -> Option<u64> {
         if self.hanging == 0 {
             return None;
         }
-        let slot =
-            (self.turned_to..self.turned_to + SLOTS).find(|slot| !self.wheel[(slot % SLOTS) as usize].is_empty())?;
+        let slot = (self.turned_to.max(self.empty_until)..self.turned_to + SLOTS)
+            .find(|slot| !self.wheel[(slot % SLOTS) as usize].is_empty())?;
+        self.empty_until = slot;
         Some((slot * SLOT_MS).saturating_sub(now_ms).max(1))
     }
 
