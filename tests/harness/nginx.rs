@@ -79,6 +79,11 @@ impl Nginx {
         Ok(Nginx { process, port })
     }
 
+    /// Has it read its configuration again: new workers beside the old ones.
+    pub fn reload(&self) {
+        self.process.signal(nix::sys::signal::Signal::SIGHUP);
+    }
+
     /// Stops it.
     ///
     /// # Errors

@@ -91,6 +91,9 @@ fn as_written(ground: &Ground, text: &str, port: u16) -> Result<()> {
     let children = procfs::children(vassal.master.pid());
     ensure!(children.len() == 10, "{children:?}");
     ensure!(children.iter().all(|pid| procfs::uid(*pid) == Some(4_711)), "{children:?}");
+    let told = vassal.master.output();
+    ensure!(told.contains("foobar.key was opened before privileges were dropped"), "{told}");
+    ensure!(!told.contains("foobar.crt was opened before"), "{told}");
     vassal.stop()
 }
 

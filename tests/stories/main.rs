@@ -8,6 +8,7 @@ mod browser;
 mod clients;
 mod database;
 mod fleet;
+mod gateway;
 mod golden;
 mod ground_rules;
 mod hang;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         https::STORIES,
         tour::STORIES,
         tls::STORIES,
+        gateway::STORIES,
         alone::STORIES,
         realm::STORIES,
         silent::STORIES,

@@ -6,10 +6,13 @@ use anyhow::{Context, Result, ensure};
 use empery_tests::{
     ground::Ground,
     http::{self, Ask, Connection},
+    load::{Load, Mode},
     nginx::Nginx,
     runner::Story,
     vassal::Vassal,
+    wait,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
@@ -18,6 +21,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("nginx/proxy-pass-with-connections-kept-open", proxy),
     Story::new("nginx/fastcgi-pass-with-connections-kept-open", fastcgi),
     Story::new("nginx/scgi-pass-to-a-unix-socket", scgi),
+    Story::new("nginx/h19-either-is-reloaded-under-load-and-nothing-is-lost", either).alone(),
 ];
 
 fn behind(ground: &Ground, listen: &str, example: &str, from: &str, to: String) -> Result<()> {
@@ -89,4 +93,39 @@ fn scgi(ground: &Ground) -> Result<()> {
     let socket = ground.path("shop.sock");
     let listen = format!("scgi-socket = {}\nchmod-socket = 666", socket.display());
     behind(ground, &listen, "scgi.conf", "unix:/run/empery-apps/shop.sock", format!("unix:{}", socket.display()))
+}
+
+fn either(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut vassal =
+        Vassal::from_ini(ground, "behind.ini", &super::ini(port, "ids", "processes = 2\ndisable-logging = true\n"))?;
+    vassal.answers(port)?;
+    let passing = "proxy_set_header Connection \"\";";
+    let nginx = Nginx::from_example(
+        ground,
+        "http.conf",
+        &[
+            ("127.0.0.1:8080", format!("127.0.0.1:{port}")),
+            // Nothing is tried again: what is lost is seen.
+            (passing, format!("{passing} proxy_buffering off; proxy_next_upstream off;")),
+        ],
+    )?;
+    // nginx itself cuts idle connections of its clients when it is reloaded: each request has its own here, while those
+    // from nginx to the vassal are kept open.
+    let load = Load::on(nginx.port, Mode::Close).start();
+    for _ in 0..3 {
+        let boot = super::boot_of(&http::get(nginx.port, "/")?);
+        vassal.signal(Signal::SIGHUP);
+        super::boot_changes(nginx.port, &boot)?;
+        nginx.reload();
+        load.goes_on(200)?;
+    }
+    let ledger = load.stop();
+    ground.note(&ledger.to_string());
+    ledger.flawless()?;
+    wait::until("the old generations to be gone", Duration::from_secs(10), || {
+        (vassal.master.output().matches("has finished").count() >= 3).then_some(())
+    })?;
+    nginx.stop()?;
+    vassal.stop()
 }

@@ -13,10 +13,13 @@ use std::{
 
 use empery_config::{
     address::Address,
-    vassal::{Certificate, Door, Titles, VassalConfig},
+    vassal::{Certificate, Door, HostName, Protocol, Titles, VassalConfig},
 };
 use empery_control::{
-    gateway::{CertificateFiles, DoorKind, GATEWAY_FD, GatewayBoot, GatewayDoor, GatewayName, GatewayPlan},
+    gateway::{
+        CertificateDirectory, CertificateFiles, DoorKind, GATEWAY_FD, GatewayBoot, GatewayDoor, GatewayName,
+        GatewayPlan,
+    },
     keeper::ListenAddress,
 };
 use empery_sys::{
@@ -25,7 +28,11 @@ use empery_sys::{
 };
 use nix::fcntl::OFlag;
 
-use crate::{extension, listeners::Listeners, zygote::millis};
+use crate::{
+    extension,
+    listeners::Listeners,
+    zygote::{self, millis},
+};
 
 /// The binary's name; it is installed beside this one.
 const PROGRAM: &str = "vassal-gateway";
@@ -47,6 +54,21 @@ impl TlsFiles {
             }
         }
         files
+    }
+
+    /// Says which of them this process may read no more: a renewed one is not found before the next start. Nobody here keeps
+    /// root's rights to open it again, since whoever did could be made to open something else in its place.
+    pub(crate) fn tell_of_those_not_renewed(&self) {
+        let denied = |path: &&PathBuf| {
+            std::fs::File::open(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        };
+        for path in self.0.keys().filter(denied) {
+            crate::log::say(&format!(
+                "*** {} was opened before privileges were dropped: a renewed one is found at the next start; let this \
+                 user's group read it, or run under an emperor, to have it found at once ***",
+                path.display()
+            ));
+        }
     }
 
     /// Takes what an emperor has opened. The app's user must not get at it by way of this process (ptrace(2),
@@ -87,18 +109,27 @@ pub(crate) fn plan(config: &VassalConfig) -> Option<GatewayPlan> {
         let kind = match &listener.door {
             Door::Workers | Door::FromGateway => return None,
             Door::Tls(certificate) => DoorKind::Tls(files(certificate)),
+            Door::TlsUwsgi(certificate) => DoorKind::TlsUwsgi(files(certificate)),
             Door::ToHttps(port) => DoorKind::ToHttps(*port),
         };
-        Some(GatewayDoor { key: listener.address.to_string(), kind })
+        Some(GatewayDoor { key: listener.address.to_string(), kind, proxy_protocol: listener.proxy_protocol })
     };
     let doors: Vec<GatewayDoor> = config.listeners.iter().filter_map(door).collect();
-    let name = |named: &empery_config::vassal::NamedCertificate| GatewayName {
-        name: named.name.clone(),
-        files: files(&named.certificate),
+    let name = |named: &empery_config::vassal::NamedCertificate| {
+        let (name, is_pattern) = match &named.name {
+            HostName::Exact(name) => (name, false),
+            HostName::Pattern(pattern) => (pattern, true),
+        };
+        GatewayName { name: name.clone(), is_pattern, files: files(&named.certificate) }
     };
     (!doors.is_empty()).then(|| GatewayPlan {
         doors,
         names: config.sni.iter().map(name).collect(),
+        directory: config
+            .sni_directory
+            .as_ref()
+            .map(|directory| CertificateDirectory { path: directory.path.clone(), ciphers: directory.ciphers.clone() }),
+        trusted_proxies: zygote::trusted_proxies(&config.request),
         export_certificate: config.https_export_cert,
         head_max_bytes: config.request.head_max_bytes,
         client_timeout_ms: millis(config.request.client_timeout),
@@ -142,14 +173,19 @@ pub(crate) fn boot(
     let held = |key: &str| listeners.get(key).ok_or_else(|| format!("the listening socket {key} is gone"));
     let sockets =
         plan.doors.iter().map(|door| Ok(held(&door.key)?.socket.as_raw_fd())).collect::<Result<_, String>>()?;
-    let private = held(&Address::nameless().to_string())?;
-    let workers = match listen::address(private.socket.as_fd()) {
-        Ok(ListenAddress::Abstract(name)) => name,
-        Ok(other) => return Err(format!("the gateway's socket to the workers is bound to {other:?}")),
-        Err(error) => return Err(format!("the gateway's socket to the workers is not there: {error}")),
+    let private = |protocol| {
+        let socket = held(&Address::Private(protocol).to_string())?;
+        match listen::address(socket.socket.as_fd()) {
+            Ok(ListenAddress::Abstract(name)) => Ok(name),
+            Ok(other) => Err(format!("the gateway's socket to the workers is bound to {other:?}")),
+            Err(error) => Err(format!("the gateway's socket to the workers is not there: {error}")),
+        }
     };
+    let workers = private(Protocol::Http)?;
+    let has_uwsgi = plan.doors.iter().any(|door| matches!(door.kind, DoorKind::TlsUwsgi(_)));
+    let uwsgi_workers = has_uwsgi.then(|| private(Protocol::Uwsgi)).transpose()?;
     let link_path = link_path.filter(|_| plan.outlives_master).map(Path::to_owned);
-    Ok(GatewayBoot { plan, sockets, files: tls_files.paths(), workers, link_path })
+    Ok(GatewayBoot { plan, sockets, files: tls_files.paths(), workers, uwsgi_workers, link_path })
 }
 
 /// Starts the program; it hears the boot as the first word over the channel.

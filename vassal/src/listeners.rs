@@ -13,7 +13,7 @@ use std::{
 
 use empery_config::{
     address::Address,
-    vassal::{Door, Listener, Protocol},
+    vassal::{Door, Listener},
 };
 use empery_control::keeper::{ListenAddress, ListenSpec};
 use nix::{fcntl::OFlag, sys::socket::Backlog};
@@ -94,16 +94,14 @@ impl Listeners {
                     let auto = if asked.port() == 0 { " (port auto-assigned)" } else { "" };
                     format!("TCP address {address}{auto}")
                 }
-                (_, Address::Abstract(name)) if name.is_empty() => continue,
+                (_, Address::Private(_)) => continue,
                 (_, Address::Tcp(address)) => format!("TCP address {address}"),
                 (_, address) => format!("UNIX address {address}"),
             };
             let spoken = match (&listener.door, listener.protocol) {
                 (Door::Tls(_), _) => "https",
-                (_, Protocol::Uwsgi) => "uwsgi",
-                (_, Protocol::Http) => "http",
-                (_, Protocol::FastCgi) => "fastcgi",
-                (_, Protocol::Scgi) => "scgi",
+                (Door::TlsUwsgi(_), _) => "suwsgi",
+                (_, protocol) => protocol.as_str(),
             };
             crate::log::say(&format!("{spoken} socket {number} bound to {place}"));
         }
@@ -171,7 +169,7 @@ impl Listeners {
             Address::Tcp(wanted) => self.held.iter().find(|(_, held)| {
                 matches!(held.bound, Some(ListenAddress::Tcp(own)) if own.port() == wanted.port() && wanted.port() != 0)
             }),
-            Address::Unix(_) | Address::Abstract(_) => None,
+            Address::Unix(_) | Address::Abstract(_) | Address::Private(_) => None,
         };
         match own {
             Some((own, _)) => format!(
@@ -255,6 +253,7 @@ pub(crate) fn where_to(address: &Address) -> ListenAddress {
         Address::Tcp(address) => ListenAddress::Tcp(*address),
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
         Address::Abstract(name) => ListenAddress::Abstract(name.clone()),
+        Address::Private(_) => ListenAddress::Abstract(String::new()),
     }
 }
 
@@ -271,6 +270,8 @@ fn warn_of_clamp(key: &str, backlog: u32) {
 
 #[cfg(test)]
 mod tests {
+    use empery_config::vassal::Protocol;
+
     use super::*;
 
     fn listener(address: Address) -> Listener {

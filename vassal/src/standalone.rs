@@ -78,6 +78,7 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
     pidfile::write(&config.pidfiles);
     let tls_files = TlsFiles::open(config);
     drop_privileges(config)?;
+    tls_files.tell_of_those_not_renewed();
     if let Some(path) = &config.log.logto2 {
         log_to(path)?;
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use empery_config::vassal::{
-    AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, VassalConfig,
+    AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
 };
 use empery_control::{
     boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, Titles},
@@ -146,7 +146,7 @@ pub(crate) fn app_boot(
         client_timeout_ms: millis(request.client_timeout),
         body_timeout_ms: millis(request.client_timeout),
         write_timeout_ms: millis(request.client_timeout),
-        trusted_proxies: request.trusted_proxies.as_ref().map(|networks| networks.iter().map(network).collect()),
+        trusted_proxies: trusted_proxies(request),
         keepalive_timeout_ms: millis(request.keepalive_timeout),
         max_requests: recycle.max_requests,
         max_requests_delta: recycle.max_requests_delta,
@@ -193,7 +193,9 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
             let server_port = match listener.door {
                 // What its clients have connected to.
                 Door::FromGateway => first_tls_port(config, listeners).unwrap_or_else(|| HTTPS_PORT.to_owned()),
-                Door::Workers | Door::Tls(_) | Door::ToHttps(_) => port(listener, held).unwrap_or_default(),
+                Door::Workers | Door::Tls(_) | Door::TlsUwsgi(_) | Door::ToHttps(_) => {
+                    port(listener, held).unwrap_or_default()
+                }
             };
             Ok(AppListener {
                 key,
@@ -213,6 +215,11 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
             })
         })
         .collect()
+}
+
+/// `trusted-proxies` in the words of workers and gateways.
+pub(crate) fn trusted_proxies(request: &RequestLimits) -> Option<Vec<Network>> {
+    request.trusted_proxies.as_ref().map(|networks| networks.iter().map(network).collect())
 }
 
 fn first_tls_port(config: &VassalConfig, listeners: &Listeners) -> Option<String> {

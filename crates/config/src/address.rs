@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::vassal::Protocol;
+
 /// Longest unix socket path uWSGI takes, in bytes (core/socket.c).
 const UNIX_PATH_MAX_BYTES: usize = 102;
 
@@ -22,8 +24,11 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix socket's path, made absolute with the working directory.
     Unix(PathBuf),
-    /// A name in the abstract namespace; the empty one lets the kernel choose (unix(7), autobind).
+    /// A name in the abstract namespace.
     Abstract(String),
+    /// Between a vassal's gateway and its workers, where this is spoken: an abstract name that the kernel chooses (unix(7),
+    /// autobind), so that nobody can have it first.
+    Private(Protocol),
 }
 
 /// Why a text is not an address Empery can listen on.
@@ -77,18 +82,12 @@ impl Address {
         }
     }
 
-    /// The one whose name the kernel chooses: between a vassal's gateway and its workers.
-    #[must_use]
-    pub fn nameless() -> Address {
-        Address::Abstract(String::new())
-    }
-
     /// Whether it is a unix socket with a path, which `chmod-socket`, `chown-socket` and `vacuum` are about.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
             Address::Unix(path) => Some(path),
-            Address::Tcp(_) | Address::Abstract(_) => None,
+            Address::Tcp(_) | Address::Abstract(_) | Address::Private(_) => None,
         }
     }
 }
@@ -129,6 +128,9 @@ impl fmt::Display for Address {
             Address::Tcp(address) => write!(f, "{address}"),
             Address::Unix(path) => write!(f, "{}", path.display()),
             Address::Abstract(name) => write!(f, "@{name}"),
+            // No other address has a text like these.
+            Address::Private(Protocol::Http) => write!(f, "@"),
+            Address::Private(protocol) => write!(f, "private:{}", protocol.as_str()),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     gather::{Directive, Given},
     problem::{Origin, Problem},
     read::Command,
-    vassal::{App, AppTarget, Effective, Python, VassalConfig},
+    vassal::{App, AppTarget, Effective, Python, SniDirectory, VassalConfig},
 };
 
 use draft::Draft;
@@ -53,7 +53,11 @@ pub(crate) fn assemble(
         },
         app,
         listeners,
-        sni: draft.sni.into_iter().map(|named| tls::resolved(named, working_directory)).collect(),
+        sni: tls::in_order_of_looking(draft.sni, working_directory),
+        sni_directory: draft
+            .sni_directory
+            .as_ref()
+            .map(|path| SniDirectory { path: from_start(path), ciphers: draft.sni_directory_ciphers }),
         https_export_cert: draft.https_export_cert,
         stats,
         stats_http: draft.stats_http,

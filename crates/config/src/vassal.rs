@@ -21,8 +21,10 @@ pub struct VassalConfig {
     pub python: Python,
     /// What to listen on, in order.
     pub listeners: Vec<Listener>,
-    /// `sni`, in order.
+    /// `sni` and then `sni-regexp`, in order.
     pub sni: Vec<NamedCertificate>,
+    /// `sni-dir`.
+    pub sni_directory: Option<SniDirectory>,
     /// `https-export-cert`: the app sees the client's certificate as HTTPS_CC.
     pub https_export_cert: bool,
     /// `stats`: where the JSON is served.
@@ -76,7 +78,7 @@ impl VassalConfig {
     #[must_use]
     pub fn tls_files(&self) -> Vec<&Path> {
         let doors = self.listeners.iter().filter_map(|listener| match &listener.door {
-            Door::Tls(certificate) => Some(&**certificate),
+            Door::Tls(certificate) | Door::TlsUwsgi(certificate) => Some(&**certificate),
             Door::Workers | Door::FromGateway | Door::ToHttps(_) => None,
         });
         let mut files: Vec<&Path> = Vec::new();
@@ -145,7 +147,7 @@ pub struct Listener {
     pub owner: Option<(String, Option<String>)>,
     /// `reuse-port`.
     pub reuse_port: bool,
-    /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http`.
+    /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http` and `https`.
     pub proxy_protocol: bool,
     /// `fastcgi-nph-socket`, `scgi-nph-socket`: an answer begins with a status line.
     pub nph: bool,
@@ -163,6 +165,8 @@ pub enum Door {
     FromGateway,
     /// `https`, `https2`, `https-socket`: the gateway ends TLS there.
     Tls(Box<Certificate>),
+    /// `suwsgi-socket`, `ssl-socket`: the gateway ends TLS there, and the uwsgi protocol is spoken inside.
+    TlsUwsgi(Box<Certificate>),
     /// `http-to-https`: the gateway sends every client to https, on this port when it is not 443.
     ToHttps(Option<u16>),
 }
@@ -197,17 +201,36 @@ pub struct ClientCa {
     pub required: bool,
 }
 
-/// `sni`: the certificate for a name that clients ask for.
+/// `sni`, `sni-regexp`: the certificate for a name that clients ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedCertificate {
     /// The host name.
-    pub name: String,
+    pub name: HostName,
     /// Its certificate.
     pub certificate: Certificate,
 }
 
+/// For which host names a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostName {
+    /// This one, in lower case.
+    Exact(String),
+    /// Those in which this regular expression is found; it is one that can be read.
+    Pattern(String),
+}
+
+/// `sni-dir`: NAME.crt, NAME.key and, where clients are asked for a certificate, NAME.ca.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SniDirectory {
+    /// It.
+    pub path: PathBuf,
+    /// `sni-dir-ciphers`.
+    pub ciphers: Option<String>,
+}
+
 /// What is spoken on a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// `socket`.
@@ -218,6 +241,19 @@ pub enum Protocol {
     FastCgi,
     /// `scgi-socket`, `scgi-nph-socket`.
     Scgi,
+}
+
+impl Protocol {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Uwsgi => "uwsgi",
+            Protocol::Http => "http",
+            Protocol::FastCgi => "fastcgi",
+            Protocol::Scgi => "scgi",
+        }
+    }
 }
 
 /// A range of addresses, `10.0.0.0/8` or one address.

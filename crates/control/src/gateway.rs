@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boot::FdNumber;
+use crate::boot::{FdNumber, Network};
 
 /// The environment variable that tells the gateway the number of its end of the socketpair.
 pub const GATEWAY_FD: &str = "EMPERY_GATEWAY_FD";
@@ -16,8 +16,14 @@ pub const GATEWAY_FD: &str = "EMPERY_GATEWAY_FD";
 pub struct GatewayPlan {
     /// The addresses it serves.
     pub doors: Vec<GatewayDoor>,
-    /// Certificates for names that clients ask for (`sni`).
+    /// Certificates for names that clients ask for (`sni`, `sni-regexp`), in the order of looking.
     pub names: Vec<GatewayName>,
+    /// Where certificates for other names are looked for (`sni-dir`).
+    #[serde(default)]
+    pub directory: Option<CertificateDirectory>,
+    /// `trusted-proxies`: from whom a PROXY protocol header is taken; None is everybody.
+    #[serde(default)]
+    pub trusted_proxies: Option<Vec<Network>>,
     /// `https-export-cert`: the app sees the client's certificate as PEM.
     pub export_certificate: bool,
     /// `buffer-size`: longest request head, in bytes.
@@ -41,6 +47,9 @@ pub struct GatewayDoor {
     pub key: String,
     /// What happens there.
     pub kind: DoorKind,
+    /// Whether every connection begins with a PROXY protocol header, before TLS.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// What happens to the clients of a door.
@@ -49,15 +58,31 @@ pub struct GatewayDoor {
 pub enum DoorKind {
     /// TLS, and then HTTP.
     Tls(CertificateFiles),
+    /// TLS, and then the uwsgi protocol.
+    TlsUwsgi(CertificateFiles),
     /// HTTP without TLS: every request is sent to https, on this port when it is not 443.
     ToHttps(Option<u16>),
+}
+
+impl DoorKind {
+    /// The certificate of a door with TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateFiles> {
+        match self {
+            DoorKind::Tls(files) | DoorKind::TlsUwsgi(files) => Some(files),
+            DoorKind::ToHttps(_) => None,
+        }
+    }
 }
 
 /// A certificate for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayName {
-    /// The host name, in lower case.
+    /// The host name, in lower case; or what must be found in it.
     pub name: String,
+    /// Whether `name` is a regular expression.
+    #[serde(default)]
+    pub is_pattern: bool,
     /// Its certificate.
     pub files: CertificateFiles,
 }
@@ -77,6 +102,15 @@ pub struct CertificateFiles {
     pub client_required: bool,
 }
 
+/// A directory with NAME.crt, NAME.key and perhaps NAME.ca for each host name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateDirectory {
+    /// It.
+    pub path: PathBuf,
+    /// OpenSSL's list of ciphers, for all of them.
+    pub ciphers: Option<String>,
+}
+
 /// What a gateway is started with. Sockets are inherited under these numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayBoot {
@@ -89,6 +123,8 @@ pub struct GatewayBoot {
     pub files: Vec<PathBuf>,
     /// The abstract name of the socket where the workers take its connections.
     pub workers: String,
+    /// The same for what comes from a door with the uwsgi protocol; None when there is no such door.
+    pub uwsgi_workers: Option<String>,
     /// Where it finds its next master when this one dies; None when it is to finish and leave then.
     pub link_path: Option<PathBuf>,
 }
@@ -149,10 +185,16 @@ mod tests {
         let boot = GatewayBoot {
             plan: GatewayPlan {
                 doors: vec![
-                    GatewayDoor { key: "0.0.0.0:443".into(), kind: DoorKind::Tls(files.clone()) },
-                    GatewayDoor { key: "0.0.0.0:80".into(), kind: DoorKind::ToHttps(Some(8443)) },
+                    GatewayDoor { key: "0.0.0.0:443".into(), kind: DoorKind::Tls(files.clone()), proxy_protocol: true },
+                    GatewayDoor {
+                        key: "0.0.0.0:80".into(),
+                        kind: DoorKind::ToHttps(Some(8443)),
+                        proxy_protocol: false,
+                    },
                 ],
-                names: vec![GatewayName { name: "a.example".into(), files }],
+                names: vec![GatewayName { name: "a.example".into(), is_pattern: false, files }],
+                directory: Some(CertificateDirectory { path: "/certificates".into(), ciphers: None }),
+                trusted_proxies: None,
                 export_certificate: false,
                 head_max_bytes: 65_536,
                 client_timeout_ms: 30_000,
@@ -164,6 +206,7 @@ mod tests {
             sockets: vec![5, 6],
             files: vec!["/k".into()],
             workers: "0001a".into(),
+            uwsgi_workers: None,
             link_path: None,
         };
         let word = ToGateway::Boot(Box::new(boot));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use empery_config::address::Address;
+use empery_config::{address::Address, vassal::Protocol};
 use empery_control::fleet::{FleetEvent, FleetSnapshot, VassalSnapshot};
 use empery_lifecycle::{
     fleet::{State, VassalView},
@@ -175,13 +175,13 @@ pub(crate) fn vassal(view: &VassalView, post: &Post, reading: Option<&Reading>, 
 /// What it listens on now, else what its file names; without the gateway's own way to the workers, which is nowhere to be
 /// called on.
 fn listeners(post: &Post, reading: Option<&Reading>) -> Vec<String> {
-    let nameless = Address::nameless().to_string();
-    let held = post.seats.values().flat_map(|seat| &seat.listeners).filter(|key| **key != nameless);
+    let private = [Protocol::Http, Protocol::Uwsgi].map(|protocol| Address::Private(protocol).to_string());
+    let held = post.seats.values().flat_map(|seat| &seat.listeners).filter(|key| !private.contains(key));
     let held: BTreeSet<&String> = held.collect();
     if !held.is_empty() {
         return held.into_iter().map(|key| post.addresses.get(key).unwrap_or(key).clone()).collect();
     }
     let plan = reading.and_then(|reading| reading.plan.as_ref());
     let named = plan.into_iter().flat_map(|plan| &plan.config.listeners).map(|listener| listener.address.to_string());
-    named.filter(|key| *key != nameless).collect()
+    named.filter(|key| !private.contains(key)).collect()
 }

@@ -15,7 +15,7 @@ use empery_lifecycle::ids::VassalName;
 use super::{desk::Refusal, directory::VassalsDirectory};
 
 /// The options that name certificates.
-const OPTIONS: [&str; 4] = ["https", "https2", "https-socket", "sni"];
+const OPTIONS: [&str; 7] = ["https", "https2", "https-socket", "suwsgi-socket", "ssl-socket", "sni", "sni-regexp"];
 
 /// Most files that are opened for one vassal; the rest of a message is for sockets.
 const FILES_MAX: usize = MAX_MESSAGE_FDS / 2;

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Answer {
     content: Content,
     /// The request is in flight as long as its answer is.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 enum Content {
@@ -41,24 +41,26 @@ struct Delivery {
 
 impl Answer {
     /// A worker's.
-    pub(crate) fn of_worker(body: Incoming, line: Line, workers: Arc<Workers>, in_flight: InFlight) -> Self {
+    pub(crate) fn of_worker(body: Incoming, line: Line, workers: Arc<Workers>, mut in_flight: InFlight) -> Self {
         let mut delivery = Delivery { body, line: Some(line), workers };
         if delivery.body.is_end_stream() {
             delivery.is_complete();
+        } else {
+            in_flight.offered();
         }
-        Self { content: Content::Worker(delivery), _in_flight: Some(in_flight) }
+        Self { content: Content::Worker(delivery), in_flight: Some(in_flight) }
     }
 
     /// Nothing.
     pub(crate) fn empty() -> Self {
-        Self { content: Content::Own(Full::default()), _in_flight: None }
+        Self { content: Content::Own(Full::default()), in_flight: None }
     }
 
     /// One of the gateway's own: its status, in words.
     pub(crate) fn own(status: StatusCode) -> Response<Self> {
         let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
         let mut answer =
-            Response::new(Self { content: Content::Own(Full::new(text.into_bytes().into())), _in_flight: None });
+            Response::new(Self { content: Content::Own(Full::new(text.into_bytes().into())), in_flight: None });
         *answer.status_mut() = status;
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         answer
@@ -81,12 +83,18 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.content {
+        let this = &mut *self;
+        if let Some(in_flight) = &mut this.in_flight {
+            in_flight.taken();
+        }
+        match &mut this.content {
             Content::Own(text) => Pin::new(text).poll_frame(context).map_err(|never| match never {}),
             Content::Worker(delivery) => {
                 let frame = without_trailers(Pin::new(&mut delivery.body), context);
                 if matches!(frame, Poll::Ready(None)) || delivery.body.is_end_stream() {
                     delivery.is_complete();
+                } else if let (Poll::Ready(Some(Ok(_))), Some(in_flight)) = (&frame, &mut this.in_flight) {
+                    in_flight.offered();
                 }
                 frame
             }

@@ -4,10 +4,11 @@
 use std::{
     os::fd::OwnedFd,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use empery_control::gateway::{CertificateFiles, DoorKind, GatewayPlan};
+use empery_control::gateway::{CertificateFiles, GatewayName, GatewayPlan};
+use regex::Regex;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -19,15 +20,24 @@ use rustls::{
 
 use crate::{
     ciphers, der,
+    directory::Directory,
     files::{Facts, Files},
 };
 
 /// One certificate, as it is now.
 pub(crate) struct Certificate {
-    /// Which one it is in the plan: two connections of one number were judged by the same settings.
-    pub(crate) number: usize,
+    number: usize,
     wanted: CertificateFiles,
     current: Mutex<Current>,
+}
+
+/// What a connection was begun with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Which certificate it was: two connections of one number were judged by the same settings.
+    pub(crate) number: usize,
+    /// Whether clients were asked for theirs.
+    pub(crate) asks_clients: bool,
 }
 
 struct Current {
@@ -55,7 +65,32 @@ pub(crate) struct Certificates {
     files: Mutex<Files>,
     /// One for each TLS door, in the order of the plan.
     doors: Vec<Arc<Certificate>>,
-    names: Vec<(String, Arc<Certificate>)>,
+    names: Vec<(Name, Arc<Certificate>)>,
+    directory: Option<Directory>,
+}
+
+/// For which hosts a certificate is.
+enum Name {
+    Exact(String),
+    Pattern(Regex),
+}
+
+impl Name {
+    fn of(name: &GatewayName) -> Result<Self, String> {
+        if !name.is_pattern {
+            return Ok(Self::Exact(name.name.clone()));
+        }
+        // Names are told apart without regard to case (RFC 4343).
+        let pattern = Regex::new(&format!("(?i){}", name.name));
+        pattern.map(Self::Pattern).map_err(|error| format!("`{}` cannot be matched: {error}", name.name))
+    }
+
+    fn is_of(&self, host: &str) -> bool {
+        match self {
+            Name::Exact(name) => name.eq_ignore_ascii_case(host),
+            Name::Pattern(pattern) => pattern.is_match(host),
+        }
+    }
 }
 
 impl Certificates {
@@ -66,16 +101,18 @@ impl Certificates {
     pub(crate) fn load(plan: &GatewayPlan, files: Files) -> Result<Self, String> {
         let mut doors = Vec::new();
         for door in &plan.doors {
-            if let DoorKind::Tls(wanted) = &door.kind {
+            if let Some(wanted) = door.kind.certificate() {
                 doors.push(Arc::new(Certificate::load(doors.len(), wanted, &files)?));
             }
         }
         let mut names = Vec::new();
         for name in &plan.names {
             let certificate = Certificate::load(doors.len() + names.len(), &name.files, &files)?;
-            names.push((name.name.clone(), Arc::new(certificate)));
+            names.push((Name::of(name)?, Arc::new(certificate)));
         }
-        Ok(Self { files: Mutex::new(files), doors, names })
+        let numbered = doors.len() + names.len();
+        let directory = plan.directory.clone().map(|directory| Directory::new(directory, numbered));
+        Ok(Self { files: Mutex::new(files), doors, names, directory })
     }
 
     /// The certificate of the n-th TLS door.
@@ -83,26 +120,35 @@ impl Certificates {
         self.doors.get(number)
     }
 
-    /// The certificate that was named for a host.
-    pub(crate) fn of_name(&self, host: &str) -> Option<&Arc<Certificate>> {
-        self.names.iter().find(|(name, _)| name.eq_ignore_ascii_case(host)).map(|(_, certificate)| certificate)
+    /// The certificate that was named for a host; uWSGI looks in the same order.
+    pub(crate) fn of_name(&self, host: &str) -> Option<Arc<Certificate>> {
+        if let Some((_, certificate)) = self.names.iter().find(|(name, _)| name.is_of(host)) {
+            return Some(Arc::clone(certificate));
+        }
+        self.directory.as_ref().and_then(|directory| directory.find(host, &self.files()))
     }
 
-    /// Whether any of them asks clients for a certificate.
+    /// Whether any of them may ask clients for a certificate.
     pub(crate) fn any_asks_clients(&self) -> bool {
-        self.all().any(|certificate| certificate.wanted.client_ca.is_some())
+        self.directory.is_some() || self.all().any(|certificate| certificate.mark().asks_clients)
     }
 
     /// Looks at all of them again: what is new, with the chain it is about.
     pub(crate) fn look(&self) -> Vec<(PathBuf, Looked)> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let looked = self.all().map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&files)));
+        let files = self.files();
+        let found = self.directory.as_ref().map(Directory::known).unwrap_or_default();
+        let looked =
+            self.all().chain(&found).map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&files)));
         looked.filter(|(_, looked)| *looked != Looked::Same).collect()
     }
 
     /// Takes files that were opened again by somebody who may.
     pub(crate) fn take_files(&self, files: impl Iterator<Item = (PathBuf, OwnedFd)>) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).take(files);
+        self.files().take(files);
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Certificate>> {
@@ -111,7 +157,11 @@ impl Certificates {
 }
 
 impl Certificate {
-    fn load(number: usize, wanted: &CertificateFiles, files: &Files) -> Result<Self, String> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// One sentence that names the file.
+    pub(crate) fn load(number: usize, wanted: &CertificateFiles, files: &Files) -> Result<Self, String> {
         let read = facts(wanted, files);
         let (config, not_after_unix_s) = build(wanted, files)?;
         if not_after_unix_s.is_some_and(|end| end < now_unix_s()) {
@@ -119,6 +169,11 @@ impl Certificate {
         }
         let current = Current { config, not_after_unix_s, seen: read.clone(), read };
         Ok(Self { number, wanted: wanted.clone(), current: Mutex::new(current) })
+    }
+
+    /// What a connection that is begun with it is to be known by.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { number: self.number, asks_clients: self.wanted.client_ca.is_some() }
     }
 
     /// The settings a new connection gets.

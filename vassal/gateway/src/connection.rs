@@ -91,7 +91,7 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
 }
 
 /// Drives a connection, and ends it when its time is up.
-async fn keep<C: Future>(
+pub(crate) async fn keep<C: Future>(
     mut connection: Pin<&mut C>,
     goodbye: impl Fn(Pin<&mut C>),
     activity: &Activity,
@@ -106,6 +106,10 @@ async fn keep<C: Future>(
             biased;
             // How a client's connection ended is of no interest to anybody but the client.
             _ = connection.as_mut() => return,
+            () = activity.flooded() => {
+                crate::log::say("*** a connection is cut: its client takes requests back before they are answered ***");
+                return;
+            }
             // The sender is the floor, which outlives every connection.
             _ = closing.wait_for(|closing| *closing), if !is_leaving => {
                 is_leaving = true;

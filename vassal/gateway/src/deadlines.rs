@@ -1,5 +1,5 @@
-//! How long a client may keep a connection without a request in flight, and how long it may refuse to take what is
-//! written. Watched from beside the connection: a request costs two stores, and a timer runs only now and then.
+//! How long a client may keep a connection without a request in flight, how long it may refuse to take what is written or
+//! has no room for it, and how many requests it may take back. Watched from beside the connection: a request costs two stores, and a timer runs only now and then.
 //!
 //! How long a body may take is the workers' business: they wait for it.
 
@@ -14,12 +14,14 @@ use std::{
     time::Duration,
 };
 
+use empery_wire::limits::ANSWER_MIN_BYTES_PER_S;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::Instant,
 };
 
-use crate::floor::Floor;
+use crate::{floor::Floor, limits::TAKEN_BACK_MAX};
 
 /// What happens on a connection. Moments are ms since it began, from 1 on; 0 is "not now".
 pub(crate) struct Activity {
@@ -30,6 +32,15 @@ pub(crate) struct Activity {
     head_since_ms: AtomicU64,
     /// Since when the client has not taken what is written.
     stuck_since_ms: AtomicU64,
+    /// Answers whose next part waits for the client to have room for it: over HTTP/2 nothing is written then.
+    offered: AtomicU32,
+    /// Since when none of them was taken, and how much had been written then.
+    offered_since_ms: AtomicU64,
+    offered_at_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+    /// Requests that the client took back before they were answered, less those that were answered.
+    taken_back: AtomicU32,
+    flooded: Notify,
     heads: Heads,
     floor: Arc<Floor>,
 }
@@ -73,6 +84,12 @@ impl Activity {
             idle_since_ms: AtomicU64::new(1),
             head_since_ms: AtomicU64::new(1),
             stuck_since_ms: AtomicU64::new(0),
+            offered: AtomicU32::new(0),
+            offered_since_ms: AtomicU64::new(0),
+            offered_at_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            taken_back: AtomicU32::new(0),
+            flooded: Notify::new(),
             floor,
         })
     }
@@ -83,7 +100,12 @@ impl Activity {
         if self.in_flight.fetch_add(1, Relaxed) == 0 {
             self.floor.busy();
         }
-        InFlight(Arc::clone(self))
+        InFlight { activity: Arc::clone(self), is_answered: false, is_offered: false }
+    }
+
+    /// Until the client has taken back so many requests that it can mean no good (CVE-2023-44487).
+    pub(crate) async fn flooded(&self) {
+        self.flooded.notified().await;
     }
 
     /// What is due now.
@@ -92,7 +114,10 @@ impl Activity {
         let over = |since: u64, wait: Duration| since != 0 && now.saturating_sub(since) >= as_ms(wait);
         let head = self.head_since_ms.load(Relaxed);
         let idle = self.in_flight.load(Relaxed) == 0;
-        if over(self.stuck_since_ms.load(Relaxed), waits.client) || (idle && over(head, waits.client)) {
+        if over(self.stuck_since_ms.load(Relaxed), waits.client)
+            || (idle && over(head, waits.client))
+            || (self.offered.load(Relaxed) > 0 && over(self.offered_since_ms.load(Relaxed), self.patience(waits)))
+        {
             return Due::Stuck;
         }
         if idle && over(self.idle_since_ms.load(Relaxed), waits.idle) {
@@ -106,6 +131,17 @@ impl Activity {
         Due::Later(self.began + Duration::from_millis(at.max(now + 1)))
     }
 
+    /// How long an answer may wait for its client: longer for one that takes something, be it slowly.
+    fn patience(&self, waits: Waits) -> Duration {
+        let taken = self.written_bytes.load(Relaxed).saturating_sub(self.offered_at_bytes.load(Relaxed));
+        waits.client.saturating_add(Duration::from_secs(taken / ANSWER_MIN_BYTES_PER_S))
+    }
+
+    fn note_offer(&self) {
+        self.offered_since_ms.store(self.now_ms(), Relaxed);
+        self.offered_at_bytes.store(self.written_bytes.load(Relaxed), Relaxed);
+    }
+
     fn now_ms(&self) -> u64 {
         as_ms(self.began.elapsed()) + 1
     }
@@ -116,11 +152,44 @@ fn as_ms(duration: Duration) -> u64 {
 }
 
 /// A request in flight.
-pub(crate) struct InFlight(Arc<Activity>);
+pub(crate) struct InFlight {
+    activity: Arc<Activity>,
+    is_answered: bool,
+    is_offered: bool,
+}
+
+impl InFlight {
+    /// There is an answer.
+    pub(crate) fn answered(&mut self) {
+        self.is_answered = true;
+        let less = |count: u32| count.checked_sub(1);
+        // At zero it stays: what was answered long ago is no licence.
+        let _ = self.activity.taken_back.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// A part of the answer waits for the client.
+    pub(crate) fn offered(&mut self) {
+        if !std::mem::replace(&mut self.is_offered, true) && self.activity.offered.fetch_add(1, Relaxed) == 0 {
+            self.activity.note_offer();
+        }
+    }
+
+    /// The client has room for the next part.
+    pub(crate) fn taken(&mut self) {
+        if std::mem::replace(&mut self.is_offered, false) {
+            self.activity.offered.fetch_sub(1, Relaxed);
+            self.activity.note_offer();
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let activity = &self.0;
+        self.taken();
+        let activity = &self.activity;
+        if !self.is_answered && activity.taken_back.fetch_add(1, Relaxed) >= TAKEN_BACK_MAX {
+            activity.flooded.notify_one();
+        }
         activity.idle_since_ms.store(activity.now_ms(), Relaxed);
         if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
             activity.floor.rests();
@@ -138,6 +207,12 @@ impl<S> Noted<S> {
     /// Notes what happens on this stream.
     pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self { stream, activity }
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.activity.written_bytes.fetch_add(*bytes as u64, Relaxed);
+        }
     }
 
     fn wrote<T>(&self, written: &Poll<T>) {
@@ -170,6 +245,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(&written);
         self.wrote(&written);
         written
     }
@@ -190,6 +266,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count(&written);
         self.wrote(&written);
         written
     }

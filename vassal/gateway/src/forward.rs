@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 
 use crate::{
     answer::Answer,
-    certificates::Certificates,
+    certificates::{Certificates, Mark},
     client::Client,
     deadlines::{Activity, InFlight},
     translate,
     upload::Upload,
-    workers::{Line, Taken, Workers},
+    workers::{Line, Taken, Workers, tell_of_none},
 };
 
 /// What the requests of one connection have in common.
@@ -30,12 +30,12 @@ pub(crate) struct Exchange {
     pub(crate) client: Client,
     /// What happens on the connection.
     pub(crate) activity: Arc<Activity>,
-    /// Every certificate, when some ask clients for theirs.
+    /// Every certificate, when some may ask clients for theirs.
     pub(crate) strict: Option<Arc<Certificates>>,
-    /// The number of the certificate that this connection was begun with, and of its door's own.
-    pub(crate) certificate: usize,
+    /// The certificate that this connection was begun with, and its door's own.
+    pub(crate) certificate: Mark,
     /// See `certificate`.
-    pub(crate) door_certificate: usize,
+    pub(crate) door_certificate: Mark,
 }
 
 impl Exchange {
@@ -44,18 +44,23 @@ impl Exchange {
         self: Arc<Self>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Answer>, Infallible> {
-        let in_flight = self.activity.request();
+        let mut in_flight = self.activity.request();
         let client_upgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
         let upgrade = match translate::to_worker(&mut head) {
             Ok(upgrade) => upgrade,
-            Err(status) => return Ok(Answer::own(status)),
+            Err(status) => {
+                in_flight.answered();
+                return Ok(Answer::own(status));
+            }
         };
         if self.is_misdirected(&head) {
+            in_flight.answered();
             return Ok(Answer::own(StatusCode::MISDIRECTED_REQUEST));
         }
         self.client.introduce(&mut head.headers);
         let answered = self.send(head, Upload::of(body)).await;
+        in_flight.answered();
         Ok(match answered {
             Ok((answer, line)) if upgrade.is_some() && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 join(client_upgrade, answer, line, in_flight)
@@ -69,13 +74,14 @@ impl Exchange {
         })
     }
 
-    /// Whether the host asked for has another certificate than the one this connection was begun with: what that one asks
-    /// of clients was not asked (RFC 9110, 15.5.20).
+    /// Whether the host asked for has another certificate than the one this connection was begun with, and they ask
+    /// different things of clients: what that one asks was not asked (RFC 9110, 15.5.20).
     fn is_misdirected(&self, head: &request::Parts) -> bool {
         let Some(certificates) = &self.strict else { return false };
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
-        certificates.of_name(host).map_or(self.door_certificate, |named| named.number) != self.certificate
+        let wanted = certificates.of_name(host).map_or(self.door_certificate, |named| named.mark());
+        wanted.number != self.certificate.number && (wanted.asks_clients || self.certificate.asks_clients)
     }
 
     async fn send(&self, head: request::Parts, body: Upload) -> Result<(Response<Incoming>, Line), StatusCode> {
@@ -106,7 +112,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 fn no_worker(error: std::io::Error) -> StatusCode {
-    crate::log::say(&format!("*** no worker takes a connection of the gateway: {error} ***"));
+    tell_of_none(&error);
     StatusCode::SERVICE_UNAVAILABLE
 }
 

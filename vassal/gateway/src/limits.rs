@@ -8,6 +8,10 @@ pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Requests of one HTTP/2 connection at a time.
 pub(crate) const STREAMS_MAX: u32 = 128;
 
+/// Requests of one connection that its client may take back before they are answered, beyond those that were answered
+/// (RFC 9113, 10.5; CVE-2023-44487).
+pub(crate) const TAKEN_BACK_MAX: u32 = 200;
+
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 
@@ -28,6 +32,9 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Most header fields of a request.
 pub(crate) const HEADERS_MAX: usize = 128;
+
+/// Most names of `sni-dir` whose certificates are kept in memory.
+pub(crate) const DIRECTORY_NAMES_MAX: usize = 1000;
 
 /// How often certificates are looked at for a change.
 pub(crate) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);

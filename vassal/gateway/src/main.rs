@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod begun;
 mod certificates;
 mod ciphers;
 mod client;
 mod connection;
 mod deadlines;
 mod der;
+mod directory;
 mod door;
 mod files;
 mod floor;
@@ -18,6 +20,7 @@ mod limits;
 mod log;
 mod master;
 mod redirect;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -50,7 +53,7 @@ fn run() -> Result<ExitCode, String> {
     // No core file and no ptrace: what follows has private keys in its memory (prctl(2), PR_SET_DUMPABLE).
     prctl::set_dumpable(false).map_err(|error| format!("its memory cannot be kept private: {error}"))?;
     let number = std::env::var(GATEWAY_FD).ok().and_then(|number| number.parse().ok());
-    let number = number.ok_or("started by `vassal` for `https` and `http-to-https`; it is of no use alone")?;
+    let number = number.ok_or("started by `vassal` for `https` and its relatives; it is of no use alone")?;
     let line = empery_sys::inherited::take(number).map_err(|error| format!("descriptor {number}: {error}"))?;
     allow_many_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

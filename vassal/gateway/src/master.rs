@@ -4,10 +4,11 @@
 use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use empery_control::{
-    gateway::{DoorKind, FromGateway, GatewayBoot, ToGateway},
+    gateway::{FromGateway, GatewayBoot, ToGateway},
     worker::Introduction,
 };
 use empery_sys::{channel::Channel, inherited, seqpacket};
+use empery_wire::forwarded::Trusted;
 use tokio::time::Instant;
 
 use crate::{
@@ -52,7 +53,7 @@ pub(crate) async fn serve(line: OwnedFd) -> ExitCode {
 }
 
 fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<House>), String> {
-    let GatewayBoot { plan, sockets, files, workers, .. } = boot;
+    let GatewayBoot { plan, sockets, files, workers, uwsgi_workers, .. } = boot;
     let take = |number: i32| {
         inherited::take(number)
             .map_err(|error| format!("descriptor {number} of the gateway was not inherited: {error}"))
@@ -61,8 +62,8 @@ fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<Ho
     let mut doors = Vec::new();
     let mut tls_doors = 0;
     for (door, socket) in plan.doors.iter().zip(sockets) {
-        doors.push(Door::new(take(socket)?, &door.kind, tls_doors).map_err(|why| format!("{}: {why}", door.key))?);
-        tls_doors += usize::from(matches!(door.kind, DoorKind::Tls(_)));
+        doors.push(Door::new(take(socket)?, door, tls_doors).map_err(|why| format!("{}: {why}", door.key))?);
+        tls_doors += usize::from(door.kind.certificate().is_some());
     }
     let certificates = Arc::new(Certificates::load(&plan, Files::new(files))?);
     if let Some(title) = &plan.title {
@@ -79,6 +80,11 @@ fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<Ho
             head_max_bytes,
         },
         export_certificate: plan.export_certificate,
+        uwsgi_workers: uwsgi_workers.unwrap_or_default(),
+        trusted: Trusted::new(
+            plan.trusted_proxies
+                .map(|networks| networks.iter().map(|network| (network.address, network.prefix_bits)).collect()),
+        ),
     };
     Ok((doors, Arc::new(house)))
 }

@@ -25,7 +25,7 @@ impl Service<Request<Incoming>> for ToHttps {
     type Future = Pending;
 
     fn call(&self, request: Request<Incoming>) -> Pending {
-        let in_flight = self.activity.request();
+        let mut in_flight = self.activity.request();
         let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let named = named.or_else(|| request.uri().authority().map(hyper::http::uri::Authority::as_str));
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -37,6 +37,7 @@ impl Service<Request<Incoming>> for ToHttps {
                 answer
             }
         };
+        in_flight.answered();
         drop(in_flight);
         Box::pin(std::future::ready(Ok(answer)))
     }

@@ -20,13 +20,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{
     answer::Answer,
+    certificates::Mark,
     client::Client,
     connection::{Manners, Pending, serve_http1},
-    deadlines::Waits,
+    deadlines::{Activity, Waits},
     floor::Floor,
     forward::Exchange,
     workers::Workers,
 };
+
+mod http2;
 
 const SOON: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -74,21 +77,16 @@ fn connect(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
     let workers = Arc::clone(workers);
     tokio::spawn(async move {
         let floor = Arc::new(Floor::new());
-        let client = Client::new("192.0.2.1:9".parse().unwrap(), None, false);
         let manners = Manners { waits, head_max_bytes: 65_536 };
-        let answers = |activity| {
-            Requests(Arc::new(Exchange {
-                workers,
-                client,
-                activity,
-                strict: None,
-                certificate: 0,
-                door_certificate: 0,
-            }))
-        };
-        serve_http1(server, manners, &floor, answers).await;
+        serve_http1(server, manners, &floor, |activity| Requests(Arc::new(exchange_of(workers, activity)))).await;
     });
     client
+}
+
+fn exchange_of(workers: Arc<Workers>, activity: Arc<Activity>) -> Exchange {
+    let client = Client::new("192.0.2.1:9".parse().unwrap(), None, false);
+    let none = Mark::default();
+    Exchange { workers, client, activity, strict: None, certificate: none, door_certificate: none }
 }
 
 const PATIENT: Waits = Waits { client: SOON, idle: SOON };
@@ -196,7 +194,7 @@ async fn an_answer_that_began_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn nothing_that_could_be_read_in_two_ways_reaches_a_worker_in_two_ways() {
+async fn h5_nothing_that_could_be_read_in_two_ways_reaches_a_worker_in_two_ways() {
     // A body that looks like a request, framed in every way that one reader would count and another would not.
     const INNER: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let (tell, told) = mpsc::channel();
@@ -247,7 +245,7 @@ async fn nothing_that_could_be_read_in_two_ways_reaches_a_worker_in_two_ways() {
 }
 
 #[tokio::test]
-async fn a_slow_head_and_an_idle_connection_are_ended_each_in_its_time() {
+async fn h1_a_slow_head_and_an_idle_connection_are_ended_each_in_its_time() {
     let workers = worker(|_, mut stream| {
         head(&mut stream);
         stream.write_all(OK).unwrap();

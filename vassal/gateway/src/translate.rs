@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_are_one_too_many_and_none_too_few() {
+    fn h12_two_hosts_are_one_too_many_and_none_too_few() {
         assert!(translated(http2("https://a.example/").header("host", "b.example")).is_err());
         assert!(translated(http2("https://a.example/").header("host", "A.example")).is_ok());
         assert!(translated(Request::builder().uri("/").header("host", "a").header("host", "a")).is_err());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_could_be_read_in_two_ways_is_refused() {
+    fn h5_a_length_that_could_be_read_in_two_ways_is_refused() {
         for bad in ["+5", "5,5", "5, 6", "0x5", "", " ", "5 5", "-1"] {
             let request = http2("https://a/").header("content-length", bad);
             assert_eq!(translated(request).unwrap_err(), StatusCode::BAD_REQUEST, "{bad:?}");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_of_ours_is_refused() {
+    fn h10_h11_what_is_no_path_of_ours_or_expects_the_unknown_is_refused() {
         assert_eq!(
             translated(Request::builder().method("CONNECT").uri("a:1")).unwrap_err(),
             StatusCode::NOT_IMPLEMENTED

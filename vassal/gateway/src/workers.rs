@@ -91,7 +91,7 @@ impl Workers {
     pub(crate) async fn connect(&self) -> io::Result<Taken> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
         let received_bytes = Arc::new(AtomicU64::new(0));
-        let stream = Counted { stream: self.call().await?, received_bytes: Arc::clone(&received_bytes) };
+        let stream = Counted { stream: call(&self.address).await?, received_bytes: Arc::clone(&received_bytes) };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.head_max_bytes.max(64 * 1024))
             .handshake(TokioIo::new(stream))
@@ -100,20 +100,6 @@ impl Workers {
         // Its end is told to whoever waits for an answer on it.
         tokio::spawn(connection.with_upgrades());
         Ok(Taken { line: Line { sender, received_bytes, _room: room }, is_used: false })
-    }
-
-    /// Unlike TCP, a full queue of a unix socket is an error and not a wait (connect(2), EAGAIN): workers that are all
-    /// busy come back to it.
-    async fn call(&self) -> io::Result<UnixStream> {
-        let deadline = Instant::now() + WORKER_WITHIN;
-        loop {
-            match UnixStream::connect(&self.address).await {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
-                    tokio::time::sleep(WORKER_AGAIN_AFTER).await;
-                }
-                called => return called,
-            }
-        }
     }
 
     /// Takes a connection back whose answer is complete. One that is not ready at once still has a body to send: it is
@@ -139,6 +125,28 @@ impl Workers {
         // Every change is one call: a panic elsewhere cannot leave it half changed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Unlike TCP, a full queue of a unix socket is an error and not a wait (connect(2), EAGAIN): workers that are all busy
+/// come back to it.
+///
+/// # Errors
+/// When no worker takes a connection.
+pub(crate) async fn call(address: &str) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + WORKER_WITHIN;
+    loop {
+        match UnixStream::connect(address).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                tokio::time::sleep(WORKER_AGAIN_AFTER).await;
+            }
+            called => return called,
+        }
+    }
+}
+
+/// Says that a client is turned away for that.
+pub(crate) fn tell_of_none(error: &io::Error) {
+    crate::log::say(&format!("*** no worker takes a connection of the gateway: {error} ***"));
 }
 
 impl Line {

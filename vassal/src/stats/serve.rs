@@ -110,7 +110,7 @@ impl StatsSocket {
                 let listener = TcpListener::from_std(std::net::TcpListener::from(self.socket))?;
                 tokio::spawn(serve_all(async move || Ok(listener.accept().await?.0), shared, inbox))
             }
-            Address::Unix(_) | Address::Abstract(_) => {
+            Address::Unix(_) | Address::Abstract(_) | Address::Private(_) => {
                 let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(self.socket))?;
                 tokio::spawn(serve_all(async move || Ok(listener.accept().await?.0), shared, inbox))
             }

@@ -33,7 +33,7 @@ pub(super) struct Listen {
 pub(super) enum Variant {
     /// The plain one.
     Plain,
-    /// `http`, a process of its own in uWSGI, with options of its own.
+    /// `http` and `https`, a process of its own in uWSGI, with options of its own.
     Router,
     /// `-nph-`.
     Nph,
@@ -55,6 +55,8 @@ pub(super) struct Draft {
     /// `shared-socket`, in order: what `=N` counts.
     pub(super) shared: Vec<(String, Origin)>,
     pub(super) sni: Vec<NamedCertificate>,
+    pub(super) sni_directory: Option<String>,
+    pub(super) sni_directory_ciphers: Option<String>,
     pub(super) https_export_cert: bool,
     pub(super) protocol: Protocol,
     pub(super) abstract_sockets: bool,
@@ -105,6 +107,8 @@ impl Default for Draft {
             listeners: Vec::new(),
             shared: Vec::new(),
             sni: Vec::new(),
+            sni_directory: None,
+            sni_directory_ciphers: None,
             https_export_cert: false,
             protocol: Protocol::Uwsgi,
             abstract_sockets: false,
@@ -290,7 +294,11 @@ impl Draft {
             "https" | "https-socket" => self.listeners.extend(tls::door(value)),
             "https2" => self.listeners.extend(tls::keyed_door(value)),
             "http-to-https" => self.listeners.extend(tls::redirecting_door(value)),
+            "suwsgi-socket" | "ssl-socket" => self.listeners.extend(tls::uwsgi_door(value)),
             "sni" => self.sni.extend(tls::named(value)),
+            "sni-regexp" => self.sni.extend(tls::named_by_pattern(value)),
+            "sni-dir" => self.sni_directory = value.required(),
+            "sni-dir-ciphers" => self.sni_directory_ciphers = value.required(),
             "https-export-cert" => self.https_export_cert = value.boolean(),
             "shared-socket" | "undeferred-shared-socket" => {
                 self.shared.extend(value.required().map(|text| (text, value.directive.value_at.clone())));

@@ -13,8 +13,8 @@ use super::draft::{Draft, Variant};
 /// How many connections may wait on the socket between the gateway and the workers; cut to what the kernel allows.
 const GATEWAY_BACKLOG: u32 = 4096;
 
-/// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the socket that it
-/// reaches the workers by comes last.
+/// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the sockets that it
+/// reaches the workers by come last.
 pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
     let mut seen = BTreeSet::new();
     let mut listeners = Vec::new();
@@ -43,22 +43,24 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             owner: draft.socket_owner.clone().filter(|_| is_path),
             reuse_port: draft.reuse_port,
             // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
-            proxy_protocol: proxied && protocol == Protocol::Http && listen.door.is_workers(),
+            proxy_protocol: proxied && protocol == Protocol::Http && !matches!(listen.door, Door::ToHttps(_)),
             door: listen.door.clone(),
             nph: listen.variant == Variant::Nph,
         });
     }
     if listeners.iter().any(|listener| !listener.door.is_workers()) {
-        listeners.push(from_gateway());
+        let has_uwsgi = listeners.iter().any(|listener| matches!(listener.door, Door::TlsUwsgi(_)));
+        listeners.push(from_gateway(Protocol::Http));
+        listeners.extend(has_uwsgi.then(|| from_gateway(Protocol::Uwsgi)));
     }
     unused_shared_sockets(draft, problems);
     listeners
 }
 
-fn from_gateway() -> Listener {
+fn from_gateway(protocol: Protocol) -> Listener {
     Listener {
-        address: Address::nameless(),
-        protocol: Protocol::Http,
+        address: Address::Private(protocol),
+        protocol,
         backlog: GATEWAY_BACKLOG,
         mode: None,
         owner: None,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     facts::{FileError, NoFiles},
-    vassal::{AppTarget, Door, Protocol},
+    vassal::{AppTarget, Door, HostName, Protocol},
 };
 
 fn facts() -> Facts {
@@ -147,7 +147,38 @@ fn a_door_without_a_certificate_or_a_name_is_refused_with_an_example() {
         assert_eq!((outcome.config.is_none(), codes(&outcome)), (true, vec!["bad-value"]), "{line}");
     }
     let outcome = file(&format!("{APP}sni = A.example a.crt,a.key\n"));
-    assert_eq!(outcome.config.unwrap().sni[0].name, "a.example");
+    assert_eq!(outcome.config.unwrap().sni[0].name, HostName::Exact("a.example".to_owned()));
+}
+
+#[test]
+fn certificates_are_looked_for_by_name_then_by_expression_then_in_the_directory() {
+    let lines = "http-enable-proxy-protocol = true\nhttps = :443,a.crt,a.key\nsni-regexp = ^[a-z]+\\.b$ b.crt,b.key,,!ca.pem\n\
+                 sni = c c.crt,c.key\nsni-dir = certificates\nsni-dir-ciphers = HIGH\nsuwsgi-socket = :3032,a.crt,a.key\n";
+    let config = file(&format!("{APP}{lines}")).config.unwrap();
+    let names: Vec<&HostName> = config.sni.iter().map(|named| &named.name).collect();
+    assert_eq!(names, [&HostName::Exact("c".to_owned()), &HostName::Pattern("^[a-z]+\\.b$".to_owned())]);
+    assert!(config.sni[1].certificate.client_ca.as_ref().unwrap().required);
+    let directory = config.sni_directory.unwrap();
+    assert!(directory.path.is_absolute() && directory.ciphers.as_deref() == Some("HIGH"));
+    let doors: Vec<_> =
+        config.listeners.iter().map(|at| (at.address.to_string(), at.protocol, at.proxy_protocol)).collect();
+    let (http, uwsgi) = (Protocol::Http, Protocol::Uwsgi);
+    let gateway = [
+        ("0.0.0.0:443", http, true),
+        ("0.0.0.0:3032", uwsgi, false),
+        ("@", http, false),
+        ("private:uwsgi", uwsgi, false),
+    ];
+    assert_eq!(doors[1..], gateway.map(|(address, protocol, proxied)| (address.to_owned(), protocol, proxied)));
+    let outcome = file(&format!("{APP}sni-regexp = ( a.crt,a.key\n"));
+    assert!(outcome.problems[0].hint.as_ref().is_some_and(|hint| hint.contains("unclosed group")), "{outcome:?}");
+}
+
+#[test]
+fn what_is_not_spoken_is_refused_with_what_to_do_instead() {
+    for option in ["puwsgi-socket", "raw-socket"] {
+        assert_eq!(codes(&file(&format!("{APP}{option} = :3031\n"))), ["option-refused"], "{option}");
+    }
 }
 
 #[test]

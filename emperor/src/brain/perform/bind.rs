@@ -95,6 +95,7 @@ fn listen_spec(listener: &Listener) -> Result<ListenSpec, FailureReason> {
             Address::Tcp(address) => ListenAddress::Tcp(*address),
             Address::Unix(path) => ListenAddress::Unix(path.clone()),
             Address::Abstract(name) => ListenAddress::Abstract(name.clone()),
+            Address::Private(_) => ListenAddress::Abstract(String::new()),
         },
         backlog: listener.backlog,
         mode: listener.mode,
