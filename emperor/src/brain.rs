@@ -19,6 +19,7 @@ mod serve;
 pub(crate) mod settings;
 mod summary;
 mod unit;
+mod vital;
 mod watch;
 
 use std::{
@@ -33,6 +34,7 @@ use empery_control::{
     keeper::{Answer, Ask, KEEPER_FD, LivingMaster},
     places,
 };
+use empery_failpoint::{point, step};
 use empery_lifecycle::fleet::{Fleet, Identity};
 use empery_store::LatestRevision;
 use empery_sys::seqpacket::Peer;
@@ -52,6 +54,7 @@ use perform::Performer;
 use publish::Publisher;
 use scan::{Scanner, number::Numbers, reading::Reader};
 use settings::BrainSettings;
+use vital::Vital;
 use watch::Watch;
 
 /// Requests of operators and pipelines that may wait to be heard.
@@ -82,6 +85,7 @@ fn keeper_channel() -> anyhow::Result<OwnedFd> {
 
 async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<()> {
     ignore_terminal_signals()?;
+    point!("brain.begin")?;
     let peer = empery_sys::seqpacket::peer(channel.as_fd()).context("asking who the keeper is")?;
     let (inbox, mut inputs) = Inbox::new();
     let to_inbox = inbox.clone();
@@ -129,6 +133,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     };
     let mut task = FleetTask::new(parts);
     task.recall_deployments(deployments);
+    step!("brain.adopt");
     let Some(adopted) = task.adopt(living, &mut inputs, &mut numbers).await else { return Ok(()) };
     task.inherit_operations(&adopted).await;
     if task.begin(holds, adopted).is_none() {
@@ -138,9 +143,12 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let wake = Arc::new(Notify::new());
     let watch = Watch::new(&settings.vassals, Arc::clone(&wake));
     let to_inbox = inbox.clone();
-    tokio::spawn(
-        Scanner::new(keeper, reader, numbers).run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))),
-    );
+    let vital = Vital::new("the scanner", inbox.clone());
+    tokio::spawn(async move {
+        let _vital = vital;
+        let scanner = Scanner::new(keeper, reader, numbers);
+        scanner.run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))).await;
+    });
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
     tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
     tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
@@ -161,6 +169,7 @@ fn ignore_terminal_signals() -> anyhow::Result<()> {
 }
 
 async fn living_masters(keeper: &KeeperLine) -> anyhow::Result<Vec<LivingMaster>> {
+    point!("brain.masters")?;
     match keeper.ask(Ask::Masters, Vec::new()).await.context("asking the keeper for living masters")? {
         (Answer::Masters { masters, .. }, _) => Ok(masters),
         (other, _) => anyhow::bail!("the keeper was asked for living masters and answered {other:?}"),

@@ -71,6 +71,11 @@ struct Running {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "failpoints")]
+    if typed.get(1).is_some_and(|word| word == "--list-failpoints") {
+        print!("{}", empery_failpoint::LIST);
+        return Exit::Done.into();
+    }
     let line = match uwsgi_style::translated(typed) {
         Ok(line) => Line::try_parse_from(line),
         Err(sentence) => {

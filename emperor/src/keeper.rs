@@ -28,6 +28,7 @@ use std::{ffi::OsString, os::fd::AsFd, path::PathBuf, process::ExitCode, time::D
 
 use anyhow::Context;
 use empery_control::keeper::FromKeeper;
+use empery_failpoint::step;
 use empery_sys::process::{self, How, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -73,7 +74,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let brain_identity = policy::brain_identity(settings.brain_user.as_deref())?;
     let rooms = Rooms::take(&settings, brain_identity.as_ref())?;
     let brain = BrainSeat::new(program.clone(), &settings.brain_args, brain_identity);
-    let desk = Desk::open(&settings, &program, brain.ids());
+    let desk = Desk::open(&settings, &program, brain.ids()).context("looking for masters that live")?;
     tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
     Keeper { program, rooms, signals, brain, desk, shutting_down: false, at_once: false, takedown: None }.keep()
 }
@@ -194,6 +195,7 @@ impl Keeper {
     }
 
     fn tell_exit(&mut self, master: empery_lifecycle::fleet::MasterKey, how: String) {
+        step!("keeper.reaped");
         tracing::info!(vassal = %master.vassal, serial = master.serial.0, "master ended: {how}");
         self.brain.say(FromKeeper::MasterExited { master, how }, Vec::new());
     }

@@ -10,21 +10,33 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("empery-lifecycle", &[]),
     ("empery-config", &[]),
     ("empery-wire", &[]),
+    ("empery-failpoint", &[]),
     // ids only
     ("empery-control", &["empery-lifecycle"]),
     // encodes and decodes what it carries
-    ("empery-sys", &["empery-control", "empery-lifecycle"]),
+    ("empery-sys", &["empery-control", "empery-failpoint", "empery-lifecycle"]),
     // ids, and the views it gives back
-    ("empery-store", &["empery-lifecycle", "empery-control"]),
+    ("empery-store", &["empery-lifecycle", "empery-control", "empery-failpoint"]),
     (
         "empery-emperor",
-        &["empery-lifecycle", "empery-config", "empery-control", "empery-sys", "empery-store", "empery-web-ui"],
+        &[
+            "empery-lifecycle",
+            "empery-config",
+            "empery-control",
+            "empery-failpoint",
+            "empery-sys",
+            "empery-store",
+            "empery-web-ui",
+        ],
     ),
     // wire: the heads of its stats server
-    ("empery-vassal", &["empery-lifecycle", "empery-config", "empery-control", "empery-sys", "empery-wire"]),
+    (
+        "empery-vassal",
+        &["empery-lifecycle", "empery-config", "empery-control", "empery-failpoint", "empery-sys", "empery-wire"],
+    ),
     // wire: the headers in which it speaks for its clients
     ("empery-gateway", &["empery-control", "empery-sys", "empery-wire"]),
-    ("empery-worker", &["empery-wire", "empery-control", "empery-sys", "empery-lifecycle"]),
+    ("empery-worker", &["empery-wire", "empery-control", "empery-failpoint", "empery-sys", "empery-lifecycle"]),
     ("empery-web-ui", &["empery-control", "empery-config", "empery-store", "empery-lifecycle"]),
     ("empery-tests", &[]),
 ];

@@ -8,6 +8,7 @@ pub(crate) mod generation;
 mod harakiri;
 mod hear;
 pub(crate) mod input;
+mod left_behind;
 mod link_side;
 mod perform;
 mod reap;
@@ -27,6 +28,7 @@ use empery_control::{
     link::{FromMaster, WorkerView},
     scoreboard::Totals,
 };
+use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Generations, Report},
     ids::{GenerationId, OperationId, OrphanId, RevisionId},
@@ -274,7 +276,9 @@ impl Supervisor {
 
     /// The last things: what was said is sent, what `vacuum` asks for is removed.
     async fn depart(mut self, inputs: &mut Inputs) -> u8 {
+        step!("master.leave");
         let code = self.leaving.unwrap_or(0);
+        self.end_what_is_left(inputs).await;
         if self.vacuum {
             self.listeners.vacuum();
             if let Some(stats) = self.stats.take() {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use empery_control::boot::MasterBoot;
+use empery_failpoint::point;
 use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::{inherited, memfd};
 
@@ -86,6 +87,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     tls_files.take_all(opened);
     let mut governed = Governed::new(boot.clone(), content, kept);
     let (inbox, inputs) = Inbox::new();
+    point!("master.begin").map_err(|error| error.to_string())?;
     serve(&governed, &inbox)?;
     let offer = governed.read();
     if let Ok(revision) = &offer {

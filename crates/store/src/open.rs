@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use empery_failpoint::point;
 use sqlx::{
     Connection, SqliteConnection,
     migrate::{MigrateError, Migrator},
@@ -96,6 +97,7 @@ async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreE
         .append(true)
         .mode(0o600)
         .open(path)
+        .and_then(|_| point!("store.open"))
         .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string().into() })?;
     let of_open = |error: &sqlx::Error| match StoreError::sort(doing, error) {
         StoreError::ReadOnly { cause, .. } | StoreError::Failed { cause, .. } => {
@@ -110,6 +112,8 @@ async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreE
         .pragma("max_page_count", (limits.file_max_bytes / PAGE_BYTES).to_string());
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| of_open(&error))?;
     check(&mut connection).await?;
+    point!("store.migrate")
+        .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string().into() })?;
     match MIGRATIONS.run(&mut connection).await {
         Ok(()) => Ok(connection),
         Err(MigrateError::VersionMissing(migration)) => Err(StoreError::Newer { path: path.to_owned(), migration }),

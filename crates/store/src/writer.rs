@@ -2,6 +2,7 @@
 //! one per row), and each caller learns how its own write went. A failed write ends nothing: the next one is tried.
 
 use empery_control::fleet::OperationView;
+use empery_failpoint::{point, step};
 use empery_lifecycle::ids::{OperationId, VassalName};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -72,6 +73,12 @@ impl Store {
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.clone()
+    }
+
+    /// Whether nothing will ever be written again: the task that writes has panicked.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.jobs.is_closed()
     }
 
     /// These vassals have a file now. Said for new ones, and for all of them before each [`Store::prune`]: what was not
@@ -187,6 +194,7 @@ fn answer(job: Job, outcome: Result<(), StoreError>, trouble: &watch::Sender<Opt
 /// (https://www.sqlite.org/lang_transaction.html), which leaves a `Transaction`'s count of open ones wrong for good.
 async fn commit(connection: &mut SqliteConnection, batch: &[Job]) -> Result<(), StoreError> {
     // IMMEDIATE: wait for a lock here, where busy_timeout applies, not at the first write inside.
+    point!("store.begin").map_err(|error| refused(&error))?;
     execute(connection, "BEGIN IMMEDIATE").await?;
     let mut outcome = Ok(());
     for job in batch {
@@ -195,14 +203,20 @@ async fn commit(connection: &mut SqliteConnection, batch: &[Job]) -> Result<(), 
             break;
         }
     }
+    outcome = outcome.and_then(|()| point!("store.commit").map_err(|error| refused(&error)));
     if outcome.is_ok() {
         outcome = execute(connection, "COMMIT").await;
+        step!("store.committed");
     }
     if outcome.is_err() {
         // Fails when SQLite has already done it: what counts is that nothing is open.
         let _ = execute(connection, "ROLLBACK").await;
     }
     outcome
+}
+
+fn refused(error: &std::io::Error) -> StoreError {
+    StoreError::Failed { doing: "writing to the disk", cause: error.to_string().into() }
 }
 
 async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {

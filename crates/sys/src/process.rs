@@ -170,6 +170,24 @@ pub fn children_of(pid: i32) -> io::Result<Vec<i32>> {
     Ok(numbers.filter(|child| parent(*child) == u64::try_from(pid).ok()).collect())
 }
 
+/// Children of a process, their children and so on, zombies included, those nearest first.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn descendants_of(pid: i32) -> io::Result<Vec<i32>> {
+    let numbers = std::fs::read_dir(Path::new("/proc"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let families: Vec<(i32, i32)> =
+        numbers.filter_map(|child| Some((child, i32::try_from(parent(child)?).ok()?))).collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(families.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        next += 1;
+    }
+    Ok(found.split_off(1))
+}
+
 fn parent(pid: i32) -> Option<u64> {
     const PPID: usize = 4;
     // The field before it is a letter, which does not shift the count.

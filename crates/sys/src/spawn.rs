@@ -268,7 +268,7 @@ impl Plan {
         // SAFETY: one byte of room.
         let came = retry_in_child(|| unsafe { libc::read(wait_for_go, ptr::from_mut(&mut word).cast(), 1) });
         if came == 1 {
-            let step = self.prepare().err().unwrap_or_else(|| {
+            let step = self.prepare().and_then(|()| before_exec()).err().unwrap_or_else(|| {
                 // SAFETY: NUL-terminated texts and null-terminated rows of them, owned by `self`.
                 unsafe { libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
                 Step::Exec
@@ -314,6 +314,11 @@ impl Plan {
             }),
         }
     }
+}
+
+/// In the child: the failpoint between fork and exec.
+fn before_exec() -> Result<(), Step> {
+    if empery_failpoint::point_in_child!("spawn.exec") { Ok(()) } else { Err(Step::Exec) }
 }
 
 /// As execvp(3) finds it, but before the fork.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{
     clock,
     inputs::{Inbox, Input},
+    vital::Vital,
 };
 
 /// How long after a failure the database is tried again.
@@ -109,6 +110,7 @@ impl History {
                 let (path, inbox) = (self.path.clone(), self.inbox.clone());
                 // Local: opening migrates, and sqlx's future for that is not Send.
                 tokio::task::spawn_local(async move {
+                    let _vital = Vital::new("opening the database", inbox.clone());
                     tokio::time::sleep(RETRY).await;
                     inbox.tell(Input::History(Store::open(&path).await.map(Box::new)));
                 });
@@ -116,22 +118,27 @@ impl History {
         }
     }
 
-    /// Whether the file in use was deleted or replaced: then nothing is written there any more, another is opened, and
-    /// what must outlive this process has to be written down again.
+    /// Whether the file in use was deleted or replaced, or nobody writes there any more: then it is opened anew, and what
+    /// must outlive this process has to be written down again.
     pub(crate) fn notices_its_loss(&mut self) -> bool {
-        if self.store.is_none() || file_at(&self.path) == self.file {
+        let Some(store) = &self.store else { return false };
+        let path = self.path.display();
+        if store.is_broken() {
+            tracing::error!(%path, "the database's writer failed; the database is opened again");
+        } else if file_at(&self.path) != self.file {
+            tracing::error!(%path, "the database was deleted; a new one is begun");
+            self.lost = Some(format!(
+                "the database {path} was deleted while it was in use: its history is lost, a new one is begun"
+            ));
+        } else {
             return false;
         }
-        let path = self.path.display();
-        tracing::error!(%path, "the database was deleted; a new one is begun");
-        self.lost = Some(format!(
-            "the database {path} was deleted while it was in use: its history is lost, a new one is begun"
-        ));
         (self.store, self.trouble) = (None, None);
         self.reader.send_replace(None);
         let (path, inbox) = (self.path.clone(), self.inbox.clone());
         // Local: see `opened`.
         tokio::task::spawn_local(async move {
+            let _vital = Vital::new("opening the database", inbox.clone());
             inbox.tell(Input::History(Store::open(&path).await.map(Box::new)));
         });
         true

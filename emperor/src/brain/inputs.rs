@@ -81,6 +81,8 @@ pub(crate) enum Input {
     HoldsRemembered(Vec<Hold>),
     /// What was to be written down before the emperor leaves has been, as far as it could.
     Recorded,
+    /// Work beside the owning task has panicked, which the brain cannot be without: its name.
+    Broken(&'static str),
     /// Something about the emperor that an operator should know.
     Alarm(String),
 }

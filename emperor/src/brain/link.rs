@@ -16,7 +16,10 @@ use empery_lifecycle::fleet::MasterKey;
 use empery_sys::channel::Channel;
 use tokio::sync::{mpsc, oneshot};
 
-use super::inputs::{Inbox, Input};
+use super::{
+    inputs::{Inbox, Input},
+    vital::Vital,
+};
 
 /// First and longest wait before a lost connection is tried again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -56,8 +59,13 @@ impl LinkHandle {
     pub(crate) fn open(master: MasterKey, path: PathBuf, inbox: Inbox) -> LinkHandle {
         let (orders, queue) = mpsc::unbounded_channel();
         let (gone, ended) = oneshot::channel();
+        let vital = Vital::new("a link", inbox.clone());
         let link = Link { master, path, inbox, orders: queue, ended };
-        LinkHandle { orders, gone: Some(gone), task: tokio::spawn(link.run()) }
+        let task = tokio::spawn(async move {
+            let _vital = vital;
+            link.run().await;
+        });
+        LinkHandle { orders, gone: Some(gone), task }
     }
 
     /// Where orders go; they wait there while the connection is being made.

@@ -15,6 +15,7 @@ use empery_control::{
     keeper::{Answer, Ask, LivingMaster, StartMaster},
     link::Order,
 };
+use empery_failpoint::{point, step};
 use empery_lifecycle::{
     fleet::MasterKey,
     generations::FailureReason,
@@ -31,6 +32,7 @@ use super::{
     keeper_line::KeeperLine,
     link::Sent,
     scan::reading::{Reader, Reading, RunPlan},
+    vital::Vital,
 };
 
 use holders::Holders;
@@ -114,6 +116,7 @@ impl Performer {
     pub(crate) fn stop(&mut self, name: VassalName, link: Option<mpsc::UnboundedSender<Sent>>) {
         let Some(link) = link else { return };
         self.run(name, async move {
+            step!("brain.stop");
             // A link that has ended belongs to a master that has left.
             let _ = link.send(Sent { order: Order::Stop, fds: Vec::new(), outcome: None });
         });
@@ -165,9 +168,11 @@ impl Performer {
     fn run(&mut self, name: VassalName, errand: impl Future<Output = ()> + Send + 'static) {
         let before = self.errands.remove(&name);
         self.errands.retain(|_, errand| !errand.is_finished());
+        let vital = Vital::new("an errand", self.tools.inbox.clone());
         let task = tokio::spawn(async move {
+            let _vital = vital;
             if let Some(before) = before {
-                // A panic in it was reported where it happened; it must not stop this one.
+                // When it has panicked, the brain is about to leave.
                 let _ = before.await;
             }
             errand.await;
@@ -184,6 +189,7 @@ impl Tools {
     ) -> Result<(LivingMaster, Vec<String>), FailureReason> {
         let reading = self.reading(&boot).await?;
         let plan = runnable(&reading)?;
+        point!("brain.bind").map_err(setup)?;
         let bound = self.bind(&boot, plan, &BTreeSet::new()).await?;
         let listeners: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
         let order = StartMaster {
@@ -196,7 +202,7 @@ impl Tools {
             listeners: listeners.clone(),
             tls_files: tls_files(plan),
         };
-        let started = match content_fd(&reading) {
+        let started = match point!("brain.start").map_err(setup).and_then(|()| content_fd(&reading)) {
             Ok(content) => self.keeper.ask(Ask::StartMaster(Box::new(order)), vec![content]).await,
             Err(reason) => {
                 self.give_up(&boot.master.vassal, bound.fresh);
@@ -205,6 +211,7 @@ impl Tools {
         };
         match started {
             Ok((Answer::Started { pid }, _)) => {
+                step!("brain.started");
                 Ok((LivingMaster { master: boot.master, pid, identity: plan.identity }, listeners))
             }
             Ok(_) => {
@@ -237,6 +244,7 @@ impl Tools {
         };
         let sent = async {
             let link = link.ok_or_else(|| "there is no link to it".to_owned())?;
+            point!("brain.deploy").map_err(|error| error.to_string())?;
             let content = content_fd(&reading).map_err(|reason| sentence_of(&reason))?;
             let (outcome, told) = oneshot::channel();
             let fds = std::iter::once(content).chain(sockets).chain(files).collect();
@@ -247,6 +255,7 @@ impl Tools {
         let sent: Result<(), String> = sent.await;
         match sent {
             Ok(()) => {
+                step!("brain.ordered");
                 self.inbox.tell(Input::Ordered { master: boot.master, listeners: keys });
                 Ok(())
             }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use empery_control::keeper::{Answer, Ask, FileFacts};
+use empery_failpoint::point;
 use empery_lifecycle::{ids::VassalName, moment::Moment};
 use tokio::sync::Notify;
 
@@ -187,6 +188,7 @@ impl Scanner {
     }
 
     async fn content_of(&self, facts: &FileFacts, belief: Belief) -> Result<Content, String> {
+        point!("brain.read").map_err(|error| error.to_string())?;
         let opened = self.keeper.ask(Ask::Open { name: facts.name.clone() }, Vec::new()).await;
         let fd = match opened {
             Ok((Answer::Opened { facts: opened }, fds)) => {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use empery_control::keeper::FromKeeper;
+use empery_failpoint::point;
 use empery_lifecycle::fleet::Identity;
 use empery_sys::{
     channel::set_nonblocking,
@@ -140,6 +141,7 @@ impl BrainSeat {
     }
 
     fn start(&self) -> io::Result<Running> {
+        point!("keeper.brain")?;
         let (channel, theirs) = seqpacket::pair()?;
         set_nonblocking(channel.as_fd())?;
         let child = spawn(Spawn {

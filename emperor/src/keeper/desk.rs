@@ -10,6 +10,7 @@ use empery_control::{
     framing::{self, MAX_MESSAGE_BYTES},
     keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
 };
+use empery_failpoint::{point, step};
 use empery_lifecycle::{
     fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
@@ -83,17 +84,20 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Learns what there is: masters that an earlier keeper started.
-    pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When they cannot be looked for.
+    pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
+        Ok(Self {
             directory: VassalsDirectory::new(settings.vassals.clone()),
             store: FdStore::default(),
-            masters: Masters::adopt(&settings.runtime),
+            masters: Masters::adopt(&settings.runtime)?,
             runtime: settings.runtime.clone(),
             state: settings.state.clone(),
             vassal_program: vassal_beside(program),
             uid_policy: settings.uid_policy,
             brain,
-        }
+        })
     }
 
     /// Carries out what the message asks.
@@ -120,6 +124,7 @@ impl Desk {
         match ask {
             Ask::List => self.list(),
             Ask::Open { name } => {
+                point!("keeper.open").map_err(|error| Refusal::io(format_args!("opening {name}"), &error))?;
                 let (facts, file) = self.directory.open(&name)?;
                 Ok(Outcome::with_fd(Answer::Opened { facts }, file.into()))
             }
@@ -131,6 +136,7 @@ impl Desk {
                 Ok(Outcome::done())
             }
             Ask::Forget { vassal, keys } => {
+                step!("keeper.forget");
                 self.store.forget(&vassal, &keys);
                 let lives = [Berth::A, Berth::B].into_iter().any(|berth| self.masters.lives_in(&vassal, berth));
                 if keys.is_empty() && !lives {
@@ -157,6 +163,7 @@ impl Desk {
     }
 
     fn list(&self) -> Result<Outcome, Refusal> {
+        point!("keeper.list").map_err(|error| Refusal::io("listing the vassals directory", &error))?;
         let parts = in_parts(self.directory.list()?);
         Ok(Outcome::parts(parts, |files, more| Answer::Listing { files, more }))
     }
@@ -167,6 +174,7 @@ impl Desk {
         let kept = match self.store.listener(vassal, &key) {
             Some(kept) => kept,
             None => {
+                point!("keeper.bind").map_err(|error| Refusal::io(format_args!("binding {key}"), &error))?;
                 let (socket, bound) = binding::bind(&listener, identity)?;
                 self.store.keep_listener(vassal, key.clone(), Kept { socket, bound })
             }
@@ -186,7 +194,8 @@ impl Desk {
                 format!("{name} has no such master (berth {}, serial {})", key.berth.as_str(), key.serial),
             ));
         };
-        masters::send(master, libc::SIGKILL)
+        point!("keeper.kill")
+            .and_then(|()| masters::send(master, libc::SIGKILL))
             .map_err(|error| Refusal::io(format_args!("killing the master of {name}"), &error))?;
         Ok(Outcome::done())
     }

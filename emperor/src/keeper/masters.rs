@@ -9,6 +9,7 @@ use std::{
 };
 
 use empery_control::keeper::LivingMaster;
+use empery_failpoint::point;
 use empery_lifecycle::{
     fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
@@ -37,16 +38,16 @@ pub(super) struct Masters(BTreeMap<MasterKey, Master>);
 
 impl Masters {
     /// Those that hold their locks.
-    pub(super) fn adopt(runtime: &Path) -> Self {
-        let held = locks::held(runtime).unwrap_or_else(|error| {
-            tracing::error!("no living master could be looked for: {error}");
-            Vec::new()
-        });
+    ///
+    /// # Errors
+    /// When they cannot be looked for. Whoever went on would take every vassal for dead and never get its sockets.
+    pub(super) fn adopt(runtime: &Path) -> io::Result<Self> {
+        let held = point!("keeper.adopt").and_then(|()| locks::held(runtime))?;
         let living = held.into_iter().map(|lock| {
             tracing::info!(vassal = %lock.text.master.vassal, pid = lock.text.pid, "found a living master");
             (lock.text.master, Master { pid: lock.text.pid, pidfd: lock.pidfd, identity: lock.text.identity })
         });
-        Self(living.collect())
+        Ok(Self(living.collect()))
     }
 
     /// Takes note of a started one.

@@ -16,6 +16,7 @@ use empery_control::{
     keeper::{LockText, StartMaster},
     places::{self, BerthPlaces},
 };
+use empery_failpoint::{point, step};
 use empery_lifecycle::fleet::MasterKey;
 use empery_sys::{
     memfd, process, seqpacket,
@@ -89,11 +90,14 @@ impl Desk {
         let spec =
             serde_json::to_vec(&boot).map_err(io::Error::from).and_then(|text| memfd::sealed("empery-boot", &text));
         let spec = spec.map_err(failed("writing the boot spec of"))?;
+        point!("keeper.start").map_err(failed("starting the master of"))?;
         let held = hold(self.plan(&order, &boot, &spec)).map_err(failed("starting the master of"))?;
+        point!("keeper.forked").map_err(failed("writing the lock of"))?;
         name_holder(&mut lock, &order, &held).map_err(failed("writing the lock of"))?;
-        let child = held
-            .release()
+        let child = point!("keeper.named")
+            .and_then(|()| held.release())
             .map_err(|error| Refusal::new("spawn", format!("starting the master of {vassal}: {error}")))?;
+        step!("keeper.started");
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
         self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });

@@ -53,7 +53,7 @@ pub(super) fn desk(room: &Room) -> super::desk::Desk {
         brain_user: None,
         uid_policy: UidPolicy::default(),
     };
-    let mut desk = Desk::open(&settings, &room.path().join("emperor"), own_identity());
+    let mut desk = Desk::open(&settings, &room.path().join("emperor"), own_identity()).unwrap();
     desk.vassal_program = "/bin/sh".into();
     desk
 }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use empery_failpoint::point;
 use empery_lifecycle::{
     generations::{Event, Plan},
     ids::{OperationId, RevisionId},
@@ -15,6 +16,7 @@ impl Supervisor {
     /// Brings a revision into service.
     pub(crate) fn deploy(&mut self, operation: OperationId, id: RevisionId, offer: Offer) {
         let offer = offer.and_then(|revision| {
+            point!("master.deploy").map_err(|error| error.to_string())?;
             self.listeners.provide(&revision.config.listeners)?;
             Ok(revision)
         });

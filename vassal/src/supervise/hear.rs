@@ -6,6 +6,7 @@ use empery_control::{
     link::{FromMaster, Severity},
     worker::{Connection, FromWorker, FromZygote, ToWorker},
 };
+use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, FailureReason},
     ids::{GenerationId, OrphanId, WorkerRef},
@@ -61,6 +62,7 @@ impl Supervisor {
     fn heard_zygote(&mut self, id: GenerationId, word: FromZygote) {
         match word {
             FromZygote::Loaded { import_ms, python, threads_at_import } => {
+                step!("master.loaded");
                 if let Some(generation) = self.generations.get_mut(&id) {
                     generation.import_ms = import_ms;
                     log::say(&format!(
@@ -99,7 +101,10 @@ impl Supervisor {
                 let reason = FailureReason::App { sentence, traceback };
                 self.tell(Event::BootFailed { generation: worker.generation, reason });
             }
-            FromWorker::Pong { .. } => self.tell(Event::Proved { worker }),
+            FromWorker::Pong { .. } => {
+                step!("master.proved");
+                self.tell(Event::Proved { worker });
+            }
             FromWorker::RecycleAsked => self.tell(Event::RecycleAsked { worker }),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),

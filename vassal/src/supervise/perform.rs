@@ -8,6 +8,7 @@ use empery_control::{
     link::{FromMaster, WorkerPhase},
     worker::{ToWorker, ToZygote},
 };
+use empery_failpoint::{point, step};
 use empery_lifecycle::{
     generations::{Action, Event, Exit, FailureReason},
     ids::{GenerationId, OrphanId, RevisionId, WorkerRef},
@@ -71,7 +72,9 @@ impl Supervisor {
             zygote::app_boot(id, config, &self.listeners, scoreboard_fd.as_raw_fd(), &self.surroundings, reloads)?;
         let boot_output = BootOutput::start(output_read).map_err(out_of_descriptors)?;
         let channel = Channel::new(ours).map_err(out_of_descriptors)?;
+        point!("master.boot").map_err(out_of_descriptors)?;
         let child = zygote::start(config, Descriptors { channel: theirs, boot_output: output_write }, &app)?;
+        step!("master.booted");
         let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
             Heard::Word(word, _) => Input::FromZygote(id, word),
             Heard::Silence => Input::ZygoteSilent(id),
@@ -102,7 +105,7 @@ impl Supervisor {
         let generation = self.generations.get_mut(&worker.generation).ok_or("its generation is gone")?;
         let zygote = generation.zygote.as_ref().ok_or("its zygote is gone")?;
         let no_channel = |error: std::io::Error| format!("no channel could be made for it: {error}");
-        let (ours, theirs) = seqpacket::pair().map_err(no_channel)?;
+        let (ours, theirs) = point!("master.fork").and_then(|()| seqpacket::pair()).map_err(no_channel)?;
         let peer = Peer::attach(Channel::new(ours).map_err(no_channel)?, inbox, move |heard| match heard {
             Heard::Word(word, descriptors) => Input::FromWorker(worker, word, descriptors),
             Heard::Silence => Input::WorkerSilent(worker),
@@ -125,6 +128,7 @@ impl Supervisor {
     }
 
     fn open_gate(&mut self, worker: WorkerRef) {
+        step!("master.switch");
         if let Some(handle) = self.worker_mut(worker) {
             handle.phase = WorkerPhase::Serving;
             handle.peer.say(ToWorker::OpenGate, Vec::new());
@@ -133,6 +137,7 @@ impl Supervisor {
     }
 
     fn drain(&mut self, worker: WorkerRef) {
+        step!("master.drain");
         match self.worker_mut(worker) {
             Some(handle) => {
                 handle.phase = WorkerPhase::Draining;
@@ -156,6 +161,7 @@ impl Supervisor {
     }
 
     fn retire_zygote(&mut self, generation: GenerationId) {
+        step!("master.retire");
         match self.zygote(generation) {
             Some(zygote) => zygote.peer.say(ToZygote::Retire, Vec::new()),
             None => self.zygote_is_gone(generation),

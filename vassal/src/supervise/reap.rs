@@ -2,6 +2,7 @@
 //! why it ended comes before that it ended.
 
 use empery_control::link::WorkerPhase;
+use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Exit},
     ids::{GenerationId, WorkerRef},
@@ -107,6 +108,7 @@ impl Supervisor {
     fn worker_ended(&mut self, worker: WorkerRef) {
         let Some(handle) = self.worker_mut(worker) else { return };
         let Some(how) = handle.exit.take() else { return };
+        step!("master.reaped");
         let exit = match how {
             How::Code(0) => Exit::Clean,
             How::Code(_) | How::Signal(_) => Exit::Died,

@@ -16,6 +16,7 @@ use empery_control::{
     scoreboard::{Slot, slot_index},
     worker::FromWorker,
 };
+use empery_failpoint::point;
 use empery_sys::scoreboard::Scoreboard;
 use pyo3::prelude::*;
 
@@ -133,6 +134,7 @@ pub(crate) fn run(
 }
 
 fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: OwnedFd) -> PyResult<&'static Worker> {
+    point!("worker.begin")?;
     for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         os::duplicate_onto(boot.log_write_fd, stream)?;
     }
@@ -153,6 +155,7 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: Own
     worker.take_slots();
     stray::watch();
     let worker = WORKER.get_or_init(|| worker);
+    point!("worker.up")?;
     worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid }, &[])?;
     Ok(worker)
 }
@@ -169,6 +172,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyRe
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;
     serve::run(py, serving, app)?;
+    point!("worker.leave")?;
     uwsgi_module::at_exit(py);
     python::flush(py);
     Ok(0)

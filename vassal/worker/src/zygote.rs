@@ -10,6 +10,7 @@ use empery_control::{
     boot::{AppBoot, WorkerBoot},
     worker::{FromZygote, ToZygote},
 };
+use empery_failpoint::point;
 use pyo3::prelude::*;
 
 use crate::{
@@ -74,6 +75,9 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     let app = if boot.lazy_apps {
         None
     } else {
+        if let Err(error) = point!("zygote.load") {
+            return Ok(refused(channel.as_fd(), LoadFailure { sentence: error.to_string(), traceback: None }));
+        }
         match load::load(py, boot) {
             Ok(app) => Some(app),
             Err(failure) => {
@@ -90,7 +94,7 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     }
     load::freeze(py)?;
     let loaded = FromZygote::Loaded { import_ms, python: python::version(py), threads_at_import };
-    if line::say(channel.as_fd(), &loaded, &[]).is_err() {
+    if point!("zygote.loaded").is_err() || line::say(channel.as_fd(), &loaded, &[]).is_err() {
         return Ok(Turn::Leave(0));
     }
     fork_on_request(py, boot, channel, app)
@@ -170,7 +174,7 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                     let _ = line::say(channel.as_fd(), &FromZygote::ForkFailed { worker, sentence }, &[]);
                     continue;
                 };
-                let answer = match fork(py) {
+                let answer = match point!("zygote.fork").map_err(PyErr::from).and_then(|()| fork(py)) {
                     Ok(Forked::Worker) => {
                         drop(channel);
                         return Ok(Turn::WorkerEnded(worker::run(py, boot, worker, line, app)));
@@ -178,7 +182,7 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                     Ok(Forked::Zygote(pid)) => FromZygote::Forked { worker, pid },
                     Err(error) => FromZygote::ForkFailed { worker, sentence: python::one_line(py, &error) },
                 };
-                if line::say(channel.as_fd(), &answer, &[]).is_err() {
+                if point!("zygote.forked").is_err() || line::say(channel.as_fd(), &answer, &[]).is_err() {
                     break;
                 }
             }

@@ -33,6 +33,10 @@ impl FleetTask {
     pub(super) fn hear(&mut self, input: Input) -> ControlFlow<()> {
         match input {
             Input::Keeper(KeeperWord::Gone) => return ControlFlow::Break(()),
+            Input::Broken(work) => {
+                tracing::error!("{work} panicked: this brain leaves, and another learns everything anew");
+                return ControlFlow::Break(());
+            }
             Input::Keeper(KeeperWord::MasterExited { master, how }) => self.master_exited(master, how),
             Input::Keeper(KeeperWord::ShutDown) => {
                 self.leaving = true;

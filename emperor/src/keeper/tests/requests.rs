@@ -168,7 +168,7 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
 
     assert_eq!(code(&start(&mut desk, order(2, &[]))), "spawn", "one master for each berth");
     let runtime = room.path().join("run");
-    let found = Masters::adopt(&runtime).living();
+    let found = Masters::adopt(&runtime).unwrap().living();
     assert_eq!(
         ask_once(&mut desk, Ask::Masters, Vec::new()).0,
         Answer::Masters { masters: found.clone(), more: false }
@@ -188,7 +188,7 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
         !ended.is_empty()
     });
     assert_eq!(ended, [(master, "signal 9 (SIGKILL)".to_owned())]);
-    until("its lock to be free", || Masters::adopt(&runtime).is_empty());
+    until("its lock to be free", || Masters::adopt(&runtime).unwrap().is_empty());
     let Answer::Started { pid } = start(&mut desk, order(2, &["here"])) else { panic!("the berth is free again") };
     let pidfd = process::pidfd_open(pid).unwrap();
     process::pidfd_kill(&pidfd, libc::SIGKILL).unwrap();
@@ -203,7 +203,7 @@ fn a_master_that_cannot_be_started_leaves_nothing_behind() {
     desk.vassal_program = room.path().join("vassal");
     assert_eq!(code(&start(&mut desk, order(1, &[]))), "spawn");
     assert!(desk.masters.is_empty());
-    until("the lock to be free", || Masters::adopt(&room.path().join("run")).is_empty());
+    until("the lock to be free", || Masters::adopt(&room.path().join("run")).unwrap().is_empty());
     let (pipe, _write) = empery_sys::pipe::cloexec_pipe().unwrap();
     let no_file = ask_once(&mut desk, Ask::StartMaster(Box::new(order(1, &[]))), vec![pipe]).0;
     assert_eq!(code(&no_file), "io");

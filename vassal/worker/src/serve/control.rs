@@ -7,6 +7,8 @@ use empery_control::{
     worker::{FromWorker, ToWorker},
 };
 
+use empery_failpoint::step;
+
 use super::{Phase, Serving, connection::Connection, lead::Lead};
 use crate::{line::Heard, os};
 
@@ -24,16 +26,22 @@ impl Serving {
     fn obey(&self, lead: &mut Lead, word: ToWorker, fds: Vec<OwnedFd>) {
         match word {
             ToWorker::Ping { token } => {
+                step!("worker.prove");
                 self.worker.say(&FromWorker::Pong { token });
             }
             ToWorker::OpenGate => {
                 if self.phase() == Phase::Serving {
+                    step!("worker.switch");
                     self.open_gate(lead);
                 }
             }
-            ToWorker::Drain => self.drain(lead),
+            ToWorker::Drain => {
+                step!("worker.drain");
+                self.drain(lead);
+            }
             ToWorker::Adopt(about) => {
                 if let Some(fd) = fds.into_iter().next() {
+                    step!("worker.adopt");
                     self.adopt(fd, &about);
                 }
             }

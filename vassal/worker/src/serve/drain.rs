@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, os::fd::AsFd, sync::atomic::Ordering};
 
 use empery_control::worker::{self as words, FromWorker};
 
+use empery_failpoint::point;
+
 use super::{
     Phase, Serving,
     connection::Connection,
@@ -109,7 +111,8 @@ impl Serving {
             let _ = self.epoll.remove(connection.raw());
         }
         let token = about.token;
-        match self.worker.line.say(&FromWorker::Handover { token, connection: about }, &[connection.fd().as_fd()]) {
+        let word = FromWorker::Handover { token, connection: about };
+        match point!("worker.hand-over").and_then(|()| self.worker.line.say(&word, &[connection.fd().as_fd()])) {
             Ok(()) => {
                 lead.handovers.departed(token, connection);
                 self.slab().forget(place);
