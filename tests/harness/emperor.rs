@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
+    failpoints::{self, Armory},
     ground::{self, Ground},
     http::{self, Answer, Ask},
     process::{Finished, Spawned, run},
@@ -104,6 +105,17 @@ impl<'g> Emperor<'g> {
         self
     }
 
+    /// From binaries with failpoints, which are armed there.
+    ///
+    /// # Errors
+    /// [`crate::ground::Skip`], when they have not been built.
+    pub fn with_failpoints(mut self, armory: &Armory) -> Result<Self> {
+        self.binary = failpoints::binaries()?.join("emperor");
+        // A panic is to be short: symbols for a backtrace take a second.
+        let quiet = self.environment("RUST_BACKTRACE", "0");
+        Ok(quiet.environment(failpoints::DIRECTORY, &armory.0.display().to_string()))
+    }
+
     /// From binaries that every user may run, with the system's Python: for vassals of other users.
     ///
     /// # Errors
@@ -170,6 +182,12 @@ impl<'g> Emperor<'g> {
     /// When it does not run.
     pub fn keeper_pid(&self) -> Result<i32> {
         Ok(self.keeper.as_ref().context("the emperor does not run")?.pid())
+    }
+
+    /// Whether the keeper runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Spawned::alive)
     }
 
     /// Everything the keeper and the brain wrote.

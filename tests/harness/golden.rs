@@ -14,7 +14,7 @@ use crate::ground;
 /// With the first line that differs.
 pub fn matches(name: &str, text: &str) -> Result<()> {
     let path = ground::tree().join("tests/golden").join(name);
-    if std::env::var_os("EMPERY_GOLDEN").is_some_and(|value| value == "write") {
+    if is_written() {
         fs::create_dir_all(ground::tree().join("tests/golden"))?;
         return fs::write(&path, text).with_context(|| format!("write {}", path.display()));
     }
@@ -31,6 +31,12 @@ pub fn matches(name: &str, text: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether golden files are to be written instead of compared with (`EMPERY_GOLDEN=write`).
+#[must_use]
+pub fn is_written() -> bool {
+    std::env::var_os("EMPERY_GOLDEN").is_some_and(|value| value == "write")
 }
 
 /// The shape of a JSON value: its keys and the kinds of its values, one a line; lists by their first element.

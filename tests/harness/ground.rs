@@ -240,6 +240,13 @@ pub fn long() -> bool {
     std::env::var_os("EMPERY_LONG").is_some()
 }
 
+/// How long a long version goes on at most, when `EMPERY_MINUTES` says so.
+#[must_use]
+pub fn at_most() -> Option<Duration> {
+    let minutes = std::env::var("EMPERY_MINUTES").ok()?.parse::<f64>().ok()?;
+    Some(Duration::from_secs_f64(60.0 * minutes))
+}
+
 /// `short` in CI, `whole` with `EMPERY_LONG=1`.
 #[must_use]
 pub fn long_or(whole: Duration, short: Duration) -> Duration {

@@ -1,7 +1,7 @@
 //! Makes a story's process its own little machine: a network namespace with nothing but loopback, a parent for every
 //! orphan, and a process that dies with its runner.
 
-use std::os::fd::AsRawFd;
+use std::{os::fd::AsRawFd, path::Path};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -45,9 +45,8 @@ pub fn enter() -> Result<Network> {
 /// When namespaces are not permitted.
 pub fn with_user_and_group(ground: &Ground, user: &str, group: &str) -> Result<()> {
     const ID: u32 = 4_711;
-    unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace for the story")?;
+    own_mounts()?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")?;
     for (file, line) in [
         ("/etc/passwd", format!("{user}:x:{ID}:{ID}::/nonexistent:/usr/sbin/nologin\n")),
         ("/etc/group", format!("{group}:x:{ID}:\n")),
@@ -57,6 +56,22 @@ pub fn with_user_and_group(ground: &Ground, user: &str, group: &str) -> Result<(
         mount(Some(&own), file, none, MsFlags::MS_BIND, none).with_context(|| format!("mounting {file}"))?;
     }
     Ok(())
+}
+
+/// Mounts a tmpfs with these options (tmpfs(5)) on a directory, in a mount namespace of the story's own.
+///
+/// # Errors
+/// When namespaces or mounts are not permitted.
+pub fn with_tmpfs(on: &Path, options: &str) -> Result<()> {
+    own_mounts()?;
+    mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some(options))
+        .with_context(|| format!("a tmpfs on {}", on.display()))
+}
+
+fn own_mounts() -> Result<()> {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace for the story")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")
 }
 
 /// Orphans of this process's descendants become its children, so that none gets away unseen.

@@ -6,19 +6,23 @@
 //!
 //! The harness knows Empery only from outside: its command lines, files, sockets and JSON. It imports none of its rooms.
 
+pub mod books;
 pub mod browser;
 pub mod emperor;
+pub mod failpoints;
 pub mod golden;
 pub mod ground;
 pub mod http;
 pub mod isolation;
 pub mod leftovers;
 pub mod load;
+pub mod matrix;
 pub mod nginx;
 pub mod process;
 pub mod procfs;
 pub mod python;
 pub mod runner;
+pub mod sources;
 pub mod tls;
 pub mod uwsgi;
 pub mod vassal;

@@ -1,9 +1,5 @@
 //! Files stay small enough to be read in one go, say what they are for, and leave nothing undone.
 
-use std::{fs, process::Command};
-
-use empery_tests::ground;
-
 /// Longest file. At 400 lines think, at this split.
 const LINES_MAX: usize = 600;
 
@@ -12,16 +8,7 @@ const TABLES: &[&str] = &["crates/config/src/registry/"];
 
 /// Every Rust file git knows (or would), with its text.
 pub(crate) fn sources() -> Vec<(String, String)> {
-    let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"])
-        .current_dir(ground::tree())
-        .output()
-        .unwrap();
-    let names = String::from_utf8(output.stdout).unwrap();
-    let read = |name: &str| fs::read_to_string(ground::tree().join(name)).ok().map(|text| (name.to_owned(), text));
-    let sources: Vec<_> = names.lines().filter_map(read).collect();
-    assert!(sources.len() > 10, "git listed no sources");
-    sources
+    empery_tests::sources::all().unwrap()
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("alone/a-second-signal-stops-at-once", second_signal),
     Story::new("alone/mercy-ends", mercy_ends),
-    Story::new("alone/threads-started-at-import-are-named-and-run", threads_at_import),
+    Story::new("alone/a25-threads-started-at-import-are-named-and-run", threads_at_import),
     Story::new("alone/workers-leave-when-their-master-is-killed", master_killed),
     Story::new("alone/a-listen-queue-above-somaxconn-is-cut-and-told", long_queue),
     Story::new("alone/a-head-longer-than-buffer-size-is-answered-431", long_head),

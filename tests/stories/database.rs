@@ -1,12 +1,12 @@
-//! The database is memory, not service: locked by somebody else (fault R6) or deleted under the running emperor (fault
-//! R7), it costs nobody a request or a reload, and what is known is written down again as soon as it can be.
+//! The database is memory, not service: locked by somebody else (fault R6), deleted under the running emperor (fault R7)
+//! or on a disk that fails (fault R4), it costs nobody a request or a reload, and what is known is written down again as soon as it can be.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use empery_tests::{
     emperor::Emperor,
-    ground::Ground,
+    ground::{Ground, Skip},
     http::Ask,
     load::{Load, Mode},
     python,
@@ -16,6 +16,7 @@ use empery_tests::{
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("database/r6-a-locked-database-holds-nothing-up", locked).within_s(120),
+    Story::new("database/r4-a-disk-that-fails-holds-nothing-up", disk_fails).within_s(120),
     Story::new("database/r7-a-deleted-database-is-made-anew-and-holds-stay", deleted).within_s(120),
 ];
 
@@ -68,6 +69,40 @@ fn locked(ground: &Ground) -> Result<()> {
         Ok(())
     })?;
     drop(load.stop());
+    emperor.stop()
+}
+
+/// Every write and every sync of the brain fails (strace(1), `inject`), then they work again.
+fn disk_fails(ground: &Ground) -> Result<()> {
+    let Some(strace) = ["/usr/bin/strace", "/usr/local/bin/strace"].into_iter().find(|path| Path::new(path).exists())
+    else {
+        bail!(Skip("strace is not installed".to_owned()))
+    };
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=1\n"))?;
+    emperor.loyal("shop.ini")?;
+    let load = Load::on(port, Mode::KeepAlive).start();
+    let brain = emperor.brain_pid()?;
+    let mut command = Command::new(strace);
+    command.args(["-f", "-p", &brain.to_string(), "-e", "trace=pwrite64,fdatasync,fsync", "-e"]);
+    command.arg("inject=pwrite64,fdatasync,fsync:error=EIO");
+    let mut tracer = ground.start("strace", command)?;
+    tracer.says("attached", NOTICED_WITHIN)?;
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    alarms(&emperor, "an alarm that says why", |alarms| alarms.contains("not being recorded"))?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=2\n"))?;
+    super::version_becomes(port, "2")?;
+    load.goes_on(50)?;
+    tracer.terminated(NOTICED_WITHIN)?;
+    wait::until_ok("the alarm to go", NOTICED_WITHIN, || {
+        emperor.says("reload", &["shop.ini"])?.success()?;
+        let alarms = emperor.fleet()?["alarms"].to_string();
+        ensure!(alarms == "[]", "{alarms}");
+        Ok(())
+    })?;
+    ensure!(emperor.brain_pid()? == brain, "the brain did not survive it");
+    load.stop().flawless()?;
     emperor.stop()
 }
 

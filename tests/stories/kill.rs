@@ -17,13 +17,13 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("kill/a-worker", worker).alone(),
-    Story::new("kill/the-zygote", zygote).alone(),
-    Story::new("kill/the-master", master).alone(),
-    Story::new("kill/the-brain", brain).alone(),
-    Story::new("kill/the-keeper", keeper).alone(),
-    Story::new("kill/brain-and-keeper", brain_and_keeper).alone(),
-    Story::new("kill/the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
+    Story::new("kill/p5-a-worker", worker).alone(),
+    Story::new("kill/p4-the-zygote", zygote).alone(),
+    Story::new("kill/p3-the-master", master).alone(),
+    Story::new("kill/p1-the-brain", brain).alone(),
+    Story::new("kill/p1-the-keeper", keeper).alone(),
+    Story::new("kill/p1-brain-and-keeper", brain_and_keeper).alone(),
+    Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
 ];
 

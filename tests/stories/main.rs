@@ -2,11 +2,14 @@
 //! contains NAME. Each module holds the stories of one promise; the harness says how they are told.
 
 mod alone;
+mod apps;
 mod bodies;
+mod books;
 mod broken;
 mod browser;
 mod clients;
 mod database;
+mod failpoints;
 mod fleet;
 mod gateway;
 mod golden;
@@ -24,6 +27,8 @@ mod realm;
 mod reload;
 mod removal;
 mod silent;
+mod soak;
+mod starved;
 mod static_files;
 mod stats;
 mod storm;
@@ -68,6 +73,11 @@ fn main() -> ExitCode {
         database::STORIES,
         removal::STORIES,
         reload::STORIES,
+        books::STORIES,
+        soak::STORIES,
+        apps::STORIES,
+        starved::STORIES,
+        failpoints::STORIES,
         fleet::STORIES,
         clients::STORIES,
         hostile::STORIES,

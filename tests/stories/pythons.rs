@@ -20,7 +20,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("python/every-version-serves-with-the-same-extension", every_version).within_s(120),
     Story::new("python/several-versions-under-one-emperor", several_at_once).within_s(120),
-    Story::new("python/3.8-is-refused-by-name", too_old),
+    Story::new("python/a28-3.8-is-refused-by-name", too_old),
     Story::new("python/a-build-for-its-version-goes-before-the-one-for-all", specific_build),
     Story::new("python/a-build-for-another-version-is-not-looked-at", other_build),
     Story::new("python/a-build-that-does-not-load-is-said-and-passed-over", broken_build),

@@ -18,12 +18,17 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("watch/a-dropped-file-answers-within-150-ms-and-its-import", dropped).alone().within_s(120),
     Story::new("watch/a-removed-file-is-gone-within-200-ms", removed).alone().within_s(120),
     Story::new("watch/a-rename-does-not-start-the-app-twice", renamed),
-    Story::new("watch/a-file-with-an-older-mtime-is-seen", older),
-    Story::new("watch/an-editor-of-four-steps-causes-one-reload", editor),
+    Story::new("watch/c11-a-file-with-an-older-mtime-is-seen", older),
+    Story::new("watch/c10-an-editor-of-four-steps-causes-one-reload", editor),
     Story::new("watch/touches-at-random-end-on-the-last-version", random_touches).alone().within_s(600),
-    Story::new("watch/editors-files-and-dotfiles-do-not-count", not_counted),
+    Story::new("watch/c8-deleted-renamed-and-recreated-within-a-millisecond-ends-as-the-directory-says", recreated)
+        .within_s(120),
+    Story::new("watch/c9-a-file-written-byte-by-byte-is-never-booted-half", byte_by_byte),
+    Story::new("watch/c16-a-change-without-an-event-is-seen-within-ten-seconds", without_event),
+    Story::new("watch/c10-every-way-to-save-is-one-reload", ways_to_save).within_s(120),
+    Story::new("watch/c10-editors-files-and-dotfiles-do-not-count", not_counted),
     Story::new("watch/a-format-not-read-yet-is-a-refused-row", other_formats),
-    Story::new("watch/a-directory-that-vanishes-stops-nothing", directory_vanishes),
+    Story::new("watch/c15-a-directory-that-vanishes-stops-nothing", directory_vanishes),
     Story::new("watch/a-held-vassal-is-edited-but-not-started", held),
 ];
 
@@ -155,6 +160,135 @@ fn editor(ground: &Ground) -> Result<()> {
     wait::throughout("two imports, one before and one after the edit", Duration::from_secs(1), || {
         imports(ground) == 2
     })?;
+    emperor.stop()
+}
+
+fn recreated(ground: &Ground) -> Result<()> {
+    let rounds = if ground::long() { 10_000 } else { 300 };
+    let ports = [ground.port()?, ground.port()?];
+    let emperor = Emperor::start(ground)?;
+    let (one, two) = (emperor.vassals.join("one.ini"), emperor.vassals.join("two.ini"));
+    let mut random = Random::seeded();
+    ground.note(&format!("seed {}", random.0));
+    let text = |place: usize, round: u64| super::ini(ports[place], "ids", &format!("env = VERSION={round}\n"));
+    for round in 1..=rounds {
+        match random.below(5) {
+            // What is not there cannot be removed or renamed: the next step may be another.
+            0 => drop(fs::remove_file(&one)),
+            1 => drop(fs::rename(&one, &two)),
+            2 => drop(fs::remove_file(&two)),
+            3 => fs::write(&one, text(0, round))?,
+            _ => fs::write(&two, text(1, round))?,
+        }
+        if random.below(20) == 0 {
+            // In the midst of a boot, sometimes.
+            wait::pause(Duration::from_millis(random.below(150)));
+        } else {
+            wait::pause(Duration::from_millis(1));
+        }
+    }
+    // Which port serves is what the text says, not the name: a renamed file keeps its port.
+    fs::write(&one, text(0, rounds + 1))?;
+    let _ = fs::remove_file(&two);
+    super::version_becomes(ports[0], &(rounds + 1).to_string())?;
+    emperor.loyal("one.ini")?;
+    wait::until("the other to be gone", SETTLED_WITHIN, || {
+        (emperor.vassal("two.ini").is_err() && http::get(ports[1], "/").is_err()).then_some(())
+    })?;
+    ensure!(emperor.masters().len() == 1, "{:?}", emperor.masters());
+    emperor.stop()
+}
+
+/// Changes a digit through a mapping, and keeps the file open.
+const WRITER: &str = "
+import mmap, signal, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as text:
+    place = text.find(b'VERSION=1') + len('VERSION=')
+    text[place:place + 1] = b'2'
+    text.flush()
+    signal.pause()
+";
+
+fn without_event(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=1\n"))?;
+    emperor.loyal("shop.ini")?;
+    // Written through a mapping of a file that stays open: there is no event for that (inotify(7)), as there is none on a
+    // file system of another machine.
+    let mut command = std::process::Command::new(python::program("python")?);
+    command.arg("-c").arg(WRITER).arg(emperor.vassals.join("shop.ini"));
+    let mut writer = ground.start("writer", command)?;
+    let took = super::version_becomes(port, "2")?;
+    ground.note(&format!("seen after {}", super::milliseconds(took)));
+    writer.killed()?;
+    emperor.stop()
+}
+
+fn byte_by_byte(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &counted(ground, port, "1"))?;
+    emperor.loyal("shop.ini")?;
+    // The half of it would be another app: without `env` it could not even be imported.
+    let text = counted(ground, port, "2");
+    let mut open = fs::File::create(emperor.vassals.join("shop.ini"))?;
+    for byte in text.as_bytes() {
+        std::io::Write::write_all(&mut open, &[*byte])?;
+        wait::pause(Duration::from_millis(10));
+        ensure!(imports(ground) == 1, "half of the file was booted: {} imports", imports(ground));
+    }
+    drop(open);
+    super::version_becomes(port, "2")?;
+    emperor.loyal("shop.ini")?;
+    ensure!(imports(ground) == 2, "{} imports", imports(ground));
+    emperor.stop()
+}
+
+/// Writes a text as some program does it.
+type Save<'a> = &'a dyn Fn(&str) -> Result<()>;
+
+fn ways_to_save(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let file = emperor.vassals.join("shop.ini");
+    emperor.drop_file("shop.ini", &counted(ground, port, "1"))?;
+    emperor.loyal("shop.ini")?;
+    let beside = |name: &str| emperor.vassals.join(name);
+    // Each writes the text as its program does it; all but the last leave a file under another name for a moment.
+    let ways: [(&str, Save<'_>); 6] = [
+        ("sed -i", &|text| {
+            Ok(fs::write(beside("sedA1b2C3"), text).and_then(|()| fs::rename(beside("sedA1b2C3"), &file))?)
+        }),
+        ("rsync", &|text| {
+            let aside = beside(".shop.ini.Abc123");
+            Ok(fs::write(&aside, text).and_then(|()| fs::rename(&aside, &file))?)
+        }),
+        ("emacs", &|text| {
+            fs::write(beside("#shop.ini#"), text)?;
+            fs::rename(&file, beside("shop.ini~"))?;
+            fs::write(&file, text)?;
+            Ok(fs::remove_file(beside("#shop.ini#"))?)
+        }),
+        ("ansible", &|text| {
+            let aside = beside(".ansible_tmpAbcshop.ini");
+            fs::write(&aside, text)?;
+            fs::copy(&file, beside("shop.ini.2026-01-01@00:00:00~"))?;
+            Ok(fs::rename(&aside, &file)?)
+        }),
+        ("git checkout", &|text| Ok(fs::remove_file(&file).and_then(|()| fs::write(&file, text))?)),
+        ("nano", &|text| Ok(fs::write(&file, text)?)),
+    ];
+    for (number, (program, save)) in (2_usize..).zip(ways) {
+        save(&counted(ground, port, &number.to_string()))?;
+        super::version_becomes(port, &number.to_string())?;
+        emperor.loyal("shop.ini")?;
+        let known = emperor.fleet()?["vassals"].as_array().map_or(0, Vec::len);
+        ensure!(known == 1, "{program}: {known} vassals");
+        wait::throughout(&format!("one import for {program}"), Duration::from_millis(500), || {
+            imports(ground) == number
+        })?;
+    }
     emperor.stop()
 }
 

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""The same hostile app under Empery, uWSGI, gunicorn and granian: which of the faults each of them survives.
+
+    ./dev faults --peers
+
+Each probe starts a server with two workers, lets the app (tests/apps/hostile) do its worst, and looks with the oracles of
+docs/faults.md: does it keep serving (K), is everything cleaned up (C), is what must not happen refused (R). The table goes into
+docs/faults.md. Every server gets the options its manual names against the fault: a time limit of 3 s for a request, 3 s of mercy.
+"""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target"))
+VENV = TARGET / "venv/bin"
+BINARIES = Path(os.environ.get("EMPERY_BINARIES", TARGET / "debug"))
+DOCUMENT = TREE / "docs/faults.md"
+MARK = "\n## Beside the peers\n"
+APP = "hostile.app"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+SERVERS = {
+    "Empery": lambda port: [BINARIES / "vassal", "--http-socket", f"127.0.0.1:{port}", "--module", APP, "--processes", "2", "--master",
+                            "--harakiri", "3", "--worker-reload-mercy", "3", "--boot-deadline", "8"],
+    "uWSGI": lambda port: [VENV / "uwsgi", "--http-socket", f"127.0.0.1:{port}", "--module", APP, "--processes", "2", "--master", "--need-app",
+                           "--harakiri", "3", "--worker-reload-mercy", "3", "--die-on-term"],
+    "gunicorn": lambda port: [VENV / "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2", "--timeout", "3", "--graceful-timeout", "3", APP],
+    "granian": lambda port: [VENV / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "2",
+                             "--workers-kill-timeout", "3", "--respawn-failed-workers", f"{APP}:application"],
+}
+
+
+class Fails(Exception):
+    """What an oracle saw instead of what must hold."""
+
+
+class Server:
+    def __init__(self, name, directory):
+        self.port = free_port()
+        self.mode = directory / "mode"
+        self.mode.write_text("")
+        self.log = open(directory / "log", "w")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "UWSGI_", "EMPERY_"))}
+        environment |= {"PYTHONPATH": str(TREE / "tests/apps"), "HOSTILE_IMPORT_FILE": str(self.mode), "HOSTILE_SECONDS": "120",
+                        "HOSTILE_DAEMON": str(directory / "daemon"), "PATH": f"{VENV}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+        few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))  # noqa: E731
+        self.process = subprocess.Popen([str(word) for word in SERVERS[name](self.port)], cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log, start_new_session=True, preexec_fn=few)
+        self.until(lambda: self.status("/") == 200, 30, "it never answered")
+
+    @staticmethod
+    def until(holds, seconds, what):
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                raise Fails(what)
+            time.sleep(0.05)
+
+    def ask(self, path, body=None, seconds=10):
+        """Everything that comes back on a connection of its own."""
+        head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        if body:
+            head += f"Content-Length: {len(body)}\r\n"
+        answer = b""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
+                connection.settimeout(seconds)
+                try:
+                    connection.sendall(head.encode() + b"\r\n" + (body or b""))
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                while piece := connection.recv(65536):
+                    answer += piece
+                    if len(answer) > 50_000_000:
+                        break
+        except OSError:
+            pass
+        return answer
+
+    def status(self, path):
+        answer = self.ask(path, seconds=3)
+        return int(answer[9:12]) if answer[:5] == b"HTTP/" and answer[9:12].isdigit() else None
+
+    def serves(self, after="", patience=10):
+        """Twenty answers in a row, some time within the patience."""
+        def row():
+            return all(self.status("/") == 200 for _ in range(20))
+        self.until(row, patience, f"does not serve any more {after}".strip())
+
+    def reload(self, mode):
+        self.mode.write_text(mode)
+        self.process.send_signal(signal.SIGHUP)
+
+    def family(self):
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environment = (entry / "environ").read_bytes()
+                    if f"HOSTILE_IMPORT_FILE={self.mode}".encode() in environment and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                        found.append(int(entry.name))
+                except OSError:
+                    pass
+        return found
+
+    def stop(self, seconds=20):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Fails(f"does not stop within {seconds} s") from None
+
+    def clear(self):
+        for pid in [*self.family(), *([self.process.pid] if self.process.poll() is None else [])]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        self.log.close()
+
+
+def broken_reload(mode):
+    def probe(server):
+        server.reload(mode)
+        # Long enough for the new code to be tried and to fail, or to hang for longer than any time limit.
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            if server.status("/") != 200:
+                raise Fails("the reload ended the service")
+            time.sleep(0.2)
+    return probe
+
+
+def harm(path):
+    def probe(server):
+        server.ask(path, seconds=8)
+        server.serves(f"after {path}", 15)
+    return probe
+
+
+def stops(mode="", path="/"):
+    def probe(server):
+        if mode:
+            server.reload(mode)
+            time.sleep(3)
+        server.ask(path, seconds=3)
+        server.stop()
+        server.until(lambda: not server.family(), 5, "processes are left after the stop")
+    return probe
+
+
+def cut(path):
+    def probe(server):
+        answer = server.ask(path)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        whole = body.endswith(b"0\r\n\r\n") if b"chunked" in head.lower() else True
+        length = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
+        if length:
+            whole = len(body) >= int(length[0])
+        if b" 200 " in head[:20] and whole:
+            raise Fails("the client takes the broken answer for a whole one")
+        server.serves(f"after {path}")
+    return probe
+
+
+def not_split(server):
+    head = server.ask("/header/newline").partition(b"\r\n\r\n")[0]
+    if b"\r\ninjected:" in head.lower():
+        raise Fails("the injected header is on the wire")
+    server.serves()
+
+
+def framing(server):
+    answer = server.ask("/long")
+    body = answer.partition(b"\r\n\r\n")[2]
+    if b" 200 " in answer[:20] and len(body) > 4:
+        raise Fails("more than the Content-Length is on the wire")
+    server.serves()
+
+
+def one_answer(server):
+    answer = server.ask("/fork/wait", seconds=5)
+    if answer.count(b"HTTP/1.") != 1:
+        raise Fails(f"{answer.count(b'HTTP/1.')} answers to one request")
+    server.serves()
+
+
+def upload(server):
+    if b"unread" not in server.ask("/unread", body=b"x" * 20_000_000):
+        raise Fails("the answer does not reach a client that uploads")
+    server.serves()
+
+
+PROBES = [
+    ("A1", "K", "a reload to a syntax error", broken_reload("syntax")),
+    ("A1", "K", "a reload to an app without a callable", broken_reload("missing")),
+    ("A2", "K", "a reload to an import that never ends", broken_reload("hang")),
+    ("A4", "K", "a reload to a segmentation fault at import", broken_reload("segv")),
+    ("A4", "K", "a reload to `os._exit(0)` at import", broken_reload("exit")),
+    ("A5", "K", "`os._exit(0)` in a request", harm("/exit/0")),
+    ("A5", "K", "`sys.exit(1)` in a request", harm("/sys-exit/1")),
+    ("A5", "K", "a segmentation fault in a request", harm("/segv")),
+    ("A6", "C", "an exit handler that hangs", stops(mode="atexit-hang")),
+    ("A7", "C", "signals are blocked", stops(mode="blocks-signals")),
+    ("A8", "K", "a C call holds the GIL for two minutes, twice", lambda server: [harm("/gil/120")(server) for _ in range(2)]),
+    ("A9", "K", "an endless loop, twice", lambda server: [harm("/loop/120")(server) for _ in range(2)]),
+    ("A11", "C", "a daemon that detaches itself", stops(path="/daemon/dev/null")),
+    ("A12", "K", "descriptors leak until none is left", harm("/leak-descriptors")),
+    ("A15", "K", "the app closes all descriptors", harm("/close-descriptors")),
+    ("A16", "K", "the app changes directory, mask, limits, handlers", harm("/careless")),
+    ("A18", "K", "the body fails midway", cut("/iterator/raises")),
+    ("A19", "K", "the body is shorter than its Content-Length", cut("/short")),
+    ("A19", "K", "the body is longer than its Content-Length", framing),
+    ("A20", "R", "a header value with a line end", not_split),
+    ("A22", "K", "an upload of 20 MB that the app does not read", upload),
+    ("A23", "K", "a forked child comes back up the stack", one_answer),
+]
+
+
+def told(name, probe):
+    with tempfile.TemporaryDirectory(prefix="empery-peers-") as directory:
+        server = None
+        try:
+            server = Server(name, Path(directory))
+            probe(server)
+            return "holds"
+        except Fails as what:
+            return f"**{what}**"
+        finally:
+            if server is not None:
+                server.clear()
+
+
+def main():
+    wanted = sys.argv[1:]
+    names = [name for name in SERVERS if Path(SERVERS[name](0)[0]).exists()]
+    lines = [f"| fault | must hold | what the app does | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
+    for fault, oracle, what, probe in PROBES:
+        if wanted and fault not in wanted:
+            continue
+        verdicts = [told(name, probe) for name in names]
+        lines.append(f"| {fault} | {oracle} | {what} | {' | '.join(verdicts)} |")
+        print(lines[-1], flush=True)
+    if wanted:
+        return
+    text = (f"{MARK}\nThe same app under each, two workers, alone and without a manager above, with a limit of 3 s for a request and 3 s of mercy where"
+            "\nthere is an option for it. `./dev faults --peers` asks again.\n\n" + "\n".join(lines) + "\n")
+    before = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+    DOCUMENT.write_text(before.split(MARK)[0] + text)
+
+
+if __name__ == "__main__":
+    main()
