@@ -285,6 +285,7 @@ mod tests {
             proxy_protocol: false,
             door: Door::Workers,
             nph: false,
+            defer_accept: true,
         }
     }
 

@@ -213,6 +213,7 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 proxy_protocol: listener.proxy_protocol,
                 from_gateway: listener.door == Door::FromGateway,
                 nph: listener.nph,
+                defer_accept: listener.defer_accept,
             })
         })
         .collect()

@@ -151,6 +151,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// `fastcgi-nph-socket`, `scgi-nph-socket`: an answer begins with a status line.
     pub nph: bool,
+    /// Not with `no-defer-accept`: a TCP connection is accepted when something has come on it.
+    pub defer_accept: bool,
     /// Who takes its connections.
     pub door: Door,
 }

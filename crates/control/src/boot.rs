@@ -115,6 +115,10 @@ pub struct AppListener {
     /// Whether an answer begins with an HTTP status line where the protocol has CGI's `Status` (`fastcgi-nph-socket`, `scgi-nph-socket`).
     #[serde(default)]
     pub nph: bool,
+    /// Whether a TCP connection is accepted only when something has come on it, or after a second (TCP_DEFER_ACCEPT, tcp(7);
+    /// not with `no-defer-accept`).
+    #[serde(default)]
+    pub defer_accept: bool,
 }
 
 /// A range of addresses.

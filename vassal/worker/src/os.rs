@@ -182,15 +182,24 @@ pub(crate) fn reset_on_close(fd: RawFd) {
 
 /// No waiting for more bytes before a small answer is sent; accepted connections inherit it. Fails on unix sockets, which need none.
 pub(crate) fn no_delay(fd: RawFd) {
-    let on: libc::c_int = 1;
-    // SAFETY: TCP_NODELAY takes an int.
+    set_tcp_option(fd, libc::TCP_NODELAY, 1);
+}
+
+/// Leaves a connection with the kernel until something has come on it, for about so long; 0 takes each at once (tcp(7),
+/// TCP_DEFER_ACCEPT). Fails on unix sockets, where there is no such thing.
+pub(crate) fn defer_accept(listener: RawFd, at_most_s: libc::c_int) {
+    set_tcp_option(listener, libc::TCP_DEFER_ACCEPT, at_most_s);
+}
+
+fn set_tcp_option(fd: RawFd, option: libc::c_int, value: libc::c_int) {
+    // SAFETY: an int is readable, and its size is what is said.
     let _ = unsafe {
         libc::setsockopt(
             fd,
             libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
 }

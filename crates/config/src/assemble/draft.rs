@@ -64,6 +64,7 @@ pub(super) struct Draft {
     pub(super) socket_mode: Option<u32>,
     pub(super) socket_owner: Option<(String, Option<String>)>,
     pub(super) reuse_port: bool,
+    pub(super) defer_accept: bool,
     pub(super) proxy_protocol: bool,
     pub(super) router_proxy_protocol: bool,
     pub(super) stats: Option<(String, Origin)>,
@@ -116,6 +117,7 @@ impl Default for Draft {
             socket_mode: None,
             socket_owner: None,
             reuse_port: false,
+            defer_accept: true,
             proxy_protocol: false,
             router_proxy_protocol: false,
             stats: None,
@@ -325,6 +327,7 @@ impl Draft {
                 });
             }
             "reuse-port" => self.reuse_port = value.boolean(),
+            "no-defer-accept" => self.defer_accept = !value.boolean(),
             "stats" | "stats-server" => {
                 self.stats = value.required().map(|text| (text, value.directive.value_at.clone()))
             }

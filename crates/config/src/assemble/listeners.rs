@@ -46,6 +46,7 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             proxy_protocol: proxied && protocol == Protocol::Http && !matches!(listen.door, Door::ToHttps(_)),
             door: listen.door.clone(),
             nph: listen.variant == Variant::Nph,
+            defer_accept: draft.defer_accept,
         });
     }
     if listeners.iter().any(|listener| !listener.door.is_workers()) {
@@ -67,6 +68,7 @@ fn from_gateway(protocol: Protocol) -> Listener {
         reuse_port: false,
         proxy_protocol: false,
         nph: false,
+        defer_accept: false,
         door: Door::FromGateway,
     }
 }

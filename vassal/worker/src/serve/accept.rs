@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use empery_control::scoreboard::Slot;
+use empery_control::{boot::AppListener, scoreboard::Slot};
 
 use super::{
     Next, Serving,
@@ -14,6 +14,10 @@ use super::{
     lead::{Gate, LISTENER, Lead},
 };
 use crate::{epoll::Watch, os};
+
+/// How long a connection on which nothing comes stays with the kernel, in s: the shortest there is. What only connects, as
+/// some health checks do, costs no worker anything, and the deadline for a head is not put off by more than this.
+const DEFERRED_S: i32 = 1;
 
 /// How long nothing is accepted after descriptors or memory ran out, in ms.
 const PAUSE_MS: u64 = 100;
@@ -37,6 +41,19 @@ pub(super) fn first_scarce_descriptor() -> std::io::Result<RawFd> {
     let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
     let left = (limit / LEFT_TO_APP_PART).max(LEFT_TO_APP_MIN).min(limit / 2);
     Ok(RawFd::try_from(limit - left).unwrap_or(RawFd::MAX))
+}
+
+/// Tells the kernel what the connections of the listeners are like. What another generation has told it is overwritten.
+pub(super) fn prepare(listeners: &[AppListener]) {
+    for listener in listeners {
+        os::no_delay(listener.fd);
+        os::defer_accept(listener.fd, if listener.defer_accept { DEFERRED_S } else { 0 });
+    }
+}
+
+/// The bit of a listener in a set; the 65th shares that of the first.
+pub(super) fn bit(index: usize) -> u64 {
+    1 << (index % 64)
 }
 
 impl Serving {
@@ -108,8 +125,8 @@ impl Serving {
                 if self.has_many_more_than_a_sibling() {
                     self.unwatch_listeners();
                     lead.gate = Gate::Yields { until_ms: super::now_ms() + YIELD_MS };
-                } else {
-                    self.go_to_the_end(listener.fd, index);
+                } else if self.worker.boot.processes == 1 && lead.again.took_one() {
+                    lead.pending.push_back(LISTENER | index as u64);
                 }
                 if listener.from_gateway && !os::is_own_user(fd.as_fd()) {
                     // Everybody may connect to an abstract name (unix(7)); only this vassal's gateway is believed.
@@ -134,6 +151,7 @@ impl Serving {
                     self.close_gate(lead, Gate::Paused { until_ms: super::now_ms() + PAUSE_MS });
                 }
                 // Else a sibling has taken it, or the client is gone again.
+                lead.again.in_vain();
                 None
             }
         }
@@ -149,12 +167,20 @@ impl Serving {
         found
     }
 
-    fn go_to_the_end(&self, listener: i32, index: usize) {
-        if self.worker.boot.processes > 1 {
+    /// Whose connections have come to stay lets siblings go first with the next.
+    pub(super) fn go_to_the_end(&self, lead: &Lead) {
+        let gained = self.gained.swap(0, Ordering::Relaxed);
+        if gained == 0 || self.worker.boot.processes == 1 || !matches!(lead.gate, Gate::Open) {
+            return;
+        }
+        for (index, listener) in self.worker.boot.listeners.iter().enumerate() {
+            if gained & bit(index) == 0 {
+                continue;
+            }
             let again = self
                 .epoll
-                .remove(listener)
-                .and_then(|()| self.epoll.add(listener, Watch::Exclusive, LISTENER | index as u64));
+                .remove(listener.fd)
+                .and_then(|()| self.epoll.add(listener.fd, Watch::Exclusive, LISTENER | index as u64));
             if let Err(error) = again {
                 self.worker.log(&format!("a listener cannot be watched again: {error}"));
             }

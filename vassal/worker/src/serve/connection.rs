@@ -6,10 +6,10 @@ use std::{
 };
 
 use empery_control::worker::Proxied;
-use pyo3::{Py, PyAny};
+use pyo3::{Py, PyAny, Python};
 
 use super::outgoing::Sending;
-use crate::{epoll::Watch, os};
+use crate::{epoll::Watch, os, stray};
 
 /// What is done with what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) sending: Option<Box<Sending>>,
     /// What epoll was told of it.
     pub(crate) watched: Option<Watch>,
+    /// Since when no other process has its descriptor; None when one may, or may have had.
+    ours_since: Option<stray::Before>,
 }
 
 impl Connection {
@@ -69,6 +71,7 @@ impl Connection {
             coming: Coming::Request,
             sending: None,
             watched: None,
+            ours_since: Some(stray::now()),
         }
     }
 
@@ -88,6 +91,17 @@ impl Connection {
     /// Whether a signal handler can say all that another worker must know of it.
     pub(crate) fn may_be_parted(&self) -> bool {
         self.is_idle() && self.proxied.is_none()
+    }
+
+    /// Another worker has its descriptor, too, for a while or until ours is closed.
+    pub(crate) fn is_shared(&mut self) {
+        self.ours_since = None;
+    }
+
+    /// Whether closing its descriptor ends the connection and the watch. While Python's lock is held no thread of the app
+    /// forks, so that it stays so.
+    pub(crate) fn is_ours_alone(&self, _: Python<'_>) -> bool {
+        self.ours_since.is_some_and(|before| !stray::have_come_since(before))
     }
 
     /// Takes what its PROXY protocol header said.

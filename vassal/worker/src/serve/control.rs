@@ -63,6 +63,7 @@ impl Serving {
             use std::os::fd::AsRawFd;
             let peer = os::peer_address(fd.as_raw_fd());
             let mut connection = Box::new(Connection::new(fd, index, peer));
+            connection.is_shared();
             connection.requests = about.requests;
             if let Some(proxied) = about.proxied {
                 connection.take_proxied(proxied);

@@ -110,6 +110,7 @@ impl Serving {
         if connection.watched.take().is_some() {
             let _ = self.epoll.remove(connection.raw());
         }
+        connection.is_shared();
         let token = about.token;
         let word = FromWorker::Handover { token, connection: about };
         match point!("worker.hand-over").and_then(|()| self.worker.line.say(&word, &[connection.fd().as_fd()])) {

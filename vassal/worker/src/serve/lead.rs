@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Next, Phase, Serving,
+    again::Again,
     connection::{Coming, Connection},
     drain::Handovers,
     now_ms,
@@ -56,7 +57,8 @@ pub(super) enum Gate {
 pub(crate) struct Lead {
     events: Box<Events>,
     /// Tokens of events not looked at yet: connections, then listeners, so that what was begun is finished first.
-    pending: VecDeque<u64>,
+    pub(super) pending: VecDeque<u64>,
+    pub(super) again: Again,
     pub(super) gate: Gate,
     /// There were no descriptors or no memory for the last new connection; said once in the log.
     pub(super) is_starved: bool,
@@ -69,6 +71,7 @@ impl Lead {
         Self {
             events: Box::new(NO_EVENTS),
             pending: VecDeque::new(),
+            again: Again::new(),
             gate: Gate::Closed,
             is_starved: false,
             handovers: Handovers::default(),
@@ -135,6 +138,7 @@ impl Serving {
                 return Some(Next::End);
             }
         }
+        self.go_to_the_end(lead);
         let due = [
             self.slab().wait_ms(now),
             self.reopens_in_ms(lead, now),
@@ -153,7 +157,8 @@ impl Serving {
     }
 
     fn gather(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> std::io::Result<()> {
-        let Lead { events, pending, .. } = lead;
+        let Lead { events, pending, again, .. } = lead;
+        again.waited();
         let mut listeners = [0; 8];
         let mut listeners_number = 0;
         self.epoll.wait(events, timeout_ms, |token| {

@@ -5,6 +5,7 @@
 //! while waiting.
 
 mod accept;
+mod again;
 pub(crate) mod connection;
 mod control;
 mod drain;
@@ -79,6 +80,8 @@ pub(crate) struct Serving {
     pub(crate) static_files: Option<StaticFiles>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
+    /// The listeners, by [`accept::bit`], whose connections have come to stay since the last wait.
+    gained: AtomicU64,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -117,6 +120,7 @@ impl Serving {
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
             first_scarce_descriptor: accept::first_scarce_descriptor()?,
+            gained: AtomicU64::new(0),
             wake: os::event_counter()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             leave_asked: AtomicBool::new(false),
@@ -125,9 +129,7 @@ impl Serving {
         if let Some(line) = serving.worker.line.raw() {
             serving.epoll.add(line, Watch::Level, lead::LINE)?;
         }
-        for listener in &worker.boot.listeners {
-            os::no_delay(listener.fd);
-        }
+        accept::prepare(&worker.boot.listeners);
         Ok(serving)
     }
 
@@ -202,7 +204,10 @@ impl Serving {
         let mut slab = self.slab();
         let watched = if slab.unmute(place) { None } else { connection.watched };
         let armed = match watched {
-            None => self.epoll.add(raw, watch, token),
+            None => {
+                self.gained.fetch_or(accept::bit(connection.listener), Ordering::Relaxed);
+                self.epoll.add(raw, watch, token)
+            }
             Some(before) if before == watch => Ok(()),
             Some(_) => self.epoll.arm(raw, watch, token),
         };
@@ -253,6 +258,17 @@ impl Serving {
     pub(crate) fn close(&self, place: Place, connection: Box<Connection>) {
         self.forget(place, &connection);
         connection.close();
+    }
+
+    /// Closes one that was served just now: with nothing but close(2) where that is enough.
+    pub(crate) fn close_served(&self, py: Python<'_>, place: Place, connection: Box<Connection>) {
+        if connection.is_ours_alone(py) {
+            self.slab().forget(place);
+            self.show_connections();
+            drop(connection);
+        } else {
+            self.close(place, connection);
+        }
     }
 
     /// Closes it so that the client sees an error.

@@ -120,6 +120,7 @@ impl Slab {
                 && let Some(mut connection) = entry.connection.take()
             {
                 connection.watched = None;
+                connection.is_shared();
                 let place = Place { index: index as u32, use_number: entry.use_number };
                 out.push((token, connection));
                 self.forget(place);

@@ -85,7 +85,7 @@ fn serve(
         After::Send(outgoing) => py.detach(|| serving.send(place, connection, outgoing)),
         After::Keep { leftover } => serving.answered(place, connection, Then::Keep { leftover }),
         After::Rest => serving.answered(place, connection, Then::Rest),
-        After::Close => serving.answered(place, connection, Then::Close),
+        After::Close => serving.close_served(py, place, connection),
         After::Reset => serving.reset(place, connection),
     }
     if role == Role::Follows {

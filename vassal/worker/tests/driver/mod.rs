@@ -286,6 +286,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
         proxy_protocol: false,
         from_gateway: false,
         nph: false,
+        defer_accept: true,
     }
 }
 
