@@ -39,6 +39,9 @@ pub const BODY_MIN_BYTES_PER_S: u64 = 240;
 /// Slowest pace at which a client takes an answer, in bytes per second, on top of what `write_timeout_ms` grants.
 pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
 
+/// How much of the last piece of an answer is taken from a thread whose client does not take it at once, in bytes.
+pub const ANSWER_HELD_MAX_BYTES: usize = 256 * 1024;
+
 /// Most ranges of a static file that one answer brings; who asks for more gets the whole file. Each costs a part head, and
 /// many small ones are how a client makes a server work (RFC 9110 section 17.15, CVE-2011-3192).
 pub const RANGES_MAX: usize = 16;

@@ -6,11 +6,15 @@ mod driver;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
 use driver::{Generation, Listeners, app_of, connect, get, read_to_end};
-use empery_control::{boot::AppBoot, worker::ToWorker};
+use empery_control::{
+    boot::{AppBoot, Protocol},
+    worker::ToWorker,
+};
 
 /// More than the kernel takes for a client that does not read.
 const LENGTH: usize = 32 << 20;
@@ -21,9 +25,21 @@ file = tempfile.NamedTemporaryFile(delete=False)
 file.write(b'f' * (32 << 20))
 file.flush()
 
+taken = []
+
+def last(length):
+    yield b'g'
+    yield b'g' * (length - 1)
+    taken.append(length)
+
 def application(environ, start_response):
     path = environ['PATH_INFO']
+    if path.startswith('/last/'):
+        start_response('200 OK', [('Content-Length', path[6:])])
+        return last(int(path[6:]))
     start_response('200 OK', [])
+    if path == '/taken':
+        return [str(taken).encode()]
     if path == '/bytes':
         return [b'b' * (32 << 20)]
     if path == '/file':
@@ -139,6 +155,47 @@ fn a_client_that_goes_away_frees_what_it_was_sent() {
             generation.drain();
             assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
             assert!(generation.worker.is_none());
+        },
+    );
+}
+
+/// As [`ask`], on the unix socket: the kernel takes about 200 KiB for a client that does not read, and no more.
+fn ask_by_unix(listeners: &Listeners, path: &str) -> UnixStream {
+    let mut client = UnixStream::connect(&listeners.uwsgi_path).unwrap();
+    client.set_read_timeout(Some(driver::DEADLINE)).unwrap();
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    client
+}
+
+#[test]
+fn the_last_piece_of_a_generator_holds_no_thread_when_it_is_short() {
+    with_each(
+        |boot| {
+            boot.write_timeout_ms = 60_000;
+            boot.listeners[1].protocol = Protocol::Http;
+        },
+        |listeners, generation| {
+            const SHORT: usize = 400 << 10;
+            let slow: Vec<UnixStream> = (0..4).map(|_| ask_by_unix(listeners, &format!("/last/{SHORT}"))).collect();
+            let taken = format!("{:?}", [SHORT; 4]);
+            while !get(listeners, "/taken").ends_with(&taken) {
+                driver::pace(20);
+            }
+            let whole = |client: UnixStream, length: usize| {
+                let answer = read_to_end(client);
+                let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+                assert!(body.len() == length && body.bytes().all(|byte| byte == b'g'), "{} bytes", body.len());
+            };
+            slow.into_iter().for_each(|client| whole(client, SHORT));
+            // A long one is waited for: what is kept of an answer is bounded.
+            let long = ask_by_unix(listeners, &format!("/last/{}", 4 << 20));
+            if generation.scoreboard.threads() > 1 {
+                for _ in 0..20 {
+                    assert!(get(listeners, "/taken").ends_with(&taken));
+                }
+            }
+            whole(long, 4 << 20);
         },
     );
 }

@@ -6,6 +6,7 @@ mod driver;
 use std::io::{Read, Write};
 
 use driver::{Generation, Listeners, app, assert_answer, connect, exchange, get, read_to_end, until, uwsgi};
+use empery_wire::limits::BODY_HELD_MAX_BYTES;
 
 /// Runs the checks against a worker with one thread and one with three.
 fn with_each(check: impl Fn(&Listeners, &Generation)) {
@@ -115,8 +116,8 @@ fn a_body_is_read_as_it_was_sent_or_not_at_all() {
         );
         let broken = post("/read-caught", "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n");
         assert_answer(&broken, "bad chunk", &["OSError: the chunked body is malformed"], &[]);
-        // Without the expectation it would be waited for before the app is called.
-        let late = post("/read-caught", "Expect: 100-continue\r\nContent-Length: 10\r\n\r\nabc");
+        // So much that the app is called before all of it is there.
+        let late = post("/read-caught", &format!("Content-Length: 100000\r\n\r\n{}", "x".repeat(BODY_HELD_MAX_BYTES)));
         assert_answer(&late, "slow body", &["OSError: timeout during read() on wsgi.input"], &[]);
         let mut cut = connect(listeners);
         cut.write_all(b"POST /read-caught HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();
@@ -126,21 +127,49 @@ fn a_body_is_read_as_it_was_sent_or_not_at_all() {
 }
 
 #[test]
-fn a_client_that_expects_100_gets_it_when_the_app_reads() {
+fn a_client_that_expects_100_gets_it_once_and_before_the_app_is_called() {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
     with_each(|listeners, _| {
-        let mut asking = connect(listeners);
-        asking.write_all(b"POST /read HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n").unwrap();
-        let mut first = [0; 25];
-        asking.read_exact(&mut first).unwrap();
-        assert_eq!(&first, b"HTTP/1.1 100 Continue\r\n\r\n");
-        asking.write_all(b"abc").unwrap();
-        assert_answer(&read_to_end(asking), "after 100", &["200 OK", "\r\n\r\nabc"], &[]);
-        let mut unread = connect(listeners);
-        unread
+        for (framing, pieces) in [
+            ("Content-Length: 3", ["a", "b", "c"]),
+            ("Transfer-Encoding: chunked", ["2\r\nab", "\r\n1\r\nc\r\n", "0\r\n\r\n"]),
+        ] {
+            let mut asking = connect(listeners);
+            asking.set_nodelay(true).unwrap();
+            // Twice on one connection: each is told.
+            for last in ["", "Connection: close\r\n"] {
+                let head = format!("POST /read HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{framing}\r\n{last}\r\n");
+                asking.write_all(head.as_bytes()).unwrap();
+                let mut first = [0; CONTINUE.len()];
+                asking.read_exact(&mut first).unwrap();
+                assert_eq!(first, CONTINUE.as_bytes());
+                for piece in pieces {
+                    asking.write_all(piece.as_bytes()).unwrap();
+                }
+                if last.is_empty() {
+                    let mut answer = Vec::new();
+                    while !answer.ends_with(b"\r\n\r\nabc") && !answer.ends_with(b"\r\n0\r\n\r\n") {
+                        let mut byte = [0];
+                        asking.read_exact(&mut byte).unwrap();
+                        answer.push(byte[0]);
+                    }
+                    let answer = String::from_utf8(answer).unwrap();
+                    assert_answer(&answer, "first", &["200 OK", "abc"], &["100 Continue"]);
+                }
+            }
+            assert_answer(&read_to_end(asking), "after 100", &["200 OK", "abc"], &["100 Continue"]);
+        }
+        // Whoever sends the body at once is not waiting.
+        let at_once = "POST /read HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+        let answer = driver::exchange(listeners, at_once.as_bytes());
+        assert_answer(&answer, "at once", &["200 OK", "abc"], &["100 Continue"]);
+        // And whoever is not going to send it is not waited for.
+        let mut ended = connect(listeners);
+        ended
             .write_all(b"POST /unread HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
             .unwrap();
-        unread.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_answer(&read_to_end(unread), "not read", &["200 OK", "Connection: close", "unread"], &["100 Continue"]);
+        ended.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_answer(&read_to_end(ended), "ended", &["200 OK", "Connection: close", "unread"], &[]);
     });
 }
 

@@ -7,6 +7,7 @@ mod driver;
 use std::io::{Read, Write};
 
 use driver::{Generation, Listeners, app, assert_answer, connect, exchange, get, read_to_end, until, uwsgi};
+use empery_wire::limits::BODY_HELD_MAX_BYTES;
 
 /// Runs the checks against a worker with one thread and one with three.
 fn with_each(check: impl Fn(&Listeners, &Generation)) {
@@ -300,11 +301,9 @@ fn a_body_that_breaks_stays_broken_and_ends_the_connection() {
 fn a_body_that_trickles_is_given_up() {
     with_each(|listeners, _| {
         let mut slow = connect(listeners);
-        // Without the expectation it would be waited for before the app is called.
-        slow.write_all(
-            b"POST /read-twice HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n",
-        )
-        .unwrap();
+        slow.write_all(b"POST /read-twice HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").unwrap();
+        // So much that the app is called before all of it is there.
+        slow.write_all(&[b'x'; BODY_HELD_MAX_BYTES]).unwrap();
         slow.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         let began = std::time::Instant::now();
         let mut answer = Vec::new();

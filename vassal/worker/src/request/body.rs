@@ -54,8 +54,6 @@ pub(super) struct BodyStream {
     body_max_bytes: u64,
     decoded_bytes: u64,
     patience: Patience,
-    /// Whether the client waits for 100 Continue.
-    expect_continue: bool,
     /// Answers that FastCGI asks for beside the request.
     beside: Vec<u8>,
     pub(super) read_errors: u64,
@@ -74,38 +72,25 @@ impl BodyStream {
             body_max_bytes: 0,
             decoded_bytes: 0,
             patience: Patience::none(),
-            expect_continue: false,
             beside: Vec::new(),
             read_errors: 0,
         }
     }
 
     /// Of a request with one, of which `received` has come with the head.
-    pub(super) fn new(
-        fd: RawFd,
-        body: Body,
-        received: &[u8],
-        expect_continue: bool,
-        patience: Patience,
-        body_max_bytes: u64,
-    ) -> Self {
+    pub(super) fn new(fd: RawFd, body: Body, received: &[u8], patience: Patience, body_max_bytes: u64) -> Self {
         let source = match body {
             Body::Length(left) => Source::Length { left },
             Body::Chunked => Source::Chunked(chunked::Decoder::default()),
             Body::Records { request_id, length } => Source::Records(stdin::Decoder::new(request_id, length)),
         };
-        Self { fd, source, raw: received.to_vec(), expect_continue, patience, body_max_bytes, ..Self::empty() }
+        Self { fd, source, raw: received.to_vec(), patience, body_max_bytes, ..Self::empty() }
     }
 
     /// Whether the client has nothing of this body left to send, as far as can be told without reading.
     pub(super) fn is_here(&mut self) -> bool {
         let _ = self.take_what_is_here();
         matches!(self.source, Source::Ended)
-    }
-
-    /// The client is not to be asked for the body any more: the answer's head is out.
-    pub(super) fn answer_has_begun(&mut self) {
-        self.expect_continue = false;
     }
 
     /// The request is over.
@@ -284,11 +269,6 @@ impl BodyStream {
     ) -> PyResult<Result<usize, String>> {
         if self.fd < 0 {
             return Ok(Err("the request of this wsgi.input is over".to_owned()));
-        }
-        if std::mem::take(&mut self.expect_continue)
-            && let Err(error) = send_all(py, self.fd, [b"HTTP/1.1 100 Continue\r\n\r\n", b"", b""], &mut self.patience)
-        {
-            return Ok(Err(error.to_string()));
         }
         loop {
             match os::receive_into(self.fd, space) {

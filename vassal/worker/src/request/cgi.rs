@@ -59,7 +59,6 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
         head: incoming.block,
         behind: incoming.behind,
         body: incoming.body,
-        expect_continue: false,
         asked: Asked {
             fd: connection.raw(),
             is_http: false,

@@ -70,11 +70,14 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         Ok(who) => who,
         Err(bad) => return refuse(py, tools, connection, bad),
     };
-    // Who expects 100 Continue sends nothing before the app has asked for it.
-    if !head.expect_continue
-        && !connection.has_ended
+    if !connection.has_ended
         && let Some(bytes) = held::wants(head.body, &buffer[consumed..], &mut tools.scratch)
     {
+        // Who has begun to send does not wait to be told to (RFC 9110 section 10.1.1).
+        let is_waited_for = head.expect_continue && buffer.len() == consumed && !connection.has_continued;
+        if is_waited_for && let Err(after) = go_on(py, tools, connection) {
+            return after;
+        }
         return After::NeedBody { bytes: consumed + bytes };
     }
     let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
@@ -104,7 +107,6 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         head: &buffer[..consumed],
         behind: &buffer[consumed..],
         body: head.body,
-        expect_continue: head.expect_continue,
         asked: Asked {
             fd: connection.raw(),
             is_http: true,
@@ -134,6 +136,14 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             After::Close
         }
     }
+}
+
+/// Tells the client to send its body.
+fn go_on(py: Python<'_>, tools: &Tools, connection: &mut Connection) -> Result<(), After> {
+    connection.has_continued = true;
+    let mut patience = Patience::for_answer(tools.worker.boot);
+    send::send_all(py, connection.raw(), [b"HTTP/1.1 100 Continue\r\n\r\n", b"", b""], &mut patience)
+        .map_err(|_| After::Close)
 }
 
 /// Says why, and reads on for a while so that the client gets to read it.

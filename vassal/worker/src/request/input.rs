@@ -35,25 +35,13 @@ impl Input {
     }
 
     /// Of a request with one, of which `received` has come with the head.
-    pub(super) fn new(
-        fd: RawFd,
-        body: Body,
-        received: &[u8],
-        expect_continue: bool,
-        patience: Patience,
-        body_max_bytes: u64,
-    ) -> Self {
-        Self { body: BodyStream::new(fd, body, received, expect_continue, patience, body_max_bytes) }
+    pub(super) fn new(fd: RawFd, body: Body, received: &[u8], patience: Patience, body_max_bytes: u64) -> Self {
+        Self { body: BodyStream::new(fd, body, received, patience, body_max_bytes) }
     }
 
     /// Whether the client has nothing of this body left to send, as far as can be told without reading.
     pub(super) fn is_here(&mut self) -> bool {
         self.body.is_here()
-    }
-
-    /// The client is not to be asked for the body any more: the answer's head is out.
-    pub(super) fn answer_has_begun(&mut self) {
-        self.body.answer_has_begun();
     }
 
     /// The request is over. Also how often reading failed.

@@ -14,7 +14,7 @@ use super::{
     head::AnswerHead,
     patience::Patience,
     request_line::Answered,
-    send::{send_all, send_now},
+    send::{send_all, send_last, send_now},
 };
 use crate::{os, serve::outgoing::FileSpan, stray};
 
@@ -55,9 +55,11 @@ pub(super) struct Response {
     out: Vec<u8>,
     /// All of the answer is known: nobody waits for the client to take it.
     is_known: bool,
+    /// What is sent now ends where the Content-Length ends: little of it is waited for.
+    is_last: bool,
     /// FastCGI has been told that the request is over.
     has_ended: bool,
-    /// What the client did not take at once of such an answer.
+    /// What the client did not take at once of such an answer, or of the last piece of another.
     pub(super) unsent: Vec<u8>,
     pub(super) unsent_file: Option<FileSpan>,
 }
@@ -81,6 +83,7 @@ impl Response {
             input: None,
             out: Vec::new(),
             is_known: false,
+            is_last: false,
             has_ended: false,
             unsent: Vec::new(),
             unsent_file: None,
@@ -110,6 +113,7 @@ impl Response {
         self.too_long = false;
         self.input = input;
         self.is_known = false;
+        self.is_last = false;
         self.has_ended = false;
     }
 
@@ -183,10 +187,7 @@ impl Response {
         self.keeps &= (framing != Framing::Close || asked.records.is_some()) && !self.head.closes;
         if let Some(input) = &self.input {
             match input.bind(py).try_borrow_mut() {
-                Ok(mut input) => {
-                    input.answer_has_begun();
-                    self.keeps &= input.is_here();
-                }
+                Ok(mut input) => self.keeps &= input.is_here(),
                 // Another thread of the app reads it.
                 Err(_) => self.keeps = false,
             }
@@ -258,6 +259,7 @@ impl Response {
                 self.too_long |= fits < body.len();
                 self.body_bytes += fits as u64;
                 self.phase = Phase::Sent(Framing::Length { left: left - fits as u64 });
+                self.is_last = left == fits as u64;
                 self.put(py, [head, &body[..fits], b""])
             }
             Framing::Chunked => {
@@ -312,8 +314,10 @@ impl Response {
         if pieces.iter().all(|piece| piece.is_empty()) {
             return Ok(());
         }
-        let result = if self.is_known {
+        let result = if self.is_known || !self.unsent.is_empty() {
             send_now(self.asked.fd, pieces, &mut self.unsent)
+        } else if self.is_last {
+            send_last(py, self.asked.fd, pieces, &mut self.patience, &mut self.unsent)
         } else {
             send_all(py, self.asked.fd, pieces, &mut self.patience)
         };

@@ -3,6 +3,7 @@
 
 use std::{io, os::fd::RawFd};
 
+use empery_wire::limits::ANSWER_HELD_MAX_BYTES;
 use pyo3::prelude::*;
 
 use super::patience::Patience;
@@ -10,15 +11,44 @@ use crate::os::{self, Ready};
 
 /// Sends all pieces, one behind the other, as long as there is patience with the client.
 pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], patience: &mut Patience) -> io::Result<()> {
+    send_but(py, fd, pieces, 0, patience).map(|_| ())
+}
+
+/// Sends the last pieces of an answer: as soon as no more than `ANSWER_HELD_MAX_BYTES` are left, these are put aside and
+/// nobody waits for the client.
+pub(super) fn send_last(
+    py: Python<'_>,
+    fd: RawFd,
+    pieces: [&[u8]; 3],
+    patience: &mut Patience,
+    unsent: &mut Vec<u8>,
+) -> io::Result<()> {
+    let sent = send_but(py, fd, pieces, ANSWER_HELD_MAX_BYTES, patience)?;
+    for piece in skip(pieces, sent) {
+        unsent.extend_from_slice(piece);
+    }
+    Ok(())
+}
+
+/// Sends until the client takes no more at once and at most `may_stay` bytes are left; how many were sent.
+fn send_but(
+    py: Python<'_>,
+    fd: RawFd,
+    pieces: [&[u8]; 3],
+    may_stay: usize,
+    patience: &mut Patience,
+) -> io::Result<usize> {
     let whole: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut sent = match os::send(fd, pieces) {
-        Ok(sent) if sent == whole => return Ok(()),
         Ok(sent) => sent,
         Err(error) if os::would_block(&error) => 0,
         Err(error) => return Err(error),
     };
+    if sent == whole || whole - sent <= may_stay {
+        return Ok(sent);
+    }
     py.detach(|| {
-        while sent < whole {
+        while whole - sent > may_stay {
             match os::send(fd, skip(pieces, sent)) {
                 Ok(more) => {
                     sent += more;
@@ -29,7 +59,7 @@ pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], patience: 
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(sent)
     })
 }
 

@@ -43,7 +43,6 @@ pub(super) struct Request<'b> {
     /// What came behind the head.
     pub(super) behind: &'b [u8],
     pub(super) body: Body,
-    pub(super) expect_continue: bool,
     pub(super) asked: Asked,
 }
 
@@ -77,7 +76,6 @@ pub(super) fn answer(
             connection.raw(),
             request.body,
             request.behind,
-            request.expect_continue,
             Patience::for_body(worker.boot),
             worker.boot.body_max_bytes,
         );

@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) received: Vec<u8>,
     /// How much must have been received before it is worth looking at; 0 when that is not known.
     pub(super) wanted_bytes: usize,
+    /// The client was told to send the body of the request that `received` begins with (100 Continue).
+    pub(crate) has_continued: bool,
     /// The client has said that nothing more comes.
     pub(crate) has_ended: bool,
     /// Since when the client is waited for, on the monotonic clock in ms: the beginning of the head in `received`, or the last
@@ -65,6 +67,7 @@ impl Connection {
             remote: None,
             received: Vec::new(),
             wanted_bytes: 0,
+            has_continued: false,
             has_ended: false,
             waits_since_ms: super::now_ms(),
             requests: 0,

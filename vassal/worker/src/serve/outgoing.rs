@@ -161,6 +161,7 @@ impl Serving {
         match then {
             Then::Keep { leftover } => {
                 connection.requests += 1;
+                connection.has_continued = false;
                 if !self.keeps_connections() {
                     self.close(place, connection);
                 } else if leftover.is_empty() {
