@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("clients/a-slow-request-sees-nothing-of-the-parting", unnoticed),
     Story::new("clients/a-storm-of-slow-requests-loses-and-mixes-up-nothing", storm).alone(),
     Story::new("clients/one-thread-is-one-thread", one_task),
+    Story::new("clients/slow-requests-are-spread-over-processes-that-have-threads", spread),
 ];
 
 /// Longest wait for any answer.
@@ -194,5 +195,30 @@ fn one_task(ground: &Ground) -> Result<()> {
     let tasks = client.ask("/tasks")?;
     ground.note(&format!("a worker with threads = 1 has {tasks} thread"));
     ensure!(tasks == "1", "a worker with one thread has {tasks}");
+    vassal.stop()
+}
+
+/// Two threads of one process share Python's lock: a view that computes wants the process where nobody else does.
+fn spread(ground: &Ground) -> Result<()> {
+    let (vassal, port) = serving(ground, "processes = 2\nthreads = 4\n")?;
+    let gates: Vec<_> = (0..6).map(|number| ground.path(&format!("gate-{number}"))).collect();
+    let mut holding = Vec::new();
+    for gate in &gates {
+        let path = format!("/hold{}", gate.display());
+        let mut connection = Connection::open(port, PATIENCE)?;
+        holding.push(std::thread::spawn(move || -> Result<String> { Ok(connection.ask(&Ask::get(&path))?.text()) }));
+        held(gate)?;
+        // Another thread waits for the next connection meanwhile.
+        wait::pause(Duration::from_millis(20));
+    }
+    for gate in &gates {
+        fs::write(gate, "")?;
+    }
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for thread in holding {
+        *counts.entry(thread.join().map_err(|_| anyhow!("a client panicked"))??).or_default() += 1;
+    }
+    ground.note(&format!("six held requests in two processes of four threads: {counts:?}"));
+    ensure!(counts.len() == 2 && counts.values().all(|count| *count >= 2), "not spread: {counts:?}");
     vassal.stop()
 }

@@ -102,7 +102,7 @@ fn who_says_nothing_for_long_is_closed_and_who_speaks_late_is_served() {
     // Accepted although nothing has come.
     let began = Instant::now();
     while sockets(&listeners) < before + 2 && began.elapsed() < DEADLINE {
-        std::thread::sleep(Duration::from_millis(20));
+        driver::pace(20);
     }
     late.write_all(b"GET /late HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     assert!(read_to_end(late).starts_with("HTTP/1.1 200"));
@@ -177,7 +177,7 @@ impl Gate {
         let began = Instant::now();
         while !self.begun().exists() {
             assert!(began.elapsed() < DEADLINE, "nobody has come to {}", self.0.display());
-            std::thread::sleep(Duration::from_millis(5));
+            driver::pace(5);
         }
     }
 

@@ -87,7 +87,7 @@ fn slow_readers_of_known_answers_hold_no_thread() {
                 let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
                 assert!(head.contains(&format!("Content-Length: {LENGTH}")), "{head}");
                 let letter = ["b", "f"][n % 2];
-                assert!(rest[..LENGTH].bytes().all(|byte| byte == letter.as_bytes()[0]), "not the body");
+                assert!(rest[..LENGTH] == letter.repeat(LENGTH), "not the body");
                 assert!(rest[LENGTH..].starts_with("HTTP/1.1 200 OK"), "what was asked next comes after");
                 assert!(rest.ends_with("at once"));
             }

@@ -51,11 +51,6 @@ pub(super) fn prepare(listeners: &[AppListener]) {
     }
 }
 
-/// The bit of a listener in a set; the 65th shares that of the first.
-pub(super) fn bit(index: usize) -> u64 {
-    1 << (index % 64)
-}
-
 impl Serving {
     /// Registers the listeners.
     pub(super) fn open_gate(&self, lead: &mut Lead) {
@@ -125,7 +120,9 @@ impl Serving {
                 if self.has_many_more_than_a_sibling() {
                     self.unwatch_listeners();
                     lead.gate = Gate::Yields { until_ms: super::now_ms() + YIELD_MS };
-                } else if self.worker.boot.processes == 1 && lead.again.took_one() {
+                } else if self.worker.boot.processes > 1 {
+                    self.go_to_the_end(listener.fd, index);
+                } else if lead.again.took_one() {
                     lead.pending.push_back(LISTENER | index as u64);
                 }
                 if listener.from_gateway && !os::is_own_user(fd.as_fd()) {
@@ -167,23 +164,14 @@ impl Serving {
         found
     }
 
-    /// Whose connections have come to stay lets siblings go first with the next.
-    pub(super) fn go_to_the_end(&self, lead: &Lead) {
-        let gained = self.gained.swap(0, Ordering::Relaxed);
-        if gained == 0 || self.worker.boot.processes == 1 || !matches!(lead.gate, Gate::Open) {
-            return;
-        }
-        for (index, listener) in self.worker.boot.listeners.iter().enumerate() {
-            if gained & bit(index) == 0 {
-                continue;
-            }
-            let again = self
-                .epoll
-                .remove(listener.fd)
-                .and_then(|()| self.epoll.add(listener.fd, Watch::Exclusive, LISTENER | index as u64));
-            if let Err(error) = again {
-                self.worker.log(&format!("a listener cannot be watched again: {error}"));
-            }
+    /// Lets siblings go first with the next. Before this one is answered: whatever comes from then on wakes a sibling only.
+    fn go_to_the_end(&self, listener: RawFd, index: usize) {
+        let again = self
+            .epoll
+            .remove(listener)
+            .and_then(|()| self.epoll.add(listener, Watch::Exclusive, LISTENER | index as u64));
+        if let Err(error) = again {
+            self.worker.log(&format!("a listener cannot be watched again: {error}"));
         }
     }
 }

@@ -138,7 +138,6 @@ impl Serving {
                 return Some(Next::End);
             }
         }
-        self.go_to_the_end(lead);
         let due = [
             self.slab().wait_ms(now),
             self.reopens_in_ms(lead, now),

@@ -80,8 +80,6 @@ pub(crate) struct Serving {
     pub(crate) static_files: Option<StaticFiles>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
-    /// The listeners, by [`accept::bit`], whose connections have come to stay since the last wait.
-    gained: AtomicU64,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -120,7 +118,6 @@ impl Serving {
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
             first_scarce_descriptor: accept::first_scarce_descriptor()?,
-            gained: AtomicU64::new(0),
             wake: os::event_counter()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             leave_asked: AtomicBool::new(false),
@@ -204,10 +201,7 @@ impl Serving {
         let mut slab = self.slab();
         let watched = if slab.unmute(place) { None } else { connection.watched };
         let armed = match watched {
-            None => {
-                self.gained.fetch_or(accept::bit(connection.listener), Ordering::Relaxed);
-                self.epoll.add(raw, watch, token)
-            }
+            None => self.epoll.add(raw, watch, token),
             Some(before) if before == watch => Ok(()),
             Some(_) => self.epoll.arm(raw, watch, token),
         };
