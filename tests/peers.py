@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ VENV = TARGET / "venv/bin"
 BINARIES = Path(os.environ.get("EMPERY_BINARIES", TARGET / "debug"))
 DOCUMENT = TREE / "docs/faults.md"
 MARK = "\n## Beside the peers\n"
+NEXT = "\n## Long runs\n"
 APP = "hostile.app"
 
 
@@ -249,7 +251,8 @@ def told(name, probe):
 def main():
     wanted = sys.argv[1:]
     names = [name for name in SERVERS if Path(SERVERS[name](0)[0]).exists()]
-    lines = [f"| fault | must hold | what the app does | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
+    titles = [name if name == "Empery" else f"{name} {version(name)}" for name in names]
+    lines = [f"| fault | must hold | what the app does | {' | '.join(titles)} |", "|---|---|---|" + "---|" * len(names)]
     for fault, oracle, what, probe in PROBES:
         if wanted and fault not in wanted:
             continue
@@ -261,7 +264,8 @@ def main():
     text = (f"{MARK}\nThe same app under each, two workers, alone and without a manager above, with a limit of 3 s for a request and 3 s of mercy where"
             "\nthere is an option for it. `./dev faults --peers` asks again.\n\n" + "\n".join(lines) + "\n")
     before = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    DOCUMENT.write_text(before.split(MARK)[0] + text)
+    after = before.partition(NEXT)
+    DOCUMENT.write_text(before.split(MARK)[0] + text + "".join(after[1:]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use empery_tests::{failpoints, golden, ground, matrix};
 use super::sizes::sources;
 
 #[test]
-fn the_matrix_of_faults_names_the_tests_there_are() {
+fn golden_matrix_of_faults_names_the_tests_there_are() {
     let committed = fs::read_to_string(ground::tree().join(matrix::DOCUMENT)).unwrap_or_default();
     let current = matrix::document(&sources(), &BTreeMap::new()).unwrap();
     if golden::is_written() {

@@ -76,7 +76,7 @@ fn goes_on(began: Instant) -> bool {
 }
 
 fn reloads(ground: &Ground) -> Result<()> {
-    let (reloads, requests) = if ground::long() { (1_000, 1_000_000) } else { (200, 20_000) };
+    let (reloads, requests) = if ground::long() { (1_000, 1_000_000) } else { (100, 10_000) };
     let shop = Shop::open(ground)?;
     let (began, mut done) = (Instant::now(), 0_u32);
     while (done < reloads || shop.books.answered() < requests) && goes_on(began) {
@@ -88,7 +88,7 @@ fn reloads(ground: &Ground) -> Result<()> {
 }
 
 fn kills(ground: &Ground) -> Result<()> {
-    let kills = if ground::long() { 1_000 } else { 60 };
+    let kills = if ground::long() { 1_000 } else { 30 };
     let mut shop = Shop::open(ground)?;
     let master = shop.emperor.vassal("shop.ini")?["master_pid"].as_i64().context("no master")?;
     let (began, mut done) = (Instant::now(), 0);

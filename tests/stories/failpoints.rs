@@ -20,12 +20,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("failpoints/p2-killed-at-any-step-all-holds-again", |ground| tell(ground, "kill", 4)).within_s(3 * 3600),
-    Story::new("failpoints/p2-failing-at-any-step-all-holds-again", |ground| tell(ground, "error", 4))
+    Story::new("failpoints/p2-killed-at-any-step-all-holds-again", |ground| tell(ground, "kill", 5)).within_s(3 * 3600),
+    Story::new("failpoints/p2-failing-at-any-step-all-holds-again", |ground| tell(ground, "error", 5))
         .within_s(3 * 3600),
-    Story::new("failpoints/p2-delayed-at-any-step-all-holds-again", |ground| tell(ground, "delay", 13))
+    Story::new("failpoints/p2-delayed-at-any-step-all-holds-again", |ground| tell(ground, "delay", 25))
         .within_s(3 * 3600),
-    Story::new("failpoints/p2-panicking-at-any-step-all-holds-again", |ground| tell(ground, "panic", 8))
+    Story::new("failpoints/p2-panicking-at-any-step-all-holds-again", |ground| tell(ground, "panic", 10))
         .within_s(3 * 3600),
 ];
 

@@ -88,7 +88,7 @@ fn schedule(pids: &[i32], policy: &str) -> Result<()> {
 
 fn no_cpu(ground: &Ground) -> Result<()> {
     // Longer than a master's 10 s of silence.
-    const STARVED_FOR: Duration = Duration::from_secs(15);
+    const STARVED_FOR: Duration = Duration::from_secs(12);
     let port = ground.port()?;
     let emperor = Emperor::start(ground)?;
     emperor.drop_file("shop.ini", &super::ini(port, "ids", "processes = 2\n"))?;
