@@ -176,6 +176,16 @@ impl<'g> Emperor<'g> {
         run(command)
     }
 
+    /// Starts `emperor VERB ARGUMENTS` against this emperor: one that goes on.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begins(&self, verb: &str, arguments: &[&str]) -> Result<Spawned> {
+        let mut command = self.command(verb);
+        command.args(arguments).arg("--runtime").arg(&self.runtime);
+        self.ground.start(verb, command)
+    }
+
     /// Keeper's pid.
     ///
     /// # Errors

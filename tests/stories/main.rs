@@ -19,6 +19,7 @@ mod hostile;
 mod https;
 mod identity;
 mod kill;
+mod logs;
 mod nginx;
 mod packaging;
 mod pythons;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         apps::STORIES,
         starved::STORIES,
         failpoints::STORIES,
+        logs::STORIES,
         fleet::STORIES,
         clients::STORIES,
         hostile::STORIES,

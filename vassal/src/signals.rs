@@ -19,6 +19,8 @@ pub(crate) enum Signal {
     Terminate,
     /// SIGUSR1: say how things are.
     Status,
+    /// SIGUSR2: open the log again under its name.
+    Reopen,
 }
 
 /// Takes the signals over, and lets them come.
@@ -34,6 +36,7 @@ pub(crate) fn start(inbox: &Inbox) -> std::io::Result<()> {
         (SignalKind::quit(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
         (SignalKind::user_defined1(), Signal::Status),
+        (SignalKind::user_defined2(), Signal::Reopen),
     ] {
         forward(kind, inbox.clone(), move || Input::Signal(meaning))?;
     }

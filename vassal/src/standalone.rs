@@ -1,12 +1,9 @@
 //! A vassal without an emperor, started as uWSGI was: it opens its log, binds its sockets and writes its pidfiles with
-//! the privileges it was started with, drops them, and only then runs anything of the app's.
+//! the privileges it was started with, drops them, and only then runs anything of the app's. Where the log is a file, or is
+//! shaped, the workers write to a pipe that this process reads; else they write to its stderr themselves.
 
 use std::{
-    fs::OpenOptions,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     process::ExitCode,
     sync::Arc,
@@ -17,16 +14,20 @@ use empery_config::{
     vassal::VassalConfig,
 };
 use empery_lifecycle::generations::{Generations, Policy};
-use empery_sys::identity::DropTo;
+use empery_sys::{identity::DropTo, pipe::cloexec_pipe};
 use nix::unistd::{getegid, geteuid};
 
 use crate::{
     gateway::TlsFiles,
     listeners::{Listeners, Source},
-    log, pidfile, reading,
+    log::{
+        self,
+        file::{Care, LogFile},
+    },
+    pidfile, reading,
     revision::Revision,
     runtime, signals,
-    station::{FIRST_OPERATION, FIRST_REVISION, Station},
+    station::{Alone, FIRST_OPERATION, FIRST_REVISION, Station},
     stats::serve,
     supervise::{Parts, Supervisor, input::Inbox},
     title,
@@ -45,7 +46,7 @@ pub(crate) fn run(arguments: Vec<String>, outcome: Outcome) -> ExitCode {
         Err(_) => return ExitCode::from(EXIT_SETUP),
     };
     match prepare(&revision.config) {
-        Ok(prepared) => runtime::block_on(supervise(prepared, Station::alone(arguments), revision)),
+        Ok(prepared) => runtime::block_on(supervise(prepared, arguments, revision)),
         Err(sentence) => refuse(&sentence),
     }
 }
@@ -61,11 +62,14 @@ struct Prepared {
     tls_files: TlsFiles,
     stats: Option<serve::StatsSocket>,
     log: OwnedFd,
+    /// The other end of `log`, when that is a pipe.
+    log_read: Option<OwnedFd>,
 }
 
 fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
+    log::follow(&config.log);
     if let Some(path) = &config.log.logto {
-        log_to(path)?;
+        log_to(path, config)?;
     }
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
     if let Some(mask) = config.umask {
@@ -77,21 +81,65 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
     let stats = serve::bind(config)?;
     pidfile::write(&config.pidfiles);
     let tls_files = TlsFiles::open(config);
+    hand_over_log(config)?;
     drop_privileges(config)?;
     tls_files.tell_of_those_not_renewed();
     if let Some(path) = &config.log.logto2 {
-        log_to(path)?;
+        log_to(path, config)?;
     }
-    let log = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| format!("stderr: {error}"))?;
-    Ok(Prepared { listeners, tls_files, stats, log })
+    let log = &config.log;
+    let is_read = log.logto.is_some() || log.logto2.is_some() || log.json || log.lines_per_s_max > 0;
+    let (log_read, log) = if is_read {
+        let (read, write) = cloexec_pipe().map_err(|error| format!("no pipe for the log: {error}"))?;
+        (Some(read), write)
+    } else {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        (None, stderr.map_err(|error| format!("stderr: {error}"))?)
+    };
+    Ok(Prepared { listeners, tls_files, stats, log, log_read })
 }
 
-/// Puts a file in the place of stdout and stderr, for this process and all it starts.
-fn log_to(path: &Path) -> Result<(), String> {
+/// Logs to a file, which is also what this process has as stdout and stderr: for what no code of ours says.
+fn log_to(path: &Path, config: &VassalConfig) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the log file {} cannot be opened: {error}", path.display());
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path).map_err(failed)?;
-    nix::unistd::dup2_stdout(&file).map_err(|error| failed(error.into()))?;
-    nix::unistd::dup2_stderr(&file).map_err(|error| failed(error.into()))
+    let mut log = LogFile::open(path.to_owned(), Care::of(&config.log, Care::none())).map_err(failed)?;
+    if config.log.truncate {
+        log.truncate().map_err(failed)?;
+    }
+    log.become_stderr().map_err(failed)?;
+    log::use_file(log);
+    Ok(())
+}
+
+/// `logfile-chown`: the file that root has opened is the vassal's user's from now on, who can open it again.
+fn hand_over_log(config: &VassalConfig) -> Result<(), String> {
+    if let (Some(path), Some(wanted)) = (&config.log.logto, identity_of(config)?)
+        && config.log.chown
+        && path.is_file()
+        && let Err(error) = std::os::unix::fs::fchown(std::io::stderr(), Some(wanted.uid), Some(wanted.gid))
+    {
+        log::say(&format!("*** the log {} stays root's: {error} ***", path.display()));
+    }
+    Ok(())
+}
+
+/// Reads what the workers write, from a copy of this end of the pipe.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn pump(log_read: &OwnedFd) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the log pipe cannot be read: {error}");
+    log::pump::start(log_read.try_clone().map_err(failed)?).map_err(failed)
+}
+
+/// The log of a configuration that was read again. Where it goes was decided at the start; what it looks like and what
+/// becomes of the file follow.
+pub(crate) fn log_where_told(alone: &Alone, config: &VassalConfig) {
+    if alone.log_read.is_none() {
+        return;
+    }
+    log::follow(&config.log);
+    log::take_care(Care::of(&config.log, Care::none()));
 }
 
 fn drop_privileges(config: &VassalConfig) -> Result<(), String> {
@@ -134,19 +182,23 @@ fn identity_of(config: &VassalConfig) -> Result<Option<DropTo>, String> {
     Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name) }))
 }
 
-async fn supervise(prepared: Prepared, station: Station, revision: Revision) -> Result<u8, String> {
+async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revision) -> Result<u8, String> {
     let (inbox, inputs) = Inbox::new();
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
     let stats = prepared.stats.map(|socket| socket.serve(inbox.clone())).transpose();
+    if let Some(log_read) = &prepared.log_read {
+        pump(log_read)?;
+    }
+    let station = Station::alone(arguments, prepared.log_read);
     let config = &revision.config;
     title::set(&config.titles);
     let policy = Policy { mercy: config.mercy, ..Policy::default() };
     let mut supervisor = Supervisor::new(Parts {
         machine: Generations::new(policy),
         inbox,
+        surroundings: Surroundings { log: prepared.log, log_spare: station.log_spare()?, link_path: None },
         station,
-        surroundings: Surroundings { log: prepared.log, link_path: None },
         listeners: prepared.listeners,
         tls_files: prepared.tls_files,
         stats: stats.map_err(|error| format!("the stats socket cannot be served: {error}"))?,

@@ -12,7 +12,7 @@ use empery_lifecycle::ids::{OperationId, RevisionId};
 use crate::{
     log::{
         self,
-        file::{LogFile, Retired},
+        file::{Care, LogFile, Retired},
     },
     reading,
     revision::Revision,
@@ -23,11 +23,9 @@ use crate::{
 /// Operations from this number on are of a master's own making and never told to an emperor, whose own count from 1.
 pub(crate) const OWN_OPERATIONS: u64 = 1 << 62;
 
-/// The emperor's own log of a vassal is rotated at this size.
+/// The emperor's own log of a vassal is rotated at this size, and so many full ones are kept.
 const LOG_MAX_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The name a full `current.log` takes.
-const PREVIOUS_LOG: &str = "previous.log";
+const LOG_KEEP: u32 = 4;
 
 /// What a vassal alone calls its first revision.
 pub(crate) const FIRST_REVISION: RevisionId = RevisionId(1);
@@ -51,6 +49,8 @@ pub(crate) struct Alone {
     pub(crate) revision: RevisionId,
     /// The last operation.
     pub(crate) operation: OperationId,
+    /// The read end of the log pipe, once more; None when workers write to the log themselves.
+    pub(crate) log_read: Option<OwnedFd>,
 }
 
 /// Descriptors of a master under an emperor that its tasks use, once more: for a new image of it.
@@ -81,15 +81,17 @@ pub(crate) struct Governed {
 
 impl Station {
     /// Alone; the command line was read once, as the first revision.
-    pub(crate) fn alone(arguments: Vec<String>) -> Self {
-        Station::Alone(Alone { arguments, revision: FIRST_REVISION, operation: FIRST_OPERATION })
+    pub(crate) fn alone(arguments: Vec<String>, log_read: Option<OwnedFd>) -> Self {
+        Station::Alone(Alone { arguments, revision: FIRST_REVISION, operation: FIRST_OPERATION, log_read })
     }
 
     /// What a new image of this master is left with.
     pub(crate) fn leave<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> StationLeft {
         match self {
             Station::Alone(alone) => {
-                StationLeft::Alone { arguments: alone.arguments.clone(), revision: alone.revision.0 }
+                left.extend(alone.log_read.as_ref().map(AsFd::as_fd));
+                let log_read = alone.log_read.as_ref().map(AsRawFd::as_raw_fd);
+                StationLeft::Alone { arguments: alone.arguments.clone(), revision: alone.revision.0, log_read }
             }
             Station::Governed(governed) => {
                 let Kept { link, lock, log_read } = &governed.kept;
@@ -105,6 +107,15 @@ impl Station {
                 StationLeft::Governed { boot: Box::new(boot), revision: governed.revision.0, content }
             }
         }
+    }
+
+    /// A read end of the log pipe for workers, where nobody but this master has one.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(crate) fn log_spare(&self) -> Result<Option<OwnedFd>, String> {
+        let Station::Alone(Alone { log_read: Some(log_read), .. }) = self else { return Ok(None) };
+        log_read.try_clone().map(Some).map_err(|error| format!("no descriptor is left: {error}"))
     }
 
     /// Reads the configuration (again). Alone that is a new revision; under an emperor, who is the one to bring new
@@ -127,22 +138,27 @@ impl Station {
     }
 }
 
+fn default_care() -> Care {
+    Care { max_bytes: LOG_MAX_BYTES, retired: Retired::Numbered { keep: LOG_KEEP, compress: true }, ..Care::none() }
+}
+
 impl Governed {
     /// Opens the log that a configuration names, else the emperor's own, unless that is where the log goes already.
     pub(crate) fn log_where_told(&mut self, config: &VassalConfig) {
+        log::follow(&config.log);
         let wanted = config.log.logto2.clone().or_else(|| config.log.logto.clone());
-        let opened = match &wanted {
-            _ if wanted == self.log_path => return,
-            Some(path) => {
-                let max_bytes = if config.log.max_bytes == 0 { u64::MAX } else { config.log.max_bytes };
-                LogFile::open(path.clone(), max_bytes, Retired::Stamped)
-            }
-            None => self.default_log(),
-        };
-        match opened {
+        let care = Care::of(&config.log, if wanted.is_some() { Care::none() } else { default_care() });
+        if wanted == self.log_path {
+            return log::take_care(care);
+        }
+        let path = wanted.clone().unwrap_or_else(|| self.default_log_path());
+        match LogFile::open(path, care) {
             Ok(file) => {
                 log::use_file(file);
                 self.log_path = wanted;
+                if config.log.truncate {
+                    log::truncate();
+                }
             }
             Err(error) => {
                 let path = wanted.map_or_else(|| "of the emperor".to_owned(), |path| path.display().to_string());
@@ -153,8 +169,11 @@ impl Governed {
 
     /// The emperor's own log of this vassal.
     pub(crate) fn default_log(&self) -> std::io::Result<LogFile> {
-        let directory = &self.boot.log_directory;
-        LogFile::open(directory.join(CURRENT_LOG), LOG_MAX_BYTES, Retired::Named(directory.join(PREVIOUS_LOG)))
+        LogFile::open(self.default_log_path(), default_care())
+    }
+
+    fn default_log_path(&self) -> PathBuf {
+        self.boot.log_directory.join(CURRENT_LOG)
     }
 
     /// Takes what an emperor has given at the start.

@@ -66,6 +66,9 @@ pub(crate) enum StationLeft {
         arguments: Vec<String>,
         /// The last revision.
         revision: u64,
+        /// The read end of the log pipe.
+        #[serde(default)]
+        log_read: Option<RawFd>,
     },
     /// Under an emperor.
     Governed {
@@ -203,7 +206,15 @@ fn c_string(text: OsString) -> Result<CString, std::ffi::NulError> {
 /// The signals that mean something to a master.
 pub(crate) fn hold_signals(how: SigmaskHow) -> nix::Result<()> {
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGCHLD] {
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGCHLD,
+    ] {
         signals.add(signal);
     }
     sigprocmask(how, Some(&signals), None)

@@ -19,7 +19,7 @@ use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
 use crate::{
     gateway::TlsFiles,
     listeners::{Held, Listeners, Source},
-    log, runtime, signals,
+    log, runtime, signals, standalone,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
     succession::{StationLeft, Testament},
     supervise::{Parts, Supervisor, input::Inbox},
@@ -91,15 +91,16 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     };
     let stats = stats.map(|left| left.take()?.serve(inbox.clone())).transpose();
     if let Some(config) = config {
-        if let Station::Governed(governed) = &mut station {
-            governed.log_where_told(config);
+        match &mut station {
+            Station::Governed(governed) => governed.log_where_told(config),
+            Station::Alone(alone) => standalone::log_where_told(alone, config),
         }
         title::set(&config.titles);
     }
     let mut supervisor = Supervisor::new(Parts {
         machine: Generations::new(Policy { first_generation, ..policy(config) }),
         inbox,
-        surroundings: Surroundings { log: take(log, "the log")?, link_path },
+        surroundings: Surroundings { log: take(log, "the log")?, log_spare: station.log_spare()?, link_path },
         listeners: held,
         tls_files,
         stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
@@ -137,8 +138,13 @@ fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId,
 
 fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
     Ok(match left {
-        StationLeft::Alone { arguments, revision } => {
-            Station::Alone(Alone { arguments, revision: RevisionId(revision), operation: OperationId(OWN_OPERATIONS) })
+        StationLeft::Alone { arguments, revision, log_read } => {
+            let log_read = log_read.map(|number| take(number, "the log")).transpose()?;
+            if let Some(log_read) = &log_read {
+                standalone::pump(log_read)?;
+            }
+            let operation = OperationId(OWN_OPERATIONS);
+            Station::Alone(Alone { arguments, revision: RevisionId(revision), operation, log_read })
         }
         StationLeft::Governed { boot, revision, content } => {
             let kept = Kept {

@@ -1,4 +1,4 @@
-//! `touch-reload`: looks at the files once a second, as uWSGI does, and only while there are any to look at.
+//! `touch-reload`, `touch-logreopen`, `touch-logrotate`: looks at the files once a second, as uWSGI does, and only while there are any to look at.
 
 use std::{
     path::{Path, PathBuf},

@@ -113,7 +113,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         machine: Generations::new(Policy { first_generation: boot.first_generation, ..policy }),
         inbox,
         station: Station::Governed(Box::new(governed)),
-        surroundings: Surroundings { log: log_write, link_path: Some(boot.link_path.clone()) },
+        surroundings: Surroundings { log: log_write, log_spare: None, link_path: Some(boot.link_path.clone()) },
         listeners: held,
         tls_files,
         stats: None,

@@ -11,7 +11,7 @@ use empery_config::vassal::{
     AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
 };
 use empery_control::{
-    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, Titles},
+    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, RequestLog, Titles},
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Descriptors {
 pub(crate) struct Surroundings {
     /// What workers get as stdout and stderr.
     pub(crate) log: OwnedFd,
+    /// A read end of the pipe behind it, when this master alone reads it.
+    pub(crate) log_spare: Option<OwnedFd>,
     /// Whether workers outlive this master, and where they then find the next.
     pub(crate) link_path: Option<PathBuf>,
 }
@@ -66,6 +68,7 @@ pub(crate) fn start(config: &VassalConfig, descriptors: Descriptors, inherited: 
     let channel = descriptors.channel.as_raw_fd();
     let mut inherit: Vec<RawFd> = inherited.listeners.iter().map(|listener| listener.fd).collect();
     inherit.extend([channel, inherited.scoreboard_fd, inherited.log_write_fd]);
+    inherit.extend(inherited.log_spare_fd);
     inherit.sort_unstable();
     inherit.dedup();
     let stderr = descriptors.boot_output.try_clone().map_err(|error| format!("no descriptor is left: {error}"))?;
@@ -142,6 +145,7 @@ pub(crate) fn app_boot(
         threads: config.threads,
         scoreboard_fd,
         log_write_fd: surroundings.log.as_raw_fd(),
+        log_spare_fd: surroundings.log_spare.as_ref().map(AsRawFd::as_raw_fd),
         head_max_bytes: request.head_max_bytes,
         body_max_bytes: request.body_max_bytes,
         client_timeout_ms: millis(request.client_timeout),
@@ -154,6 +158,13 @@ pub(crate) fn app_boot(
         min_worker_lifetime_s: recycle.min_worker_lifetime_s,
         harakiri_s: request.harakiri_s,
         log_requests: log.requests,
+        request_log: RequestLog {
+            slow_ms: log.slow_ms,
+            big_bytes: log.big_bytes,
+            zero: log.zero,
+            micros: log.micros,
+            json: log.json,
+        },
         log_4xx: log.log_4xx,
         log_5xx: log.log_5xx,
         log_x_forwarded_for: log.x_forwarded_for,

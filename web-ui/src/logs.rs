@@ -19,7 +19,21 @@ pub(crate) async fn tail(path: std::path::PathBuf, lines: usize) -> io::Result<S
     tokio::task::spawn_blocking(move || read_tail(&path, lines)).await.map_err(io::Error::other)?
 }
 
+/// Where the log was rotated a moment ago, its end is in the youngest full file.
 fn read_tail(path: &Path, lines: usize) -> io::Result<String> {
+    let now = read_one(path, lines)?;
+    let missing = lines.saturating_sub(now.lines().count());
+    if missing == 0 {
+        return Ok(now);
+    }
+    let mut before = path.as_os_str().to_owned();
+    before.push(".1");
+    // What cannot be read of it is not shown: nobody asked for that file by name.
+    let before = read_one(Path::new(&before), missing).unwrap_or_default();
+    Ok(if before.is_empty() || before.ends_with('\n') { before + &now } else { before + "\n" + &now })
+}
+
+fn read_one(path: &Path, lines: usize) -> io::Result<String> {
     // O_NONBLOCK: a FIFO in its place must not hold the thread up; open(2).
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -91,6 +105,17 @@ mod tests {
         std::fs::write(&path, b"half\xff line").unwrap();
         assert_eq!(read_tail(&path, 2).unwrap(), "half\u{fffd} line");
         assert_eq!(read_tail(&place.file("none"), 5).unwrap(), "");
+    }
+
+    #[test]
+    fn after_a_rotation_the_end_of_the_log_is_in_the_file_before() {
+        let place = Place::new("rotated");
+        let path = place.file("rotated");
+        std::fs::write(place.file("rotated.1"), "one\ntwo\nthree\n").unwrap();
+        assert_eq!(read_tail(&path, 2).unwrap(), "two\nthree\n");
+        std::fs::write(&path, "four\n").unwrap();
+        assert_eq!(read_tail(&path, 2).unwrap(), "three\nfour\n");
+        assert_eq!(read_tail(&path, 1).unwrap(), "four\n");
     }
 
     #[test]

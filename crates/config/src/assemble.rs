@@ -2,6 +2,7 @@
 
 mod draft;
 mod listeners;
+mod logging;
 mod static_files;
 mod tls;
 mod values;
@@ -79,7 +80,7 @@ pub(crate) fn assemble(
         log: crate::vassal::Log {
             logto: draft.logto.as_ref().map(from_start),
             logto2: draft.logto2.as_ref().map(from_base),
-            ..draft.log
+            ..logging::resolved(draft.log, working_directory, &base)
         },
         titles: draft.titles,
         py_autoreload_s: draft.py_autoreload_s,

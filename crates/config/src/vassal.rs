@@ -330,8 +330,38 @@ pub struct Log {
     pub log_5xx: bool,
     /// `log-x-forwarded-for`.
     pub x_forwarded_for: bool,
+    /// `log-slow`: requests that took so many ms or more are logged; 0 is off.
+    pub slow_ms: u64,
+    /// `log-big`: so are those whose answer has so many bytes or more; 0 is off.
+    pub big_bytes: u64,
+    /// `log-zero`: so are those whose answer has none.
+    pub zero: bool,
+    /// `log-micros`: the time of a request in µs instead of ms.
+    pub micros: bool,
+    /// `log-json` (ours): each line is a JSON object.
+    pub json: bool,
+    /// `log-max-rate` (ours): lines per second beyond which lines are dropped and counted; 0 is no limit.
+    pub lines_per_s_max: u64,
     /// `log-maxsize`, in bytes; 0 is ours (64 MiB).
     pub max_bytes: u64,
+    /// `log-rotate-every` (ours): rotated whenever so many seconds of unix time have gone by; 0 is off.
+    pub rotate_every_s: u64,
+    /// `log-backupname`: the name a full file takes.
+    pub backup_name: Option<PathBuf>,
+    /// `log-keep` (ours): so many full files are kept, numbered; None is not said.
+    pub keep: Option<u32>,
+    /// `log-compress` (ours): those from the second on are compressed.
+    pub compress: bool,
+    /// `log-truncate`: the file begins empty.
+    pub truncate: bool,
+    /// `logfile-chmod`.
+    pub mode: Option<u32>,
+    /// `logfile-chown`.
+    pub chown: bool,
+    /// `touch-logreopen`.
+    pub touch_reopen: Vec<PathBuf>,
+    /// `touch-logrotate`.
+    pub touch_rotate: Vec<PathBuf>,
 }
 
 /// What `ps` shows.

@@ -152,6 +152,34 @@ pub enum OptValue {
     Many(Vec<String>),
 }
 
+/// What begins a request line that is JSON: it tells the master that it is not the app's. No text of people begins with it
+/// (ASCII, record separator).
+pub const REQUEST_LINE_MARK: char = '\u{1e}';
+
+/// Which requests are logged beside those of `log-4xx` and `log-5xx`, and how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestLog {
+    /// `log-slow`, in ms; 0 is off.
+    pub slow_ms: u64,
+    /// `log-big`, in bytes; 0 is off.
+    pub big_bytes: u64,
+    /// `log-zero`.
+    pub zero: bool,
+    /// `log-micros`.
+    pub micros: bool,
+    /// `log-json`.
+    pub json: bool,
+}
+
+impl AppBoot {
+    /// Whether any request may get a line.
+    #[must_use]
+    pub fn may_log_requests(&self) -> bool {
+        let more = &self.request_log;
+        self.log_requests || self.log_4xx || self.log_5xx || more.slow_ms > 0 || more.big_bytes > 0 || more.zero
+    }
+}
+
 /// What a zygote is told in its first message: everything it and its workers need to run one generation of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppBoot {
@@ -179,6 +207,10 @@ pub struct AppBoot {
     pub threads: u32,
     /// The scoreboard of the generation (a sealed memfd, inherited).
     pub scoreboard_fd: FdNumber,
+    /// A read end of the pipe behind `log_write_fd`, which nobody reads: a worker that outlives the only other one does not
+    /// lose what it prints to EPIPE (pipe(7)).
+    #[serde(default)]
+    pub log_spare_fd: Option<FdNumber>,
     /// What workers put on their fds 1 and 2 (inherited). The zygote's own 1 and 2 are the boot output's pipe.
     pub log_write_fd: FdNumber,
     /// `buffer-size`: longest request head, in bytes.
@@ -209,6 +241,9 @@ pub struct AppBoot {
     pub log_4xx: bool,
     /// See `log_4xx`.
     pub log_5xx: bool,
+    /// Which other requests are logged, and how.
+    #[serde(default)]
+    pub request_log: RequestLog,
     /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
     pub log_x_forwarded_for: bool,
     /// `wsgi-env-behaviour`, `manage-script-name` and the like come as they are widened; the process titles:

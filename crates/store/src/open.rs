@@ -92,13 +92,9 @@ impl Store {
 /// The writer's connection, with everything checked that can be checked before the first write.
 async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreError> {
     let doing = "opening it";
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|_| point!("store.open"))
-        .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string().into() })?;
+    let failed = |error: std::io::Error| StoreError::Open { path: path.to_owned(), cause: error.to_string().into() };
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    point!("store.open").map_err(failed)?;
     let of_open = |error: &sqlx::Error| match StoreError::sort(doing, error) {
         StoreError::ReadOnly { cause, .. } | StoreError::Failed { cause, .. } => {
             StoreError::Open { path: path.to_owned(), cause }

@@ -1,179 +1,228 @@
-//! A log file that is appended to, rotated by size and reopened on request. Rotation is a rename and a new file, so a
-//! reader that follows the old one reads it to its end.
+//! A log file that is appended to, rotated by size and time, and opened again when something else has its name. Rotation is
+//! a rename and a new file, so a reader that follows the old one reads it to its end.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-/// Longest line, in bytes: a longer one is broken, so that whoever reads the file by lines is not flooded.
-const LINE_MAX_BYTES: usize = 64 * 1024;
+use empery_config::vassal::Log as Configured;
+use nix::fcntl::OFlag;
+
+use super::lines::{Kind, Shape};
+pub(crate) use super::retire::Retired;
 
 /// Permission bits of a new log file, as uWSGI's `logto` has them.
 const MODE: u32 = 0o640;
 
-/// What happens to the full file.
-#[derive(Debug, Clone)]
-pub(crate) enum Retired {
-    /// It takes this name; what had the name before is gone.
-    Named(PathBuf),
-    /// It takes its own name with the time in unix seconds behind it, as uWSGI's `log-maxsize` does.
-    Stamped,
+/// What becomes of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Care {
+    /// It is rotated when it has so many bytes.
+    pub(crate) max_bytes: u64,
+    /// It is rotated when a multiple of so many seconds of unix time has gone by; 0 is never.
+    pub(crate) rotate_every_s: u64,
+    /// See [`Retired`].
+    pub(crate) retired: Retired,
+    /// Its permission bits, when they are said.
+    pub(crate) mode: Option<u32>,
+}
+
+impl Care {
+    /// As a configuration says; `unsaid` where it says nothing of size and names.
+    pub(crate) fn of(config: &Configured, unsaid: Care) -> Care {
+        let retired = match (config.keep, &config.backup_name) {
+            (Some(keep), _) => Retired::Numbered { keep, compress: config.compress },
+            (None, Some(name)) => Retired::Named(name.clone()),
+            (None, None) => unsaid.retired,
+        };
+        Care {
+            max_bytes: if config.max_bytes == 0 { unsaid.max_bytes } else { config.max_bytes },
+            rotate_every_s: config.rotate_every_s,
+            retired,
+            mode: config.mode,
+        }
+    }
+
+    /// A file that grows for ever and is stamped when it is rotated all the same: uWSGI's `logto`.
+    pub(crate) fn none() -> Care {
+        Care { max_bytes: u64::MAX, rotate_every_s: 0, retired: Retired::Stamped, mode: None }
+    }
 }
 
 /// See the module.
 pub(crate) struct LogFile {
     path: PathBuf,
-    max_bytes: u64,
-    retired: Retired,
-    /// None while it cannot be opened: what comes is counted as lost.
-    file: Option<File>,
+    care: Care,
+    file: File,
     size_bytes: u64,
-    line_bytes: usize,
+    /// When its name was looked at last.
+    looked_unix_s: u64,
+    /// The period of `rotate_every_s` that it belongs to.
+    period: u64,
     lost_bytes: u64,
+    is_mid_line: bool,
 }
 
 impl LogFile {
     /// Opens (or creates) the file for appending.
-    pub(crate) fn open(path: PathBuf, max_bytes: u64, retired: Retired) -> io::Result<Self> {
-        let (file, size_bytes) = open(&path)?;
-        Ok(Self { path, max_bytes, retired, file: Some(file), size_bytes, line_bytes: 0, lost_bytes: 0 })
+    pub(crate) fn open(path: PathBuf, care: Care) -> io::Result<Self> {
+        let (file, size_bytes) = open(&path, &care)?;
+        let now_unix_s = crate::clock::unix_s();
+        // What was written in an earlier period is rotated at the first line of this one.
+        let of_unix_s = file.metadata().map_or(now_unix_s, |facts| u64::try_from(facts.mtime()).unwrap_or(now_unix_s));
+        let period = if size_bytes > 0 { care.period(of_unix_s) } else { care.period(now_unix_s) };
+        Ok(Self { path, care, file, size_bytes, looked_unix_s: now_unix_s, period, lost_bytes: 0, is_mid_line: false })
     }
 
-    /// Appends bytes; breaks overlong lines; rotates at the end of a line once the file is full.
-    pub(crate) fn append(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = LINE_MAX_BYTES - self.line_bytes;
-            let window = &bytes[..bytes.len().min(room)];
-            let taken = match window.iter().rposition(|byte| *byte == b'\n') {
-                Some(newline) => {
-                    self.line_bytes = 0;
-                    self.put(&window[..=newline]);
-                    newline + 1
-                }
-                None if window.len() == room => {
-                    self.line_bytes = 0;
-                    self.put(window);
-                    self.put(b"\n");
-                    window.len()
-                }
-                None => {
-                    self.line_bytes += window.len();
-                    self.put(window);
-                    window.len()
-                }
-            };
-            bytes = &bytes[taken..];
-            if self.line_bytes == 0 && self.size_bytes >= self.max_bytes {
+    /// Empties it (`log-truncate`).
+    ///
+    /// # Errors
+    /// ftruncate(2).
+    pub(crate) fn truncate(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.size_bytes = 0;
+        Ok(())
+    }
+
+    /// Has it as this process's stdout and stderr, too.
+    ///
+    /// # Errors
+    /// dup2(2).
+    pub(crate) fn become_stderr(&self) -> io::Result<()> {
+        nix::unistd::dup2_stdout(&self.file)?;
+        Ok(nix::unistd::dup2_stderr(&self.file)?)
+    }
+
+    /// Takes care of it otherwise from now on.
+    pub(crate) fn set_care(&mut self, care: Care) {
+        self.care = care;
+    }
+
+    /// Appends bytes; rotates at the end of a line once the file is full or old.
+    pub(super) fn append(&mut self, bytes: &[u8], shape: Shape) {
+        let now_unix_s = crate::clock::unix_s();
+        if now_unix_s != self.looked_unix_s {
+            self.looked_unix_s = now_unix_s;
+            self.look();
+        }
+        if !self.is_mid_line && self.care.period(now_unix_s) != self.period {
+            self.period = self.care.period(now_unix_s);
+            if self.size_bytes > 0 {
                 self.rotate();
             }
         }
-    }
-
-    /// Closes the file and opens whatever has its name now.
-    pub(crate) fn reopen(&mut self) {
-        match open(&self.path) {
-            Ok((file, size_bytes)) => (self.file, self.size_bytes) = (Some(file), size_bytes),
-            Err(_) => self.file = None,
+        self.put(bytes, shape);
+        if !self.is_mid_line && self.size_bytes >= self.care.max_bytes {
+            self.rotate();
         }
     }
 
-    fn rotate(&mut self) {
-        let target = match &self.retired {
-            Retired::Named(path) => path.clone(),
-            Retired::Stamped => stamped(&self.path),
-        };
+    /// Closes the file and opens whatever has its name now; when that cannot be opened (a directory that is gone, or was
+    /// root's), the old one is better than none.
+    pub(crate) fn reopen(&mut self) {
+        if let Ok((file, size_bytes)) = open(&self.path, &self.care) {
+            (self.file, self.size_bytes) = (file, size_bytes);
+        }
+    }
+
+    /// Gives the file another name and begins a new one.
+    pub(crate) fn rotate(&mut self) {
         // A rename that fails (read-only directory) leaves one growing file, which is better than none.
-        if std::fs::rename(&self.path, target).is_ok() {
+        if self.care.retired.retire(&self.path).is_ok() {
             self.reopen();
         } else {
             self.size_bytes = 0;
         }
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        if self.file.is_none() {
-            self.reopen();
+    /// Whoever has moved or removed the file (logrotate, an operator) wants another one; one that was cut short
+    /// (copytruncate) is as long as it is now.
+    fn look(&mut self) {
+        let Ok(facts) = self.file.metadata() else { return };
+        let id = |facts: &std::fs::Metadata| (facts.dev(), facts.ino());
+        match std::fs::metadata(&self.path) {
+            Ok(named) if id(&named) == id(&facts) => self.size_bytes = facts.len().min(self.size_bytes),
+            Ok(_) => self.reopen(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.reopen(),
+            Err(_) => {}
         }
-        let Some(file) = &mut self.file else {
-            self.lost_bytes += bytes.len() as u64;
-            return;
-        };
+    }
+
+    fn put(&mut self, bytes: &[u8], shape: Shape) {
         if self.lost_bytes > 0 {
-            let note =
-                format!("*** {} bytes of this log were lost while it could not be written ***\n", self.lost_bytes);
-            if file.write_all(note.as_bytes()).is_ok() {
-                self.lost_bytes = 0;
+            let mut note = if self.is_mid_line { b"\n".to_vec() } else { Vec::new() };
+            let text = format!("*** {} bytes of this log were lost while it could not be written ***", self.lost_bytes);
+            shape.line(Kind::Vassal, text.as_bytes(), &mut note);
+            match whole(&mut self.file, &note) {
+                Ok(()) => (self.lost_bytes, self.is_mid_line) = (0, false),
+                Err(()) => {
+                    self.lost_bytes += bytes.len() as u64;
+                    return;
+                }
             }
+            self.size_bytes += note.len() as u64;
         }
-        match file.write_all(bytes) {
-            Ok(()) => self.size_bytes += bytes.len() as u64,
-            Err(_) => self.lost_bytes += bytes.len() as u64,
+        match whole(&mut self.file, bytes) {
+            Ok(()) => {
+                self.size_bytes += bytes.len() as u64;
+                self.is_mid_line = bytes.last().is_some_and(|last| *last != b'\n');
+            }
+            Err(()) => self.lost_bytes += bytes.len() as u64,
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
-    let size_bytes = file.metadata()?.len();
+impl Care {
+    fn period(&self, unix_s: u64) -> u64 {
+        unix_s.checked_div(self.rotate_every_s).unwrap_or(0)
+    }
+}
+
+/// All or nothing: a disk that was full in the middle leaves no half of a line behind.
+fn whole(file: &mut File, bytes: &[u8]) -> Result<(), ()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(written @ 1..) => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => {
+                let written = (bytes.len() - rest.len()) as u64;
+                if written > 0
+                    && let Ok(facts) = file.metadata()
+                    && facts.is_file()
+                {
+                    // Nobody else writes here; what cannot be taken back stays.
+                    let _ = file.set_len(facts.len().saturating_sub(written));
+                }
+                return Err(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path, care: &Care) -> io::Result<(File, u64)> {
+    // A FIFO without a reader, or with one that does not read, must not hold this process up (open(2), O_NONBLOCK).
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(care.mode.unwrap_or(MODE))
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    let facts = file.metadata()?;
+    if let Some(mode) = care.mode
+        && facts.is_file()
+        && facts.mode() & 0o777 != mode
+    {
+        // Somebody else's file is written to all the same.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
+    let size_bytes = if facts.is_file() { facts.len() } else { 0 };
     Ok((file, size_bytes))
 }
 
-fn stamped(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", crate::clock::unix_s()));
-    PathBuf::from(name)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(name: &str) -> PathBuf {
-        let place = std::env::temp_dir().join(format!("empery-log-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&place);
-        std::fs::create_dir_all(&place).unwrap();
-        place
-    }
-
-    #[test]
-    fn a_full_file_is_renamed_at_the_end_of_a_line_and_nothing_is_lost() {
-        let place = place("rotates");
-        let (path, old) = (place.join("current.log"), place.join("previous.log"));
-        let mut log = LogFile::open(path.clone(), 8, Retired::Named(old.clone())).unwrap();
-        log.append(b"one\ntwo\nthr");
-        log.append(b"ee\nfour\n");
-        let whole = std::fs::read_to_string(old).unwrap() + &std::fs::read_to_string(path).unwrap();
-        assert!(whole.ends_with("three\nfour\n"), "{whole:?}");
-        let _ = std::fs::remove_dir_all(place);
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_broken() {
-        let place = place("breaks");
-        let path = place.join("current.log");
-        let mut log = LogFile::open(path.clone(), u64::MAX, Retired::Stamped).unwrap();
-        log.append(&vec![b'x'; LINE_MAX_BYTES + 10]);
-        log.append(b"\n");
-        let text = std::fs::read_to_string(path).unwrap();
-        assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [LINE_MAX_BYTES, 10]);
-        let _ = std::fs::remove_dir_all(place);
-    }
-
-    #[test]
-    fn a_moved_file_is_followed_only_after_reopening() {
-        let place = place("reopens");
-        let path = place.join("current.log");
-        let mut log = LogFile::open(path.clone(), u64::MAX, Retired::Stamped).unwrap();
-        log.append(b"one\n");
-        std::fs::rename(&path, place.join("moved")).unwrap();
-        log.append(b"two\n");
-        log.reopen();
-        log.append(b"three\n");
-        assert_eq!(std::fs::read_to_string(place.join("moved")).unwrap(), "one\ntwo\n");
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "three\n");
-        let _ = std::fs::remove_dir_all(place);
-    }
-}
+mod tests;

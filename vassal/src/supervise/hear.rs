@@ -1,6 +1,9 @@
 //! What each input means. Words of processes become events of the machine; the rest is passed to whoever it concerns.
 
-use std::os::fd::OwnedFd;
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use empery_control::{
     link::{FromMaster, Severity},
@@ -28,7 +31,7 @@ impl Supervisor {
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
-            Input::Touched(path) => self.reload(&format!("{} has been touched", path.display())),
+            Input::Touched(path) => self.touched(&path),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
             Input::Introduced(newcomer) => self.introduced(*newcomer),
@@ -43,6 +46,24 @@ impl Supervisor {
             Signal::Terminate if self.term_reloads() => self.reload("SIGTERM came and die-on-term is off"),
             Signal::Interrupt | Signal::Terminate => self.stop(),
             Signal::Status => self.say_status(),
+            Signal::Reopen => log::reopen(),
+        }
+    }
+
+    /// A file that the revision in service names, under one option or several.
+    fn touched(&mut self, path: &Path) {
+        let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));
+        let Some(revision) = serving.map(|generation| std::sync::Arc::clone(&generation.revision)) else { return };
+        let config = &revision.config;
+        let is_among = |paths: &[PathBuf]| paths.iter().any(|named| named == path);
+        if is_among(&config.log.touch_rotate) {
+            log::rotate();
+        }
+        if is_among(&config.log.touch_reopen) {
+            log::reopen();
+        }
+        if is_among(&config.touch_reload) {
+            self.reload(&format!("{} has been touched", path.display()));
         }
     }
 

@@ -42,8 +42,9 @@ impl Supervisor {
         let revision = std::sync::Arc::clone(&generation.revision);
         let config = &revision.config;
         self.vacuum = config.vacuum;
-        if self.touch.as_ref().map_or(&[][..], Watch::paths) != config.touch_reload {
-            self.touch = Watch::start(&config.touch_reload, self.inbox.clone());
+        let watched = [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat();
+        if self.touch.as_ref().map_or(&[][..], Watch::paths) != watched {
+            self.touch = Watch::start(&watched, self.inbox.clone());
         }
         self.gateways_follow(config);
         self.serve_stats(config);
@@ -52,11 +53,11 @@ impl Supervisor {
         crate::title::set(&config.titles);
     }
 
-    /// Under an emperor the log moves with the revision. Alone, the workers write to it themselves, as it was when
-    /// they were started.
+    /// Under an emperor the log moves with the revision. Alone it stays where it was opened before privileges were dropped.
     fn log_where_told(&mut self, config: &empery_config::vassal::VassalConfig) {
-        if let Station::Governed(governed) = &mut self.station {
-            governed.log_where_told(config);
+        match &mut self.station {
+            Station::Governed(governed) => governed.log_where_told(config),
+            Station::Alone(alone) => crate::standalone::log_where_told(alone, config),
         }
     }
 

@@ -14,6 +14,7 @@ mod epoll;
 mod fork;
 mod line;
 mod load;
+mod log;
 mod os;
 mod prepare;
 mod python;

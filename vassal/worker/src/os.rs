@@ -345,6 +345,52 @@ pub(crate) fn http_date(unix_s: u64) -> String {
     )
 }
 
+/// Whether a descriptor is a pipe.
+pub(crate) fn is_pipe(fd: RawFd) -> bool {
+    // SAFETY: zeros are a valid stat, and it is writable.
+    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `facts` is a valid place.
+    let known = unsafe { libc::fstat(fd, &raw mut facts) };
+    known == 0 && facts.st_mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// Writes to a pipe without waiting, whole or not at all when `bytes` are at most PIPE_BUF. The descriptor itself is shared
+/// with the app, whose writes are to wait: so it is asked for with each call (RWF_NOWAIT, pwritev2(2), for pipes since Linux
+/// 6.4), or by looking for room first, which another writer may take at that very moment.
+pub(crate) fn write_now(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
+    let piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: `piece` is readable for its whole length; an offset of -1 is the current place.
+    match count(unsafe { libc::pwritev2(fd, &raw const piece, 1, -1, libc::RWF_NOWAIT) }) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) => {}
+        other => return other.map(drop),
+    }
+    let mut entry = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one valid entry, and no wait.
+    if unsafe { libc::poll(&raw mut entry, 1, 0) } < 1 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    // SAFETY: `bytes` are readable for their whole length.
+    count(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }).map(drop)
+}
+
+/// `2026-11-22T12:09:41Z` (RFC 3339).
+pub(crate) fn rfc3339(unix_s: u64) -> String {
+    let time = unix_s as libc::time_t;
+    // SAFETY: zeros are a valid tm.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: valid places for both.
+    unsafe { libc::gmtime_r(&time, &mut parts) };
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        parts.tm_year + 1900,
+        parts.tm_mon + 1,
+        parts.tm_mday,
+        parts.tm_hour,
+        parts.tm_min,
+        parts.tm_sec
+    )
+}
+
 /// One write to stderr: a line at most as long as PIPE_BUF is not mixed with others (pipe(7)). Lost when the log is full or gone.
 pub(crate) fn write_stderr(line: &[u8]) {
     // SAFETY: `line` is readable for its whole length.

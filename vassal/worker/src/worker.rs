@@ -24,6 +24,7 @@ use crate::{
     autoreload,
     line::Line,
     load::{self, CollectorIs},
+    log::Log,
     os, python,
     serve::{self, Serving},
     stray, title, uwsgi_module,
@@ -36,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) pid: i32,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) line: Line,
+    pub(crate) log: Log,
     /// Requests of this process.
     pub(crate) requests: AtomicU64,
     /// When it was forked.
@@ -69,7 +71,8 @@ impl Worker {
 
     /// Writes a line to the log.
     pub(crate) fn log(&self, text: &str) {
-        os::write_stderr(format!("[worker {}] {text}\n", self.reference.worker.0).as_bytes());
+        let worker = self.reference.worker.0;
+        self.log.write(worker, format!("[worker {worker}] {text}\n").as_bytes());
     }
 
     /// Counts a request, and asks once for a successor when there were enough.
@@ -148,6 +151,7 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: Own
         pid: std::process::id() as i32,
         scoreboard: Scoreboard::map(scoreboard_fd.as_fd())?,
         line: Line::new(line)?,
+        log: Log::new(),
         requests: AtomicU64::new(0),
         spawned_unix_s: os::realtime_ns() / 1_000_000_000,
         recycle_asked: AtomicBool::new(false),

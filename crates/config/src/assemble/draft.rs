@@ -9,7 +9,7 @@ use crate::{
     vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, Recycle, RequestLimits, Titles},
 };
 
-use super::{static_files::StaticDraft, tls, values::Value};
+use super::{logging, static_files::StaticDraft, tls, values::Value};
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -267,12 +267,7 @@ impl Draft {
             "harakiri" => self.request.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
             "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
             "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
-            "disable-logging" => self.log.requests = !value.boolean(),
-            "log-4xx" => self.log.log_4xx = value.boolean(),
-            "log-5xx" => self.log.log_5xx = value.boolean(),
-            "log-x-forwarded-for" => self.log.x_forwarded_for = value.boolean(),
-            "log-maxsize" => self.log.max_bytes = value.number().unwrap_or(0),
-            _ => return false,
+            _ => return logging::take(&mut self.log, value),
         }
         true
     }

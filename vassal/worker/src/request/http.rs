@@ -80,7 +80,7 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         }
         return After::NeedBody { bytes: consumed + bytes };
     }
-    let remote_addr = if tools.worker.boot.log_requests || tools.worker.boot.log_4xx || tools.worker.boot.log_5xx {
+    let remote_addr = if tools.worker.boot.may_log_requests() {
         who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
     } else {
         String::new()

@@ -1,7 +1,9 @@
-//! The line that is logged for a request, in exactly the shape of uWSGI 2.0 (core/logging.c, `uwsgi_logit_simple`):
-//! log parsers of the world know it.
+//! The line that is logged for a request, in exactly the shape of uWSGI 2.0 (core/logging.c, `uwsgi_logit_simple`), which log
+//! parsers of the world know; or as a JSON object (`log-json`).
 
 use std::io::Write;
+
+use empery_control::boot::{AppBoot, REQUEST_LINE_MARK};
 
 use crate::{os, worker::Worker};
 
@@ -52,24 +54,40 @@ impl Lines {
         took_us: u64,
     ) {
         let boot = worker.boot;
-        let status = answered.status;
-        let wanted =
-            boot.log_requests || (boot.log_4xx && (400..500).contains(&status)) || (boot.log_5xx && status >= 500);
-        if !wanted {
+        if !is_wanted(boot, answered, took_us) {
             return;
         }
+        self.line.clear();
+        let address = if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() {
+            spoken.forwarded_for
+        } else {
+            spoken.remote_addr
+        };
+        match boot.request_log.json {
+            true => self.put_json(worker, core, address, spoken, answered, started_unix_s, took_us),
+            false => self.put_plain(worker, core, address, spoken, answered, started_unix_s, took_us),
+        }
+        worker.log.write(worker.reference.worker.0, &self.line);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn put_plain(
+        &mut self,
+        worker: &Worker,
+        core: u32,
+        address: &[u8],
+        spoken: &Spoken<'_>,
+        answered: &Answered,
+        started_unix_s: u64,
+        took_us: u64,
+    ) {
+        let status = answered.status;
         if self.at_unix_s != started_unix_s || self.ctime.is_empty() {
             self.at_unix_s = started_unix_s;
             self.ctime = os::ctime(started_unix_s);
         }
         let requests = worker.requests.load(std::sync::atomic::Ordering::Relaxed);
         let total = worker.scoreboard.totals().requests;
-        let address = if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() {
-            spoken.forwarded_for
-        } else {
-            spoken.remote_addr
-        };
-        self.line.clear();
         let _ = write!(self.line, "[pid: {}|app: 0|req: {requests}/{total}] ", worker.pid);
         put(&mut self.line, address, 256);
         self.line.extend_from_slice(b" (");
@@ -81,7 +99,8 @@ impl Lines {
         self.line.push(b' ');
         let room = LINE_MAX_BYTES - 256 - self.line.len();
         put(&mut self.line, spoken.uri, room);
-        let _ = write!(self.line, " => generated {} bytes in {} msecs", answered.body_bytes, took_us / 1000);
+        let (took, unit) = if worker.boot.request_log.micros { (took_us, "micros") } else { (took_us / 1000, "msecs") };
+        let _ = write!(self.line, " => generated {} bytes in {took} {unit}", answered.body_bytes);
         if answered.used_sendfile {
             self.line.extend_from_slice(b" via sendfile()");
         }
@@ -92,7 +111,66 @@ impl Lines {
             " {status}) {} headers in {} bytes (1 switches on core {core})",
             answered.headers_number, answered.head_bytes
         );
-        os::write_stderr(&self.line);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn put_json(
+        &mut self,
+        worker: &Worker,
+        core: u32,
+        address: &[u8],
+        spoken: &Spoken<'_>,
+        answered: &Answered,
+        started_unix_s: u64,
+        took_us: u64,
+    ) {
+        let line = &mut self.line;
+        let time = os::rfc3339(started_unix_s);
+        let _ = write!(
+            line,
+            "{REQUEST_LINE_MARK}{{\"time\":\"{time}\",\"kind\":\"request\",\"pid\":{},\"core\":{core}",
+            worker.pid
+        );
+        for (name, text, most) in [
+            ("address", address, 64),
+            ("user", spoken.remote_user, 64),
+            ("method", spoken.method, 32),
+            // Each byte may become six, and the whole is to stay below PIPE_BUF.
+            ("uri", spoken.uri, 448),
+            ("protocol", spoken.protocol, 16),
+        ] {
+            let _ = write!(line, ",\"{name}\":\"");
+            put_escaped(line, text, most);
+            line.push(b'"');
+        }
+        let _ = writeln!(
+            line,
+            ",\"status\":{},\"bytes\":{},\"head_bytes\":{},\"us\":{took_us}}}",
+            answered.status, answered.body_bytes, answered.head_bytes
+        );
+    }
+}
+
+fn is_wanted(boot: &AppBoot, answered: &Answered, took_us: u64) -> bool {
+    let (status, more) = (answered.status, &boot.request_log);
+    boot.log_requests
+        || (boot.log_4xx && (400..500).contains(&status))
+        || (boot.log_5xx && status >= 500)
+        || (more.slow_ms > 0 && took_us / 1000 >= more.slow_ms)
+        || (more.big_bytes > 0 && answered.body_bytes >= more.big_bytes)
+        || (more.zero && answered.body_bytes == 0)
+}
+
+/// A text in JSON (RFC 8259, section 7): a byte that is no ASCII is the character of that number, as in WSGI.
+fn put_escaped(line: &mut Vec<u8>, text: &[u8], most: usize) {
+    for byte in &text[..text.len().min(most)] {
+        match byte {
+            b'"' | b'\\' => line.extend([b'\\', *byte]),
+            0x20..0x7f => line.push(*byte),
+            _ => {
+                let _ = write!(line, "\\u{:04x}", byte);
+            }
+        }
     }
 }
 

@@ -187,6 +187,8 @@ impl Generation {
             min_worker_lifetime_s: 0,
             harakiri_s: 0,
             log_requests: false,
+            request_log: Default::default(),
+            log_spare_fd: None,
             log_4xx: false,
             log_5xx: false,
             log_x_forwarded_for: false,
