@@ -127,7 +127,8 @@ impl Activity {
         let soonest = [self.stuck_since_ms.load(Relaxed), head].into_iter().filter(|since| *since != 0).min();
         let from = soonest.unwrap_or(now).saturating_add(as_ms(waits.client));
         let idle_at = self.idle_since_ms.load(Relaxed).saturating_add(as_ms(waits.idle));
-        let at = if idle { from.min(idle_at) } else { from };
+        // One that is busy now may be idle a moment later, and its wait begins then.
+        let at = from.min(if idle { idle_at } else { now.saturating_add(as_ms(waits.idle)) });
         Due::Later(self.began + Duration::from_millis(at.max(now + 1)))
     }
 

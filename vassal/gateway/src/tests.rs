@@ -245,6 +245,21 @@ async fn h5_nothing_that_could_be_read_in_two_ways_reaches_a_worker_in_two_ways(
 }
 
 #[tokio::test]
+async fn a_connection_that_was_busy_at_the_last_look_is_ended_in_its_time_too() {
+    let brief = Duration::from_millis(300);
+    let workers = worker(move |_, mut stream| {
+        head(&mut stream);
+        // Longer than the first look takes to come.
+        thread::park_timeout(2 * brief);
+        stream.write_all(OK).unwrap();
+    });
+    let mut client = connect(&workers, Waits { client: SOON, idle: brief });
+    let began = tokio::time::Instant::now();
+    let said = exchange(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nothing").await;
+    assert!(said.ends_with("ok") && began.elapsed() < SOON / 2, "{said} after {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn h1_a_slow_head_and_an_idle_connection_are_ended_each_in_its_time() {
     let workers = worker(|_, mut stream| {
         head(&mut stream);
