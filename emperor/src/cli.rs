@@ -12,6 +12,7 @@ mod places;
 mod print;
 mod restart;
 mod run;
+mod stack;
 mod status;
 mod uwsgi_style;
 
@@ -50,6 +51,8 @@ enum Verb {
     Start(operate::Options),
     /// Stop the vassals whose files are gone, when so many went at once that the emperor asks first.
     ConfirmRemoval(confirm_removal::Options),
+    /// Show what the workers of a vassal are doing, thread by thread. Stops nothing.
+    Stack(stack::Options),
     /// Print the end of a vassal's log.
     Logs(logs::Options),
     /// Look for problems in a vassal file, or in every one of a directory. Runs nothing.
@@ -101,6 +104,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Stop(options) => operate::run(&options, operate::STOP),
         Verb::Start(options) => operate::run(&options, operate::START),
         Verb::ConfirmRemoval(options) => confirm_removal::run(&options),
+        Verb::Stack(options) => stack::run(&options),
         Verb::Logs(options) => logs::run(&options),
         Verb::Check(options) => check::run(&options),
         Verb::Login(options) => login::run(&options),

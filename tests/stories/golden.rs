@@ -30,7 +30,9 @@ fn help(program: &str, arguments: &[&str]) -> Result<String> {
 
 fn emperor_help(_: &Ground) -> Result<()> {
     let mut text = help("emperor", &["--help"])?;
-    for verb in ["run", "status", "reload", "stop", "start", "confirm-removal", "logs", "check", "login", "restart"] {
+    for verb in
+        ["run", "status", "reload", "stop", "start", "confirm-removal", "stack", "logs", "check", "login", "restart"]
+    {
         text.push_str(&format!("\n$ emperor {verb} --help\n{}", help("emperor", &[verb, "--help"])?));
     }
     golden::matches("emperor-help.txt", &text)

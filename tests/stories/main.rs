@@ -9,6 +9,7 @@ mod broken;
 mod browser;
 mod clients;
 mod database;
+mod deaths;
 mod failpoints;
 mod fleet;
 mod gateway;
@@ -33,6 +34,7 @@ mod starved;
 mod static_files;
 mod stats;
 mod storm;
+mod stuck;
 mod tls;
 mod tour;
 mod watch;
@@ -70,6 +72,8 @@ fn main() -> ExitCode {
         watch::STORIES,
         kill::STORIES,
         hang::STORIES,
+        stuck::STORIES,
+        deaths::STORIES,
         storm::STORIES,
         database::STORIES,
         removal::STORIES,

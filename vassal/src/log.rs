@@ -5,6 +5,7 @@
 //! there is room again.
 
 pub(crate) mod file;
+mod last;
 mod lines;
 pub(crate) mod pump;
 mod retire;
@@ -60,6 +61,7 @@ pub(crate) fn say(line: &str) {
 impl Stream {
     /// Bytes of the app, as they came.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
+        last::keep(bytes);
         let mut log = lock();
         log.made.clear();
         let Log { shape, rate, made, .. } = &mut *log;
@@ -75,6 +77,12 @@ impl Stream {
         self.0.end(*shape, made);
         log.put();
     }
+}
+
+/// The last lines that the app wrote. Where it writes to a file itself, those of the file, with the master's own among them.
+pub(crate) fn last_lines(number: usize) -> String {
+    pump::drain_now();
+    last::lines(number)
 }
 
 /// Whether lines were dropped that nobody was told of yet.

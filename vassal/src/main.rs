@@ -13,6 +13,7 @@ mod interpreter;
 mod link;
 mod listeners;
 mod log;
+mod oom;
 mod peer;
 mod pidfile;
 mod reading;

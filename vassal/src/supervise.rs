@@ -1,19 +1,23 @@
 //! The one task that owns a vassal: it hears what happened, tells the generation machine, and performs what the
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
+pub(crate) mod deaths;
 mod deploy;
 mod gateway_side;
 pub(crate) mod gateways;
 pub(crate) mod generation;
-mod harakiri;
+pub(crate) mod harakiri;
 mod hear;
+mod in_flight;
 pub(crate) mod input;
 mod left_behind;
 mod link_side;
 mod perform;
 mod reap;
 mod report;
+pub(crate) mod stacks;
 mod stats_side;
+pub(crate) mod stopped;
 mod succeed;
 pub(crate) mod worker_id;
 
@@ -31,7 +35,7 @@ use empery_control::{
 use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Generations, Report},
-    ids::{GenerationId, OperationId, OrphanId, RevisionId},
+    ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
 };
 use empery_sys::scoreboard::Scoreboard;
@@ -40,6 +44,7 @@ use self::{
     gateways::Gateways,
     generation::GenerationHandles,
     input::{Inbox, Inputs},
+    stacks::StackAskings,
     succeed::Succession,
     worker_id::Who,
 };
@@ -78,6 +83,10 @@ pub(crate) struct Supervisor {
     stats: Option<StatsServer>,
     touch: Option<Watch>,
     harakiri_at: Option<Moment>,
+    stack_askings: StackAskings,
+    looked_for_stopped: Moment,
+    /// What is known of the death that is just being told.
+    death_evidence: Option<(WorkerRef, String)>,
     /// Pidfiles and sockets to be removed at the end.
     vacuum: bool,
     pidfiles: Vec<PathBuf>,
@@ -147,6 +156,9 @@ impl Supervisor {
             stats: parts.stats,
             touch: None,
             harakiri_at: None,
+            stack_askings: StackAskings::default(),
+            looked_for_stopped: clock::now(),
+            death_evidence: None,
             vacuum: parts.vacuum,
             pidfiles: parts.pidfiles,
             listeners_changed: false,
@@ -171,6 +183,7 @@ impl Supervisor {
         while self.leaving.is_none() {
             let wake_at =
                 [self.machine.deadline(), self.harakiri_at, self.gateways.deadline()].into_iter().flatten().min();
+            let wake_at = [wake_at, self.stack_askings.deadline(), self.stopped_deadline()].into_iter().flatten().min();
             tokio::select! {
                 // What has happened already goes before deadlines: this process may have slept, the others not.
                 biased;
@@ -195,6 +208,12 @@ impl Supervisor {
         self.wake_gateways();
         if self.harakiri_at.is_some_and(|at| at <= now) {
             self.harakiri(now);
+        }
+        if self.stack_askings.deadline().is_some_and(|at| at <= now) {
+            self.stacks_due(now);
+        }
+        if self.stopped_deadline().is_some_and(|at| at <= now) {
+            self.look_for_stopped();
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(Event::DeadlineReached);

@@ -4,6 +4,7 @@
 
 mod events;
 mod history;
+pub(crate) mod stack;
 
 use axum::{
     Extension, Json, Router,
@@ -40,7 +41,7 @@ fn open_table() -> [Route; 3] {
 }
 
 /// Routes that need a caller.
-fn table() -> [Route; 16] {
+fn table() -> [Route; 17] {
     [
         ("get", "/metrics", get(scrape)),
         ("get", "/api/v1/vassals", get(fleet)),
@@ -49,6 +50,7 @@ fn table() -> [Route; 16] {
         ("post", "/api/v1/vassals/{name}/stop", post(stop)),
         ("post", "/api/v1/vassals/{name}/start", post(start)),
         ("get", "/api/v1/vassals/{name}/logs", get(log)),
+        ("get", "/api/v1/vassals/{name}/workers/{id}/stack", get(stack::stack)),
         ("get", "/api/v1/vassals/{name}/operations", get(history::operations)),
         ("get", "/api/v1/vassals/{name}/incidents", get(history::incidents)),
         ("get", "/api/v1/vassals/{name}/revisions", get(history::revisions)),

@@ -5,6 +5,7 @@ mod about;
 mod act;
 mod fleet;
 mod sign_in;
+mod stack;
 mod vassal;
 mod words;
 
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Router<Realm> {
         .route("/vassals/{name}/reload", post(act::reload))
         .route("/vassals/{name}/stop", post(act::stop))
         .route("/vassals/{name}/start", post(act::start))
+        .route("/vassals/{name}/workers/{id}/stack", get(stack::page))
         .route("/live/vassals/{name}", get(vassal::live))
         .route("/removals/confirm", post(act::confirm_removals))
         .route("/logout", post(sign_in::sign_out))

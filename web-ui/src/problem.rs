@@ -33,6 +33,10 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail)
     }
 
+    pub(crate) fn unknown_worker(name: &str, worker: &str) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "unknown-worker", format!("{name} has no worker {worker}"))
+    }
+
     /// The emperor has just started: what it does not know may well be there.
     pub(crate) fn starting() -> Problem {
         Problem {
@@ -102,6 +106,8 @@ impl From<AskError> for Problem {
         let detail = error.to_string();
         match error {
             AskError::UnknownVassal(_) => Problem::new(StatusCode::NOT_FOUND, "unknown-vassal", detail),
+            AskError::UnknownWorker(name, worker) => Problem::unknown_worker(name.as_str(), &worker.to_string()),
+            AskError::NoAnswer(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "no-answer", detail),
             AskError::Starting => Problem::starting(),
             AskError::Conflict(_) => Problem::new(StatusCode::CONFLICT, "conflict", detail),
             AskError::NothingToConfirm => Problem::new(StatusCode::CONFLICT, "nothing-to-confirm", detail),

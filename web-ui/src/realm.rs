@@ -1,13 +1,22 @@
 //! What the brain hands to the web: what it publishes, where questions go, and who may ask. All of it is cheap to clone.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use empery_control::fleet::{FleetEvent, FleetSnapshot, OperationView, VassalSnapshot};
-use empery_lifecycle::{fleet::Verb, ids::VassalName};
+use empery_control::{
+    fleet::{FleetEvent, FleetSnapshot, OperationView, VassalSnapshot},
+    stacks::WorkerStacks,
+};
+use empery_lifecycle::{
+    fleet::Verb,
+    ids::{VassalName, WorkerId},
+};
 use empery_store::Reader;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{Access, OperationBoard, problem::Problem};
+
+/// How long a master may take to tell what a worker is doing: it needs a second at most.
+const STACKS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the log of a vassal is being written; None when it is written nowhere that can be read.
 pub type LogFileOf = dyn Fn(&VassalName) -> Option<PathBuf> + Send + Sync;
@@ -49,6 +58,15 @@ pub enum Ask {
         /// The operation that was begun for it.
         reply: Reply<OperationView>,
     },
+    /// What the threads of a worker are doing.
+    Stacks {
+        /// Of which vassal.
+        name: VassalName,
+        /// Which of its places.
+        worker: WorkerId,
+        /// What its master told.
+        reply: Reply<WorkerStacks>,
+    },
     /// That the vassals whose removal is doubted be stopped.
     ConfirmRemovals {
         /// Who asked.
@@ -67,6 +85,12 @@ pub enum AskError {
     /// There is no such vassal.
     #[error("there is no vassal \"{0}\": no file of that name counts in the vassals directory")]
     UnknownVassal(VassalName),
+    /// There is no such worker.
+    #[error("{0} has no worker {1}")]
+    UnknownWorker(VassalName, u32),
+    /// Nobody answered in time.
+    #[error("the vassal's master did not answer within {0} s: it may be stopped, or very busy")]
+    NoAnswer(u64),
     /// Nobody knows yet whether there is one.
     #[error("the vassals directory has not been read yet")]
     Starting,
@@ -103,6 +127,16 @@ impl Realm {
         match self.put(|reply| Ask::ConfirmRemovals { actor, reply }).await {
             Err(AskError::NothingToConfirm) if !self.has_looked() => Err(AskError::Starting),
             answer => answer,
+        }
+    }
+
+    /// Asks the master of a worker what its threads are doing.
+    pub(crate) async fn stacks(&self, name: VassalName, worker: WorkerId) -> Result<WorkerStacks, AskError> {
+        let asked = self.put(|reply| Ask::Stacks { name, worker, reply });
+        match tokio::time::timeout(STACKS_WITHIN, asked).await {
+            Ok(Err(AskError::UnknownVassal(_))) if !self.has_looked() => Err(AskError::Starting),
+            Ok(answer) => answer,
+            Err(_) => Err(AskError::NoAnswer(STACKS_WITHIN.as_secs())),
         }
     }
 

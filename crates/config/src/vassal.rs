@@ -302,6 +302,14 @@ pub struct RequestLimits {
     pub keepalive_timeout: Duration,
     /// `harakiri`, in s; 0 is off.
     pub harakiri_s: u32,
+    /// `harakiri-graceful-timeout`: from the moment an overdue request is told to end to the kill of its worker.
+    pub harakiri_graceful_timeout: Option<Duration>,
+    /// `harakiri-graceful-signal`, SIGTERM: sent to a worker that has a handler for it, with `harakiri-graceful-timeout`.
+    pub harakiri_graceful_signal: i32,
+    /// `harakiri-queue-threshold`: `harakiri` strikes only while more clients than this wait in a listen queue; 0 is always.
+    pub harakiri_queue_threshold: u64,
+    /// `harakiri-verbose`: the log says in which system call the worker is.
+    pub harakiri_verbose: bool,
 }
 
 /// When a worker is replaced.

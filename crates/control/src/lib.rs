@@ -12,6 +12,7 @@
 //! | [`bootstrap`] | the first Python statements of a zygote |
 //! | [`boot`] | what a master or a zygote is started with |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
+//! | [`stacks`] | what the threads of a worker do: worker, master, brain and whoever asks |
 //! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
 //! | [`fleet`] | what the brain publishes to the dashboard, the API and the command line, and what these ask of it |
 
@@ -24,6 +25,7 @@ pub mod keeper;
 pub mod link;
 pub mod places;
 pub mod scoreboard;
+pub mod stacks;
 pub mod static_files;
 pub mod stats;
 pub mod worker;

@@ -11,11 +11,16 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::stacks::WorkerStacks;
+
 /// Version of this protocol. An emperor speaks to masters of its own version and the one before.
 pub const LINK_VERSION: u32 = 1;
 
 /// Longest boot output in a report, in bytes; its end is kept.
 pub const BOOT_OUTPUT_MAX_BYTES: usize = 16 * 1024;
+
+/// Longest evidence of one incident, in bytes; its beginning is kept.
+pub const EVIDENCE_MAX_BYTES: usize = 32 * 1024;
 
 /// Brain to master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +57,14 @@ pub enum Order {
     /// Say something: [`FromMaster::Pong`], if there is nothing else. Only for masters that say they know it
     /// ([`MasterSnapshot::answers_pings`]).
     Ping,
+    /// Tell what the threads of this worker do: [`FromMaster::Stacks`]. Only for masters that say they know it
+    /// ([`MasterSnapshot::tells_stacks`]).
+    Stacks {
+        /// Echoed.
+        token: u64,
+        /// Which.
+        worker: WorkerRef,
+    },
 }
 
 /// Master to brain.
@@ -74,6 +87,9 @@ pub enum FromMaster {
         at_unix_ms: u64,
         /// With `Serving` and `Failed`: what the zygote and its workers wrote while booting; at most [`BOOT_OUTPUT_MAX_BYTES`].
         boot_output: Option<String>,
+        /// With `WorkerDied`: what is known of the death beside how it ended, at most [`EVIDENCE_MAX_BYTES`].
+        #[serde(default)]
+        evidence: Option<String>,
     },
     /// A generation has imported its app.
     Interpreter {
@@ -119,6 +135,13 @@ pub enum FromMaster {
     },
     /// It is there.
     Pong,
+    /// The answer to [`Order::Stacks`].
+    Stacks {
+        /// From the order.
+        token: u64,
+        /// What the threads do.
+        stacks: Box<WorkerStacks>,
+    },
     /// The workers there are now; said when it changes.
     Workers {
         /// All of them.
@@ -169,6 +192,9 @@ pub struct MasterSnapshot {
     /// Whether it knows [`Order::Ping`].
     #[serde(default)]
     pub answers_pings: bool,
+    /// Whether it knows [`Order::Stacks`].
+    #[serde(default)]
+    pub tells_stacks: bool,
 }
 
 /// One worker as the master knows it. Numbers of requests are in the scoreboard.

@@ -99,6 +99,16 @@ pub struct SlotState {
     pub flags: AtomicU32,
     /// Connections of the owner, in the slot of its first thread: workers see by it who should get the next one.
     pub connections: AtomicU32,
+    /// In the slot of the first thread, written by the master: the number of the last time it asked for the stacks.
+    pub stacks_asked: AtomicU32,
+    /// `threading.get_ident()` of the thread; 0 before it serves, and in scoreboards of earlier versions.
+    pub thread_ident: AtomicU64,
+    /// Written by the master: [`Self::started_monotonic_ns`] of a request that is to be ended; the worker sets it back.
+    pub struck_ns: AtomicU64,
+    /// [`Self::started_monotonic_ns`] of the request that has set a limit of its own (`uwsgi.set_user_harakiri`).
+    pub limited_ns: AtomicU64,
+    /// CLOCK_MONOTONIC of the end of that limit, in nanoseconds.
+    pub limit_ends_ns: AtomicU64,
 }
 
 /// Bit of [`SlotState::flags`]: the gate of the worker is open.
@@ -256,6 +266,14 @@ impl Slot {
         state.sequence.store((sequence | 1).wrapping_add(1), Ordering::Release);
     }
 
+    /// When the limit ends that the request in flight has set itself, on CLOCK_MONOTONIC in ns.
+    #[must_use]
+    pub fn own_limit_ns(&self) -> Option<u64> {
+        let started = self.state.started_monotonic_ns.load(Ordering::Acquire);
+        let is_its = started != 0 && self.state.limited_ns.load(Ordering::Acquire) == started;
+        is_its.then(|| self.state.limit_ends_ns.load(Ordering::Relaxed))
+    }
+
     /// Says that the request ended. Only the owner of the slot calls this.
     pub fn end(&self) {
         self.state.started_monotonic_ns.store(0, Ordering::Release);
@@ -339,6 +357,11 @@ mod tests {
                 peer_port: AtomicU32::new(0),
                 flags: AtomicU32::new(0),
                 connections: AtomicU32::new(0),
+                stacks_asked: AtomicU32::new(0),
+                thread_ident: zero(),
+                struck_ns: zero(),
+                limited_ns: zero(),
+                limit_ends_ns: zero(),
             },
             head: [const { AtomicU64::new(0) }; HEAD_MAX_BYTES / 8],
         })
@@ -370,6 +393,35 @@ mod tests {
         assert_eq!((seen.head.as_slice(), seen.peer), (b"GET /a HTTP/1.1\r\n".as_slice(), Some(peer)));
         slot.end();
         assert_eq!(slot.in_flight(), None);
+    }
+
+    #[test]
+    fn a_limit_of_a_request_does_not_bind_the_next() {
+        let slot = empty_slot();
+        slot.begin(5, 6, HeadKind::Http, b"", None);
+        slot.state.limit_ends_ns.store(9, Ordering::Relaxed);
+        slot.state.limited_ns.store(5, Ordering::Release);
+        assert_eq!(slot.own_limit_ns(), Some(9));
+        slot.end();
+        assert_eq!(slot.own_limit_ns(), None);
+        slot.begin(7, 8, HeadKind::Http, b"", None);
+        assert_eq!(slot.own_limit_ns(), None);
+    }
+
+    #[test]
+    fn p8_a_slot_whose_owner_was_killed_while_it_wrote_is_read_again_once_its_successor_has_written() {
+        let slot = empty_slot();
+        slot.begin(5, 6, HeadKind::Http, b"GET /a", None);
+        slot.state.sequence.fetch_or(1, Ordering::Relaxed);
+        assert_eq!(slot.in_flight(), None, "torn for ever, and nobody waits for it");
+        slot.begin(7, 8, HeadKind::Http, b"GET /b", None);
+        assert_eq!(slot.in_flight().unwrap().head, b"GET /b");
+    }
+
+    #[test]
+    fn what_was_added_later_lies_where_earlier_versions_have_zeros() {
+        assert_eq!(size_of::<SlotState>(), 128);
+        assert_eq!(std::mem::offset_of!(SlotState, connections), 88);
     }
 
     #[test]

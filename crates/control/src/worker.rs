@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{AppBoot, Protocol, WorkerBoot};
+use crate::{
+    boot::{AppBoot, Protocol, WorkerBoot},
+    stacks::ThreadStack,
+};
 
 /// Master to zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +17,8 @@ use crate::boot::{AppBoot, Protocol, WorkerBoot};
 pub enum ToZygote {
     /// The first message: load this app.
     Load(Box<AppBoot>),
-    /// Fork a worker (double fork: its parent is the master). One descriptor: the worker's end of its channel.
+    /// Fork a worker (double fork: its parent is the master). Descriptors: the worker's end of its channel, then the
+    /// memfd that faulthandler writes to.
     Fork(WorkerBoot),
     /// Exit; nothing is forked any more.
     Retire,
@@ -60,6 +64,9 @@ pub enum FromZygote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum ToWorker {
+    /// Look at what the master has written into the scoreboard: whether stacks are asked for, and which requests are to be
+    /// ended. Said over the channel for a thread that waits, and by [`Signals::attend`] for the main thread.
+    Attend,
     /// Answer with [`FromWorker::Pong`] from the serving loop.
     Ping {
         /// Echoed.
@@ -95,7 +102,19 @@ pub enum FromWorker {
         worker: WorkerRef,
         /// Its pid (in the master's pid namespace).
         pid: i32,
+        /// How it is reached while all its threads are inside the app.
+        #[serde(default)]
+        signals: Signals,
     },
+    /// What its threads do.
+    Stacks {
+        /// The number of the last asking that this answers.
+        asked: u32,
+        /// All that Python knows of; core and request are not filled in.
+        threads: Vec<ThreadStack>,
+    },
+    /// A request has set itself a limit (`uwsgi.set_user_harakiri`): the scoreboard says when it ends.
+    LimitSet,
     /// Under `lazy-apps`: the app is loaded in this worker.
     AppLoaded {
         /// How long the import took, in ms.
@@ -131,6 +150,21 @@ pub enum FromWorker {
     ReloadAsked,
     /// The app called `uwsgi.stop()`.
     StopAsked,
+}
+
+/// Real-time signals by which a worker's master reaches it while all its threads are inside the app. None when the app
+/// has taken the signal, or there is nothing to write to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signals {
+    /// Python runs a handler on the main thread, as soon as that executes Python: [`ToWorker::Attend`]. System calls that
+    /// it interrupts go on (SA_RESTART).
+    pub ask: Option<i32>,
+    /// The same, and what the main thread waits for is interrupted.
+    pub attend: Option<i32>,
+    /// A native handler answers the clients of struck requests with 504, whatever the threads do.
+    pub farewell: Option<i32>,
+    /// faulthandler writes the stack of every thread to the memfd that came with [`ToZygote::Fork`].
+    pub dump: Option<i32>,
 }
 
 /// An idle keep-alive connection on its way to another worker.

@@ -1,8 +1,9 @@
-//! The two deciding machines of Empery, and nothing else: no clock, no I/O, no randomness.
+//! The deciding machines of Empery, and nothing else: no clock, no I/O, no randomness.
 //!
 //! [`Fleet`](fleet::Fleet) decides what every vassal of an emperor should be doing; the brain feeds it and
 //! performs its actions. [`Generations`](generations::Generations) decides which generation of one app serves;
-//! the master of a vassal feeds it and performs its actions. Time comes in as a [`Moment`](moment::Moment).
+//! the master of a vassal feeds it and performs its actions, as it does with one [`Harakiri`](harakiri::Harakiri) for
+//! each worker that is stuck. Time comes in as a [`Moment`](moment::Moment).
 
 #![forbid(unsafe_code)]
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -12,5 +13,6 @@ mod backoff;
 mod chance;
 pub mod fleet;
 pub mod generations;
+pub mod harakiri;
 pub mod ids;
 pub mod moment;

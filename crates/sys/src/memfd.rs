@@ -28,6 +28,14 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// An empty memfd, close-on-exec, that grows as it is written.
+///
+/// # Errors
+/// memfd_create(2).
+pub fn growing(name: &str) -> io::Result<OwnedFd> {
+    unsealed(name)
+}
+
 /// An empty memfd that can be sealed.
 pub(crate) fn unsealed(name: &str) -> io::Result<OwnedFd> {
     let name = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;

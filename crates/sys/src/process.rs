@@ -146,6 +146,60 @@ pub fn pidfd_wait(pidfd: BorrowedFd<'_>, longest: Duration) -> io::Result<bool> 
     }
 }
 
+/// Sends a signal to exactly this thread (tgkill(2)): of a process that is no zombie of somebody else's yet, so a child
+/// that has not been reaped.
+///
+/// # Errors
+/// `ESRCH` when there is no such thread.
+pub fn signal_thread(pid: i32, thread: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes three numbers.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, signal) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the process has a handler for the signal (`SigCgt` in /proc/PID/status, proc(5)). Without one most signals
+/// would end it.
+#[must_use]
+pub fn catches(pid: i32, signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    is_in_mask(&status, "SigCgt:", signal)
+}
+
+fn is_in_mask(status: &str, field: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix(field)).map(str::trim);
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(signal - 1).ok().and_then(|place| 1_u64.checked_shl(place));
+    bit.is_some_and(|bit| mask & bit != 0)
+}
+
+/// Whether the process stands still: stopped by a signal, or by a debugger (states `T` and `t` of /proc/PID/stat).
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
+    matches!(state(pid), Some('T' | 't'))
+}
+
+/// Whether the process has ended, reaped or not (state `Z` or `X`, or none).
+#[must_use]
+pub fn has_ended(pid: i32) -> bool {
+    matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// Whether the process is on its way out or has ended: its main thread is in exit(2), by itself or by a signal
+/// (`PF_EXITING` in field 9 of /proc/PID/stat).
+#[must_use]
+pub fn is_ending(pid: i32) -> bool {
+    const FLAGS: usize = 9;
+    const PF_EXITING: u64 = 4;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    has_ended(pid) || stat_field(&stat, FLAGS).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// The letter of field 3 of /proc/PID/stat.
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). With the pid it names a
 /// process for as long as the machine is up. None when there is no such process.
 #[must_use]
@@ -230,6 +284,31 @@ mod tests {
         assert!(start_time_ticks(me).unwrap() > 0);
         assert!(memory(me).unwrap().rss_bytes > 0);
         assert_eq!(start_time_ticks(i32::MAX), None);
+    }
+
+    #[test]
+    fn what_a_process_catches_is_read_from_its_mask() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigCgt:\t0000020000000002\n";
+        assert!(is_in_mask(status, "SigCgt:", 2) && is_in_mask(status, "SigCgt:", 42));
+        assert!(
+            !is_in_mask(status, "SigCgt:", 1) && !is_in_mask(status, "SigCgt:", 64) && !is_in_mask("", "SigCgt:", 2)
+        );
+        assert!(!is_in_mask(status, "SigCgt:", 0) && !is_in_mask(status, "SigCgt:", 400));
+    }
+
+    #[test]
+    fn a_stopped_process_is_told_from_one_that_runs() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_stopped(pid));
+        signal_thread(pid, pid, libc::SIGSTOP).unwrap();
+        while !is_stopped(pid) {
+            std::thread::yield_now();
+        }
+        assert!(!has_ended(pid) && !is_ending(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_stopped(pid) && has_ended(pid) && is_ending(pid));
     }
 
     #[test]

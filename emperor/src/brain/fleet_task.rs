@@ -7,6 +7,7 @@ mod chronicle;
 mod hear;
 mod pulses;
 mod removal;
+mod stacks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
+use self::stacks::StackQuestions;
 use super::{
     clock,
     history::History,
@@ -95,6 +97,7 @@ pub(crate) struct FleetTask {
     minute_unix_s: u64,
     samples_taken: u64,
     leaving: bool,
+    stack_questions: StackQuestions,
 }
 
 /// What the owning task is made of.
@@ -136,6 +139,7 @@ impl FleetTask {
             minute_unix_s: minute_now(),
             samples_taken: 0,
             leaving: false,
+            stack_questions: StackQuestions::default(),
         }
     }
 
@@ -179,6 +183,7 @@ impl FleetTask {
                 // Whoever asked may have hung up.
                 let _ = reply.send(answer);
             }
+            Ask::Stacks { name, worker, reply } => self.asked_for_stacks(&name, worker, reply),
             Ask::ConfirmRemovals { actor, reply } => {
                 let answer = self.asked_to_confirm(&actor);
                 // The same.

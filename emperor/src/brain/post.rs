@@ -69,6 +69,8 @@ pub(crate) struct Seat {
     pub(crate) reports_follow: bool,
     /// Whether it was told to leave.
     pub(crate) told_to_leave: bool,
+    /// Whether it knows [`empery_control::link::Order::Stacks`].
+    pub(crate) tells_stacks: bool,
     /// The deploy it was last given and has not answered.
     pub(crate) awaited: Option<Awaited>,
     /// The interpreters of its generations, `major.minor.micro`.
@@ -102,6 +104,7 @@ impl Seat {
             serving: None,
             reports_follow: false,
             told_to_leave: false,
+            tells_stacks: false,
             awaited: None,
             pythons: BTreeMap::new(),
             pulse: Pulse::new(pid, clock::now()),

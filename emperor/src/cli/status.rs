@@ -7,6 +7,7 @@ use empery_control::{
     link::WorkerPhase,
 };
 use empery_lifecycle::fleet::{OperationEnd, Verb};
+use serde::Deserialize;
 
 use super::{
     Running,
@@ -17,6 +18,9 @@ use super::{
 
 /// Widest column of names.
 const NAME_WIDTH_MAX: usize = 40;
+
+/// How many incidents are shown of one vassal.
+const INCIDENTS: usize = 3;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         print::document(&answer.text());
     } else if options.name.is_some() {
         vassal(&answer.json()?);
+        incidents(&client, &path);
     } else {
         fleet(&answer.json()?);
     }
@@ -137,6 +142,37 @@ fn vassal(vassal: &VassalSnapshot) {
         say!();
         print::problem(problem);
     }
+}
+
+/// What was lost, killed or odd of late, with the evidence of the last.
+fn incidents(client: &Client, vassal: &str) {
+    let read = client.get(&format!("{vassal}/incidents?limit={INCIDENTS}"));
+    // Without a database there is nothing to show, and the alarms say why.
+    let Ok(Recent { incidents }) = read.and_then(|answer| answer.json()) else { return };
+    for (place, incident) in incidents.iter().enumerate() {
+        if place == 0 {
+            say!("\nlast incidents:");
+        }
+        let ago = print::span(now_unix_ms().saturating_sub(incident.at_unix_ms) / 1_000);
+        let mut lines = incident.text.lines();
+        say!("  {ago} ago, {}: {}", incident.code, lines.next().unwrap_or_default());
+        if place == 0 {
+            lines.for_each(|line| say!("    {line}"));
+        }
+    }
+}
+
+/// The answer of the API, as far as it is shown.
+#[derive(Deserialize)]
+struct Recent {
+    incidents: Vec<Incident>,
+}
+
+#[derive(Deserialize)]
+struct Incident {
+    at_unix_ms: u64,
+    code: String,
+    text: String,
 }
 
 fn worker_line(worker: &WorkerSnapshot) -> String {

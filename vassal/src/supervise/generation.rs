@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
 use empery_control::{
     link::{WorkerPhase, WorkerView},
     scoreboard::slot_index,
-    worker::{ToWorker, ToZygote},
+    worker::{Signals, ToWorker, ToZygote},
 };
 use empery_lifecycle::{
     ids::{GenerationId, WorkerId, WorkerRef},
@@ -13,7 +13,8 @@ use empery_lifecycle::{
 };
 use empery_sys::{process::How, scoreboard::Scoreboard};
 
-use crate::{boot_output::BootOutput, peer::Peer, revision::Revision};
+use super::{deaths::KilledFor, harakiri::Struck, stopped::Stopped};
+use crate::{boot_output::BootOutput, oom::KillCounts, peer::Peer, revision::Revision};
 
 /// See the module.
 pub(crate) struct Generation {
@@ -67,6 +68,18 @@ pub(crate) struct WorkerHandle {
     pub(crate) silent: bool,
     /// Why the master killed it, in words that say more than the signal.
     pub(crate) condemned: Option<String>,
+    /// Why else the master killed it.
+    pub(crate) killed_for: Option<KilledFor>,
+    /// How it is reached while all its threads are inside the app.
+    pub(crate) signals: Signals,
+    /// What faulthandler of this process writes to.
+    pub(crate) crash: Option<OwnedFd>,
+    /// Kills for memory before it was there.
+    pub(crate) kill_counts: Option<KillCounts>,
+    /// It has requests that ran too long.
+    pub(crate) struck: Option<Struck>,
+    /// It stands still.
+    pub(crate) stopped: Option<Stopped>,
     /// It was to be killed before its pid was known.
     pub(crate) kill_when_known: bool,
 }

@@ -1,73 +1,229 @@
-//! `harakiri`: a request that runs longer than this costs its worker its life. Read from the scoreboard, so neither
-//! the worker nor the app can forget it. While nothing runs, nothing can be overdue before a whole limit from now,
-//! so that is when this looks again.
+//! `harakiri`, and the limits that requests set themselves: finds out from the scoreboard who is overdue, so neither the
+//! worker nor the app can forget it, and performs what [`Harakiri`] decides. While nothing runs, nothing can be overdue
+//! before a whole limit from now, so that is when this looks again.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{os::fd::AsFd, sync::atomic::Ordering, time::Duration};
 
 use empery_control::{
     link::Severity,
-    scoreboard::{HeadKind, InFlight},
+    stacks::{RequestView, Source, WorkerStacks},
 };
-use empery_lifecycle::{ids::WorkerRef, moment::Moment};
+use empery_lifecycle::{
+    generations::Event,
+    harakiri::{Harakiri, LOOK_EVERY, Mercy, Sight, Step, Voice},
+    ids::WorkerRef,
+    moment::Moment,
+};
+use empery_sys::process;
 
-use super::{Supervisor, generation::Generation};
+use super::{Supervisor, generation::Generation, in_flight::Serving, stacks::Wanted, stacks::raise};
 use crate::{clock, log};
 
-/// A request that has run too long.
-struct Overdue {
-    worker: WorkerRef,
-    pid: i32,
-    thread: usize,
-    request: InFlight,
-    limit_s: u32,
+/// How soon those are looked at again that `harakiri-queue-threshold` spares.
+const SPARED_FOR: Duration = Duration::from_secs(1);
+
+/// A worker with requests that are to end.
+pub(crate) struct Struck {
+    machine: Harakiri,
+    requests: Vec<StruckRequest>,
+}
+
+#[derive(Clone)]
+struct StruckRequest {
+    core: u32,
+    started_ns: u64,
+    limit_s: u64,
+    view: RequestView,
+    started_unix_ms: u64,
+}
+
+impl StruckRequest {
+    fn is(&self, serving: &Serving<'_>) -> bool {
+        let started_ns = serving.request.as_ref().map(|request| request.started_monotonic_ns);
+        self.core == serving.core && started_ns == Some(self.started_ns)
+    }
+}
+
+impl Struck {
+    fn has(&self, serving: &Serving<'_>) -> bool {
+        self.requests.iter().any(|request| request.is(serving))
+    }
+
+    fn first(&self) -> String {
+        self.requests.first().map_or_else(String::new, |request| {
+            format!("{} {} ran longer than {} s", request.view.method, request.view.uri, request.limit_s)
+        })
+    }
 }
 
 impl Supervisor {
-    /// A generation with a limit serves (or none does any more).
+    /// A generation serves that may have a limit, or a request has set itself one.
     pub(super) fn arm_harakiri(&mut self) {
-        let limits = self.generations.values().map(limit);
-        self.harakiri_at = limits.flatten().min().map(|limit| clock::now().after(limit));
+        self.harakiri_at = Some(clock::now());
     }
 
-    /// Kills whoever is overdue, and finds out when to look again.
+    /// Deals with whoever is overdue, goes on with those that were, and finds out when to look again.
     pub(super) fn harakiri(&mut self, now: Moment) {
         let mut overdue = Vec::new();
         let mut next: Option<Moment> = None;
+        let mut sooner = |at: Moment| next = Some(next.map_or(at, |next| next.min(at)));
         for generation in self.generations.values() {
-            if let Some(limit) = limit(generation) {
-                let look = look_at(generation, limit, now, &mut overdue);
-                next = Some(next.map_or(look, |next| next.min(look)));
+            let limit = limit(generation).map(|limit| {
+                let threshold = generation.revision.config.request.harakiri_queue_threshold;
+                let is_spared = threshold > 0 && self.longest_queue(generation) <= threshold;
+                (limit, is_spared)
+            });
+            if let Some((limit, _)) = limit {
+                sooner(now.after(limit));
             }
+            look_at(generation, limit, now, &mut sooner, &mut overdue);
+        }
+        for (worker, request) in overdue {
+            self.strike(worker, request);
+        }
+        for worker in self.struck() {
+            self.look_at_struck(worker, now);
+        }
+        if !self.struck().is_empty() {
+            sooner(now.after(LOOK_EVERY));
         }
         self.harakiri_at = next;
-        for overdue in overdue {
-            self.strike(&overdue);
+    }
+
+    fn longest_queue(&self, generation: &Generation) -> u64 {
+        let keys = generation.revision.listener_keys();
+        let queues = keys.filter_map(|key| {
+            let held = self.listeners.get(&key)?;
+            empery_sys::listen::queue_length(held.socket.as_fd()).map(|(queue, _)| queue)
+        });
+        queues.max().unwrap_or(0)
+    }
+
+    /// Workers that have to be looked at again soon.
+    fn struck(&self) -> Vec<WorkerRef> {
+        let workers = self.generations.values().flat_map(|generation| &generation.workers);
+        workers
+            .filter(|(_, handle)| handle.struck.as_ref().is_some_and(|struck| struck.machine.is_under_way()))
+            .map(|(worker, _)| *worker)
+            .collect()
+    }
+
+    fn strike(&mut self, worker: WorkerRef, request: StruckRequest) {
+        let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
+        let is_verbose = generation.revision.config.request.harakiri_verbose;
+        let mercy = mercy(generation, request.limit_s);
+        let Some(handle) = generation.workers.get_mut(&worker) else { return };
+        say_harakiri(worker, handle.pid.unwrap_or(0), &request, is_verbose);
+        let steps = match &mut handle.struck {
+            Some(struck) if !struck.machine.has_ended() => {
+                struck.requests.push(request);
+                struck.machine.joined()
+            }
+            _ => {
+                let (machine, steps) = Harakiri::begin(mercy);
+                handle.struck = Some(Struck { machine, requests: vec![request] });
+                steps
+            }
+        };
+        *generation.harakiris.entry(worker.worker).or_default() += 1;
+        self.step(worker, steps);
+    }
+
+    /// The stacks of a worker that was struck are there, or there are none.
+    pub(super) fn harakiri_recorded(&mut self, worker: WorkerRef, stacks: &WorkerStacks) {
+        let Some(struck) = self.worker_mut(worker).and_then(|handle| handle.struck.as_mut()) else { return };
+        let sentence =
+            format!("worker {} (pid: {}) is replaced: {} (harakiri)", worker.worker.0, stacks.pid, struck.first());
+        let voice = if stacks.source == Source::Python { Voice::Python } else { Voice::Silence };
+        let steps = struck.machine.recorded(voice, clock::now());
+        self.notice(Severity::Incident, "harakiri", format!("{sentence}\n{}", stacks.text()), Some(worker));
+        self.step(worker, steps);
+        self.harakiri_at = Some(clock::now().after(LOOK_EVERY));
+    }
+
+    fn look_at_struck(&mut self, worker: WorkerRef, now: Moment) {
+        let Some(pid) = self.living_pid(worker) else { return };
+        let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
+        let sight = {
+            let Some(struck) = generation.workers.get(&worker).and_then(|handle| handle.struck.as_ref()) else {
+                return;
+            };
+            let serving = generation.serving_of(worker, pid);
+            let (stuck, others): (Vec<_>, Vec<_>) =
+                serving.iter().filter(|serving| serving.request.is_some()).partition(|serving| struck.has(serving));
+            let heard = |serving: &Serving<'_>| serving.slot.state.struck_ns.load(Ordering::Acquire) == 0;
+            Sight { is_stuck: !stuck.is_empty(), has_others: !others.is_empty(), has_heard: serving.iter().all(heard) }
+        };
+        let Some(struck) = self.worker_mut(worker).and_then(|handle| handle.struck.as_mut()) else { return };
+        let steps = struck.machine.look(sight, now);
+        if struck.machine.has_ended() {
+            let words = struck.first();
+            log::say(&format!("*** worker {} has ended the request: {words} (harakiri) ***", worker.worker.0));
+        }
+        self.step(worker, steps);
+    }
+
+    fn step(&mut self, worker: WorkerRef, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Recycle => self.tell(Event::RecycleAsked { worker }),
+                Step::Collect => self.ask_stacks(worker, Wanted::Harakiri),
+                Step::EndRequests => self.end_requests(worker),
+                Step::TellClients => self.tell_clients(worker, Whom::Struck),
+                Step::TellAll => self.tell_clients(worker, Whom::All),
+                Step::Kill => {
+                    if let Some(handle) = self.worker_mut(worker)
+                        && let Some(struck) = &handle.struck
+                    {
+                        let why = format!("harakiri: {}, and would not end", struck.first());
+                        handle.condemned.get_or_insert(why);
+                    }
+                    self.kill(worker);
+                }
+            }
         }
     }
 
-    fn strike(&mut self, overdue: &Overdue) {
-        let Overdue { worker, pid, thread, request, limit_s } = overdue;
-        let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
-        let Some(handle) = generation.workers.get_mut(worker).filter(|handle| handle.condemned.is_none()) else {
-            return;
-        };
-        let what = request_line(request);
-        handle.condemned = Some(format!("harakiri after {limit_s} s in {what}"));
-        *generation.harakiris.entry(worker.worker).or_default() += 1;
-        let (id, peer) = (worker.worker.0, request.peer.map_or_else(|| "-".to_owned(), |peer| peer.ip().to_string()));
-        // The lines of uWSGI, which people search their logs for.
-        log::say(&format!("*** HARAKIRI ON WORKER {id} (pid: {pid}, try: 1, graceful: no) ***"));
-        log::say(&format!("HARAKIRI !!! worker {id} status !!!"));
-        log::say(&format!("HARAKIRI [core {thread}] {peer} - {what} since {}", request.started_unix_ms / 1000));
-        log::say(&format!("HARAKIRI !!! end of worker {id} status !!!"));
-        self.notice(
-            Severity::Incident,
-            "harakiri",
-            format!("worker {id} (pid: {pid}) was killed: {what} ran longer than {limit_s} s"),
-            Some(*worker),
-        );
-        self.kill(*worker);
+    fn end_requests(&mut self, worker: WorkerRef) {
+        self.mark(worker, Whom::Struck);
+        self.have_it_attend(worker);
+        let graceful = self.generations.get(&worker.generation).and_then(|generation| {
+            let request = &generation.revision.config.request;
+            request.harakiri_graceful_timeout.map(|_| request.harakiri_graceful_signal)
+        });
+        if let Some(handle) = self.worker_mut(worker) {
+            // For an app that has a handler for it; without one it would only be a kill.
+            raise(handle, graceful);
+        }
     }
+
+    fn tell_clients(&mut self, worker: WorkerRef, whom: Whom) {
+        self.mark(worker, whom);
+        if let Some(handle) = self.worker_mut(worker) {
+            raise(handle, handle.signals.farewell);
+        }
+    }
+
+    /// Writes into the scoreboard which requests are meant.
+    fn mark(&self, worker: WorkerRef, whom: Whom) {
+        let Some(pid) = self.living_pid(worker) else { return };
+        let Some(generation) = self.generations.get(&worker.generation) else { return };
+        let Some(struck) = generation.workers.get(&worker).and_then(|handle| handle.struck.as_ref()) else { return };
+        for serving in generation.serving_of(worker, pid) {
+            if let Some(request) = &serving.request
+                && (whom == Whom::All || struck.has(&serving))
+            {
+                serving.slot.state.struck_ns.store(request.started_monotonic_ns, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Which requests of a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    Struck,
+    All,
 }
 
 fn limit(generation: &Generation) -> Option<Duration> {
@@ -75,58 +231,66 @@ fn limit(generation: &Generation) -> Option<Duration> {
     (limit_s > 0).then(|| Duration::from_secs(limit_s.into()))
 }
 
-/// Collects what is overdue; answers when the next thing can be.
-fn look_at(generation: &Generation, limit: Duration, now: Moment, overdue: &mut Vec<Overdue>) -> Moment {
-    let mut next = now.after(limit);
+/// Without `harakiri-graceful-timeout` the others get as much time as any request may take, but not more than in a drain.
+fn mercy(generation: &Generation, limit_s: u64) -> Mercy {
+    let config = &generation.revision.config;
+    let drain = config
+        .request
+        .harakiri_graceful_timeout
+        .unwrap_or_else(|| Duration::from_secs(limit_s.max(1)).min(config.mercy));
+    Mercy { drain }
+}
+
+/// Collects what is overdue, and says when the next thing can be.
+fn look_at(
+    generation: &Generation,
+    limit: Option<(Duration, bool)>,
+    now: Moment,
+    sooner: &mut impl FnMut(Moment),
+    overdue: &mut Vec<(WorkerRef, StruckRequest)>,
+) {
     for (worker, handle) in &generation.workers {
         let Some(pid) = handle.pid.filter(|_| handle.condemned.is_none() && handle.exit.is_none()) else { continue };
-        for (thread, slot) in generation.slots_of(*worker).enumerate() {
-            let slot = generation.scoreboard.slot(slot);
-            if i64::from(slot.state.pid.load(Ordering::Relaxed)) != i64::from(pid) {
+        for serving in generation.serving_of(*worker, pid) {
+            let Some(request) = &serving.request else { continue };
+            if handle.struck.as_ref().is_some_and(|struck| struck.has(&serving)) {
                 continue;
             }
-            let Some(request) = slot.in_flight() else { continue };
-            let due = Moment(request.started_monotonic_ns).after(limit);
-            if due <= now {
-                let limit_s = generation.revision.config.request.harakiri_s;
-                overdue.push(Overdue { worker: *worker, pid, thread, request, limit_s });
-            } else {
-                next = next.min(due);
+            let started = Moment(request.started_monotonic_ns);
+            let of_all = limit.map(|(limit, is_spared)| (started.after(limit), limit, is_spared));
+            let own = serving.slot.own_limit_ns().map(|ends| (Moment(ends), Moment(ends).since(started), false));
+            let Some((due, limit, is_spared)) = [of_all, own].into_iter().flatten().min_by_key(|(due, ..)| *due) else {
+                continue;
+            };
+            if due > now {
+                sooner(due);
+            } else if is_spared {
+                sooner(now.after(SPARED_FOR));
+            } else if let Some(view) = serving.view(now) {
+                let (core, limit_s) = (serving.core, limit.as_secs());
+                let (started_ns, started_unix_ms) = (request.started_monotonic_ns, request.started_unix_ms);
+                overdue.push((*worker, StruckRequest { core, started_ns, limit_s, view, started_unix_ms }));
             }
         }
     }
-    next
 }
 
-/// `METHOD URI` of a request, without what could garble a terminal.
-fn request_line(request: &InFlight) -> String {
-    let vars = match request.kind {
-        HeadKind::Http => empery_wire::vars::of_http(&request.head),
-        HeadKind::Uwsgi => empery_wire::vars::of_uwsgi(&request.head),
-        HeadKind::None => Vec::new(),
-    };
-    let value = |name: &str| {
-        let found = vars.iter().find_map(|var| var.strip_prefix(name)?.strip_prefix('=')).unwrap_or("-");
-        found.chars().filter(|letter| !letter.is_control()).take(1024).collect::<String>()
-    };
-    format!("{} {}", value("REQUEST_METHOD"), value("REQUEST_URI"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_request_line_is_found_in_both_protocols() {
-        let http = InFlight {
-            started_monotonic_ns: 1,
-            started_unix_ms: 1,
-            kind: HeadKind::Http,
-            head: b"GET /slow?x=1 HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(),
-            peer: None,
-        };
-        assert_eq!(request_line(&http), "GET /slow?x=1");
-        let block = b"\x0e\0REQUEST_METHOD\x04\0POST\x0b\0REQUEST_URI\x02\0/u".to_vec();
-        assert_eq!(request_line(&InFlight { kind: HeadKind::Uwsgi, head: block, ..http }), "POST /u");
+/// The lines of uWSGI, which people search their logs for.
+fn say_harakiri(worker: WorkerRef, pid: i32, request: &StruckRequest, is_verbose: bool) {
+    let id = worker.worker.0;
+    let RequestView { method, uri, peer, core, .. } = &request.view;
+    let peer = peer.as_deref().unwrap_or("-");
+    log::say(&format!("*** HARAKIRI ON WORKER {id} (pid: {pid}, try: 1, graceful: yes) ***"));
+    log::say(&format!("HARAKIRI !!! worker {id} status !!!"));
+    log::say(&format!("HARAKIRI [core {core}] {peer} - {method} {uri} since {}", request.started_unix_ms / 1000));
+    log::say(&format!("HARAKIRI !!! end of worker {id} status !!!"));
+    if is_verbose {
+        for what in ["syscall", "wchan"] {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            log::say(&format!("HARAKIRI: -- {what}> {}", text.trim_end()));
+        }
+    }
+    if process::is_stopped(pid) {
+        log::say(&format!("HARAKIRI: worker {id} is stopped, by a signal or by a debugger"));
     }
 }

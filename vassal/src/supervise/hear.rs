@@ -108,7 +108,14 @@ impl Supervisor {
 
     fn heard_worker(&mut self, worker: WorkerRef, word: FromWorker, descriptors: Vec<OwnedFd>) {
         match word {
-            FromWorker::Up { pid, .. } => self.worker_has_pid(worker, pid),
+            FromWorker::Up { pid, signals, .. } => {
+                if let Some(handle) = self.worker_mut(worker) {
+                    handle.signals = signals;
+                }
+                self.worker_has_pid(worker, pid);
+            }
+            FromWorker::Stacks { asked, threads } => self.heard_stacks(worker, asked, threads),
+            FromWorker::LimitSet => self.arm_harakiri(),
             FromWorker::AppLoaded { import_ms } => {
                 if let Some(generation) = self.generations.get_mut(&worker.generation) {
                     generation.import_ms = import_ms;
@@ -146,6 +153,8 @@ impl Supervisor {
             FromWorker::StopAsked => self.stop_by_app(),
             // It is replaced with its whole generation anyway, and has proved long ago.
             FromWorker::Up { .. }
+            | FromWorker::Stacks { .. }
+            | FromWorker::LimitSet
             | FromWorker::AppLoaded { .. }
             | FromWorker::LoadFailed { .. }
             | FromWorker::Pong { .. }
@@ -234,7 +243,11 @@ impl Supervisor {
 
     /// Says something an operator should know, in the log and to the brain.
     pub(super) fn notice(&mut self, severity: Severity, code: &str, text: String, worker: Option<WorkerRef>) {
-        log::say(&format!("*** {text} ***"));
+        let (sentence, evidence) = text.split_once('\n').unwrap_or((&text, ""));
+        log::say(&format!("*** {sentence} ***"));
+        if !evidence.is_empty() {
+            log::say(evidence.trim_end());
+        }
         let at_unix_ms = crate::clock::unix_ms();
         self.tell_brain(FromMaster::Notice { severity, code: code.to_owned(), text, worker, at_unix_ms }, Vec::new());
     }

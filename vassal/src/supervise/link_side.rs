@@ -21,6 +21,7 @@ use empery_sys::{channel::Channel, process};
 use super::{
     Supervisor,
     input::{Input, Introduced},
+    stacks::Wanted,
     worker_id::Who,
 };
 use crate::{
@@ -114,6 +115,7 @@ impl Supervisor {
             serving_sha256: serving
                 .and_then(|(generation, _)| self.generations.get(&generation)?.revision.sha256.clone()),
             answers_pings: true,
+            tells_stacks: true,
         };
         (snapshot, descriptors)
     }
@@ -133,6 +135,7 @@ impl Supervisor {
             Order::Stop if self.stop_asked => {}
             Order::Stop => self.stop(),
             Order::ReopenLogs => log::reopen(),
+            Order::Stacks { token, worker } => self.ask_stacks(worker, Wanted::Brain { serial, token }),
             Order::Ping => self.tell_brain(FromMaster::Pong, Vec::new()),
         }
     }

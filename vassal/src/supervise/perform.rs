@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, os::fd::AsRawFd};
 use empery_control::{
     boot::WorkerBoot,
     link::{FromMaster, WorkerPhase},
-    worker::{ToWorker, ToZygote},
+    worker::{Signals, ToWorker, ToZygote},
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
     generations::{Action, Event, Exit, FailureReason},
     ids::{GenerationId, OrphanId, RevisionId, WorkerRef},
 };
-use empery_sys::{channel::Channel, process, scoreboard::Scoreboard, seqpacket};
+use empery_sys::{channel::Channel, memfd, process, scoreboard::Scoreboard, seqpacket};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -34,7 +34,12 @@ impl Supervisor {
             Action::Spawn(worker) => self.spawn(worker),
             Action::OpenGate(worker) => self.open_gate(worker),
             Action::Drain(worker) => self.drain(worker),
-            Action::Kill(worker) => self.kill(worker),
+            Action::Kill(worker) => {
+                if let Some(handle) = self.worker_mut(worker) {
+                    handle.killed_for = Some(handle.kill_reason());
+                }
+                self.kill(worker);
+            }
             Action::RetireZygote(generation) => self.retire_zygote(generation),
             Action::KillZygote(generation) => self.kill_zygote(generation),
             Action::DrainOrphan(orphan) => self.drain_orphan(orphan),
@@ -110,7 +115,10 @@ impl Supervisor {
             Heard::Word(word, descriptors) => Input::FromWorker(worker, word, descriptors),
             Heard::Silence => Input::WorkerSilent(worker),
         });
-        zygote.peer.say(ToZygote::Fork(WorkerBoot { worker }), vec![theirs]);
+        // Without it a crash is told without its stack.
+        let crash = memfd::growing("empery-crash").ok();
+        let copy = crash.as_ref().and_then(|crash| crash.try_clone().ok());
+        zygote.peer.say(ToZygote::Fork(WorkerBoot { worker }), std::iter::once(theirs).chain(copy).collect());
         // It waits in the channel and is answered when the worker's loop runs: that is the proof.
         peer.say(ToWorker::Ping { token: 0 }, Vec::new());
         let handle = WorkerHandle {
@@ -121,6 +129,12 @@ impl Supervisor {
             exit: None,
             silent: false,
             condemned: None,
+            killed_for: None,
+            signals: Signals::default(),
+            crash,
+            kill_counts: None,
+            struck: None,
+            stopped: None,
             kill_when_known: false,
         };
         generation.workers.insert(worker, handle);

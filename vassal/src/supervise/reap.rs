@@ -7,13 +7,15 @@ use empery_lifecycle::{
     generations::{Event, Exit},
     ids::{GenerationId, WorkerRef},
 };
-use empery_sys::process::{How, reap_any};
+use empery_sys::process::{How, is_ending, reap_any};
 
-use super::{Supervisor, Who, generation::ZygoteHandle, perform::kill_child, succeed::Succession};
+use super::{Supervisor, Who, deaths::KilledFor, generation::ZygoteHandle, perform::kill_child, succeed::Succession};
+use crate::oom::KillCounts;
 
 impl Supervisor {
     /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
     pub(super) fn reap(&mut self) {
+        self.look_for_stopped();
         while let Ok(Some((pid, how))) = reap_any() {
             if let Some(generation) = self.generation_of_zygote(pid) {
                 self.zygote_exited(generation, how);
@@ -51,7 +53,7 @@ impl Supervisor {
         self.generations.values().any(|generation| generation.workers.values().any(|handle| handle.pid.is_none()))
     }
 
-    fn worker_exited(&mut self, worker: WorkerRef, how: How) {
+    pub(super) fn worker_exited(&mut self, worker: WorkerRef, how: How) {
         let Some(handle) = self.worker_mut(worker) else { return };
         handle.exit = Some(how);
         if handle.silent {
@@ -78,6 +80,7 @@ impl Supervisor {
         let ended = self.unclaimed.remove(&pid);
         if let Some(handle) = self.worker_mut(worker).filter(|handle| handle.pid.is_none()) {
             handle.pid = Some(pid);
+            handle.kill_counts = Some(KillCounts::of(pid));
             match ended {
                 Some(how) => self.worker_exited(worker, how),
                 None if handle.kill_when_known => kill_child(pid),
@@ -100,7 +103,12 @@ impl Supervisor {
             // While it drains it may close its end before it has run the app's exit handlers.
             (None, Some(_)) if handle.phase == WorkerPhase::Draining => {}
             // Usually it is ending this moment: the kernel closes what it had open before its parent is told.
-            (None, Some(pid)) => kill_child(pid),
+            (None, Some(pid)) => {
+                if !is_ending(pid) {
+                    handle.killed_for.get_or_insert(KilledFor::Silence);
+                }
+                kill_child(pid);
+            }
         }
     }
 
@@ -113,9 +121,15 @@ impl Supervisor {
             How::Code(0) => Exit::Clean,
             How::Code(_) | How::Signal(_) => Exit::Died,
         };
-        let words = handle.condemned.take().unwrap_or_else(|| how.to_string());
+        let was_asked = handle.phase == WorkerPhase::Draining;
+        let death = self.explain(worker, how);
         self.forget_worker(worker);
-        self.tell(Event::WorkerExited { worker, exit, how: words });
+        if was_asked && exit == Exit::Died {
+            self.tell_of_unfinished(worker, &death);
+        } else {
+            self.death_evidence = Some((worker, death.evidence));
+        }
+        self.tell(Event::WorkerExited { worker, exit, how: death.how });
     }
 
     /// It will never have a pid.
@@ -125,6 +139,7 @@ impl Supervisor {
     }
 
     fn forget_worker(&mut self, worker: WorkerRef) {
+        self.stacks_of_the_gone(worker);
         if let Some(generation) = self.generations.get_mut(&worker.generation) {
             generation.workers.remove(&worker);
         }

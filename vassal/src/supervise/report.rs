@@ -17,7 +17,11 @@ use crate::{
 impl Supervisor {
     pub(super) fn report(&mut self, report: Report) {
         let boot_output = self.boot_output_of(&report);
+        let evidence = self.evidence_of(&report);
         self.say_report(&report);
+        if let Some(evidence) = &evidence {
+            log::say(evidence.trim_end());
+        }
         match &report {
             Report::Booting { operation, .. } => self.last_booting = *operation,
             Report::Serving { generation, .. } => self.in_service(*generation),
@@ -26,12 +30,20 @@ impl Supervisor {
             Report::Loaded { .. } | Report::WorkerDied { .. } | Report::Recycled { .. } | Report::Stopped => {}
         }
         let report = without_own_operations(report);
-        self.tell_brain(FromMaster::Report { report, at_unix_ms: crate::clock::unix_ms(), boot_output }, Vec::new());
+        let at_unix_ms = crate::clock::unix_ms();
+        self.tell_brain(FromMaster::Report { report, at_unix_ms, boot_output, evidence }, Vec::new());
     }
 
     fn boot_output_of(&self, report: &Report) -> Option<String> {
         let (Report::Serving { generation, .. } | Report::Failed { generation, .. }) = report else { return None };
         self.generations.get(generation)?.boot_output.as_ref().map(crate::boot_output::BootOutput::text)
+    }
+
+    /// What is known of a death, beside how it was.
+    fn evidence_of(&mut self, report: &Report) -> Option<String> {
+        let Report::WorkerDied { worker, .. } = report else { return None };
+        let (of, evidence) = self.death_evidence.take()?;
+        (of == *worker && !evidence.is_empty()).then_some(evidence)
     }
 
     /// The settings of this process follow the revision that serves.

@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 mod alarm;
+mod attend;
 mod autoreload;
 mod epoll;
 mod fork;
@@ -20,6 +21,7 @@ mod prepare;
 mod python;
 mod request;
 mod serve;
+mod stacks;
 mod start_over;
 mod static_files;
 mod stray;

@@ -291,6 +291,12 @@ pub(crate) fn send_with_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawF
     count(unsafe { libc::sendmsg(socket, &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }).map(|_| ())
 }
 
+/// What Python calls `threading.get_ident()`: on Linux the number of pthread_self(3).
+pub(crate) fn thread_ident() -> u64 {
+    // SAFETY: pthread_self takes nothing and cannot fail.
+    unsafe { libc::pthread_self() as u64 }
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)

@@ -66,6 +66,8 @@ fn interpreter(py: Python<'_>, boot: &AppBoot) -> PyResult<()> {
             stream.call_method("reconfigure", (), Some(&line_buffering))?;
         }
     }
+    // A crash at import is told with its stack: the boot output is this stderr. Workers have a file of their own.
+    py.import("faulthandler")?.call_method1("enable", (libc::STDERR_FILENO,))?;
     let modules = sys.getattr("modules")?;
     modules.set_item("uwsgi", uwsgi_module::make(py, boot)?)
 }

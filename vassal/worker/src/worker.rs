@@ -14,14 +14,14 @@ use empery_control::{
     boot::AppBoot,
     ids::WorkerRef,
     scoreboard::{Slot, slot_index},
-    worker::FromWorker,
+    worker::{FromWorker, Signals},
 };
 use empery_failpoint::point;
 use empery_sys::scoreboard::Scoreboard;
 use pyo3::prelude::*;
 
 use crate::{
-    autoreload,
+    attend, autoreload,
     line::Line,
     load::{self, CollectorIs},
     log::Log,
@@ -44,6 +44,14 @@ pub(crate) struct Worker {
     pub(crate) spawned_unix_s: u64,
     /// Whether the master was asked to replace it.
     recycle_asked: AtomicBool,
+    /// How the master reaches it while its threads are inside the app.
+    pub(crate) signals: Signals,
+    /// The last asking for stacks that was answered.
+    pub(crate) stacks_told: AtomicU32,
+    /// For each thread: whether something is on its way that ends its request.
+    pub(crate) is_struck: Box<[AtomicBool]>,
+    /// What faulthandler writes to: the number must stay its own.
+    _crash: Option<OwnedFd>,
 }
 
 static WORKER: OnceLock<Worker> = OnceLock::new();
@@ -84,11 +92,14 @@ impl Worker {
         }
         let most = boot.max_requests + u64::from(self.reference.worker.0 - 1) * boot.max_requests_delta;
         let age_s = (os::realtime_ns() / 1_000_000_000).saturating_sub(self.spawned_unix_s);
-        if done >= most
-            && age_s >= boot.min_worker_lifetime_s
-            && !self.recycle_asked.swap(true, Ordering::Relaxed)
-            && !self.say(&FromWorker::RecycleAsked)
-        {
+        if done >= most && age_s >= boot.min_worker_lifetime_s {
+            self.ask_for_successor();
+        }
+    }
+
+    /// Asks the master, once, to have another worker take this one's place.
+    pub(crate) fn ask_for_successor(&self) {
+        if !self.recycle_asked.swap(true, Ordering::Relaxed) && !self.say(&FromWorker::RecycleAsked) {
             self.recycle_asked.store(false, Ordering::Relaxed);
         }
     }
@@ -98,11 +109,14 @@ impl Worker {
             let state = &self.slot(core).state;
             let counters = &self.slot(core).counters;
             state.started_monotonic_ns.store(0, Ordering::Relaxed);
+            state.struck_ns.store(0, Ordering::Relaxed);
+            state.thread_ident.store(0, Ordering::Relaxed);
             state.requests_at_spawn.store(counters.requests.load(Ordering::Relaxed), Ordering::Relaxed);
             state.spawned_unix_s.store(self.spawned_unix_s, Ordering::Relaxed);
             state.spawn.store(self.reference.spawn, Ordering::Relaxed);
             set_flags(&state.flags, 0);
             state.connections.store(0, Ordering::Relaxed);
+            state.stacks_asked.store(0, Ordering::Relaxed);
             state.pid.store(self.pid as u32, Ordering::Release);
         }
     }
@@ -124,10 +138,10 @@ pub(crate) fn run(
     py: Python<'_>,
     boot: &'static AppBoot,
     reference: WorkerRef,
-    line: OwnedFd,
+    (line, crash): (OwnedFd, Option<OwnedFd>),
     app: Option<Py<PyAny>>,
 ) -> i32 {
-    match begin(py, boot, reference, line).and_then(|worker| live(py, worker, app)) {
+    match begin(py, boot, reference, line, crash).and_then(|worker| live(py, worker, app)) {
         Ok(code) => code,
         Err(error) => {
             python::print_exception(py, &error);
@@ -136,7 +150,13 @@ pub(crate) fn run(
     }
 }
 
-fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: OwnedFd) -> PyResult<&'static Worker> {
+fn begin(
+    py: Python<'_>,
+    boot: &'static AppBoot,
+    reference: WorkerRef,
+    line: OwnedFd,
+    crash: Option<OwnedFd>,
+) -> PyResult<&'static Worker> {
     point!("worker.begin")?;
     for stream in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         os::duplicate_onto(boot.log_write_fd, stream)?;
@@ -155,12 +175,16 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: WorkerRef, line: Own
         requests: AtomicU64::new(0),
         spawned_unix_s: os::realtime_ns() / 1_000_000_000,
         recycle_asked: AtomicBool::new(false),
+        signals: attend::install(py, crash.as_ref()),
+        stacks_told: AtomicU32::new(0),
+        is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),
+        _crash: crash,
     };
     worker.take_slots();
     stray::watch();
     let worker = WORKER.get_or_init(|| worker);
     point!("worker.up")?;
-    worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid }, &[])?;
+    worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid, signals: worker.signals }, &[])?;
     Ok(worker)
 }
 

@@ -170,7 +170,8 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
     while let Some((word, fds)) = next_word(py, channel.as_fd()) {
         match word {
             ToZygote::Fork(WorkerBoot { worker }) => {
-                let Some(line) = fds.into_iter().next() else {
+                let mut fds = fds.into_iter();
+                let (Some(line), crash) = (fds.next(), fds.next()) else {
                     let sentence = "the order to fork came without the worker's channel".to_owned();
                     let _ = line::say(channel.as_fd(), &FromZygote::ForkFailed { worker, sentence }, &[]);
                     continue;
@@ -178,7 +179,7 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                 let answer = match point!("zygote.fork").map_err(PyErr::from).and_then(|()| fork(py)) {
                     Ok(Forked::Worker) => {
                         drop(channel);
-                        return Ok(Turn::WorkerEnded(worker::run(py, boot, worker, line, app)));
+                        return Ok(Turn::WorkerEnded(worker::run(py, boot, worker, (line, crash), app)));
                     }
                     Ok(Forked::Zygote(pid)) => FromZygote::Forked { worker, pid },
                     Err(error) => FromZygote::ForkFailed { worker, sentence: python::one_line(py, &error) },

@@ -14,6 +14,7 @@ use empery_control::{
     link::{Severity, WorkerPhase},
 };
 use empery_lifecycle::ids::OperationId;
+use empery_store::Incident;
 use serde::Deserialize;
 
 use super::{
@@ -117,7 +118,8 @@ struct ShownIncident {
     at: Past,
     severity: &'static str,
     code: String,
-    text: String,
+    sentence: String,
+    evidence: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -215,18 +217,7 @@ async fn read_past(
     match read.await {
         Ok((operations, incidents)) => (
             operations.iter().map(|view| Operation::of(view, now)).collect(),
-            incidents
-                .into_iter()
-                .map(|incident| ShownIncident {
-                    at: Past::new(incident.at_unix_ms, now),
-                    severity: match incident.severity {
-                        Severity::Warning => "warning",
-                        Severity::Incident => "incident",
-                    },
-                    code: incident.code,
-                    text: incident.text,
-                })
-                .collect(),
+            incidents.into_iter().map(|incident| ShownIncident::of(incident, now)).collect(),
             None,
         ),
         Err(error) => (Vec::new(), Vec::new(), Some(error.to_string())),
@@ -288,6 +279,25 @@ impl Worker {
             rss: words::bytes(worker.rss_bytes),
             age: words::span(Duration::from_secs((now_unix_ms / 1_000).saturating_sub(worker.view.since_unix_s))),
             respawns: reference.spawn,
+        }
+    }
+}
+
+impl ShownIncident {
+    fn of(incident: Incident, now_unix_ms: u64) -> ShownIncident {
+        let (sentence, evidence) = match incident.text.split_once('\n') {
+            Some((sentence, evidence)) => (sentence.to_owned(), Some(evidence.trim_end().to_owned())),
+            None => (incident.text, None),
+        };
+        ShownIncident {
+            at: Past::new(incident.at_unix_ms, now_unix_ms),
+            severity: match incident.severity {
+                Severity::Warning => "warning",
+                Severity::Incident => "incident",
+            },
+            code: incident.code,
+            sentence,
+            evidence,
         }
     }
 }

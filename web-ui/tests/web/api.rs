@@ -79,6 +79,19 @@ async fn what_is_not_there_is_a_problem_with_a_code() {
 }
 
 #[tokio::test]
+async fn a_worker_tells_what_its_threads_do() {
+    let called = Called::tcp();
+    let told = called.api("GET", "/api/v1/vassals/shop.ini/workers/1/stack").await;
+    assert_eq!(told.status, StatusCode::OK);
+    let told = told.json();
+    assert_eq!((&told["source"], &told["threads"][0]["request"]["uri"]), (&"python".into(), &"/<script>".into()));
+    assert!(told["text"].as_str().unwrap().contains("File \"/srv/<b>.py\", line 7, in view\n    time.sleep(60)"));
+    called.api("GET", "/api/v1/vassals/shop.ini/workers/9/stack").await.assert_problem(404, "unknown-worker");
+    called.api("GET", "/api/v1/vassals/shop.ini/workers/x/stack").await.assert_problem(404, "unknown-worker");
+    called.api("GET", "/api/v1/vassals/none.ini/workers/1/stack").await.assert_problem(404, "unknown-vassal");
+}
+
+#[tokio::test]
 async fn a_request_is_answered_with_an_operation_that_can_be_waited_for() {
     let called = Called::tcp();
     let taken = called.api("POST", "/api/v1/vassals/cron.ini/start").await;

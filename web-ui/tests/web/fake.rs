@@ -8,6 +8,7 @@ use empery_control::{
         FleetEvent, FleetSnapshot, Numbers, OperationView, PhaseTime, ProblemView, VassalSnapshot, WorkerSnapshot,
     },
     link::{WorkerPhase, WorkerView},
+    stacks::{Frame, RequestView, Source, ThreadStack, WorkerStacks},
 };
 use empery_lifecycle::{
     fleet::{OperationEnd, Verb},
@@ -61,6 +62,15 @@ impl Fake {
             while let Some(ask) = asks.recv().await {
                 let (vassal, verb, actor, reply) = match ask {
                     Ask::Operation { name, verb, actor, reply } => (name, verb, actor, reply),
+                    Ask::Stacks { name, worker, reply } => {
+                        let known = fleet().vassals.iter().any(|known| known.name == name);
+                        let _ = reply.send(match worker.0 {
+                            _ if !known => Err(AskError::UnknownVassal(name)),
+                            1 => Ok(stacks()),
+                            _ => Err(AskError::UnknownWorker(name, worker.0)),
+                        });
+                        continue;
+                    }
                     Ask::ConfirmRemovals { reply, .. } => {
                         let confirmed = std::mem::take(&mut doubted);
                         let _ = reply.send(if confirmed.is_empty() {
@@ -101,6 +111,35 @@ impl Fake {
 
 pub(crate) fn name(text: &str) -> VassalName {
     VassalName::new(text).expect("a name")
+}
+
+/// A worker with one stuck thread, whose app and client are hostile.
+pub(crate) fn stacks() -> WorkerStacks {
+    let request = RequestView {
+        method: "GET".to_owned(),
+        uri: "/<script>".to_owned(),
+        peer: Some("192.0.2.7".to_owned()),
+        age_ms: 1_500,
+        core: 0,
+        number: 3,
+        request_id: None,
+    };
+    let frame = Frame {
+        file: "/srv/<b>.py".to_owned(),
+        line: 7,
+        function: "view".to_owned(),
+        code: Some("time.sleep(60)".to_owned()),
+    };
+    let thread = ThreadStack {
+        name: Some("MainThread".to_owned()),
+        ident: 1,
+        core: Some(0),
+        request: Some(request),
+        frames: vec![frame],
+        frames_left_out: 0,
+    };
+    let worker = WorkerRef { generation: GenerationId(7), worker: WorkerId(1), spawn: 0 };
+    WorkerStacks { worker, pid: 4_711, source: Source::Python, took_ms: 3, note: None, threads: vec![thread] }
 }
 
 pub(crate) fn failed() -> OperationEnd {

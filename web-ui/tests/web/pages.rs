@@ -50,6 +50,18 @@ async fn a_login_link_signs_in_once_and_looking_at_it_uses_nothing_up() {
 }
 
 #[tokio::test]
+async fn the_stack_of_a_worker_is_one_click_away_and_inert() {
+    let called = Called::tcp();
+    let cookie = called.sign_in().await;
+    let link = "/vassals/shop.ini/workers/1/stack";
+    assert!(called.page("/vassals/shop.ini", &cookie).await.text.contains(&format!("href=\"{link}\"")));
+    let page = called.page(link, &cookie).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("time.sleep(60)") && page.text.contains("MainThread"), "{}", page.text);
+    assert!(!page.text.contains("/<script>") && !page.text.contains("<b>.py"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn a_button_without_javascript_leads_back_to_the_page_with_its_operation() {
     let called = Called::tcp();
     let cookie = called.sign_in().await;

@@ -15,6 +15,9 @@ use super::{logging, static_files::StaticDraft, tls, values::Value};
 const PROCESSES_MAX: u32 = 4096;
 /// Most threads of one worker.
 const THREADS_MAX: u32 = 1024;
+/// `harakiri-graceful-signal` by default, and the highest signal there is (signal(7)).
+const SIGTERM: i32 = 15;
+const SIGNAL_MAX: u32 = 64;
 /// `buffer-size` by default and at most: what the length field of the uwsgi protocol can say, rounded up.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
 
@@ -142,6 +145,10 @@ impl Default for Draft {
                 trusted_proxies: None,
                 keepalive_timeout: Duration::from_secs(75),
                 harakiri_s: 0,
+                harakiri_graceful_timeout: None,
+                harakiri_graceful_signal: SIGTERM,
+                harakiri_queue_threshold: 0,
+                harakiri_verbose: false,
             },
             recycle: Recycle { min_worker_lifetime_s: 10, ..Recycle::default() },
             logto: None,
@@ -265,6 +272,15 @@ impl Draft {
             },
             "trusted-proxies" => trusted_proxies(value, self.request.trusted_proxies.get_or_insert_default()),
             "harakiri" => self.request.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
+            "harakiri-graceful-timeout" => {
+                self.request.harakiri_graceful_timeout = value.seconds().filter(|timeout| !timeout.is_zero());
+            }
+            "harakiri-graceful-signal" => {
+                self.request.harakiri_graceful_signal =
+                    value.number_up_to(SIGNAL_MAX).and_then(|number| i32::try_from(number).ok()).unwrap_or(SIGTERM);
+            }
+            "harakiri-queue-threshold" => self.request.harakiri_queue_threshold = value.number().unwrap_or(0),
+            "harakiri-verbose" => self.request.harakiri_verbose = value.boolean(),
             "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
             "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
             _ => return logging::take(&mut self.log, value),

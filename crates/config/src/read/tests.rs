@@ -82,7 +82,7 @@ fn an_option_that_carries_load_is_refused_until_it_works() {
 
 #[test]
 fn an_option_that_carries_none_is_a_warning_until_it_works() {
-    let outcome = file(&format!("{APP}harakiri-verbose = true\n"));
+    let outcome = file(&format!("{APP}exit-on-reload = true\n"));
     assert_eq!((outcome.config.is_some(), codes(&outcome)), (true, vec!["option-planned"]));
 }
 
@@ -310,4 +310,17 @@ fn a_file_that_cannot_be_read_is_refused_with_the_reason() {
 fn an_option_that_lacks_its_value_is_told_without_what_follows_from_it() {
     let outcome = arguments("--http");
     assert_eq!(codes(&outcome), ["missing-argument"]);
+}
+
+#[test]
+fn harakiri_has_a_graceful_side() {
+    let limits = |lines: &str| file(&format!("{APP}{lines}")).config.unwrap().request;
+    let given = limits(
+        "harakiri = 9\nharakiri-graceful-timeout = 4\nharakiri-graceful-signal = 10\nharakiri-queue-threshold = 3\nharakiri-verbose = true\n",
+    );
+    assert_eq!((given.harakiri_s, given.harakiri_graceful_timeout), (9, Some(std::time::Duration::from_secs(4))));
+    assert_eq!((given.harakiri_graceful_signal, given.harakiri_queue_threshold, given.harakiri_verbose), (10, 3, true));
+    let usual = limits("harakiri = 9\n");
+    assert_eq!((usual.harakiri_graceful_timeout, usual.harakiri_graceful_signal), (None, 15));
+    assert_eq!(codes(&file(&format!("{APP}harakiri-graceful-signal = 65\n"))), ["bad-value"]);
 }

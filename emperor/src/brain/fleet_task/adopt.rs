@@ -152,6 +152,7 @@ impl FleetTask {
         seat.pid = snapshot.pid;
         seat.identity = snapshot.identity;
         seat.pulse.answers_pings(snapshot.answers_pings);
+        seat.tells_stacks = snapshot.tells_stacks;
         seat.listeners = snapshot.listeners.iter().cloned().collect();
         seat.retired = snapshot.retired;
         seat.workers.clone_from(&snapshot.workers);

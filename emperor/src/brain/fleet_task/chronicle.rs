@@ -125,9 +125,17 @@ impl FleetTask {
     }
 
     /// A worker ended that should not have.
-    pub(super) fn told_worker_died(&self, name: &VassalName, worker: WorkerRef, how: &str, retry_in: Duration) {
+    pub(super) fn told_worker_died(
+        &self,
+        name: &VassalName,
+        worker: WorkerRef,
+        how: &str,
+        evidence: Option<&str>,
+        retry_in: Duration,
+    ) {
         tracing::warn!(vassal = %name, "{worker} ended: {how}; another is forked in {} ms", retry_in.as_millis());
-        let text = format!("Worker {} of generation {} ended: {how}.", worker.worker.0, worker.generation);
+        let sentence = format!("Worker {} of generation {} ended: {how}.", worker.worker.0, worker.generation);
+        let text = evidence.map_or_else(|| sentence.clone(), |evidence| format!("{sentence}\n{evidence}"));
         self.incident(name, Severity::Incident, "worker-died", text, Some(worker), clock::unix_ms());
     }
 

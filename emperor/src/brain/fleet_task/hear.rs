@@ -86,7 +86,7 @@ impl FleetTask {
         ControlFlow::Continue(())
     }
 
-    fn seat(&mut self, master: &MasterKey) -> Option<&mut Seat> {
+    pub(super) fn seat(&mut self, master: &MasterKey) -> Option<&mut Seat> {
         self.posts.get_mut(&master.vassal)?.seats.get_mut(master)
     }
 
@@ -162,6 +162,7 @@ impl FleetTask {
 
     fn master_gone(&mut self, master: MasterKey, how: String) {
         let told_to_leave = self.seat(&master).is_some_and(|seat| seat.told_to_leave);
+        self.no_stacks_from(&master);
         let post = self.post(&master.vassal);
         post.take_leave(&master);
         if post.seats.is_empty() {
@@ -187,9 +188,12 @@ impl FleetTask {
         }
         match word {
             FromMaster::Pong => {}
+            FromMaster::Stacks { stacks, token } => self.told_stacks(token, *stacks),
             FromMaster::Snapshot(snapshot) => self.catch_up(master, &snapshot, fds),
             FromMaster::WrongVersion { .. } => {}
-            FromMaster::Report { report, boot_output, .. } => self.reported(master, report, boot_output),
+            FromMaster::Report { report, boot_output, evidence, .. } => {
+                self.reported(master, report, boot_output, evidence);
+            }
             FromMaster::Scoreboard { generation } => {
                 let board = fds.first().map(map_board);
                 if let (Some(seat), Some(Some(board))) = (self.seat(master), board) {
@@ -243,12 +247,12 @@ impl FleetTask {
             operation_of(report).is_some_and(|id| awaited.is_some_and(|awaited| awaited.operation == id))
         });
         if let Some(report) = failed {
-            self.reported(master, report, None);
+            self.reported(master, report, None, None);
         }
         self.publisher.vassal_changed(&master.vassal);
     }
 
-    fn reported(&mut self, master: &MasterKey, report: Report, boot_output: Option<String>) {
+    fn reported(&mut self, master: &MasterKey, report: Report, boot_output: Option<String>, evidence: Option<String>) {
         let name = &master.vassal;
         match report {
             Report::Booting { operation, generation, revision } => {
@@ -301,7 +305,9 @@ impl FleetTask {
                 self.end_inherited(operation, end);
             }
             Report::Drained { generation, killed } => self.told_drained(name, generation, killed),
-            Report::WorkerDied { worker, how, retry_in } => self.told_worker_died(name, worker, &how, retry_in),
+            Report::WorkerDied { worker, how, retry_in } => {
+                self.told_worker_died(name, worker, &how, evidence.as_deref(), retry_in);
+            }
             Report::Recycled { worker } => tracing::debug!(vassal = %name, %worker, "recycled"),
             Report::Stopped => tracing::debug!(vassal = %name, "the master has stopped"),
         }

@@ -33,7 +33,8 @@ use empery_wire::{Limits, forwarded::Trusted, limits::HEADERS_MAX};
 use pyo3::prelude::*;
 
 use crate::{
-    serve::{Serving, outgoing::Outgoing},
+    attend,
+    serve::{Serving, farewell::Owed, outgoing::Outgoing},
     worker::Worker,
 };
 
@@ -109,9 +110,16 @@ impl Tools {
         })
     }
 
+    /// What this thread owes to its client.
+    fn owed(&self) -> &'static Owed {
+        &self.serving.owed[self.core as usize]
+    }
+
     /// Leaves nothing of a request that panicked.
     pub(crate) fn after_panic(&mut self, py: Python<'_>) {
+        self.owed().end();
         self.worker.slot(self.core).end();
+        attend::spare_the_next(py, self.worker, self.core);
         if let Ok(fresh) = Py::new(py, start_response::StartResponse::new()) {
             self.start_response = fresh;
         }

@@ -16,7 +16,11 @@ use super::{
     request_line::Answered,
     send::{send_all, send_last, send_now},
 };
-use crate::{os, serve::outgoing::FileSpan, stray};
+use crate::{
+    os,
+    serve::{farewell::Owed, outgoing::FileSpan},
+    stray,
+};
 
 /// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
 const CHUNK_COPIED_BYTES: usize = 8 * 1024;
@@ -47,6 +51,8 @@ pub(super) struct Response {
     pub(super) body_bytes: u64,
     /// The client is gone.
     pub(super) client_is_gone: bool,
+    /// Until something was sent: whoever else may answer the client.
+    owed: Option<&'static Owed>,
     pub(super) used_sendfile: bool,
     /// The app wanted to send more than its Content-Length.
     pub(super) too_long: bool,
@@ -78,6 +84,7 @@ impl Response {
             head_bytes: 0,
             body_bytes: 0,
             client_is_gone: false,
+            owed: None,
             used_sendfile: false,
             too_long: false,
             input: None,
@@ -97,8 +104,10 @@ impl Response {
         patience: Patience,
         date: &[u8],
         input: Option<Py<super::input::Input>>,
+        owed: Option<&'static Owed>,
     ) {
         self.asked = asked;
+        self.owed = owed;
         self.patience = patience;
         self.phase = Phase::Nothing;
         self.status = 500;
@@ -217,11 +226,11 @@ impl Response {
     }
 
     /// Answers for an app that failed before it had sent anything; tells nothing about the inside.
-    pub(super) fn send_failure(&mut self, py: Python<'_>) -> Result<(), Cut> {
-        self.start(500, b"500 Internal Server Error");
+    pub(super) fn send_failure(&mut self, py: Python<'_>, status: u16, phrase: &str) -> Result<(), Cut> {
+        self.start(status, format!("{status} {phrase}").as_bytes());
         self.head.line(&[b"Content-Type: text/plain\r\n"]);
         self.head.closes = true;
-        self.send_whole(py, b"Internal Server Error\n")
+        self.send_whole(py, format!("{phrase}\n").as_bytes())
     }
 
     /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").
@@ -288,6 +297,10 @@ impl Response {
 
     fn put(&mut self, py: Python<'_>, pieces: [&[u8]; 3]) -> Result<(), Cut> {
         if self.client_is_gone || stray::is_child() {
+            return Err(Cut::Client);
+        }
+        if self.owed.take().is_some_and(|owed| !owed.claim()) {
+            self.client_is_gone = true;
             return Err(Cut::Client);
         }
         if let Some(request_id) = self.asked.records {

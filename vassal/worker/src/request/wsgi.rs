@@ -24,9 +24,10 @@ use super::{
     start_response::StartResponse,
 };
 use crate::{
-    python,
+    attend, python,
     serve::{
         connection::Connection,
+        farewell::Manner,
         outgoing::{FileSpan, Outgoing, Then},
     },
     stray,
@@ -68,6 +69,9 @@ pub(super) fn answer(
     let began = Began::now();
     let worker = tools.worker;
     worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms, request.kind, request.head, request.peer);
+    let asked = &request.asked;
+    let manner = Manner { is_cgi: asked.is_cgi, is_head: asked.is_head, records: asked.records };
+    tools.owed().begin(asked.fd, manner, worker.boot.harakiri_s > 0);
 
     let input = if request.body == Body::Length(0) {
         None
@@ -157,6 +161,7 @@ fn prepare<'py>(
         Patience::for_answer(tools.worker.boot),
         tools.dates.line(unix_s),
         input,
+        tools.serving.owed.get(tools.core as usize),
     );
     Ok(start_response)
 }
@@ -173,12 +178,15 @@ fn settle(
     let slot = tools.worker.slot(tools.core);
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
     slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
+    let is_answered = !tools.owed().end();
     let Ok(mut held) = start_response.try_borrow_mut() else {
         slot.end();
+        attend::spare_the_next(py, tools.worker, tools.core);
         tools.after_panic(py);
         return false;
     };
     let response = &mut held.response;
+    response.client_is_gone |= is_answered;
     if response.client_is_gone {
         slot.counters.write_errors.fetch_add(1, Ordering::Relaxed);
     }
@@ -186,6 +194,7 @@ fn settle(
     let keeps = response.keeps && !response.client_is_gone;
     response.finish_with_request();
     slot.end();
+    attend::spare_the_next(py, tools.worker, tools.core);
     keeps
 }
 
@@ -275,7 +284,12 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
     if held.response.is_sent() {
         return Ending::Truncated;
     }
-    match held.response.send_failure(py) {
+    let (status, phrase) = if error.is_instance_of::<attend::Harakiri>(py) {
+        (504, "Gateway Timeout")
+    } else {
+        (500, "Internal Server Error")
+    };
+    match held.response.send_failure(py, status, phrase) {
         Ok(()) => Ending::Whole,
         Err(_) => Ending::ClientGone,
     }

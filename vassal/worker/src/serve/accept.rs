@@ -137,6 +137,10 @@ impl Serving {
                 self.receive_request(place, Box::new(Connection::new(fd, index, peer)), buffer)
             }
             Err(error) => {
+                if error.raw_os_error() == Some(libc::EMFILE) {
+                    // Those that were left to the app are gone as well: a new process has all of them.
+                    self.worker.ask_for_successor();
+                }
                 if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
                     if self.evict() {
                         return None;

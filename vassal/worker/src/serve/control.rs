@@ -8,9 +8,14 @@ use empery_control::{
 };
 
 use empery_failpoint::step;
+use pyo3::Python;
 
 use super::{Phase, Serving, connection::Connection, lead::Lead};
-use crate::{line::Heard, os};
+use crate::{
+    attend::{self, HeardBy},
+    line::Heard,
+    os,
+};
 
 impl Serving {
     /// Hears one word; epoll comes again while there are more.
@@ -25,6 +30,10 @@ impl Serving {
 
     fn obey(&self, lead: &mut Lead, word: ToWorker, fds: Vec<OwnedFd>) {
         match word {
+            ToWorker::Attend => Python::attach(|py| {
+                // The request that this thread is inside cannot be struck: it is inside none.
+                let _ = attend::attend(py, HeardBy::Leader);
+            }),
             ToWorker::Ping { token } => {
                 step!("worker.prove");
                 self.worker.say(&FromWorker::Pong { token });

@@ -9,6 +9,7 @@ mod again;
 pub(crate) mod connection;
 mod control;
 mod drain;
+pub(crate) mod farewell;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;
@@ -38,6 +39,7 @@ use crate::{
     os,
     serve::{
         connection::{Coming, Connection},
+        farewell::Owed,
         lead::Lead,
         parting::Parting,
         relay::{Followed, Relay, Role},
@@ -67,6 +69,8 @@ pub(crate) struct Serving {
     pub(crate) worker: &'static Worker,
     epoll: Epoll,
     relay: Relay,
+    /// For each thread, what it owes to its client.
+    pub(crate) owed: Box<[Owed]>,
     /// Only with one thread and siblings.
     parting: Option<Parting>,
     /// Of the next connection that goes to another worker.
@@ -88,6 +92,13 @@ pub(crate) struct Serving {
 }
 
 static SERVING: OnceLock<&'static Serving> = OnceLock::new();
+
+impl Serving {
+    /// That of this process; None before it serves.
+    pub(crate) fn here() -> Option<&'static Serving> {
+        SERVING.get().copied()
+    }
+}
 
 /// What a thread does next.
 pub(crate) enum Next {
@@ -112,6 +123,7 @@ impl Serving {
             static_files: static_files.map_err(std::io::Error::other)?,
             epoll: Epoll::new()?,
             relay: Relay::new()?,
+            owed: (0..worker.boot.threads).map(|_| Owed::nothing()).collect(),
             parting: Parting::new(worker)?,
             next_token: AtomicU64::new(0),
             lead: Mutex::new(Lead::new()),

@@ -68,7 +68,11 @@ impl Serving {
         let fds: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| unsafe { BorrowedFd::borrow_raw(listener.fd) }).collect();
         line::say(link.as_fd(), &introduction, &fds)?;
-        line::say(link.as_fd(), &FromWorker::Up { worker: worker.reference, pid: worker.pid }, &[])?;
+        line::say(
+            link.as_fd(),
+            &FromWorker::Up { worker: worker.reference, pid: worker.pid, signals: worker.signals },
+            &[],
+        )?;
         self.epoll.add(link.as_raw_fd(), Watch::Level, LINE)?;
         worker.line.replace(link)
     }

@@ -1,6 +1,9 @@
 //! One serving thread: takes what is next, has it answered, and puts the connection where it belongs then.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
+};
 
 use empery_control::boot::Protocol;
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
@@ -20,6 +23,7 @@ pub(super) fn run(
     mut role: Role,
 ) -> PyResult<()> {
     let mut tools = Tools::new(py, serving, app, core)?;
+    serving.worker.slot(core).state.thread_ident.store(os::thread_ident(), Ordering::Relaxed);
     let mut buffer = Vec::new();
     loop {
         match serving.next(py, core, &mut role, &mut buffer) {

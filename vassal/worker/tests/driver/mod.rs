@@ -221,7 +221,8 @@ impl Generation {
         drop(theirs);
         let Some((FromZygote::Forked { pid, .. }, _)) = self.channel.hear() else { panic!("not forked") };
         let line = Channel(ours);
-        assert_eq!(line.hear::<FromWorker>().unwrap().0, FromWorker::Up { worker, pid });
+        let up = line.hear::<FromWorker>().unwrap().0;
+        assert!(matches!(up, FromWorker::Up { worker: w, pid: p, .. } if (w, p) == (worker, pid)), "{up:?}");
         self.worker = Some(line);
         pid
     }
