@@ -8,6 +8,7 @@
 
 pub mod books;
 pub mod browser;
+pub mod cgroup;
 pub mod emperor;
 pub mod failpoints;
 pub mod golden;

@@ -8,6 +8,7 @@ mod books;
 mod broken;
 mod browser;
 mod clients;
+mod crew;
 mod database;
 mod deaths;
 mod failpoints;
@@ -21,11 +22,13 @@ mod https;
 mod identity;
 mod kill;
 mod logs;
+mod midway;
 mod nginx;
 mod packaging;
 mod pythons;
 mod quickstart;
 mod realm;
+mod recycle;
 mod reload;
 mod removal;
 mod silent;
@@ -84,6 +87,9 @@ fn main() -> ExitCode {
         starved::STORIES,
         failpoints::STORIES,
         logs::STORIES,
+        recycle::STORIES,
+        midway::STORIES,
+        crew::STORIES,
         fleet::STORIES,
         clients::STORIES,
         hostile::STORIES,

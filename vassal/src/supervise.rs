@@ -2,6 +2,7 @@
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
 pub(crate) mod deaths;
+mod crew_side;
 mod deploy;
 mod gateway_side;
 pub(crate) mod gateways;
@@ -14,6 +15,7 @@ mod left_behind;
 mod link_side;
 mod perform;
 mod reap;
+mod recycle_side;
 mod report;
 pub(crate) mod stacks;
 mod stats_side;
@@ -34,6 +36,7 @@ use empery_control::{
 };
 use empery_failpoint::step;
 use empery_lifecycle::{
+    crew::Crew,
     generations::{Event, Generations, Report},
     ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
@@ -49,7 +52,7 @@ use self::{
     worker_id::Who,
 };
 use crate::{
-    clock, gateway::TlsFiles, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle,
+    clock, doorbell::Doorbell, gateway::TlsFiles, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle,
     listeners::Listeners, revision::Revisions, station::Station, stats::serve::StatsServer, succession::Image,
     touch::Watch, zygote::Surroundings,
 };
@@ -87,6 +90,12 @@ pub(crate) struct Supervisor {
     looked_for_stopped: Moment,
     /// What is known of the death that is just being told.
     death_evidence: Option<(WorkerRef, String)>,
+    /// How many workers there should be.
+    crew: Option<Crew>,
+    /// Rings when a client waits for a vassal at rest.
+    doorbell: Option<Doorbell>,
+    /// When the next worker is too old, or the workers' memory is looked at.
+    recycle_at: Option<Moment>,
     /// Pidfiles and sockets to be removed at the end.
     vacuum: bool,
     pidfiles: Vec<PathBuf>,
@@ -159,6 +168,9 @@ impl Supervisor {
             stack_askings: StackAskings::default(),
             looked_for_stopped: clock::now(),
             death_evidence: None,
+            crew: None,
+            doorbell: None,
+            recycle_at: None,
             vacuum: parts.vacuum,
             pidfiles: parts.pidfiles,
             listeners_changed: false,
@@ -182,8 +194,9 @@ impl Supervisor {
         self.settle();
         while self.leaving.is_none() {
             let wake_at =
-                [self.machine.deadline(), self.harakiri_at, self.gateways.deadline()].into_iter().flatten().min();
-            let wake_at = [wake_at, self.stack_askings.deadline(), self.stopped_deadline()].into_iter().flatten().min();
+                [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
+            let looks = [self.stack_askings.deadline(), self.stopped_deadline()];
+            let wake_at = wake_at.into_iter().chain(looks).flatten().min();
             tokio::select! {
                 // What has happened already goes before deadlines: this process may have slept, the others not.
                 biased;
@@ -215,6 +228,12 @@ impl Supervisor {
         if self.stopped_deadline().is_some_and(|at| at <= now) {
             self.look_for_stopped();
         }
+        if self.recycle_at.is_some_and(|at| at <= now) {
+            self.look_at_workers(now);
+        }
+        if self.crew_at().is_some_and(|at| at <= now) {
+            self.look_at_crew(now);
+        }
         if self.machine.deadline().is_some_and(|at| at <= now) {
             self.tell(Event::DeadlineReached);
         }
@@ -232,6 +251,7 @@ impl Supervisor {
                 self.perform(action);
             }
         }
+        self.mind_the_door();
         self.retire_empty_generations();
         self.retire_carried();
         if std::mem::take(&mut self.listeners_changed) {

@@ -7,11 +7,16 @@ use std::{
     path::PathBuf,
 };
 
-use empery_config::vassal::{
-    AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
+use empery_config::{
+    crew::Recycle,
+    vassal::{
+        AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
+    },
 };
 use empery_control::{
-    boot::{AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, RequestLog, Titles},
+    boot::{
+        AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, RecycleRules, RequestLog, Titles,
+    },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
 };
@@ -130,7 +135,7 @@ pub(crate) fn app_boot(
         Some(ConfiguredTarget::File(path)) => AppTarget::File(path.clone()),
         None => return Err("the configuration names no app: say \"module\" or \"wsgi-file\"".to_owned()),
     };
-    let (titles, request, recycle, log) = (&config.titles, &config.request, &config.recycle, &config.log);
+    let (titles, request, log) = (&config.titles, &config.request, &config.log);
     Ok(AppBoot {
         generation,
         target,
@@ -153,9 +158,7 @@ pub(crate) fn app_boot(
         write_timeout_ms: millis(request.client_timeout),
         trusted_proxies: trusted_proxies(request),
         keepalive_timeout_ms: millis(request.keepalive_timeout),
-        max_requests: recycle.max_requests,
-        max_requests_delta: recycle.max_requests_delta,
-        min_worker_lifetime_s: recycle.min_worker_lifetime_s,
+        recycle: recycle_rules(&config.recycle),
         harakiri_s: request.harakiri_s,
         log_requests: log.requests,
         request_log: RequestLog {
@@ -183,6 +186,22 @@ pub(crate) fn app_boot(
         link_path: surroundings.link_path.clone(),
         reloads,
     })
+}
+
+fn recycle_rules(recycle: &Recycle) -> RecycleRules {
+    RecycleRules {
+        max_requests: recycle.max_requests,
+        max_requests_delta: recycle.max_requests_delta,
+        min_worker_lifetime_s: recycle.min_worker_lifetime_s,
+        rss_max_bytes: recycle.rss_max_bytes,
+        as_max_bytes: recycle.as_max_bytes,
+        pss_max_bytes: recycle.pss_max_bytes,
+        uss_max_bytes: recycle.uss_max_bytes,
+        exceptions: recycle.exceptions.any,
+        exception_types: recycle.exceptions.types.clone(),
+        exception_values: recycle.exceptions.values.clone(),
+        exception_reprs: recycle.exceptions.reprs.clone(),
+    }
 }
 
 fn network(network: &empery_config::vassal::Network) -> Network {

@@ -1,5 +1,6 @@
 //! Builds the typed configuration from expanded directives: which options mean what, their defaults and ranges.
 
+mod crew;
 mod draft;
 mod listeners;
 mod logging;
@@ -43,6 +44,8 @@ pub(crate) fn assemble(
         tls::resolve(&mut listener.door, working_directory);
     }
     let stats = listeners::stats(&draft, &base, problems);
+    let processes = draft.processes.unwrap_or(1);
+    let (recycle, crew) = draft.crew.finish(processes, problems);
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
     }
@@ -62,7 +65,7 @@ pub(crate) fn assemble(
         https_export_cert: draft.https_export_cert,
         stats,
         stats_http: draft.stats_http,
-        processes: draft.processes.unwrap_or(1),
+        processes,
         threads: draft.threads.unwrap_or(1),
         uid: draft.uid,
         gid: draft.gid,
@@ -76,7 +79,8 @@ pub(crate) fn assemble(
         boot_deadline: draft.boot_deadline,
         no_orphans: draft.no_orphans,
         request: draft.request,
-        recycle: draft.recycle,
+        recycle,
+        crew,
         log: crate::vassal::Log {
             logto: draft.logto.as_ref().map(from_start),
             logto2: draft.logto2.as_ref().map(from_base),

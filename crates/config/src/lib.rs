@@ -10,6 +10,7 @@
 pub mod address;
 mod assemble;
 mod command_line;
+pub mod crew;
 mod expand;
 pub mod facts;
 mod gather;

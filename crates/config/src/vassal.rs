@@ -10,7 +10,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{address::Address, static_files::StaticFiles};
+use crate::{
+    address::Address,
+    crew::{Crew, Recycle},
+    static_files::StaticFiles,
+};
 
 /// Everything a vassal is told by its configuration. Defaults are uWSGI's unless `docs/from-uwsgi.md` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +63,10 @@ pub struct VassalConfig {
     pub no_orphans: bool,
     /// Limits of a request.
     pub request: RequestLimits,
-    /// Recycling.
+    /// When a worker is replaced.
     pub recycle: Recycle,
+    /// How many workers there are.
+    pub crew: Crew,
     /// Logging.
     pub log: Log,
     /// Process titles.
@@ -310,17 +316,6 @@ pub struct RequestLimits {
     pub harakiri_queue_threshold: u64,
     /// `harakiri-verbose`: the log says in which system call the worker is.
     pub harakiri_verbose: bool,
-}
-
-/// When a worker is replaced.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recycle {
-    /// `max-requests`; 0 is never.
-    pub max_requests: u64,
-    /// `max-requests-delta`.
-    pub max_requests_delta: u64,
-    /// `min-worker-lifetime`, in s (10).
-    pub min_worker_lifetime_s: u64,
 }
 
 /// Logging.

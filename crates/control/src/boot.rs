@@ -227,12 +227,8 @@ pub struct AppBoot {
     pub keepalive_timeout_ms: u64,
     /// `trusted-proxies`: who may speak for a client; None when it is not said.
     pub trusted_proxies: Option<Vec<Network>>,
-    /// `max-requests`; 0 is never.
-    pub max_requests: u64,
-    /// `max-requests-delta` times the worker's number is added.
-    pub max_requests_delta: u64,
-    /// `min-worker-lifetime`, in s: `max-requests` waits for it.
-    pub min_worker_lifetime_s: u64,
+    /// When a worker asks to be replaced.
+    pub recycle: RecycleRules,
     /// `harakiri`, in s; 0 is off. Enforced by the master from the scoreboard.
     pub harakiri_s: u32,
     /// Whether a request line is written for every request (`disable-logging` turns it off).
@@ -262,6 +258,33 @@ pub struct AppBoot {
     pub link_path: Option<PathBuf>,
     /// Number of reloads before this generation (`uwsgi.is_a_reload`).
     pub reloads: u64,
+}
+
+/// When a worker asks its master to be replaced. A 0 is never.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecycleRules {
+    /// `max-requests`.
+    pub max_requests: u64,
+    /// `max-requests-delta` times the worker's number (counted from 0) is added.
+    pub max_requests_delta: u64,
+    /// `min-worker-lifetime`, in s: all but exceptions wait for it.
+    pub min_worker_lifetime_s: u64,
+    /// `reload-on-rss`, in bytes.
+    pub rss_max_bytes: u64,
+    /// `reload-on-as`, in bytes.
+    pub as_max_bytes: u64,
+    /// `reload-on-pss`, in bytes.
+    pub pss_max_bytes: u64,
+    /// `reload-on-uss`, in bytes.
+    pub uss_max_bytes: u64,
+    /// `reload-on-exception`: any.
+    pub exceptions: bool,
+    /// `reload-on-exception-type`.
+    pub exception_types: Vec<String>,
+    /// `reload-on-exception-value`.
+    pub exception_values: Vec<String>,
+    /// `reload-on-exception-repr`.
+    pub exception_reprs: Vec<String>,
 }
 
 /// What `ps` shows.

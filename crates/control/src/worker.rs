@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+pub use empery_lifecycle::generations::RecycleReason;
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +133,15 @@ pub enum FromWorker {
         /// From the ping.
         token: u64,
     },
-    /// `max-requests` is reached: the worker serves on until it is drained.
-    RecycleAsked,
+    /// The worker is to be replaced; it serves on until it is drained.
+    RecycleAsked {
+        /// Why. A worker that was started before this was said has served enough requests.
+        #[serde(default = "requests")]
+        why: RecycleReason,
+        /// The same in words, with its numbers.
+        #[serde(default)]
+        detail: String,
+    },
     /// A connection of which nothing was read, from a worker that leaves or is stuck, for another. One descriptor; the sender keeps its copy until `Adopted` or `NotAdopted`.
     Handover {
         /// Chosen by the sender.
@@ -165,6 +173,10 @@ pub struct Signals {
     pub farewell: Option<i32>,
     /// faulthandler writes the stack of every thread to the memfd that came with [`ToZygote::Fork`].
     pub dump: Option<i32>,
+}
+
+fn requests() -> RecycleReason {
+    RecycleReason::Requests
 }
 
 /// An idle keep-alive connection on its way to another worker.

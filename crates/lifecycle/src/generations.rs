@@ -9,10 +9,14 @@ mod deploys;
 mod endings;
 mod serving;
 mod words;
+mod yielding;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-pub use words::{Action, Event, Exit, FailureReason, Plan, Policy, Report};
+pub use words::{Action, Event, Exit, FailureReason, Plan, Policy, RecycleReason, Report, Room, Weighing};
 
 use crate::{
     backoff::Backoff,
@@ -31,6 +35,8 @@ pub struct Generations {
     course: Course,
     booting: Option<Boot>,
     serving: Option<Serving>,
+    /// Workers of the generation before that accept until there is room for their successors, and the mercy of each.
+    yielding: BTreeMap<WorkerRef, Duration>,
     /// Workers of an earlier master that serve until a generation of ours does.
     orphans: BTreeSet<OrphanId>,
     departures: Departures,
@@ -65,6 +71,7 @@ impl Generations {
             course: Course::Fresh,
             booting: None,
             serving: None,
+            yielding: BTreeMap::new(),
             orphans: BTreeSet::new(),
             departures: Departures::default(),
             draining: BTreeMap::new(),
@@ -92,9 +99,15 @@ impl Generations {
             }
             Event::ZygoteExited { generation, how } => self.zygote_exited(generation, how, now, &mut out),
             Event::Proved { worker } => self.proved(worker, now, &mut out),
-            Event::RecycleAsked { worker } => {
-                if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
-                    serving.recycle_asked(worker);
+            Event::RecycleAsked { worker, why } => {
+                if let Some(serving) = self.serving_of(worker) {
+                    serving.recycle_asked(worker, why);
+                }
+            }
+            Event::Weighed { what, room } => self.weighed(what, room, now, &mut out),
+            Event::Resize { workers } => {
+                if let Some(serving) = &mut self.serving {
+                    serving.want(workers);
                 }
             }
             Event::WorkerExited { worker, exit, how } => self.worker_exited(worker, exit, how, now, &mut out),
@@ -122,6 +135,12 @@ impl Generations {
     #[must_use]
     pub fn serving(&self) -> Option<(GenerationId, RevisionId)> {
         self.serving.as_ref().map(|serving| (serving.generation, serving.revision))
+    }
+
+    /// How many workers of what serves are wanted.
+    #[must_use]
+    pub fn wanted(&self) -> Option<u32> {
+        self.serving.as_ref().map(|serving| serving.wanted)
     }
 
     /// What boots, and which operation asked for it.
@@ -152,18 +171,23 @@ impl Generations {
     fn worker_exited(&mut self, worker: WorkerRef, exit: Exit, how: String, now: Moment, out: &mut Vec<Action>) {
         let process = Process::Worker(worker);
         match self.departures.gone(process) {
-            Some(Departure::Asked { .. }) => match exit {
-                Exit::Clean => {}
-                Exit::Died => self.count_unfinished(process),
-            },
-            Some(Departure::Killed) => {}
+            Some(departure) => {
+                match (departure, exit) {
+                    (Departure::Asked { .. }, Exit::Died) => self.count_unfinished(process),
+                    (Departure::Asked { .. }, Exit::Clean) | (Departure::Killed, _) => {}
+                }
+                if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
+                    serving.departed(worker, &self.departures, now, out);
+                }
+            }
             None => {
+                self.yielding_exited(worker);
                 if self.booting.as_ref().is_some_and(|boot| boot.has(worker)) {
                     self.boot_failed(FailureReason::Died { how }, Some(process), now, out);
                 } else if let Some(serving) =
                     self.serving.as_mut().filter(|serving| serving.generation == worker.generation)
                 {
-                    serving.worker_exited(worker, how, &self.policy, now, out);
+                    serving.worker_exited(worker, how, &self.policy, &self.departures, now, out);
                 }
             }
         }
@@ -188,17 +212,25 @@ impl Generations {
     /// What follows from the present state, whatever event led to it.
     fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
         if let Some(serving) = &mut self.serving {
-            serving.recycle_one(&self.departures, now, out);
+            serving.size(&mut self.departures, now, out);
         }
-        if self.serving.as_ref().is_some_and(Serving::accepts) {
+        self.yield_on(now, out);
+        if let Some(serving) = &mut self.serving {
+            serving.recycle_one(&self.departures, out);
+        }
+        if self.serving.as_ref().is_some_and(Serving::is_in_service) {
             self.drain_orphans(now, out);
         }
-        let departures = &self.departures;
-        for (generation, killed) in self.draining.extract_if(.., |generation, _| departures.none_of(*generation)) {
+        let (departures, yielding) = (&self.departures, &self.yielding);
+        let over = |of: GenerationId| departures.none_of(of) && yielding.keys().all(|worker| worker.generation != of);
+        for (generation, killed) in self.draining.extract_if(.., |generation, _| over(*generation)) {
             out.push(Action::Report(Report::Drained { generation, killed }));
         }
-        let nothing =
-            self.booting.is_none() && self.serving.is_none() && self.orphans.is_empty() && self.departures.is_empty();
+        let nothing = self.booting.is_none()
+            && self.serving.is_none()
+            && self.yielding.is_empty()
+            && self.orphans.is_empty()
+            && self.departures.is_empty();
         match self.course {
             Course::Stop | Course::StopNow if nothing => {
                 out.push(Action::Report(Report::Stopped));
@@ -211,6 +243,10 @@ impl Generations {
             }
             Course::Fresh | Course::Serve | Course::Stop | Course::StopNow | Course::Left => {}
         }
+    }
+
+    fn serving_of(&mut self, worker: WorkerRef) -> Option<&mut Serving> {
+        self.serving.as_mut().filter(|serving| serving.generation == worker.generation)
     }
 
     fn is_booting(&self, generation: GenerationId) -> bool {

@@ -3,7 +3,8 @@
 //! [`Fleet`](fleet::Fleet) decides what every vassal of an emperor should be doing; the brain feeds it and
 //! performs its actions. [`Generations`](generations::Generations) decides which generation of one app serves;
 //! the master of a vassal feeds it and performs its actions, as it does with one [`Harakiri`](harakiri::Harakiri) for
-//! each worker that is stuck. Time comes in as a [`Moment`](moment::Moment).
+//! each worker that is stuck. [`Crew`](crew::Crew) decides how many workers of it there should be. Time comes in as a
+//! [`Moment`](moment::Moment).
 
 #![forbid(unsafe_code)]
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -11,6 +12,7 @@
 mod backoff;
 #[cfg(test)]
 mod chance;
+pub mod crew;
 pub mod fleet;
 pub mod generations;
 pub mod harakiri;

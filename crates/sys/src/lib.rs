@@ -20,6 +20,7 @@ pub mod lock;
 pub mod memfd;
 pub mod pipe;
 pub mod process;
+pub mod readable;
 pub mod scoreboard;
 pub mod seqpacket;
 pub mod spawn;

@@ -259,6 +259,16 @@ pub fn memory(pid: i32) -> Option<Memory> {
     Some(Memory { rss_bytes: rss * page, vsz_bytes: vsz * page })
 }
 
+/// Memory of the process that no other shares, in bytes, from /proc/PID/smaps_rollup (proc(5)). None when there is no such
+/// process, or it may not be looked at. The kernel adds it up page by page: not for every second.
+#[must_use]
+pub fn unshared_bytes(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix("Private_"));
+    let kib = lines.filter_map(|line| line.split_once(':')?.1.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    Some(kib.fold(0, u64::saturating_add).saturating_mul(1024))
+}
+
 /// CLOCK_MONOTONIC, in nanoseconds.
 #[must_use]
 pub fn monotonic_ns() -> u64 {

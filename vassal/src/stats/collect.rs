@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, os::fd::AsFd, sync::atomic::Ordering};
 
-use empery_config::vassal::Protocol;
+use empery_config::vassal::{Protocol, VassalConfig};
 use empery_control::{
     scoreboard::{HeadKind, Slot, slot_index},
     stats::{App, Core, RequestInfo, Socket, Stats, Worker},
@@ -119,7 +119,7 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
         harakiri_count: generation.harakiris.get(&id).copied().unwrap_or(0),
         signals: 0,
         signal_queue: 0,
-        status: if busy { "busy" } else { "idle" }.to_owned(),
+        status: status(config, present.is_some(), busy).to_owned(),
         rss: memory.as_ref().map_or(0, |memory| memory.rss_bytes),
         vsz: memory.as_ref().map_or(0, |memory| memory.vsz_bytes),
         running_time: sum(|slot| load(&slot.counters.running_us)),
@@ -141,6 +141,16 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
             chdir: config.app.chdir.as_ref().map_or_else(String::new, |path| path.display().to_string()),
         }],
         cores,
+    }
+}
+
+/// As uWSGI names it: a place that is empty on purpose is `cheap`.
+fn status(config: &VassalConfig, is_there: bool, busy: bool) -> &'static str {
+    let crew = &config.crew;
+    match (is_there, busy) {
+        (true, true) => "busy",
+        (false, _) if crew.cheap || crew.idle_s > 0 || crew.cheaper.is_some() => "cheap",
+        (true | false, _) => "idle",
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use empery_config::vassal::VassalConfig;
 use empery_failpoint::point;
 use empery_lifecycle::{
     generations::{Event, Plan},
@@ -27,12 +28,8 @@ impl Supervisor {
     pub(super) fn begin_deploy(&mut self, waiting: Waiting) {
         let Waiting { operation, id, offer } = waiting;
         // The shape of a boot that fails at once does not matter to anybody.
-        let none = Plan { workers: 1, mercy: Duration::ZERO, boot_deadline: Duration::ZERO };
-        let plan = offer.as_ref().map_or(none, |revision| Plan {
-            workers: revision.config.processes,
-            mercy: revision.config.mercy,
-            boot_deadline: revision.config.boot_deadline,
-        });
+        let none = Plan { workers: 1, first: 1, least: 1, mercy: Duration::ZERO, boot_deadline: Duration::ZERO };
+        let plan = offer.as_ref().map_or(none, |revision| plan(&revision.config));
         self.deploys += 1;
         self.revisions.offer(id, offer);
         self.tell(Event::Deploy { operation, revision: id, plan });
@@ -53,5 +50,23 @@ impl Supervisor {
     pub(super) fn term_reloads(&self) -> bool {
         let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));
         serving.is_some_and(|generation| generation.revision.config.die_on_term == Some(false))
+    }
+}
+
+/// What a generation of this configuration consists of.
+fn plan(config: &VassalConfig) -> Plan {
+    let (workers, crew) = (config.processes, &config.crew);
+    let may_rest = crew.cheap || (crew.idle_s > 0 && !crew.die_on_idle);
+    let (first, least) = crew.cheaper.as_ref().map_or((workers, workers), |cheaper| {
+        // The hard limit of their memory goes below `cheaper`, as in uWSGI.
+        let least = if cheaper.rss_soft_bytes > 0 && cheaper.rss_hard_bytes > 0 { 1 } else { cheaper.least };
+        (cheaper.first, least)
+    });
+    Plan {
+        workers,
+        first: if crew.cheap { 0 } else { first },
+        least: if may_rest { 0 } else { least },
+        mercy: config.mercy,
+        boot_deadline: config.boot_deadline,
     }
 }

@@ -1,6 +1,10 @@
 //! The master's handles of one generation: its zygote, its workers, its scoreboard. Decides nothing.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering},
+};
 
 use empery_control::{
     link::{WorkerPhase, WorkerView},
@@ -60,7 +64,9 @@ pub(crate) struct WorkerHandle {
     pub(crate) peer: Peer<ToWorker>,
     /// What it does.
     pub(crate) phase: WorkerPhase,
-    /// When it was forked, unix s.
+    /// When it was forked.
+    pub(crate) since: Moment,
+    /// The same, unix s.
     pub(crate) since_unix_s: u64,
     /// How it ended, once that is known and its last words are still to be heard.
     pub(crate) exit: Option<How>,
@@ -82,6 +88,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) stopped: Option<Stopped>,
     /// It was to be killed before its pid was known.
     pub(crate) kill_when_known: bool,
+    /// The machine was told that it is to be replaced.
+    pub(crate) recycle_told: bool,
 }
 
 impl WorkerHandle {
@@ -108,13 +116,32 @@ impl Generation {
         (0..threads).map(move |thread| slot_index(processes, threads, worker.worker.0, worker.spawn, thread))
     }
 
+    /// Whether any of its threads is inside a request.
+    pub(crate) fn serves(&self, worker: WorkerRef) -> bool {
+        self.slots_of(worker).any(|slot| self.began_ns(slot) > 0)
+    }
+
+    /// How long its threads were inside requests so far, on average, in microseconds.
+    pub(crate) fn running_us(&self, worker: WorkerRef, now: Moment) -> u64 {
+        let other = WorkerRef { spawn: worker.spawn ^ 1, ..worker };
+        let ended = self.slots_of(worker).chain(self.slots_of(other));
+        let ended_us = ended.map(|slot| self.scoreboard.slot(slot).counters.running_us.load(Ordering::Relaxed));
+        let running_us = self.slots_of(worker).map(|slot| match self.began_ns(slot) {
+            0 => 0,
+            began_ns => now.0.saturating_sub(began_ns) / 1000,
+        });
+        ended_us.chain(running_us).fold(0, u64::saturating_add) / u64::from(self.revision.config.threads.max(1))
+    }
+
+    fn began_ns(&self, slot: u32) -> u64 {
+        self.scoreboard.slot(slot).state.started_monotonic_ns.load(Ordering::Relaxed)
+    }
+
     /// For how long this process has not been able to take a request, in ns; 0 when a thread of it has nothing to do.
     pub(crate) fn inside_for_ns(&self, worker: WorkerRef, now: Moment) -> u64 {
-        let ages = self.slots_of(worker).map(|slot| {
-            match self.scoreboard.slot(slot).state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) {
-                0 => 0,
-                began_ns => now.0.saturating_sub(began_ns).max(1),
-            }
+        let ages = self.slots_of(worker).map(|slot| match self.began_ns(slot) {
+            0 => 0,
+            began_ns => now.0.saturating_sub(began_ns).max(1),
         });
         // One thread that has nothing to do, or soon has, is enough.
         ages.min().unwrap_or(0)

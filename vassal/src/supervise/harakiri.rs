@@ -9,7 +9,7 @@ use empery_control::{
     stacks::{RequestView, Source, WorkerStacks},
 };
 use empery_lifecycle::{
-    generations::Event,
+    generations::{Event, RecycleReason},
     harakiri::{Harakiri, LOOK_EVERY, Mercy, Sight, Step, Voice},
     ids::WorkerRef,
     moment::Moment,
@@ -166,7 +166,9 @@ impl Supervisor {
     fn step(&mut self, worker: WorkerRef, steps: Vec<Step>) {
         for step in steps {
             match step {
-                Step::Recycle => self.tell(Event::RecycleAsked { worker }),
+                Step::Recycle => {
+                    self.recycle(worker, RecycleReason::Harakiri, "a request of it ran too long (harakiri)");
+                }
                 Step::Collect => self.ask_stacks(worker, Wanted::Harakiri),
                 Step::EndRequests => self.end_requests(worker),
                 Step::TellClients => self.tell_clients(worker, Whom::Struck),

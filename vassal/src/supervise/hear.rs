@@ -32,6 +32,7 @@ impl Supervisor {
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.touched(&path),
+            Input::ClientWaits => self.client_waits(),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
             Input::Introduced(newcomer) => self.introduced(*newcomer),
@@ -133,7 +134,7 @@ impl Supervisor {
                 step!("master.proved");
                 self.tell(Event::Proved { worker });
             }
-            FromWorker::RecycleAsked => self.tell(Event::RecycleAsked { worker }),
+            FromWorker::RecycleAsked { why, detail } => self.recycle(worker, why, &detail),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),
             FromWorker::Handover { token, connection } => {
@@ -158,7 +159,7 @@ impl Supervisor {
             | FromWorker::AppLoaded { .. }
             | FromWorker::LoadFailed { .. }
             | FromWorker::Pong { .. }
-            | FromWorker::RecycleAsked => {}
+            | FromWorker::RecycleAsked { .. } => {}
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Input {
     GatewaySilent(u64),
     /// A file of `touch-reload` changed.
     Touched(PathBuf),
+    /// Somebody has connected to a vassal at rest.
+    ClientWaits,
     /// Somebody connected to the stats socket.
     StatsAsked(oneshot::Sender<String>),
     /// Somebody whose credentials were checked introduced himself on the link.

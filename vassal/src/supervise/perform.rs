@@ -32,6 +32,7 @@ impl Supervisor {
         match action {
             Action::Boot { generation, revision } => self.boot(generation, revision),
             Action::Spawn(worker) => self.spawn(worker),
+            Action::Weigh(what) => self.weigh(what),
             Action::OpenGate(worker) => self.open_gate(worker),
             Action::Drain(worker) => self.drain(worker),
             Action::Kill(worker) => {
@@ -125,6 +126,7 @@ impl Supervisor {
             pid: None,
             peer,
             phase: WorkerPhase::Booting,
+            since: crate::clock::now(),
             since_unix_s: crate::clock::unix_s(),
             exit: None,
             silent: false,
@@ -136,6 +138,7 @@ impl Supervisor {
             struck: None,
             stopped: None,
             kill_when_known: false,
+            recycle_told: false,
         };
         generation.workers.insert(worker, handle);
         Ok(())
@@ -147,6 +150,7 @@ impl Supervisor {
             handle.phase = WorkerPhase::Serving;
             handle.peer.say(ToWorker::OpenGate, Vec::new());
         }
+        self.arm_recycling();
         self.say_respawned(worker);
     }
 

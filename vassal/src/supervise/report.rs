@@ -62,6 +62,8 @@ impl Supervisor {
         self.serve_stats(config);
         self.log_where_told(config);
         self.arm_harakiri();
+        self.arm_recycling();
+        self.crew_follows(config);
         crate::title::set(&config.titles);
     }
 
@@ -119,7 +121,7 @@ impl Supervisor {
                     worker.worker.0, worker.generation
                 ));
             }
-            Report::Recycled { worker } => {
+            Report::Recycled { worker, .. } => {
                 log::say(&format!("worker {} has been recycled", worker.worker.0));
             }
             Report::Stopped => log::say("*** goodbye ***"),

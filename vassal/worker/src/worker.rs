@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -21,11 +21,12 @@ use empery_sys::scoreboard::Scoreboard;
 use pyo3::prelude::*;
 
 use crate::{
-    attend, autoreload,
+    attend, autoreload, leave,
     line::Line,
     load::{self, CollectorIs},
     log::Log,
     os, python,
+    recycling::Recycling,
     serve::{self, Serving},
     stray, title, uwsgi_module,
 };
@@ -42,8 +43,6 @@ pub(crate) struct Worker {
     pub(crate) requests: AtomicU64,
     /// When it was forked.
     pub(crate) spawned_unix_s: u64,
-    /// Whether the master was asked to replace it.
-    recycle_asked: AtomicBool,
     /// How the master reaches it while its threads are inside the app.
     pub(crate) signals: Signals,
     /// The last asking for stacks that was answered.
@@ -52,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) is_struck: Box<[AtomicBool]>,
     /// What faulthandler writes to: the number must stay its own.
     _crash: Option<OwnedFd>,
+    /// Whether and when it asks to be replaced.
+    pub(crate) recycling: Recycling,
 }
 
 static WORKER: OnceLock<Worker> = OnceLock::new();
@@ -83,25 +84,10 @@ impl Worker {
         self.log.write(worker, format!("[worker {worker}] {text}\n").as_bytes());
     }
 
-    /// Counts a request, and asks once for a successor when there were enough.
+    /// Counts a request, and asks for a successor when it is time.
     pub(crate) fn count_request(&self) {
         let done = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let boot = self.boot;
-        if boot.max_requests == 0 || self.recycle_asked.load(Ordering::Relaxed) {
-            return;
-        }
-        let most = boot.max_requests + u64::from(self.reference.worker.0 - 1) * boot.max_requests_delta;
-        let age_s = (os::realtime_ns() / 1_000_000_000).saturating_sub(self.spawned_unix_s);
-        if done >= most && age_s >= boot.min_worker_lifetime_s {
-            self.ask_for_successor();
-        }
-    }
-
-    /// Asks the master, once, to have another worker take this one's place.
-    pub(crate) fn ask_for_successor(&self) {
-        if !self.recycle_asked.swap(true, Ordering::Relaxed) && !self.say(&FromWorker::RecycleAsked) {
-            self.recycle_asked.store(false, Ordering::Relaxed);
-        }
+        self.recycling.after_request(self, done);
     }
 
     fn take_slots(&self) {
@@ -174,11 +160,11 @@ fn begin(
         log: Log::new(),
         requests: AtomicU64::new(0),
         spawned_unix_s: os::realtime_ns() / 1_000_000_000,
-        recycle_asked: AtomicBool::new(false),
         signals: attend::install(py, crash.as_ref()),
         stacks_told: AtomicU32::new(0),
         is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),
         _crash: crash,
+        recycling: Recycling::new(&boot.recycle)?,
     };
     worker.take_slots();
     stray::watch();
@@ -203,6 +189,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyRe
     point!("worker.leave")?;
     uwsgi_module::at_exit(py);
     python::flush(py);
+    leave::leave(py, worker)?;
     Ok(0)
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use driver::{Channel, Generation, Listeners, app, app_of, connect, get};
-use empery_control::worker::{FromWorker, FromZygote, Introduction, ToWorker};
+use empery_control::worker::{FromWorker, FromZygote, Introduction, RecycleReason, ToWorker};
 use empery_sys::{process, seqpacket};
 
 fn ask(stream: &mut TcpStream, path: &str) -> String {
@@ -195,11 +195,13 @@ fn a_worker_alone_finishes_and_leaves_when_its_master_dies() {
 #[test]
 fn a_successor_is_asked_for_once_after_max_requests() {
     let listeners = Listeners::new();
-    let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.max_requests = 3);
+    let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.recycle.max_requests = 3);
     for _ in 0..6 {
         assert!(get(&listeners, "/plain").contains("200 OK"));
     }
-    assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::RecycleAsked);
+    let detail = "it has served 3 requests (max-requests)".to_owned();
+    let asked = FromWorker::RecycleAsked { why: RecycleReason::Requests, detail };
+    assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, asked);
     generation.line().say(&ToWorker::Ping { token: 2 }, &[]);
     assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::Pong { token: 2 });
     generation.drain();

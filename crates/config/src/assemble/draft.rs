@@ -6,10 +6,10 @@ use crate::{
     gather::Directive,
     problem::{Origin, Problem},
     value,
-    vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, Recycle, RequestLimits, Titles},
+    vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, RequestLimits, Titles},
 };
 
-use super::{logging, static_files::StaticDraft, tls, values::Value};
+use super::{crew::CrewDraft, logging, static_files::StaticDraft, tls, values::Value};
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -86,7 +86,7 @@ pub(super) struct Draft {
     pub(super) boot_deadline: Duration,
     pub(super) no_orphans: bool,
     pub(super) request: RequestLimits,
-    pub(super) recycle: Recycle,
+    pub(super) crew: CrewDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
     pub(super) log: Log,
@@ -150,7 +150,7 @@ impl Default for Draft {
                 harakiri_queue_threshold: 0,
                 harakiri_verbose: false,
             },
-            recycle: Recycle { min_worker_lifetime_s: 10, ..Recycle::default() },
+            crew: CrewDraft::default(),
             logto: None,
             logto2: None,
             log: Log { requests: true, ..Log::default() },
@@ -168,6 +168,7 @@ impl Draft {
         if !(self.take_app(&mut value)
             || self.take_process(&mut value)
             || self.take_request(&mut value)
+            || self.crew.take(&mut value)
             || self.static_files.take(&mut value))
         {
             self.take_listening(&mut value);
@@ -238,9 +239,6 @@ impl Draft {
                 _ => value.bad("a number of seconds from 1 on", "60 is the default"),
             },
             "no-orphans" => self.no_orphans = value.boolean(),
-            "max-requests" => self.recycle.max_requests = value.number().unwrap_or(0),
-            "max-requests-delta" => self.recycle.max_requests_delta = value.number().unwrap_or(0),
-            "min-worker-lifetime" => self.recycle.min_worker_lifetime_s = value.number().unwrap_or(0),
             "auto-procname" => self.titles.auto = value.boolean(),
             "procname" => self.titles.all = value.required(),
             "procname-master" => self.titles.master = value.required(),

@@ -1,5 +1,7 @@
 //! What single options come to in the configuration.
 
+mod crew;
+
 use std::time::Duration;
 
 use crate::{

@@ -48,10 +48,11 @@ impl Renaming {
             for (worker, place) in &serving.places {
                 meet(serving.generation, *worker, place.last_spawn);
                 match place.seat {
-                    Seat::Serving { spawn, .. } | Seat::Proving { spawn, .. } | Seat::Recycling { spawn, .. } => {
-                        meet(serving.generation, *worker, spawn);
-                    }
-                    Seat::Waiting { .. } | Seat::Vacant => {}
+                    Seat::Serving { spawn, .. }
+                    | Seat::Yielding { spawn }
+                    | Seat::Proving { spawn, .. }
+                    | Seat::Recycling { spawn, .. } => meet(serving.generation, *worker, spawn),
+                    Seat::Waiting { .. } | Seat::Held | Seat::Vacant | Seat::Resting => {}
                 }
             }
         }
@@ -63,20 +64,28 @@ impl Renaming {
         GenerationId(rank as u64 + 1)
     }
 
+    /// By rank, but odd stays odd and even stays even: that says which half of the scoreboard it is.
     fn spawn(&self, generation: GenerationId, worker: WorkerId, spawn: u32) -> u32 {
-        self.spawns[&(generation, worker)].range(..spawn).count() as u32
+        let mut rank = 0;
+        for known in self.spawns[&(generation, worker)].range(..=spawn) {
+            rank += u32::from(rank % 2 != known % 2);
+            if *known < spawn {
+                rank += 1;
+            }
+        }
+        rank
     }
 
     fn process(&self, process: Process) -> Process {
         match process {
             Process::Zygote(generation) => Process::Zygote(self.generation(generation)),
-            Process::Worker(WorkerRef { generation, worker, spawn }) => Process::Worker(WorkerRef {
-                generation: self.generation(generation),
-                worker,
-                spawn: self.spawn(generation, worker, spawn),
-            }),
+            Process::Worker(worker) => Process::Worker(self.worker(worker)),
             Process::Orphan(orphan) => Process::Orphan(orphan),
         }
+    }
+
+    fn worker(&self, WorkerRef { generation, worker, spawn }: WorkerRef) -> WorkerRef {
+        WorkerRef { generation: self.generation(generation), worker, spawn: self.spawn(generation, worker, spawn) }
     }
 
     /// A moment that is waited for: past ones are all alike.
@@ -93,6 +102,7 @@ impl Renaming {
         let machine = &mut node.machine;
         machine.next_generation = self.generation(machine.next_generation);
         machine.draining = machine.draining.keys().map(|generation| (self.generation(*generation), 0)).collect();
+        machine.yielding = machine.yielding.iter().map(|(worker, mercy)| (self.worker(*worker), *mercy)).collect();
         machine.departures.going = machine
             .departures
             .going
@@ -115,6 +125,13 @@ impl Renaming {
         }
         let witness = &mut node.witness;
         witness.pending = witness.pending.iter().map(|_| OperationId(0)).collect();
+        witness.yields = None;
+        for what in &mut witness.weighing {
+            *what = match *what {
+                Weighing::Successor(worker) => Weighing::Successor(self.worker(worker)),
+                Weighing::Workers(generation) => Weighing::Workers(self.generation(generation)),
+            };
+        }
         witness.booting = witness.booting.map(|generation| self.generation(generation));
         witness.serving = witness.serving.map(|generation| self.generation(generation));
         witness.processes = witness
@@ -152,13 +169,14 @@ impl Renaming {
             place.seat = match place.seat {
                 Seat::Serving { spawn, since, recycle } => {
                     let recycle = match recycle {
-                        Recycle::NotBefore(at) => Recycle::NotBefore(self.ahead(at)),
-                        Recycle::No => Recycle::No,
-                        Recycle::Asked => Recycle::Asked,
+                        Recycle::NotBefore(at, why) => Recycle::NotBefore(self.ahead(at), why),
+                        Recycle::No | Recycle::Asked(_) | Recycle::Weighing(_) => recycle,
                     };
                     Seat::Serving { spawn: renamed(spawn), since: remembered(since), recycle }
                 }
-                Seat::Recycling { spawn, since, successor, prove_by } => Seat::Recycling {
+                Seat::Yielding { spawn } => Seat::Yielding { spawn: renamed(spawn) },
+                Seat::Recycling { spawn, since, successor, prove_by, why } => Seat::Recycling {
+                    why,
                     spawn: renamed(spawn),
                     since: remembered(since),
                     successor: renamed(successor),
@@ -168,7 +186,7 @@ impl Renaming {
                     Seat::Proving { spawn: renamed(spawn), prove_by: self.ahead(prove_by) }
                 }
                 Seat::Waiting { until } => Seat::Waiting { until: self.ahead(until) },
-                Seat::Vacant => Seat::Vacant,
+                Seat::Held | Seat::Vacant | Seat::Resting => place.seat,
             };
         }
     }

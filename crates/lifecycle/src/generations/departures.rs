@@ -132,11 +132,22 @@ impl Departures {
         !self.going.keys().any(|process| process.is_of(generation))
     }
 
-    /// Whether a process that once filled this place is still on its way out.
-    pub(super) fn any_in_place(&self, generation: GenerationId, worker: WorkerId) -> bool {
+    /// Numbers of the processes that once filled this place and are still on their way out.
+    pub(super) fn in_place(&self, generation: GenerationId, worker: WorkerId) -> impl Iterator<Item = u32> + use<'_> {
         let first = Process::Worker(WorkerRef { generation, worker, spawn: 0 });
         let last = Process::Worker(WorkerRef { generation, worker, spawn: u32::MAX });
-        self.going.range(first..=last).next().is_some()
+        self.going.range(first..=last).filter_map(|(process, _)| match process {
+            Process::Worker(worker) => Some(worker.spawn),
+            Process::Zygote(_) | Process::Orphan(_) => None,
+        })
+    }
+
+    /// How many workers of other generations than this one are still on their way out.
+    pub(super) fn workers_besides(&self, serving: GenerationId) -> usize {
+        self.going
+            .keys()
+            .filter(|process| matches!(process, Process::Worker(worker) if worker.generation != serving))
+            .count()
     }
 
     /// The action that kills a process already noted as killed.

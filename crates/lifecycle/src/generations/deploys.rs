@@ -2,10 +2,10 @@
 
 use super::{
     Course, Generations,
-    boot::{Boot, Progress},
+    boot::{Beside, Boot, Progress},
     departures::Process,
     serving::{Serving, Zygote},
-    words::{Action, FailureReason, Plan, Report},
+    words::{Action, FailureReason, Plan, Report, Room, Weighing},
 };
 use crate::{
     ids::{GenerationId, OperationId, RevisionId, WorkerRef},
@@ -57,9 +57,19 @@ impl Generations {
             }
         }
         let deadline = now.after(plan.boot_deadline);
-        self.booting = Some(Boot { generation, operation, revision, plan, deadline, progress: Progress::Importing });
+        let start = self.size_of_next(plan);
+        let progress = Progress::Importing;
+        self.booting = Some(Boot { generation, operation, revision, plan, deadline, start, progress });
         out.push(Action::Boot { generation, revision });
         out.push(Action::Report(Report::Booting { operation, generation, revision }));
+    }
+
+    /// How many workers the next generation has: where both adapt, as many as what serves now has come to need.
+    fn size_of_next(&self, plan: Plan) -> u32 {
+        match &self.serving {
+            Some(serving) if serving.plan.adapts() && plan.adapts() => serving.wanted.clamp(plan.least, plan.workers),
+            Some(_) | None => plan.first.min(plan.workers),
+        }
     }
 
     fn take_generation(&mut self) -> GenerationId {
@@ -75,13 +85,30 @@ impl Generations {
     }
 
     pub(super) fn loaded(&mut self, generation: GenerationId, now: Moment, out: &mut Vec<Action>) {
+        let somebody = self.serving.as_ref().is_some_and(|serving| !serving.accepting().is_empty());
+        let beside = if somebody { Beside::Others } else { Beside::Nobody };
         if let Some(boot) = self.booting.as_mut().filter(|boot| boot.generation == generation) {
-            let spawns = boot.loaded();
-            if !spawns.is_empty() {
+            let next = boot.loaded(beside);
+            if !next.is_empty() {
                 out.push(Action::Report(Report::Loaded { generation }));
-                out.extend(spawns);
+                out.extend(next);
             }
             self.switch_if_proved(now, out);
+        }
+    }
+
+    pub(super) fn weighed(&mut self, what: Weighing, room: Room, now: Moment, out: &mut Vec<Action>) {
+        match what {
+            Weighing::Workers(generation) => {
+                if let Some(boot) = self.booting.as_mut().filter(|boot| boot.generation == generation) {
+                    out.extend(boot.weighed(room));
+                }
+            }
+            Weighing::Successor(worker) => {
+                if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == worker.generation) {
+                    serving.weighed(worker, room, &mut self.departures, now, out);
+                }
+            }
         }
     }
 
@@ -104,14 +131,28 @@ impl Generations {
         if boot.operation.is_some() {
             self.reboots.forget();
         }
-        let new = Serving::from_boot(&boot, now);
+        let wanted = self.size_of_next(boot.plan);
+        let new = Serving::from_boot(&boot, wanted, now);
+        // Started for the proof only, or before fewer were wanted.
+        for worker in boot.workers().filter(|worker| worker.worker.0 > wanted) {
+            out.push(self.departures.kill(Process::Worker(worker)));
+        }
         out.extend(new.accepting().into_iter().map(Action::OpenGate));
+        let holds = new.holds();
         out.push(Action::Report(Report::Serving {
             operation: boot.operation,
             generation: boot.generation,
             revision: boot.revision,
         }));
-        if let Some(old) = self.serving.replace(new) {
+        let old = self.serving.replace(new);
+        if holds {
+            if let Some(old) = old {
+                self.begin_yielding(&old, now, out);
+            }
+            return;
+        }
+        self.end_yielding(now, out);
+        if let Some(old) = old {
             self.retire(&old, now, out);
         }
     }
@@ -146,7 +187,7 @@ impl Generations {
         // A generation without zygote and workers is worth another boot of its own after a deploy failed, but when
         // that boot fails as well, nothing is left.
         let kept = self.serving.as_ref().is_some_and(|serving| serving.serves() || boot.operation.is_some());
-        let still_serving = kept || !self.orphans.is_empty();
+        let still_serving = kept || !self.yielding.is_empty() || !self.orphans.is_empty();
         let Boot { operation, generation, revision, .. } = boot;
         out.push(Action::Report(Report::Failed { operation, generation, revision, reason, still_serving }));
         still_serving

@@ -53,6 +53,7 @@ impl Generations {
                 if let Some(serving) = self.serving.take() {
                     self.retire(&serving, now, out);
                 }
+                self.end_yielding(now, out);
                 self.drain_orphans(now, out);
             }
             Course::Stop | Course::StopNow | Course::Left => {}

@@ -40,6 +40,10 @@ struct Bounds {
     deaths: u8,
     recycles: u8,
     orphans: u8,
+    /// Times the number of wanted workers changes.
+    resizes: u8,
+    /// Answers that there is no room.
+    shortages: u8,
     /// Times the clock jumps past every deadline without anybody being told.
     sleeps: u8,
 }
@@ -81,7 +85,9 @@ fn story(path: &Option<Rc<Path>>) -> String {
 
 impl Node {
     fn new(bounds: Bounds) -> Self {
-        let plan = Plan { workers: bounds.workers, mercy: POLICY.mercy, boot_deadline: BOOT_DEADLINE };
+        let fixed = bounds.resizes == 0;
+        let (first, least) = if fixed { (bounds.workers, bounds.workers) } else { (1, 0) };
+        let plan = Plan { workers: bounds.workers, first, least, mercy: POLICY.mercy, boot_deadline: BOOT_DEADLINE };
         let (machine, witness) = (Generations::new(POLICY), Witness::new(POLICY, plan));
         Node { machine, witness, left: bounds, now: NOW }
     }
@@ -120,9 +126,17 @@ impl Node {
                     free(Event::Proved { worker })
                 }
                 Process::Worker(worker) if known.accepts() && left.recycles > 0 => {
-                    costly.push((Event::RecycleAsked { worker }, Bounds { recycles: left.recycles - 1, ..left }));
+                    let asked = Event::RecycleAsked { worker, why: RecycleReason::Requests };
+                    costly.push((asked, Bounds { recycles: left.recycles - 1, ..left }));
                 }
                 Process::Worker(_) | Process::Zygote(_) | Process::Orphan(_) => {}
+            }
+        }
+        for what in &self.witness.weighing {
+            free(Event::Weighed { what: *what, room: Room::Enough });
+            if left.shortages > 0 {
+                let short = Event::Weighed { what: *what, room: Room::Short };
+                costly.push((short, Bounds { shortages: left.shortages - 1, ..left }));
             }
         }
         for operation in &self.witness.pending {
@@ -140,6 +154,11 @@ impl Node {
         if left.deploys > 0 && beside < 3 {
             let deploy = Event::Deploy { operation: OperationId(1), revision: RevisionId(1), plan: self.witness.plan };
             costly.push((deploy, Bounds { deploys: left.deploys - 1, ..left }));
+        }
+        if left.resizes > 0 {
+            for workers in (0..=self.witness.plan.workers).filter(|workers| *workers != self.witness.wanted) {
+                costly.push((Event::Resize { workers }, Bounds { resizes: left.resizes - 1, ..left }));
+            }
         }
         if left.orphans > 0 {
             let orphan = OrphanId(u64::from(left.orphans));
@@ -190,7 +209,8 @@ impl Node {
             (Process::Worker(worker), _) => Some(Event::WorkerExited { worker, exit: Exit::Clean, how: String::new() }),
             (Process::Orphan(orphan), _) => Some(Event::OrphanExited { orphan }),
         });
-        told.map(Happening::Told).or_else(|| self.machine.deadline().map(|_| Happening::Deadline))
+        let weighed = self.witness.weighing.first().map(|what| Event::Weighed { what: *what, room: Room::Enough });
+        weighed.or(told).map(Happening::Told).or_else(|| self.machine.deadline().map(|_| Happening::Deadline))
     }
 
     fn key(&self) -> (u64, u64) {
@@ -265,20 +285,40 @@ fn explored(title: &str, narrow: Bounds, wide: Bounds) {
     chance::tell(&format!("generations, {title}: {states} states, {transitions} transitions ({bounds:?})"));
 }
 
+const NARROW: Bounds =
+    Bounds { workers: 2, deploys: 2, deaths: 1, recycles: 0, orphans: 0, resizes: 0, shortages: 0, sleeps: 0 };
+
 #[test]
 fn every_history_of_deploys_and_failures_keeps_the_invariants() {
-    let narrow = Bounds { workers: 2, deploys: 2, deaths: 1, recycles: 0, orphans: 0, sleeps: 0 };
-    explored("deploys", narrow, Bounds { deaths: 2, ..narrow });
+    explored("deploys", NARROW, Bounds { deaths: 2, ..NARROW });
+}
+
+#[test]
+fn every_history_of_deploys_without_room_keeps_the_invariants() {
+    let narrow = Bounds { shortages: 1, deaths: 0, workers: 3, ..NARROW };
+    explored("deploys without room", narrow, Bounds { deaths: 1, ..narrow });
+}
+
+#[test]
+fn every_history_of_growing_and_shrinking_keeps_the_invariants() {
+    let narrow = Bounds { deploys: 1, resizes: 2, ..NARROW };
+    explored("growing and shrinking", narrow, Bounds { recycles: 1, resizes: 3, ..narrow });
+}
+
+#[test]
+fn every_history_of_deploys_that_grow_and_shrink_keeps_the_invariants() {
+    let narrow = Bounds { deploys: 2, resizes: 1, shortages: 1, deaths: 0, ..NARROW };
+    explored("deploys that grow and shrink", narrow, Bounds { deaths: 1, ..narrow });
 }
 
 #[test]
 fn every_history_of_recycling_and_deaths_keeps_the_invariants() {
-    let narrow = Bounds { workers: 2, deploys: 1, deaths: 1, recycles: 1, orphans: 0, sleeps: 0 };
+    let narrow = Bounds { deploys: 1, recycles: 1, shortages: 1, ..NARROW };
     explored("recycling", narrow, Bounds { recycles: 2, ..narrow });
 }
 
 #[test]
 fn every_history_of_a_successor_with_orphans_keeps_the_invariants() {
-    let narrow = Bounds { workers: 1, deploys: 2, deaths: 1, recycles: 0, orphans: 1, sleeps: 0 };
+    let narrow = Bounds { workers: 1, orphans: 1, ..NARROW };
     explored("orphans", narrow, Bounds { recycles: 1, sleeps: 1, ..narrow });
 }

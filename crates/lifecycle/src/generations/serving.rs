@@ -1,12 +1,15 @@
-//! The generation that serves: its places, who fills them, and who replaces whom. Does not decide when it is retired.
-//! Used by the machine in the parent module.
+//! The generation that serves: its places, who fills them, and who replaces those that die. Does not decide when it is
+//! retired. Used by the machine in the parent module.
+
+mod recycling;
+mod sizing;
 
 use std::collections::BTreeMap;
 
 use super::{
     boot::Boot,
     departures::{Departures, Process},
-    words::{Action, Plan, Policy, Report, workers_of},
+    words::{Action, Plan, Policy, RecycleReason, Report, first_workers},
 };
 use crate::{
     backoff::Backoff,
@@ -27,6 +30,8 @@ pub(super) struct Serving {
     pub(super) since: Moment,
     /// Whether anything can be forked for it.
     pub(super) zygote: Zygote,
+    /// How many workers there shall be.
+    pub(super) wanted: u32,
     /// Its workers.
     pub(super) places: BTreeMap<WorkerId, Place>,
 }
@@ -62,7 +67,7 @@ pub(super) enum Seat {
         spawn: u32,
         /// Since when.
         since: Moment,
-        /// Whether it wants to be replaced.
+        /// Whether it is to be replaced.
         recycle: Recycle,
     },
     /// One accepts connections, its successor boots.
@@ -75,6 +80,13 @@ pub(super) enum Seat {
         successor: u32,
         /// Until when the successor may boot.
         prove_by: Moment,
+        /// Why.
+        why: RecycleReason,
+    },
+    /// Nobody accepts: this process drains, and there is no room for its successor before it is gone.
+    Yielding {
+        /// Which.
+        spawn: u32,
     },
     /// Nobody accepts; this process boots.
     Proving {
@@ -88,33 +100,49 @@ pub(super) enum Seat {
         /// When.
         until: Moment,
     },
+    /// Nobody is there, and there is no room before a worker of the generation before has gone.
+    Held,
     /// Nobody is there and nothing can be forked: the generation that replaces this one fills all places.
     Vacant,
+    /// Nobody is there and nobody is wanted.
+    Resting,
 }
 
-/// Whether a worker wants to be replaced.
+/// Whether a worker is to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Recycle {
     /// No.
     No,
     /// Yes, in its turn.
-    Asked,
+    Asked(RecycleReason),
+    /// It is its turn; whether its successor fits beside it is being found out.
+    Weighing(RecycleReason),
     /// Yes, but its successor failed: not before then.
-    NotBefore(Moment),
+    NotBefore(Moment, RecycleReason),
 }
 
 impl Serving {
-    /// The generation of a boot in which everybody has proved.
-    pub(super) fn from_boot(boot: &Boot, now: Moment) -> Self {
-        let seat = Seat::Serving { spawn: 0, since: now, recycle: Recycle::No };
+    /// The generation of a boot in which everybody has proved, with so many workers wanted.
+    pub(super) fn from_boot(boot: &Boot, wanted: u32, now: Moment) -> Self {
+        let open = boot.forked().min(wanted);
+        let seat = |WorkerId(number): WorkerId| {
+            if number <= open {
+                Seat::Serving { spawn: 0, since: now, recycle: Recycle::No }
+            } else if number <= wanted {
+                Seat::Held
+            } else {
+                Seat::Resting
+            }
+        };
         Serving {
             generation: boot.generation,
             revision: boot.revision,
             plan: boot.plan,
             since: now,
             zygote: Zygote::Alive,
-            places: workers_of(boot.plan)
-                .map(|worker| (worker, Place { seat, last_spawn: 0, backoff: Backoff::default() }))
+            wanted,
+            places: first_workers(boot.plan.workers)
+                .map(|worker| (worker, Place { seat: seat(worker), last_spawn: 0, backoff: Backoff::default() }))
                 .collect(),
         }
     }
@@ -124,23 +152,25 @@ impl Serving {
         self.zygote == Zygote::Alive
             || self.places.values().any(|place| match place.seat {
                 Seat::Serving { .. } | Seat::Recycling { .. } | Seat::Proving { .. } => true,
-                Seat::Waiting { .. } | Seat::Vacant => false,
+                Seat::Yielding { .. } | Seat::Waiting { .. } | Seat::Held | Seat::Vacant | Seat::Resting => false,
             })
     }
 
-    /// Whether anybody accepts connections.
-    pub(super) fn accepts(&self) -> bool {
-        self.places.values().any(|place| match place.seat {
-            Seat::Serving { .. } | Seat::Recycling { .. } => true,
-            Seat::Proving { .. } | Seat::Waiting { .. } | Seat::Vacant => false,
-        })
+    /// Whether anybody accepts connections, or would if somebody connected.
+    pub(super) fn is_in_service(&self) -> bool {
+        self.wanted == 0 || !self.accepting().is_empty()
     }
 
     /// The workers whose gate is open.
     pub(super) fn accepting(&self) -> Vec<WorkerRef> {
         self.refs(|seat| match seat {
             Seat::Serving { spawn, .. } | Seat::Recycling { spawn, .. } => Some(spawn),
-            Seat::Proving { .. } | Seat::Waiting { .. } | Seat::Vacant => None,
+            Seat::Yielding { .. }
+            | Seat::Proving { .. }
+            | Seat::Waiting { .. }
+            | Seat::Held
+            | Seat::Vacant
+            | Seat::Resting => None,
         })
     }
 
@@ -148,7 +178,12 @@ impl Serving {
     pub(super) fn proving(&self) -> Vec<WorkerRef> {
         self.refs(|seat| match seat {
             Seat::Recycling { successor: spawn, .. } | Seat::Proving { spawn, .. } => Some(spawn),
-            Seat::Serving { .. } | Seat::Waiting { .. } | Seat::Vacant => None,
+            Seat::Serving { .. }
+            | Seat::Yielding { .. }
+            | Seat::Waiting { .. }
+            | Seat::Held
+            | Seat::Vacant
+            | Seat::Resting => None,
         })
     }
 
@@ -173,62 +208,22 @@ impl Serving {
         };
         match place.seat {
             Seat::Proving { spawn, .. } if spawn == worker.spawn => out.push(Action::OpenGate(worker)),
-            Seat::Recycling { spawn, successor, .. } if successor == worker.spawn => {
+            Seat::Recycling { spawn, successor, why, .. } if successor == worker.spawn => {
                 let predecessor = WorkerRef { spawn, ..worker };
                 out.push(Action::OpenGate(worker));
                 out.push(departures.ask(Process::Worker(predecessor), now.after(self.plan.mercy)));
-                out.push(Action::Report(Report::Recycled { worker }));
+                out.push(Action::Report(Report::Recycled { worker, why }));
             }
             Seat::Serving { .. }
             | Seat::Recycling { .. }
+            | Seat::Yielding { .. }
             | Seat::Proving { .. }
             | Seat::Waiting { .. }
-            | Seat::Vacant => return,
+            | Seat::Held
+            | Seat::Vacant
+            | Seat::Resting => return,
         }
         place.seat = Seat::Serving { spawn: worker.spawn, since: now, recycle: Recycle::No };
-    }
-
-    /// A worker wants to be replaced; it gets its turn in [`Serving::recycle_one`].
-    pub(super) fn recycle_asked(&mut self, worker: WorkerRef) {
-        let Some(place) = self.places.get_mut(&worker.worker) else {
-            return;
-        };
-        match &mut place.seat {
-            Seat::Serving { spawn, recycle: recycle @ Recycle::No, .. } if *spawn == worker.spawn => {
-                *recycle = Recycle::Asked
-            }
-            Seat::Serving { .. }
-            | Seat::Recycling { .. }
-            | Seat::Proving { .. }
-            | Seat::Waiting { .. }
-            | Seat::Vacant => {}
-        }
-    }
-
-    /// Forks the successor of the first worker that waits for one: one at a time, and never while an earlier process
-    /// of the same place drains, so that a place never holds three.
-    pub(super) fn recycle_one(&mut self, departures: &Departures, now: Moment, out: &mut Vec<Action>) {
-        let recycling = self.places.values().any(|place| matches!(place.seat, Seat::Recycling { .. }));
-        if recycling || self.zygote != Zygote::Alive {
-            return;
-        }
-        for (worker, place) in &mut self.places {
-            let Seat::Serving { spawn, since, recycle: Recycle::Asked } = place.seat else {
-                continue;
-            };
-            if departures.any_in_place(self.generation, *worker) {
-                continue;
-            }
-            place.last_spawn += 1;
-            let prove_by = now.after(self.plan.boot_deadline);
-            place.seat = Seat::Recycling { spawn, since, successor: place.last_spawn, prove_by };
-            out.push(Action::Spawn(WorkerRef {
-                generation: self.generation,
-                worker: *worker,
-                spawn: place.last_spawn,
-            }));
-            return;
-        }
     }
 
     /// A worker is gone that nobody had asked to go.
@@ -237,6 +232,7 @@ impl Serving {
         worker: WorkerRef,
         how: String,
         policy: &Policy,
+        departures: &Departures,
         now: Moment,
         out: &mut Vec<Action>,
     ) {
@@ -248,28 +244,41 @@ impl Serving {
                 if now.since(since) >= policy.respawn_delay_longest {
                     place.backoff.forget();
                 }
-                self.vacated(worker, how, policy, now, out);
+                self.vacated(worker, how, policy, departures, now, out);
             }
             Seat::Recycling { spawn, successor, prove_by, .. } if spawn == worker.spawn => {
                 // Its successor is on the way already.
                 place.seat = Seat::Proving { spawn: successor, prove_by };
                 out.push(Action::Report(Report::WorkerDied { worker, how, retry_in: std::time::Duration::ZERO }));
             }
-            Seat::Recycling { spawn, since, successor, .. } if successor == worker.spawn => {
+            Seat::Recycling { spawn, since, successor, why, .. } if successor == worker.spawn => {
                 let retry_in = place.backoff.fail(policy.respawn_delay_first, policy.respawn_delay_longest);
-                place.seat = Seat::Serving { spawn, since, recycle: Recycle::NotBefore(now.after(retry_in)) };
+                place.seat = Seat::Serving { spawn, since, recycle: Recycle::NotBefore(now.after(retry_in), why) };
                 out.push(Action::Report(Report::WorkerDied { worker, how, retry_in }));
             }
-            Seat::Proving { spawn, .. } if spawn == worker.spawn => self.vacated(worker, how, policy, now, out),
+            Seat::Proving { spawn, .. } if spawn == worker.spawn => {
+                self.vacated(worker, how, policy, departures, now, out);
+            }
             Seat::Serving { .. }
             | Seat::Recycling { .. }
+            | Seat::Yielding { .. }
             | Seat::Proving { .. }
             | Seat::Waiting { .. }
-            | Seat::Vacant => {}
+            | Seat::Held
+            | Seat::Vacant
+            | Seat::Resting => {}
         }
     }
 
-    fn vacated(&mut self, worker: WorkerRef, how: String, policy: &Policy, now: Moment, out: &mut Vec<Action>) {
+    fn vacated(
+        &mut self,
+        worker: WorkerRef,
+        how: String,
+        policy: &Policy,
+        departures: &Departures,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) {
         let Some(place) = self.places.get_mut(&worker.worker) else {
             return;
         };
@@ -277,19 +286,21 @@ impl Serving {
         out.push(Action::Report(Report::WorkerDied { worker, how, retry_in }));
         place.seat = Seat::Waiting { until: now.after(retry_in) };
         if retry_in.is_zero() {
-            self.refill(worker.worker, now, out);
+            self.refill(worker.worker, departures, now, out);
         }
     }
 
-    fn refill(&mut self, worker: WorkerId, now: Moment, out: &mut Vec<Action>) {
+    /// Forks into a place in which nobody is.
+    fn refill(&mut self, worker: WorkerId, departures: &Departures, now: Moment, out: &mut Vec<Action>) {
+        let generation = self.generation;
         let Some(place) = self.places.get_mut(&worker) else {
             return;
         };
         match self.zygote {
             Zygote::Alive => {
-                place.last_spawn += 1;
-                place.seat = Seat::Proving { spawn: place.last_spawn, prove_by: now.after(self.plan.boot_deadline) };
-                out.push(Action::Spawn(WorkerRef { generation: self.generation, worker, spawn: place.last_spawn }));
+                let spawn = place.next_spawn(departures.in_place(generation, worker));
+                place.seat = Seat::Proving { spawn, prove_by: now.after(self.plan.boot_deadline) };
+                out.push(Action::Spawn(WorkerRef { generation, worker, spawn }));
             }
             Zygote::Gone | Zygote::RebootAt(_) => place.seat = Seat::Vacant,
         }
@@ -318,13 +329,13 @@ impl Serving {
                     let late = WorkerRef { generation: self.generation, worker, spawn };
                     out.push(departures.kill(Process::Worker(late)));
                     let how = format!("no answer within {} s of its fork", self.plan.boot_deadline.as_secs());
-                    self.worker_exited(late, how, policy, now, out);
+                    self.worker_exited(late, how, policy, departures, now, out);
                 }
-                Seat::Waiting { .. } => self.refill(worker, now, out),
-                Seat::Serving { spawn, since, .. } => {
-                    place.seat = Seat::Serving { spawn, since, recycle: Recycle::Asked }
+                Seat::Waiting { .. } => self.refill(worker, departures, now, out),
+                Seat::Serving { spawn, since, recycle: Recycle::NotBefore(_, why) } => {
+                    place.seat = Seat::Serving { spawn, since, recycle: Recycle::Asked(why) }
                 }
-                Seat::Vacant => {}
+                Seat::Serving { .. } | Seat::Yielding { .. } | Seat::Held | Seat::Vacant | Seat::Resting => {}
             }
         }
     }
@@ -340,12 +351,27 @@ impl Serving {
 }
 
 impl Place {
+    /// The number of the next process: its half of the scoreboard must not be one that a process which is still
+    /// there writes to.
+    fn next_spawn(&mut self, mut leaving: impl Iterator<Item = u32>) -> u32 {
+        self.last_spawn += 1;
+        let next = self.last_spawn;
+        if leaving.any(|spawn| spawn % 2 == next % 2) {
+            self.last_spawn += 1;
+        }
+        self.last_spawn
+    }
+
     fn deadline(&self) -> Option<Moment> {
         match self.seat {
-            Seat::Serving { recycle: Recycle::NotBefore(at), .. } => Some(at),
+            Seat::Serving { recycle: Recycle::NotBefore(at, _), .. } => Some(at),
             Seat::Recycling { prove_by, .. } | Seat::Proving { prove_by, .. } => Some(prove_by),
             Seat::Waiting { until } => Some(until),
-            Seat::Serving { recycle: Recycle::No | Recycle::Asked, .. } | Seat::Vacant => None,
+            Seat::Serving { recycle: Recycle::No | Recycle::Asked(_) | Recycle::Weighing(_), .. }
+            | Seat::Yielding { .. }
+            | Seat::Held
+            | Seat::Vacant
+            | Seat::Resting => None,
         }
     }
 }

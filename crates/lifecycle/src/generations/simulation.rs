@@ -20,7 +20,11 @@ const POLICY: Policy = Policy {
     respawn_delay_longest: Duration::from_secs(4),
     first_generation: GenerationId(1),
 };
-const PLAN: Plan = Plan { workers: 3, mercy: Duration::from_secs(8), boot_deadline: Duration::from_secs(10) };
+const PLAN: Plan =
+    Plan { workers: 3, first: 3, least: 3, mercy: Duration::from_secs(8), boot_deadline: Duration::from_secs(10) };
+
+/// One whose number of workers changes.
+const ADAPTIVE: Plan = Plan { first: 1, least: 0, ..PLAN };
 
 /// What goes wrong, in percent.
 struct Weather {
@@ -29,10 +33,12 @@ struct Weather {
     crashes: u64,
     words_lost: u64,
     words_doubled: u64,
+    shortages: u64,
 }
 
-const STORM: Weather = Weather { boots_fail: 15, hangs: 8, crashes: 12, words_lost: 8, words_doubled: 10 };
-const CALM: Weather = Weather { boots_fail: 0, hangs: 0, crashes: 0, words_lost: 0, words_doubled: 0 };
+const STORM: Weather =
+    Weather { boots_fail: 15, hangs: 8, crashes: 12, words_lost: 8, words_doubled: 10, shortages: 30 };
+const CALM: Weather = Weather { boots_fail: 0, hangs: 0, crashes: 0, words_lost: 0, words_doubled: 0, shortages: 0 };
 
 struct World {
     machine: Generations,
@@ -55,7 +61,7 @@ impl World {
     fn new(seed: u64) -> Self {
         World {
             machine: Generations::new(POLICY),
-            witness: Witness::new(POLICY, PLAN),
+            witness: Witness::new(POLICY, if seed.is_multiple_of(2) { PLAN } else { ADAPTIVE }),
             chance: Chance::seeded(seed),
             weather: STORM,
             now: Moment::START,
@@ -131,6 +137,10 @@ impl World {
                     self.say(1000, Event::Proved { worker: *worker });
                 }
             }
+            Action::Weigh(what) => {
+                let room = if self.chance.percent(self.weather.shortages) { Room::Short } else { Room::Enough };
+                self.post_in(0, Event::Weighed { what: *what, room });
+            }
             Action::Drain(worker) => self.finishes(Process::Worker(*worker)),
             Action::RetireZygote(generation) => self.finishes(Process::Zygote(*generation)),
             Action::DrainOrphan(orphan) => self.finishes(Process::Orphan(*orphan)),
@@ -181,7 +191,7 @@ impl World {
     fn deploy(&mut self) -> Result<RevisionId, String> {
         self.operations += 1;
         let revision = RevisionId(self.operations);
-        self.tell(Event::Deploy { operation: OperationId(self.operations), revision, plan: PLAN })?;
+        self.tell(Event::Deploy { operation: OperationId(self.operations), revision, plan: self.witness.plan })?;
         Ok(revision)
     }
 
@@ -198,7 +208,9 @@ impl World {
                 self.dies(victim, Exit::Died, 300);
             }
             60..75 if !alive.is_empty() => match *self.chance.pick(&alive) {
-                Process::Worker(worker) => self.say(100, Event::RecycleAsked { worker }),
+                Process::Worker(worker) => {
+                    self.say(100, Event::RecycleAsked { worker, why: RecycleReason::Memory });
+                }
                 Process::Zygote(_) | Process::Orphan(_) => {}
             },
             75..80 if self.orphans < 3 => {
@@ -208,6 +220,10 @@ impl World {
                 self.tell(Event::OrphanFound { orphan })?;
             }
             80..85 => self.now = self.now.after(Duration::from_secs(self.chance.below(40))),
+            87..93 => {
+                let workers = self.chance.below(5) as u32;
+                self.tell(Event::Resize { workers })?;
+            }
             85..86 => self.tell(Event::Stop)?,
             86..87 if self.witness.stopped != Stopped::No => self.tell(Event::StopNow)?,
             _ => {}

@@ -1,12 +1,16 @@
 //! The walks of the generation machine, one sentence each. The complete state space is in `exploration`, long
 //! histories are in `simulation`.
 
+mod recycling;
+mod sizing;
+
 use std::time::Duration;
 
 use super::*;
 use crate::ids::{RevisionId, WorkerId};
 
-const PLAN: Plan = Plan { workers: 2, mercy: Duration::from_secs(60), boot_deadline: Duration::from_secs(60) };
+const PLAN: Plan =
+    Plan { workers: 2, first: 2, least: 2, mercy: Duration::from_secs(60), boot_deadline: Duration::from_secs(60) };
 
 fn worker(generation: u64, worker: u32, spawn: u32) -> WorkerRef {
     WorkerRef { generation: GenerationId(generation), worker: WorkerId(worker), spawn }
@@ -22,6 +26,23 @@ fn deploy(operation: u64) -> Event {
 
 fn died(worker: WorkerRef) -> Event {
     Event::WorkerExited { worker, exit: Exit::Died, how: "signal 11 (SIGSEGV)".into() }
+}
+
+fn asked(worker: WorkerRef) -> Event {
+    Event::RecycleAsked { worker, why: RecycleReason::Requests }
+}
+
+/// The machine asks whether the successor of this worker fits beside it.
+fn weigh(worker: WorkerRef) -> Action {
+    Action::Weigh(Weighing::Successor(worker))
+}
+
+fn weighed(worker: WorkerRef, room: Room) -> Event {
+    Event::Weighed { what: Weighing::Successor(worker), room }
+}
+
+fn workers_weighed(generation: u64, room: Room) -> Event {
+    Event::Weighed { what: Weighing::Workers(GenerationId(generation)), room }
 }
 
 fn left(worker: WorkerRef) -> Event {
@@ -75,6 +96,7 @@ fn drained(generation: u64, killed: u32) -> Action {
 /// Brings the generation that boots into service.
 fn prove(machine: &mut Generations, generation: u64, now: Moment) -> Vec<Action> {
     machine.handle(loaded(generation), now);
+    machine.handle(workers_weighed(generation, Room::Enough), now);
     machine.handle(Event::Proved { worker: worker(generation, 1, 0) }, now);
     machine.handle(Event::Proved { worker: worker(generation, 2, 0) }, now)
 }
@@ -160,6 +182,7 @@ fn a_worker_that_dies_before_its_proof_fails_the_boot_and_the_others_are_killed(
     let mut machine = serving();
     machine.handle(deploy(2), at(5));
     machine.handle(loaded(2), at(5));
+    machine.handle(workers_weighed(2, Room::Enough), at(5));
     let how = FailureReason::Died { how: "signal 11 (SIGSEGV)".into() };
     assert_eq!(
         machine.handle(died(worker(2, 1, 0)), at(6)),
@@ -325,41 +348,6 @@ fn a_respawned_worker_that_hangs_is_killed_and_tried_again() {
             }),
         ]
     );
-}
-
-#[test]
-fn a_worker_is_recycled_by_a_successor_that_serves_first_and_only_one_at_a_time() {
-    let mut machine = serving();
-    assert_eq!(
-        machine.handle(Event::RecycleAsked { worker: worker(1, 2, 0) }, at(9)),
-        [Action::Spawn(worker(1, 2, 1))]
-    );
-    assert_eq!(machine.handle(Event::RecycleAsked { worker: worker(1, 1, 0) }, at(9)), []);
-    assert_eq!(
-        machine.handle(Event::Proved { worker: worker(1, 2, 1) }, at(10)),
-        [
-            Action::OpenGate(worker(1, 2, 1)),
-            Action::Drain(worker(1, 2, 0)),
-            Action::Report(Report::Recycled { worker: worker(1, 2, 1) }),
-            Action::Spawn(worker(1, 1, 1)),
-        ]
-    );
-    machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(11));
-    assert_eq!(
-        machine.handle(Event::RecycleAsked { worker: worker(1, 2, 1) }, at(12)),
-        [],
-        "its predecessor still drains"
-    );
-    assert_eq!(machine.handle(left(worker(1, 2, 0)), at(13)), [Action::Spawn(worker(1, 2, 2))]);
-}
-
-#[test]
-fn a_worker_whose_successor_fails_serves_on_and_is_recycled_later() {
-    let mut machine = serving();
-    machine.handle(Event::RecycleAsked { worker: worker(1, 1, 0) }, at(9));
-    let actions = machine.handle(died(worker(1, 1, 1)), at(10));
-    assert!(!actions.iter().any(|action| matches!(action, Action::Drain(_) | Action::Kill(_))), "{actions:?}");
-    assert_eq!(machine.handle(Event::DeadlineReached, at(10)), [Action::Spawn(worker(1, 1, 2))]);
 }
 
 #[test]

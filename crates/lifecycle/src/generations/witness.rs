@@ -47,6 +47,12 @@ pub(super) struct Witness {
     pub(super) serving: Option<GenerationId>,
     /// Deploys that have not ended.
     pub(super) pending: BTreeSet<OperationId>,
+    /// What the machine wants to know the weight of.
+    pub(super) weighing: Vec<Weighing>,
+    /// How many workers are wanted of what serves.
+    pub(super) wanted: u32,
+    /// A worker that was said to have no room beside it for its successor, while that is being acted upon.
+    pub(super) yields: Option<WorkerRef>,
     pub(super) stopped: Stopped,
     /// Whether a deploy was ever asked for.
     pub(super) begun: bool,
@@ -72,6 +78,9 @@ impl Witness {
             booting: None,
             serving: None,
             pending: BTreeSet::new(),
+            weighing: Vec::new(),
+            wanted: plan.first,
+            yields: None,
             stopped: Stopped::No,
             begun: false,
             left: false,
@@ -83,15 +92,37 @@ impl Witness {
         demand!(!self.left || actions.is_empty(), "acts after it has left");
         self.told(event);
         let accepting = self.accepting();
-        let mut before = self.clone();
+        let yields = matches!(event, Event::Weighed { what: Weighing::Successor(_), room: Room::Short });
+        let before = self.clone();
         for action in actions {
             self.asks(action, &before, now)?;
         }
-        before.processes.clear();
-        if self.stopped == Stopped::No {
+        if self.stopped == Stopped::No && self.wanted > 0 && !yields {
             demand!(accepting == 0 || self.accepting() > 0, "nobody accepts any more, by the machine's own doing");
         }
+        if self.stopped == Stopped::No && actions.iter().any(|action| self.relieves(action)) {
+            demand!(
+                self.accepting() >= accepting.min(self.wanted as usize),
+                "{} accept, where {accepting} did and {} are wanted",
+                self.accepting(),
+                self.wanted
+            );
+        }
         self.present(machine)
+    }
+
+    /// Whether it sends a worker of an older generation away.
+    fn relieves(&self, action: &Action) -> bool {
+        matches!(action, Action::Drain(worker) if self.serving.is_some_and(|serving| serving > worker.generation))
+    }
+
+    /// Workers of this generation that were not asked to go.
+    fn staying(&self, of: GenerationId) -> usize {
+        let staying = self.processes.iter().filter(|(process, known)| match process {
+            Process::Worker(worker) => worker.generation == of && known.asked == Asked::No,
+            Process::Zygote(_) | Process::Orphan(_) => false,
+        });
+        staying.count()
     }
 
     fn accepting(&self) -> usize {
@@ -99,6 +130,7 @@ impl Witness {
     }
 
     fn told(&mut self, event: &Event) {
+        self.yields = None;
         match event {
             Event::Deploy { operation, .. } => {
                 self.begun = true;
@@ -117,6 +149,18 @@ impl Witness {
                 let known = Known { asked: Asked::No, proved: true, open: true, since: Moment::START };
                 self.processes.entry(Process::Orphan(*orphan)).or_insert(known);
             }
+            Event::Resize { workers } => {
+                if self.serving.is_some() {
+                    self.wanted = (*workers).clamp(self.plan.least, self.plan.workers);
+                }
+            }
+            Event::Weighed { what, room } => {
+                self.weighing.retain(|weighing| weighing != what);
+                self.yields = match (what, room) {
+                    (Weighing::Successor(worker), Room::Short) => Some(*worker),
+                    (Weighing::Successor(_) | Weighing::Workers(_), _) => None,
+                };
+            }
             Event::Cancel { .. } | Event::BootFailed { .. } | Event::RecycleAsked { .. } | Event::DeadlineReached => {}
         }
     }
@@ -129,6 +173,10 @@ impl Witness {
 
     fn ends(&mut self, process: Process) {
         self.processes.remove(&process);
+        self.weighing.retain(|what| match what {
+            Weighing::Successor(worker) => process != Process::Worker(*worker),
+            Weighing::Workers(generation) => process != Process::Zygote(*generation),
+        });
     }
 
     fn begins(&mut self, process: Process, now: Moment) -> Verdict {
@@ -154,6 +202,11 @@ impl Witness {
                 );
                 demand!(self.stopped == Stopped::No, "{worker} is forked after a stop");
                 self.begins(Process::Worker(*worker), now)
+            }
+            Action::Weigh(what) => {
+                demand!(!self.weighing.contains(what), "{what:?} is weighed twice at once");
+                self.weighing.push(*what);
+                Ok(())
             }
             Action::OpenGate(worker) => {
                 let Some(known) = self.processes.get_mut(&Process::Worker(*worker)) else {
@@ -195,7 +248,9 @@ impl Witness {
                     }
                     Process::Zygote(_) | Process::Orphan(_) => false,
                 });
-                recycled || self.serving.is_some_and(|serving| serving > worker.generation)
+                let superfluous = self.staying(worker.generation) > self.wanted as usize;
+                let yields = self.yields == Some(worker);
+                recycled || yields || superfluous || self.serving.is_some_and(|serving| serving > worker.generation)
             }
         };
         let dead = before.serving.is_some() && self.accepting() == 0;
@@ -214,6 +269,10 @@ impl Witness {
         let stopping = self.stopped != Stopped::No;
         let late = |since: Moment| now.since(since) >= self.plan.boot_deadline;
         let booting = self.booting;
+        let shrinks = match process {
+            Process::Worker(worker) => self.staying(worker.generation) > self.wanted as usize,
+            Process::Zygote(_) | Process::Orphan(_) => false,
+        };
         let Some(known) = self.processes.get_mut(&process) else {
             return Err(format!("{process:?} is killed, which is not there"));
         };
@@ -221,8 +280,10 @@ impl Witness {
             Asked::No => match process {
                 Process::Worker(worker) => {
                     let retired = stopping || self.serving.is_none_or(|serving| serving > worker.generation);
-                    let superfluous =
-                        booting.is_some_and(|booting| booting == worker.generation) || retired || late(known.since);
+                    let superfluous = booting.is_some_and(|booting| booting == worker.generation)
+                        || retired
+                        || shrinks
+                        || late(known.since);
                     demand!(at_once || (!known.open && superfluous), "{worker} is killed, which was not asked to go");
                 }
                 Process::Zygote(generation) => {
@@ -254,7 +315,11 @@ impl Witness {
                     .iter()
                     .filter(|(process, known)| process.is_of(*generation) && known.accepts())
                     .count();
-                demand!(open == self.plan.workers as usize, "{generation} serves with {open} workers");
+                if self.serving.is_none() {
+                    self.wanted = self.plan.first;
+                }
+                demand!(open <= self.wanted as usize, "{generation} serves with {open} workers");
+                demand!(open > 0 || self.wanted == 0, "{generation} serves with no worker");
                 self.serving = Some(*generation);
                 return self.operation_ends(*operation);
             }
@@ -295,7 +360,11 @@ impl Witness {
     }
 
     /// What must be so after every step.
-    fn present(&self, machine: &Generations) -> Verdict {
+    fn present(&mut self, machine: &Generations) -> Verdict {
+        if let Some(wanted) = machine.wanted() {
+            demand!((self.plan.least..=self.plan.workers).contains(&wanted), "{wanted} workers are wanted");
+            self.wanted = wanted;
+        }
         let deadline = machine.deadline();
         let due_by = |moment: Moment| deadline.is_some_and(|deadline| deadline <= moment);
         demand!(self.pending.len() <= 1, "two deploys are open: {:?}", self.pending);
@@ -354,12 +423,7 @@ impl Witness {
         match self.serving {
             None => demand!(self.accepting() > 0, "it neither serves nor leaves"),
             Some(serving) => {
-                demand!(
-                    self.accepting() == self.plan.workers as usize,
-                    "{} of {} serve",
-                    self.accepting(),
-                    self.plan.workers
-                );
+                demand!(self.accepting() == self.wanted as usize, "{} of {} serve", self.accepting(), self.wanted);
                 demand!(self.processes.keys().all(|process| process.is_of(serving)), "something else is there");
                 demand!(self.processes.contains_key(&Process::Zygote(serving)), "there is no zygote");
             }

@@ -33,12 +33,60 @@ impl Default for Policy {
 /// What a generation consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
-    /// How many workers (`processes`).
+    /// How many workers at most (`processes`).
     pub workers: u32,
+    /// How many it begins with (`cheaper-initial`); all of them unless it adapts. With none (`cheap`), one proves and
+    /// goes again.
+    pub first: u32,
+    /// How many there are at least (`cheaper`); all of them unless it adapts, none when it may rest (`idle`, `cheap`).
+    pub least: u32,
     /// What a drain of this generation may take (`worker-reload-mercy`).
     pub mercy: Duration,
     /// From `Boot` to its last worker's proof, and from the fork of a later worker to its own (`boot-deadline`).
     pub boot_deadline: Duration,
+}
+
+impl Plan {
+    /// Whether the number of its workers changes while it serves.
+    pub(super) fn adapts(&self) -> bool {
+        self.least < self.workers
+    }
+}
+
+/// Why a worker is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecycleReason {
+    /// It has served as many requests as it may (`max-requests`).
+    Requests,
+    /// It has grown too large (`reload-on-rss` and its relatives).
+    Memory,
+    /// The app raised an exception after which it is not trusted (`reload-on-exception`).
+    Exception,
+    /// It has lived as long as it may (`max-worker-lifetime`).
+    Lifetime,
+    /// It has no descriptors left.
+    Descriptors,
+    /// A request of it ran longer than it may (`harakiri`).
+    Harakiri,
+}
+
+/// What is to be started beside what is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Weighing {
+    /// The successor of this worker.
+    Successor(WorkerRef),
+    /// All workers of this generation, whose zygote is there.
+    Workers(GenerationId),
+}
+
+/// Whether there is memory for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// There is, as far as anybody can tell.
+    Enough,
+    /// What is there must go first.
+    Short,
 }
 
 /// Why a generation did not come into service, or left it.
@@ -127,10 +175,24 @@ pub enum Event {
         /// Which.
         worker: WorkerRef,
     },
-    /// A worker asks to be replaced (max-requests and the like); it serves on until it is drained.
+    /// A worker is to be replaced (max-requests and the like); it serves on until it is drained.
     RecycleAsked {
         /// Which.
         worker: WorkerRef,
+        /// Why.
+        why: RecycleReason,
+    },
+    /// The answer to [`Action::Weigh`].
+    Weighed {
+        /// What was to be weighed.
+        what: Weighing,
+        /// Whether it fits.
+        room: Room,
+    },
+    /// So many workers are wanted now, within what the plan allows.
+    Resize {
+        /// How many.
+        workers: u32,
     },
     /// A worker's process is gone.
     WorkerExited {
@@ -167,6 +229,8 @@ pub enum Action {
     },
     /// Have the zygote fork this worker, gate closed; when it is up and answers the ping, say `Proved`.
     Spawn(WorkerRef),
+    /// See whether there is memory for this beside what is there, and say [`Event::Weighed`].
+    Weigh(Weighing),
     /// Have this worker accept connections (its listeners are registered now).
     OpenGate(WorkerRef),
     /// Have this worker stop accepting, pass idle connections on, finish what it has and exit.
@@ -205,7 +269,7 @@ pub enum Report {
         /// The generation.
         generation: GenerationId,
     },
-    /// Every worker has proved; the gate of this generation is open, the old one drains.
+    /// The workers it begins with have proved; the gate of this generation is open, the old one drains.
     Serving {
         /// The operation that asked.
         operation: Option<OperationId>,
@@ -245,16 +309,18 @@ pub enum Report {
         /// How long until the next is forked.
         retry_in: Duration,
     },
-    /// A worker was recycled at its own request; its successor serves.
+    /// A worker was recycled: its successor serves.
     Recycled {
         /// Which worker, as it now is.
         worker: WorkerRef,
+        /// Why.
+        why: RecycleReason,
     },
     /// Everything was drained or killed on request.
     Stopped,
 }
 
-/// All worker places of a plan, in order.
-pub(super) fn workers_of(plan: Plan) -> impl Iterator<Item = WorkerId> {
-    (1..=plan.workers).map(WorkerId)
+/// The first so many worker places, in order.
+pub(super) fn first_workers(number: u32) -> impl Iterator<Item = WorkerId> {
+    (1..=number).map(WorkerId)
 }

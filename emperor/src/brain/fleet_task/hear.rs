@@ -308,7 +308,7 @@ impl FleetTask {
             Report::WorkerDied { worker, how, retry_in } => {
                 self.told_worker_died(name, worker, &how, evidence.as_deref(), retry_in);
             }
-            Report::Recycled { worker } => tracing::debug!(vassal = %name, %worker, "recycled"),
+            Report::Recycled { worker, why } => tracing::debug!(vassal = %name, %worker, ?why, "recycled"),
             Report::Stopped => tracing::debug!(vassal = %name, "the master has stopped"),
         }
     }

@@ -274,6 +274,7 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
     drop(held);
     tools.worker.slot(tools.core).counters.exceptions.fetch_add(1, Ordering::Relaxed);
     python::print_exception(py, error);
+    tools.worker.recycling.after_exception(py, tools.worker, error);
     if error.is_instance_of::<PyKeyboardInterrupt>(py) {
         tools.serving.leave();
     }

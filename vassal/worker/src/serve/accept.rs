@@ -139,7 +139,7 @@ impl Serving {
             Err(error) => {
                 if error.raw_os_error() == Some(libc::EMFILE) {
                     // Those that were left to the app are gone as well: a new process has all of them.
-                    self.worker.ask_for_successor();
+                    self.worker.recycling.out_of_descriptors(self.worker);
                 }
                 if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) {
                     if self.evict() {

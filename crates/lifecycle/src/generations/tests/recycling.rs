@@ -1,0 +1,121 @@
+//! Workers that are replaced while they serve, with and without memory for two at a time.
+
+use super::*;
+
+#[test]
+fn a_worker_is_recycled_by_a_successor_that_serves_first_and_only_one_at_a_time() {
+    let mut machine = serving();
+    assert_eq!(machine.handle(asked(worker(1, 2, 0)), at(9)), [weigh(worker(1, 2, 0))]);
+    assert_eq!(machine.handle(asked(worker(1, 1, 0)), at(9)), []);
+    assert_eq!(machine.handle(weighed(worker(1, 2, 0), Room::Enough), at(9)), [Action::Spawn(worker(1, 2, 1))]);
+    assert_eq!(
+        machine.handle(Event::Proved { worker: worker(1, 2, 1) }, at(10)),
+        [
+            Action::OpenGate(worker(1, 2, 1)),
+            Action::Drain(worker(1, 2, 0)),
+            Action::Report(Report::Recycled { worker: worker(1, 2, 1), why: RecycleReason::Requests }),
+            weigh(worker(1, 1, 0)),
+        ]
+    );
+    machine.handle(weighed(worker(1, 1, 0), Room::Enough), at(10));
+    machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(11));
+    assert_eq!(machine.handle(asked(worker(1, 2, 1)), at(12)), [], "its predecessor still drains");
+    assert_eq!(machine.handle(left(worker(1, 2, 0)), at(13)), [weigh(worker(1, 2, 1))]);
+}
+
+#[test]
+fn a_worker_whose_successor_fails_serves_on_and_is_recycled_later() {
+    let mut machine = serving();
+    machine.handle(asked(worker(1, 1, 0)), at(9));
+    machine.handle(weighed(worker(1, 1, 0), Room::Enough), at(9));
+    let actions = machine.handle(died(worker(1, 1, 1)), at(10));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Drain(_) | Action::Kill(_))), "{actions:?}");
+    assert_eq!(machine.handle(Event::DeadlineReached, at(10)), [weigh(worker(1, 1, 0))]);
+    assert_eq!(machine.handle(weighed(worker(1, 1, 0), Room::Enough), at(10)), [Action::Spawn(worker(1, 1, 3))]);
+}
+
+#[test]
+fn a_worker_without_room_beside_it_goes_before_its_successor_comes() {
+    let mut machine = serving();
+    machine.handle(asked(worker(1, 1, 0)), at(9));
+    machine.handle(asked(worker(1, 2, 0)), at(9));
+    assert_eq!(machine.handle(weighed(worker(1, 1, 0), Room::Short), at(9)), [Action::Drain(worker(1, 1, 0))]);
+    assert_eq!(machine.deadline(), Some(at(69)), "its mercy");
+    assert_eq!(machine.handle(left(worker(1, 1, 0)), at(10)), [Action::Spawn(worker(1, 1, 1))]);
+    assert_eq!(
+        machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(11)),
+        [Action::OpenGate(worker(1, 1, 1)), weigh(worker(1, 2, 0))],
+        "the other one only now"
+    );
+}
+
+#[test]
+fn a_predecessor_that_does_not_leave_gives_way_at_the_end_of_its_mercy() {
+    let mut machine = serving();
+    machine.handle(asked(worker(1, 1, 0)), at(9));
+    machine.handle(weighed(worker(1, 1, 0), Room::Short), at(9));
+    assert_eq!(machine.handle(Event::DeadlineReached, at(69)), [Action::Kill(worker(1, 1, 0))]);
+    assert_eq!(machine.handle(died(worker(1, 1, 0)), at(69)), [Action::Spawn(worker(1, 1, 1))]);
+}
+
+#[test]
+fn a_generation_without_room_beside_the_old_one_takes_its_workers_places_one_by_one() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(5));
+    assert_eq!(
+        machine.handle(loaded(2), at(6)),
+        [
+            Action::Report(Report::Loaded { generation: GenerationId(2) }),
+            Action::Weigh(Weighing::Workers(GenerationId(2)))
+        ]
+    );
+    assert_eq!(machine.handle(workers_weighed(2, Room::Short), at(6)), [Action::Spawn(worker(2, 1, 0))]);
+    assert_eq!(
+        machine.handle(Event::Proved { worker: worker(2, 1, 0) }, at(7)),
+        [
+            Action::OpenGate(worker(2, 1, 0)),
+            Action::Report(Report::Serving {
+                operation: Some(OperationId(2)),
+                generation: GenerationId(2),
+                revision: RevisionId(2)
+            }),
+            Action::RetireZygote(GenerationId(1)),
+            Action::Drain(worker(1, 1, 0)),
+        ]
+    );
+    assert_eq!(machine.handle(zygote_left(1), at(7)), []);
+    assert_eq!(machine.handle(left(worker(1, 1, 0)), at(8)), [Action::Spawn(worker(2, 2, 1))]);
+    assert_eq!(
+        machine.handle(Event::Proved { worker: worker(2, 2, 1) }, at(9)),
+        [Action::OpenGate(worker(2, 2, 1)), Action::Drain(worker(1, 2, 0))]
+    );
+    assert_eq!(machine.handle(left(worker(1, 2, 0)), at(9)), [drained(1, 0)]);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn a_stop_between_two_generations_drains_both() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(5));
+    machine.handle(loaded(2), at(6));
+    machine.handle(workers_weighed(2, Room::Short), at(6));
+    machine.handle(Event::Proved { worker: worker(2, 1, 0) }, at(7));
+    assert_eq!(
+        machine.handle(Event::Stop, at(8)),
+        [Action::Drain(worker(2, 1, 0)), Action::RetireZygote(GenerationId(2)), Action::Drain(worker(1, 2, 0)),]
+    );
+}
+
+#[test]
+fn the_half_of_the_scoreboard_of_a_worker_that_still_drains_is_not_given_to_another() {
+    let mut machine = serving();
+    machine.handle(asked(worker(1, 1, 0)), at(9));
+    machine.handle(weighed(worker(1, 1, 0), Room::Enough), at(9));
+    machine.handle(Event::Proved { worker: worker(1, 1, 1) }, at(10));
+    let actions = machine.handle(died(worker(1, 1, 1)), at(11));
+    assert_eq!(
+        actions.last(),
+        Some(&Action::Spawn(worker(1, 1, 3))),
+        "spawn 0 still drains, and 2 would share its half"
+    );
+}

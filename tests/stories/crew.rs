@@ -1,0 +1,139 @@
+//! How many workers there are: none until somebody comes, more when all are busy, none again when nobody asks.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Result, ensure};
+use empery_tests::{
+    emperor::Emperor,
+    ground::Ground,
+    http,
+    load::{Load, Mode},
+    procfs,
+    runner::Story,
+    vassal::Vassal,
+    wait,
+};
+use nix::sys::signal::Signal;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("crew/cheap-waits-for-the-first-client-and-loses-it-not", cheap),
+    Story::new("crew/an-idle-vassal-rests-and-comes-back", idle),
+    Story::new("crew/a-vassal-at-rest-is-reloaded-at-rest", reloaded_at_rest),
+    Story::new("crew/die-on-idle-ends-it-when-nobody-asks", die_on_idle),
+    Story::new("crew/busy-workers-get-company-and-lose-it-again", cheaper).alone(),
+    Story::new("crew/an-emperor-shows-a-vassal-at-rest-as-loyal", governed),
+];
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn start(ground: &Ground, port: u16, module: &str, more: &str) -> Result<Vassal> {
+    let text = super::ini(port, module, &format!("master = true\n{more}"));
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.master.says("serves ***", SOON)?;
+    Ok(vassal)
+}
+
+/// Its processes: the zygote, and the workers.
+fn family(vassal: &Vassal) -> usize {
+    procfs::children(vassal.master.pid()).len()
+}
+
+fn becomes(vassal: &Vassal, members: usize) -> Result<()> {
+    wait::until(&format!("a family of {members}"), SOON, || (family(vassal) == members).then_some(()))
+        .map_err(|error| error.context(vassal.master.output()))
+}
+
+fn cheap(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let vassal = start(ground, port, "hello", "cheap = true\nprocesses = 2\n")?;
+    becomes(&vassal, 1)?;
+    // Several at once, none of whom is turned away.
+    let ledger = Load::on(port, Mode::KeepAlive).run(Duration::from_millis(300));
+    ledger.flawless()?;
+    becomes(&vassal, 3)?;
+    vassal.stop()
+}
+
+fn idle(ground: &Ground) -> Result<()> {
+    let (port, stats) = (ground.port()?, ground.port()?);
+    let more = format!("idle = 1\nprocesses = 2\nstats = 127.0.0.1:{stats}\n");
+    let vassal = start(ground, port, "hello", &more)?;
+    for round in 0..2 {
+        ensure!(http::get(port, "/")?.status == 200, "round {round}");
+        becomes(&vassal, 1)?;
+        let said = super::stats::read(stats)?;
+        ensure!(said["workers"][0]["status"] == "cheap", "{said:#}");
+    }
+    // Nothing is watched but the socket.
+    let master = vassal.master.pid();
+    let before = procfs::cpu_time(master);
+    wait::throughout("the rest", Duration::from_secs(3), || family(&vassal) == 1)?;
+    let used = procfs::cpu_time(master).saturating_sub(before);
+    ensure!(used < Duration::from_millis(30), "a master at rest used {used:?} in three seconds");
+    vassal.stop()
+}
+
+fn reloaded_at_rest(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let vassal = start(ground, port, "ids", "cheap = true\n")?;
+    becomes(&vassal, 1)?;
+    let zygote = procfs::children(vassal.master.pid());
+    vassal.signal(Signal::SIGHUP);
+    wait::until("another zygote, and nobody else", SOON, || {
+        let now = procfs::children(vassal.master.pid());
+        (now.len() == 1 && now != zygote).then_some(())
+    })?;
+    ensure!(http::get(port, "/")?.status == 200);
+    vassal.stop()
+}
+
+fn die_on_idle(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut vassal = start(ground, port, "hello", "idle = 1\ndie-on-idle = true\n")?;
+    ensure!(http::get(port, "/")?.status == 200);
+    let status = vassal.master.exited(SOON)?;
+    ensure!(status.success(), "{status}: {}", vassal.master.output());
+    Ok(())
+}
+
+fn cheaper(ground: &Ground) -> Result<()> {
+    let (port, gate) = (ground.port()?, ground.path("gate"));
+    let more = "processes = 4\ncheaper = 1\ncheaper-overload = 1\ncheaper-algo = spare\n";
+    let vassal = start(ground, port, "slow", more)?;
+    becomes(&vassal, 2)?;
+    let path = format!("/wait{}", gate.display());
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || http::ask(port, http::Ask::get(&path)))
+        })
+        .collect();
+    // Each of them keeps a worker, and one is spare: the fourth answers at once.
+    wait::until("a zygote and four workers", Duration::from_secs(60), || (family(&vassal) == 5).then_some(()))
+        .map_err(|error| error.context(vassal.master.output()))?;
+    ensure!(http::get(port, "/")?.text() == "at once");
+    fs::write(&gate, "")?;
+    for request in waiting {
+        let answer = request.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
+        // The client gives up after ten seconds; whoever had an answer had the whole of it.
+        if let Ok(answer) = answer {
+            ensure!(answer.text() == "waited", "{answer:?}");
+        }
+    }
+    becomes(&vassal, 2)?;
+    vassal.stop()
+}
+
+fn governed(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "hello", "cheap = true\nidle = 1\n"))?;
+    emperor.loyal("shop.ini")?;
+    let nobody = |vassal: &serde_json::Value| {
+        vassal["state"] == "loyal" && vassal["workers"].as_array().is_some_and(Vec::is_empty)
+    };
+    emperor.vassal_until("shop.ini", "a loyal vassal without workers", nobody)?;
+    ensure!(http::get(port, "/")?.status == 200);
+    emperor.vassal_until("shop.ini", "it to rest again", nobody)?;
+    emperor.stop()
+}

@@ -1,0 +1,140 @@
+//! Who is to be replaced: a worker that asks for it, one that has lived long enough, one that has grown too large
+//! without asking. How, and when it is its turn, the machine decides; here it is told, and answered whether there is
+//! memory for two.
+
+use std::time::Duration;
+
+use empery_config::crew::Recycle;
+use empery_control::link::{Severity, WorkerPhase};
+use empery_lifecycle::{
+    generations::{Event, RecycleReason, Room, Weighing},
+    ids::{GenerationId, WorkerRef},
+    moment::Moment,
+};
+use empery_sys::process;
+
+use super::{
+    Supervisor,
+    generation::{Generation, WorkerHandle},
+};
+use crate::{clock, log, room};
+
+const MEGABYTE: u64 = 1024 * 1024;
+
+impl Supervisor {
+    /// A worker is to be replaced, for a reason.
+    pub(super) fn recycle(&mut self, worker: WorkerRef, why: RecycleReason, detail: &str) {
+        let Some(handle) = self.worker_mut(worker).filter(|handle| !handle.recycle_told) else { return };
+        handle.recycle_told = true;
+        let pid = handle.pid.unwrap_or(0);
+        log::say(&format!("worker {} (pid: {pid}) is to be replaced: {detail}", worker.worker.0));
+        self.tell(Event::RecycleAsked { worker, why });
+    }
+
+    /// A worker has begun to serve, or another generation does.
+    pub(super) fn arm_recycling(&mut self) {
+        let now = clock::now();
+        self.recycle_at = self.of_serving(|generation| next_look(generation, now)).flatten();
+    }
+
+    /// Somebody may be too old or too large.
+    pub(super) fn look_at_workers(&mut self, now: Moment) {
+        let found = self.of_serving(|generation| overdue(generation, now)).unwrap_or_default();
+        for (worker, why, detail) in found {
+            self.recycle(worker, why, &detail);
+        }
+        self.arm_recycling();
+    }
+
+    fn of_serving<T>(&self, ask: impl FnOnce(&Generation) -> T) -> Option<T> {
+        let (serving, _) = self.machine.serving()?;
+        self.generations.get(&serving).map(ask)
+    }
+
+    /// Whether there is memory for this beside what is there.
+    pub(super) fn weigh(&mut self, what: Weighing) {
+        let needed = self.needed_bytes(what);
+        let room = match (needed, room::available_bytes()) {
+            (Some(needed), Some(available)) if needed > available => {
+                let (needed, available) = (needed / MEGABYTE, available / MEGABYTE);
+                let text = match what {
+                    Weighing::Successor(worker) => format!(
+                        "there is no memory for a second worker {}: it takes about {needed} MB, and {available} MB are left; \
+                         the old one finishes first",
+                        worker.worker.0
+                    ),
+                    Weighing::Workers(generation) => format!(
+                        "there is no memory for the workers of generation {generation} beside the old ones: they take about \
+                         {needed} MB, and {available} MB are left; they take the places of the old ones one by one"
+                    ),
+                };
+                self.notice(Severity::Warning, "memory-short", text, None);
+                Room::Short
+            }
+            _ => Room::Enough,
+        };
+        self.tell(Event::Weighed { what, room });
+    }
+
+    /// What it will take: what the smallest of the workers that serve has to itself, and for those forked from a zygote
+    /// that has imported the app at most all that the zygote has.
+    fn needed_bytes(&self, what: Weighing) -> Option<u64> {
+        let (serving, _) = self.machine.serving()?;
+        let now = self.generations.get(&serving)?;
+        let pids = now.workers.values().filter(|handle| handle.accepts()).filter_map(|handle| handle.pid);
+        let own = pids.filter_map(process::unshared_bytes).min()?;
+        let (next, count): (GenerationId, u64) = match what {
+            Weighing::Successor(worker) => (worker.generation, 1),
+            Weighing::Workers(generation) => (generation, self.machine.wanted()?.into()),
+        };
+        let next = self.generations.get(&next)?;
+        let zygote = next.zygote.as_ref().and_then(|zygote| process::memory(zygote.pid));
+        let each = match zygote {
+            Some(zygote) if !next.revision.config.app.lazy_apps && next.import_ms > 0 => own.min(zygote.rss_bytes),
+            Some(_) | None => own,
+        };
+        Some(each.saturating_mul(count))
+    }
+}
+
+fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &WorkerHandle)> {
+    let serving = generation.workers.iter().filter(|(_, handle)| handle.accepts() && !handle.recycle_told);
+    serving.map(|(worker, handle)| (*worker, handle))
+}
+
+/// When it has lived as long as it may.
+fn end_of_life(recycle: &Recycle, worker: WorkerRef, handle: &WorkerHandle) -> Option<Moment> {
+    let delta_s = u64::from(worker.worker.0 - 1).saturating_mul(recycle.max_worker_lifetime_delta_s);
+    let life = Duration::from_secs(recycle.max_worker_lifetime_s.saturating_add(delta_s));
+    (recycle.max_worker_lifetime_s > 0).then(|| handle.since.after(life))
+}
+
+fn next_look(generation: &Generation, now: Moment) -> Option<Moment> {
+    let recycle = &generation.revision.config.recycle;
+    let watched = recycle.evil_rss_max_bytes > 0 || recycle.evil_as_max_bytes > 0;
+    let look = (watched && generation.workers.values().any(|handle| handle.phase == WorkerPhase::Serving))
+        .then(|| now.after(Duration::from_secs(recycle.look_every_s)));
+    candidates(generation).filter_map(|(worker, handle)| end_of_life(recycle, worker, handle)).chain(look).min()
+}
+
+fn overdue(generation: &Generation, now: Moment) -> Vec<(WorkerRef, RecycleReason, String)> {
+    let recycle = &generation.revision.config.recycle;
+    let found = candidates(generation).filter_map(|(worker, handle)| {
+        if end_of_life(recycle, worker, handle).is_some_and(|end| end <= now) {
+            let lived = now.since(handle.since).as_secs();
+            let detail =
+                format!("it has lived for {lived} s (max-worker-lifetime = {})", recycle.max_worker_lifetime_s);
+            return Some((worker, RecycleReason::Lifetime, detail));
+        }
+        let (rss, address_space) = (recycle.evil_rss_max_bytes, recycle.evil_as_max_bytes);
+        let memory = process::memory(handle.pid.filter(|_| rss > 0 || address_space > 0)?)?;
+        let too_large = |what: &str, bytes: u64, most: u64, option: &str| {
+            (most > 0 && bytes >= most)
+                .then(|| format!("its {what} is {} MB ({option} = {})", bytes / MEGABYTE, most / MEGABYTE))
+        };
+        let detail = too_large("rss", memory.rss_bytes, rss, "evil-reload-on-rss")
+            .or_else(|| too_large("address space", memory.vsz_bytes, address_space, "evil-reload-on-as"))?;
+        Some((worker, RecycleReason::Memory, detail))
+    });
+    found.collect()
+}
