@@ -3,10 +3,12 @@
 
 mod check;
 mod client;
+mod completion;
 mod confirm_removal;
 mod exit;
 mod login;
 mod logs;
+mod migrate;
 mod operate;
 mod places;
 mod print;
@@ -55,8 +57,12 @@ enum Verb {
     Stack(stack::Options),
     /// Print the end of a vassal's log.
     Logs(logs::Options),
-    /// Look for problems in a vassal file, or in every one of a directory. Runs nothing.
+    /// Look for problems in a vassal file, or in every one of a directory. Changes nothing.
     Check(check::Options),
+    /// Read a set-up of uWSGI and say what runs as it is, what differs and what to change. Changes nothing.
+    Migrate(migrate::Options),
+    /// Print what a shell needs to complete `emperor` and `vassal`.
+    Completion(completion::Options),
     /// Print a link that signs a browser in to the dashboard, once.
     Login(login::Options),
     /// Replace the running keeper and brain (after an upgrade); vassals serve on.
@@ -107,6 +113,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Stack(options) => stack::run(&options),
         Verb::Logs(options) => logs::run(&options),
         Verb::Check(options) => check::run(&options),
+        Verb::Migrate(options) => migrate::run(&options),
+        Verb::Completion(options) => completion::run(&options),
         Verb::Login(options) => login::run(&options),
         Verb::Restart(options) => restart::run(&options),
     };

@@ -30,9 +30,22 @@ fn help(program: &str, arguments: &[&str]) -> Result<String> {
 
 fn emperor_help(_: &Ground) -> Result<()> {
     let mut text = help("emperor", &["--help"])?;
-    for verb in
-        ["run", "status", "reload", "stop", "start", "confirm-removal", "stack", "logs", "check", "login", "restart"]
-    {
+    let verbs = [
+        "run",
+        "status",
+        "reload",
+        "stop",
+        "start",
+        "confirm-removal",
+        "stack",
+        "logs",
+        "check",
+        "migrate",
+        "completion",
+        "login",
+        "restart",
+    ];
+    for verb in verbs {
         text.push_str(&format!("\n$ emperor {verb} --help\n{}", help("emperor", &[verb, "--help"])?));
     }
     golden::matches("emperor-help.txt", &text)

@@ -7,6 +7,7 @@ mod bodies;
 mod books;
 mod broken;
 mod browser;
+mod check;
 mod clients;
 mod crew;
 mod database;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         midway::STORIES,
         crew::STORIES,
         fleet::STORIES,
+        check::STORIES,
         clients::STORIES,
         hostile::STORIES,
         bodies::STORIES,

@@ -27,7 +27,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("watch/c16-a-change-without-an-event-is-seen-within-ten-seconds", without_event),
     Story::new("watch/c10-every-way-to-save-is-one-reload", ways_to_save).within_s(120),
     Story::new("watch/c10-editors-files-and-dotfiles-do-not-count", not_counted),
-    Story::new("watch/a-format-not-read-yet-is-a-refused-row", other_formats),
+    Story::new("watch/files-of-every-format-are-vassals", other_formats),
     Story::new("watch/c15-a-directory-that-vanishes-stops-nothing", directory_vanishes),
     Story::new("watch/a-held-vassal-is-edited-but-not-started", held),
 ];
@@ -359,10 +359,32 @@ fn not_counted(ground: &Ground) -> Result<()> {
 
 fn other_formats(ground: &Ground) -> Result<()> {
     let emperor = Emperor::start(ground)?;
-    for name in ["a.xml", "b.yml", "c.yaml", "d.json", "e.js"] {
-        fs::write(emperor.vassals.join(name), "uwsgi: {}\n")?;
+    let apps = ground::app("");
+    let apps = apps.display();
+    let mut ports = Vec::new();
+    for name in ["a.xml", "b.yml", "c.json"] {
+        let port = ground.port()?;
+        let text = match name {
+            "a.xml" => format!(
+                "<uwsgi>\n<http-socket>127.0.0.1:{port}</http-socket><pythonpath>{apps}</pythonpath><module>hello</module></uwsgi>"
+            ),
+            "b.yml" => format!("uwsgi:\n  http-socket: 127.0.0.1:{port}\n  pythonpath: {apps}\n  module: hello\n"),
+            _ => format!(
+                "{{\"uwsgi\": {{\"http-socket\": \"127.0.0.1:{port}\", \"pythonpath\": \"{apps}\", \"module\": \"hello\"}}}}"
+            ),
+        };
+        emperor.drop_file(name, &text)?;
+        ports.push(port);
+    }
+    for (name, port) in ["a.xml", "b.yml", "c.json"].into_iter().zip(ports) {
+        emperor.loyal(name)?;
+        http::get(port, "/")?;
+    }
+    // What is none of its format is refused.
+    for name in ["d.yaml", "e.js", "f.xml"] {
+        emperor.drop_file(name, "\n{]\n")?;
         let refused = emperor.vassal_until(name, "to be refused", |vassal| vassal["state"] == "refused")?;
-        ensure!(refused["problems"].as_array().is_some_and(|problems| !problems.is_empty()), "{refused:#}");
+        ensure!(refused["problems"][0]["code"] == "bad-format", "{refused:#}");
     }
     emperor.stop()
 }

@@ -14,7 +14,7 @@ use crate::{reading, standalone};
 
 /// Does what the arguments (without the program's name) ask for.
 pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
-    let outcome = reading::outcome(&Entry::Arguments(arguments.clone()), None);
+    let outcome = reading::outcome(&Entry::Arguments(arguments.clone()));
     match &outcome.command {
         Command::Serve => standalone::run(arguments, outcome),
         Command::ShowConfig => {

@@ -2,14 +2,14 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use empery_config::facts::{Facts, FileError, Files};
+use empery_config::facts::{Facts, FileError, FileKind, Files};
 use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
 
 /// Largest configuration file that is read, in bytes (the emperor refuses larger vassal files too).
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// Facts about this process. `working_directory` is what `%v` shows.
-pub(crate) fn gather(working_directory: String) -> Facts {
+/// Facts about this process. `working_directory` is what `%v` shows; `is_a_reload` is for `if-reload`.
+pub(crate) fn gather(working_directory: String, is_a_reload: bool) -> Facts {
     let (uid, gid) = (getuid(), getgid());
     Facts {
         working_directory,
@@ -24,6 +24,7 @@ pub(crate) fn gather(working_directory: String) -> Facts {
         environment: std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect(),
+        is_a_reload,
     }
 }
 
@@ -46,22 +47,29 @@ fn group_name(gid: Gid) -> String {
 }
 
 /// Files of this machine, read with the identity of this process.
-pub(crate) struct Disk;
+pub(crate) struct Disk {
+    pub(crate) commands: Commands,
+}
+
+/// What becomes of `exec://`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commands {
+    /// They run: whoever started this process could have run them.
+    AreRun,
+    /// They do not: the file is somebody's who may not run what he likes as the emperor.
+    AreRefused,
+}
 
 impl Files for Disk {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let other = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => FileError::NotFound,
-            _ => FileError::Other(error.to_string()),
-        };
-        let metadata = std::fs::metadata(path).map_err(other)?;
+        let metadata = std::fs::metadata(path).map_err(|error| file_error(&error))?;
         if metadata.is_dir() {
             return Err(FileError::Other("it is a directory".to_owned()));
         }
         if metadata.len() > FILE_MAX_BYTES {
             return Err(FileError::Other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
         }
-        std::fs::read(path).map_err(other)
+        std::fs::read(path).map_err(|error| file_error(&error))
     }
 
     fn inode(&self, path: &str) -> u64 {
@@ -71,4 +79,60 @@ impl Files for Disk {
     fn real_path(&self, path: &str) -> String {
         Path::new(path).canonicalize().map_or_else(|_| path.to_owned(), |real| real.to_string_lossy().into_owned())
     }
+
+    fn kind(&self, path: &str) -> Option<FileKind> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(match (metadata.is_file(), metadata.is_dir()) {
+            (true, _) => FileKind::File,
+            (_, true) => FileKind::Directory,
+            _ => FileKind::Other,
+        })
+    }
+
+    fn is_readable(&self, path: &str) -> bool {
+        nix::unistd::access(path, nix::unistd::AccessFlags::R_OK).is_ok()
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let entries = std::fs::read_dir(path).map_err(|error| file_error(&error))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    fn run(&self, command: &str) -> Result<Vec<u8>, FileError> {
+        match self.commands {
+            Commands::AreRun => output_of(command),
+            Commands::AreRefused => {
+                Err(FileError::Other("under an emperor no command is run to understand a vassal file".to_owned()))
+            }
+        }
+    }
+
+    fn resolve(&self, host: &str) -> Result<String, FileError> {
+        use std::net::{SocketAddr, ToSocketAddrs};
+        let found = (host, 0).to_socket_addrs().map_err(|error| FileError::Other(error.to_string()))?;
+        let address = found.filter(SocketAddr::is_ipv4).map(|found| found.ip().to_string()).next();
+        address.ok_or_else(|| FileError::Other("it has no IPv4 address".to_owned()))
+    }
+}
+
+fn file_error(error: &std::io::Error) -> FileError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => FileError::NotFound,
+        _ => FileError::Other(error.to_string()),
+    }
+}
+
+/// What `/bin/sh -c COMMAND` prints; its errors go where ours go.
+fn output_of(command: &str) -> Result<Vec<u8>, FileError> {
+    let other = |what: String| FileError::Other(what);
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
+    let output = shell.output().map_err(|error| other(format!("/bin/sh: {error}")))?;
+    if !output.status.success() {
+        return Err(other(format!("it ended with {}", output.status)));
+    }
+    if output.stdout.len() as u64 > FILE_MAX_BYTES {
+        return Err(other(format!("it printed more than {FILE_MAX_BYTES} bytes")));
+    }
+    Ok(output.stdout)
 }

@@ -9,14 +9,19 @@ use empery_config::{
 use empery_lifecycle::ids::RevisionId;
 use sha2::{Digest, Sha256};
 
-use crate::{facts, revision::Revision};
+use crate::{
+    facts::{self, Commands, Disk},
+    revision::Revision,
+    station::FIRST_REVISION,
+};
 
 /// Reads an entry; `directory` is `%v` when it is not the working directory. Problems are said in the log.
 ///
 /// # Errors
 /// The first error in one sentence with its place.
 pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
-    accept(outcome(entry, directory), entry, id)
+    let is_a_reload = id != FIRST_REVISION && directory.is_none();
+    accept(outcome_of(entry, directory, is_a_reload), entry, id)
 }
 
 /// Makes a revision of what was read. Problems are said in the log.
@@ -25,6 +30,7 @@ pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> 
 /// The first error in one sentence with its place.
 pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<Revision, String> {
     say(&outcome.problems);
+    outcome.prints.iter().for_each(|text| crate::log::say(text));
     match outcome.config {
         Some(config) => Ok(Revision { id, config, sha256: sha256(entry) }),
         None => Err(sentence(&outcome.problems)),
@@ -32,9 +38,15 @@ pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<
 }
 
 /// Reads an entry without saying anything.
-pub(crate) fn outcome(entry: &Entry, directory: Option<String>) -> Outcome {
-    let facts = facts::gather(directory.unwrap_or_else(facts::working_directory));
-    empery_config::read::read(entry, &facts, &facts::Disk)
+pub(crate) fn outcome(entry: &Entry) -> Outcome {
+    outcome_of(entry, None, false)
+}
+
+/// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
+fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool) -> Outcome {
+    let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
+    let facts = facts::gather(directory.unwrap_or_else(facts::working_directory), is_a_reload);
+    empery_config::read::read(entry, &facts, &Disk { commands })
 }
 
 /// Shows problems with their source lines. Warnings that were shown last time already are not repeated at each reload.

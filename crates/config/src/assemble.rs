@@ -20,10 +20,20 @@ use crate::{
 
 use draft::Draft;
 
+/// What directories of environment files say, apart from `env`.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    /// `early-envdir`: before `env`.
+    pub(crate) early: Vec<(String, Option<String>)>,
+    /// `envdir`: after `env`.
+    pub(crate) directories: Vec<(String, Option<String>)>,
+}
+
 /// Builds the configuration and adds what is wrong with it to `problems`; what is missing is missing in `name`. What
 /// comes back is used only when nothing is wrong.
 pub(crate) fn assemble(
     directives: Vec<Directive>,
+    environment: Environment,
     name: &str,
     facts: &Facts,
     command: &Command,
@@ -70,7 +80,7 @@ pub(crate) fn assemble(
         uid: draft.uid,
         gid: draft.gid,
         umask: draft.umask,
-        env: draft.env,
+        env: environment.early.into_iter().chain(draft.env).chain(environment.directories).collect(),
         vacuum: draft.vacuum,
         pidfiles: draft.pidfiles.iter().map(from_start).collect(),
         touch_reload: draft.touch_reload.iter().map(from_base).collect(),
@@ -131,7 +141,10 @@ fn app(draft: &mut Draft, base: &Path, problems: &mut Vec<Problem>) -> App {
 fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem>) {
     // A text that could not be read, or names another language, has said so; what is missing follows from that.
     let explained = [
-        "format-not-read",
+        "bad-format",
+        "missing-section",
+        "exit-asked",
+        "scheme-refused",
         "plugin-refused",
         "file-not-read",
         "unknown-argument",

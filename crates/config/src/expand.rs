@@ -1,5 +1,6 @@
-//! The passes over values once everything is read: `$(NAME)` from the environment, then `%(key)` from the first option or
-//! placeholder of that name anywhere (uWSGI: `uwsgi_apply_config_pass`, `uwsgi_manage_placeholder`).
+//! The passes over values once everything is read: `$(NAME)` from the environment, `@(FILE)` from a file, then `%(key)`
+//! from the first option or placeholder of that name anywhere (uWSGI: `uwsgi_apply_config_pass`,
+//! `uwsgi_manage_placeholder`).
 //!
 //! A value that holds placeholders itself is expanded further, however deep; a text that does not come to an end is a
 //! problem. All work is bounded.
@@ -7,9 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    facts::Facts,
-    gather::{Directive, Given},
-    problem::Problem,
+    facts::{Facts, FileError, Files, Reader},
+    gather::{Directive, EXEC, Given, refused_source},
+    magic::absolute,
+    problem::{Origin, Problem, Severity},
     value,
 };
 
@@ -33,52 +35,134 @@ pub(crate) struct Expanded {
     pub(crate) asked: BTreeSet<String>,
 }
 
-/// Expands all values in place.
-pub(crate) fn expand(directives: &mut [Directive], facts: &Facts) -> Expanded {
-    let mut pass = Pass { expanded: Expanded::default(), work: 0 };
-    for directive in directives.iter_mut().filter(|directive| directive.given == Given::Option) {
-        let found = directive
-            .value
-            .as_deref()
-            .and_then(|value| pass.value(value, '$', directive, |name| facts.environment.get(name).cloned()));
-        directive.value = found.or(directive.value.take());
-        pass.missing_variable(directive);
+/// What values are expanded with.
+pub(crate) struct Machine<'a> {
+    pub(crate) facts: &'a Facts,
+    pub(crate) files: &'a dyn Files,
+    /// What `early-envdir` makes of the environment.
+    pub(crate) early: BTreeMap<String, Option<String>>,
+}
+
+impl Machine<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.early.get(name).map_or_else(|| self.facts.environment.get(name).cloned(), Clone::clone)
     }
-    // The first of each name; the values in it are kept up to date while the pass goes on, as uWSGI's are.
-    let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    for (at, directive) in directives.iter().enumerate() {
-        if let Some(value) = &directive.value {
-            first.entry(directive.key.clone()).or_insert_with(|| (at, value.clone()));
+
+    /// What `@(NAME)` is: the content of a file, one line break at its end left out.
+    fn content(&self, name: &str, directive: &Directive) -> Result<String, Box<Problem>> {
+        let at = &directive.value_at;
+        if let Some(problem) = refused_source(name, at) {
+            return Err(Box::new(problem));
+        }
+        let content = match name.strip_prefix(EXEC) {
+            Some(command) => self.files.run(command),
+            None => self.files.read(&absolute(&self.facts.working_directory, name)),
+        };
+        let text = content
+            .and_then(|content| String::from_utf8(content).map_err(|_| FileError::Other("it is not UTF-8".to_owned())));
+        match text {
+            Ok(text) => Ok(text.strip_suffix(['\n', '\r']).map_or_else(|| text.clone(), str::to_owned)),
+            Err(error) => {
+                let problem =
+                    Problem::error("file-not-read", at.clone(), format!("`@({name})` could not be read: {error}"));
+                // The vassal reads it with rights of its own; nothing else of the emperor's hangs on it.
+                let is_the_vassals = self.files.reader() == Reader::Planner && directive.key == "env";
+                let severity = if is_the_vassals { Severity::Warning } else { Severity::Error };
+                let hint = "a relative path is taken from the working directory; the whole content is the value";
+                Err(Box::new(Problem { severity, ..problem.hint(hint) }))
+            }
         }
     }
-    for (at, directive) in directives.iter_mut().enumerate().filter(|(_, directive)| directive.given == Given::Option) {
-        let mut asked = BTreeSet::new();
-        let found = directive.value.as_deref().and_then(|value| {
-            pass.value(value, '%', directive, |key| {
+}
+
+/// The passes. Work is counted over all of them.
+#[derive(Default)]
+pub(crate) struct Expander {
+    expanded: Expanded,
+    work: usize,
+}
+
+impl Expander {
+    /// Expands the values from directive number `from` on, in place. Where the first value stands that was changed.
+    pub(crate) fn expand(
+        &mut self,
+        directives: &mut [Directive],
+        from: usize,
+        machine: &Machine<'_>,
+    ) -> Option<Origin> {
+        let mut changed = None;
+        let is_open = |directive: &Directive| directive.given == Given::Option;
+        for (at, directive) in directives.iter_mut().enumerate().skip(from).filter(|(_, one)| is_open(one)) {
+            if self.replace(directive, '$', |name| machine.variable(name)) {
+                changed.get_or_insert(at);
+            }
+            self.missing_variable(directive);
+            self.file_contents(directive, machine);
+        }
+        // The first of each name; the values in it are kept up to date while the pass goes on, as uWSGI's are.
+        let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        for (at, directive) in directives.iter().enumerate() {
+            if let Some(value) = &directive.value {
+                if !first.contains_key(&directive.key) {
+                    self.work += value.len();
+                    first.insert(directive.key.clone(), (at, value.clone()));
+                }
+            }
+        }
+        for (at, directive) in directives.iter_mut().enumerate().skip(from).filter(|(_, one)| is_open(one)) {
+            let mut asked = BTreeSet::new();
+            let is_new = self.replace(directive, '%', |key| {
                 let mut get = |name: &str| {
                     asked.insert(name.to_owned());
                     first.get(name).map(|(_, value)| value.clone())
                 };
                 if key.contains(' ') { Some(calculate(key, &mut get)) } else { get(key) }
-            })
-        });
-        pass.expanded.asked.append(&mut asked);
-        if let Some(value) = found {
-            if let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at) {
-                first.clone_from(&value);
+            });
+            self.expanded.asked.append(&mut asked);
+            if let (true, Some(value)) = (is_new, &directive.value) {
+                if let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at) {
+                    first.clone_from(value);
+                }
             }
-            directive.value = Some(value);
+            if is_new {
+                changed = Some(changed.map_or(at, |first: usize| first.min(at)));
+            }
+        }
+        changed.map(|at| directives[at].value_at.clone())
+    }
+
+    /// What was found out.
+    pub(crate) fn finish(self) -> Expanded {
+        self.expanded
+    }
+
+    /// True when the value is another now.
+    fn replace(&mut self, directive: &mut Directive, symbol: char, get: impl FnMut(&str) -> Option<String>) -> bool {
+        let found = directive.value.as_deref().and_then(|value| self.value(value, symbol, directive, get));
+        match found {
+            Some(value) => {
+                directive.value = Some(value);
+                true
+            }
+            None => false,
         }
     }
-    pass.expanded
-}
 
-struct Pass {
-    expanded: Expanded,
-    work: usize,
-}
+    fn file_contents(&mut self, directive: &mut Directive, machine: &Machine<'_>) {
+        let mut problems: Vec<Problem> = Vec::new();
+        let place = Directive { value: None, ..directive.clone() };
+        self.replace(directive, '@', |name| match machine.content(name, &place) {
+            Ok(content) => Some(content),
+            Err(problem) => {
+                if problems.is_empty() {
+                    problems.push(*problem);
+                }
+                None
+            }
+        });
+        self.expanded.problems.append(&mut problems);
+    }
 
-impl Pass {
     /// The value with every `symbol(name)` replaced that `get` knows; None when there is nothing to replace, or it cannot be.
     fn value(
         &mut self,

@@ -23,6 +23,8 @@ pub struct Facts {
     pub now_unix_us: u64,
     /// The environment, for `$(NAME)` and `if-env`.
     pub environment: BTreeMap<String, String>,
+    /// `if-reload`: the configuration is read again by a process that has served already.
+    pub is_a_reload: bool,
 }
 
 /// Why another file was not read.
@@ -36,7 +38,27 @@ pub enum FileError {
     Other(String),
 }
 
-/// Other files, for `ini = FILE` and `include`.
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Anything else.
+    Other,
+}
+
+/// Who reads, since the emperor plans for a vassal that may read what the emperor may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever runs the app: what cannot be read now will not be there.
+    Runner,
+    /// The emperor's brain: environment files that it may not read are the vassal's to read.
+    Planner,
+}
+
+/// Other files, and what else of the machine a configuration may ask for. Paths are absolute.
 pub trait Files {
     /// The content of `path`, which is relative to the working directory when it is not absolute.
     ///
@@ -52,6 +74,45 @@ pub trait Files {
     /// The real path (realpath(3)) of `path`, for `%p` of an included file; `path` itself when unknown.
     fn real_path(&self, path: &str) -> String {
         path.to_owned()
+    }
+
+    /// What stands at `path`, links followed; None when nothing does. For `if-file`, `if-dir` and globs.
+    fn kind(&self, _path: &str) -> Option<FileKind> {
+        None
+    }
+
+    /// Whether `path` may be read (access(2) with R_OK), for `if-exists`.
+    fn is_readable(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// The names in the directory `path`, for `for-glob` and `envdir`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn list(&self, _path: &str) -> Result<Vec<String>, FileError> {
+        Err(FileError::NotFound)
+    }
+
+    /// What `/bin/sh -c COMMAND` prints, for `exec://COMMAND`. Only where the command line is the caller's own.
+    ///
+    /// # Errors
+    /// When it is not run, with the reason, or fails.
+    fn run(&self, _command: &str) -> Result<Vec<u8>, FileError> {
+        Err(FileError::Other("no command is run to understand a configuration".to_owned()))
+    }
+
+    /// The IPv4 address of a host, for `resolve`.
+    ///
+    /// # Errors
+    /// When it has none, or is not looked up.
+    fn resolve(&self, _host: &str) -> Result<String, FileError> {
+        Err(FileError::Other("names are not looked up here".to_owned()))
+    }
+
+    /// See [`Reader`].
+    fn reader(&self) -> Reader {
+        Reader::Runner
     }
 }
 

@@ -3,18 +3,20 @@
 //! Whatever must be asked of the machine (other files, the environment, user names) comes through [`facts::Facts`]
 //! and [`facts::Files`]. Nothing here runs a command or opens a file.
 //!
-//! The way of a text, each module once: [`ini`] or [`command_line`] cut it into directives (with [`magic`] variables
-//! replaced), [`gather`] follows includes and sections, [`expand`] resolves `$(NAME)` and `%(key)`, [`registry`] says
+//! The way of a text, each module once: [`formats`] or [`command_line`] cut it into directives (with [`magic`] variables
+//! replaced), [`gather`] follows includes, sections, conditions and loops, [`expand`] resolves `$(NAME)` and `%(key)`, [`registry`] says
 //! what each option is worth here, [`assemble`] builds the typed result. [`read::read`] is the door.
 
 pub mod address;
 mod assemble;
 mod command_line;
 pub mod crew;
+mod environment_files;
 mod expand;
 pub mod facts;
+mod formats;
 mod gather;
-mod ini;
+mod glob;
 mod magic;
 pub mod problem;
 pub mod read;

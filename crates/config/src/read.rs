@@ -5,14 +5,18 @@ mod judge;
 use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
 
 use crate::{
-    assemble::assemble,
+    assemble::{Environment, assemble},
     command_line::{self, COMMAND_LINE},
-    expand::expand,
+    environment_files,
+    expand::{Expanded, Expander, Machine},
     facts::{Facts, Files},
-    gather::{Directive, Gatherer, shown_name},
+    gather::{Directive, Gatherer, Given, shown_name},
+    magic::absolute,
     problem::{Origin, Problem, Severity},
     vassal::VassalConfig,
 };
+
+pub(crate) use judge::is_built_in_plugin;
 
 /// Most problems told; a file with more has one trouble, not hundreds.
 const PROBLEMS_MAX: usize = 200;
@@ -79,12 +83,29 @@ pub struct Outcome {
     /// The configuration: there exactly when no problem is an error and the command has to do with serving
     /// ([`Command::Serve`], [`Command::ShowConfig`], [`Command::Emperor`]).
     pub config: Option<VassalConfig>,
+    /// What `print` and `iprint` say, in order.
+    pub prints: Vec<String>,
     /// Errors first, then warnings, each in the order they were found.
     pub problems: Vec<Problem>,
 }
 
-/// Reads an entry.
+/// Reads an entry. When it cannot be run and names a `fallback-config`, that is what comes back, and why.
 pub fn read(entry: &Entry, facts: &Facts, files: &dyn Files) -> Outcome {
+    let (outcome, fallback) = read_once(entry, facts, files);
+    let is_refused = serves(&outcome.command) && outcome.config.is_none();
+    match fallback.filter(|_| is_refused) {
+        Some(named) => fall_back(entry, outcome, &named, facts, files),
+        None => outcome,
+    }
+}
+
+/// `fallback-config` as it was named.
+struct Fallback {
+    path: String,
+    at: Origin,
+}
+
+fn read_once(entry: &Entry, facts: &Facts, files: &dyn Files) -> (Outcome, Option<Fallback>) {
     let mut gatherer = Gatherer::new(facts, files);
     match entry {
         Entry::File { path, content } => gatherer.file(path, content),
@@ -93,18 +114,26 @@ pub fn read(entry: &Entry, facts: &Facts, files: &dyn Files) -> Outcome {
             command_line::read(arguments, &mut gatherer);
         }
     }
+    let expanded = expand_all(&mut gatherer, facts, files);
     let mut gathered = gatherer.finish();
-    let expanded = expand(&mut gathered.directives, facts);
-    let mut problems = gathered.problems;
+    let mut problems = std::mem::take(&mut gathered.problems);
     problems.extend(expanded.problems);
     problems.extend(judge::judge(&gathered.directives, &expanded.asked));
     let command = command(&gathered.directives, entry, &mut problems);
-    let serves = matches!(command, Command::Serve | Command::ShowConfig | Command::Emperor(_));
     let name = match entry {
         Entry::File { path, .. } => shown_name(path, facts),
         Entry::Arguments(_) => COMMAND_LINE,
     };
-    let config = serves.then(|| assemble(gathered.directives, name, facts, &command, &mut problems));
+    let last = |key: &str| gathered.directives.iter().rev().find(|directive| directive.key == key);
+    let fallback = last("fallback-config")
+        .and_then(|directive| Some(Fallback { path: directive.value.clone()?, at: directive.value_at.clone() }));
+    let prints = prints(&gathered.directives);
+    let environment = Environment {
+        early: std::mem::take(&mut gathered.early_environment),
+        directories: directories(&gathered.directives, facts, files, &mut problems),
+    };
+    let config =
+        serves(&command).then(|| assemble(gathered.directives, environment, name, facts, &command, &mut problems));
     // Under an emperor the identity is the emperor's to know and to tell about.
     let nobody_named = config.as_ref().is_some_and(|config| config.uid.is_none());
     if facts.uid == 0
@@ -116,7 +145,88 @@ pub fn read(entry: &Entry, facts: &Facts, files: &dyn Files) -> Outcome {
         problems.push(problem.hint("write `uid = NAME` and `gid = NAME`"));
     }
     let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
-    Outcome { command, config: config.filter(|_| !refused), problems: told(problems, &gathered.sources) }
+    let config = config.filter(|_| !refused);
+    (Outcome { command, config, prints, problems: told(problems, &gathered.sources) }, fallback)
+}
+
+fn serves(command: &Command) -> bool {
+    matches!(command, Command::Serve | Command::ShowConfig | Command::Emperor(_))
+}
+
+/// Expands everything. Files of `inherit` are read after that, as in uWSGI, and what they hold is expanded then.
+fn expand_all(gatherer: &mut Gatherer<'_>, facts: &Facts, files: &dyn Files) -> Expanded {
+    let mut expander = Expander::default();
+    let (mut expanded, mut looked_at) = (0, 0);
+    loop {
+        let gathered = gatherer.gathered();
+        let early = gathered.early_environment.iter().cloned().collect();
+        let machine = Machine { facts, files, early };
+        let changed = expander.expand(&mut gathered.directives, expanded, &machine);
+        if let Some(at) = changed.filter(|_| expanded > 0) {
+            let message = "placeholders in an inherited file are replaced here; uWSGI leaves them as they stand";
+            gathered.problems.push(Problem::warning("inherit-expanded", at, message));
+        }
+        let is_inherit = |directive: &Directive| directive.key == "inherit" && directive.given == Given::Option;
+        let Some(next) = gathered.directives[looked_at..].iter().position(is_inherit) else {
+            return expander.finish();
+        };
+        looked_at += next + 1;
+        let directive = gathered.directives[looked_at - 1].clone();
+        expanded = gatherer.inherit(directive.value.as_deref().unwrap_or_default(), &directive.value_at);
+    }
+}
+
+/// What `print` and `iprint` say, in order.
+fn prints(directives: &[Directive]) -> Vec<String> {
+    let said = directives.iter().filter(|directive| matches!(directive.key.as_str(), "print" | "iprint"));
+    said.map(|directive| directive.value.clone().unwrap_or_default()).collect()
+}
+
+/// What all `envdir` make of the environment.
+fn directories(
+    directives: &[Directive],
+    facts: &Facts,
+    files: &dyn Files,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, Option<String>)> {
+    let mut variables = Vec::new();
+    for directive in directives.iter().filter(|directive| directive.key == "envdir") {
+        let directory = directive.value.as_deref().unwrap_or_default();
+        let found = environment_files::read(directory, &facts.working_directory, files, &directive.value_at);
+        problems.extend(found.problems);
+        variables.extend(found.variables);
+    }
+    variables
+}
+
+/// uWSGI starts itself again with the fallback when its exit code is 1. Here the file is looked at in its place.
+fn fall_back(entry: &Entry, outcome: Outcome, named: &Fallback, facts: &Facts, files: &dyn Files) -> Outcome {
+    let mut told = Vec::new();
+    let other = match entry {
+        Entry::Arguments(_) => Ok(Entry::Arguments(vec![named.path.clone()])),
+        Entry::File { .. } => {
+            let path = absolute(&facts.working_directory, &named.path);
+            files.read(&path).map(|content| Entry::File { path, content })
+        }
+    };
+    let second = match other {
+        Ok(other) => read_once(&other, facts, files).0,
+        Err(error) => {
+            let message = format!("the fallback `{}` could not be read: {error}", named.path);
+            told.push(Problem::error("file-not-read", named.at.clone(), message));
+            Outcome { config: None, problems: Vec::new(), ..outcome.clone() }
+        }
+    };
+    if second.config.is_some() {
+        let message = format!("the configuration cannot be run; `{}` is run in its place", named.path);
+        told.push(Problem::warning("fallback-used", named.at.clone(), message));
+        told.extend(outcome.problems.into_iter().map(|problem| Problem { severity: Severity::Warning, ..problem }));
+    } else {
+        told.extend(outcome.problems);
+    }
+    told.extend(second.problems);
+    told.sort_by_key(|problem| problem.severity);
+    Outcome { problems: told, ..second }
 }
 
 /// Every `UWSGI_NAME=value` is `name = value`, in the environment's order.

@@ -19,7 +19,8 @@ Every option of uWSGI by name, and what Empery does about it. Made from the regi
 * **accepted**: nothing needs doing; it is so already, or has no object here.
 * **planned**: it comes with a later release. *refused until then* means that a file with it does not run, because running
   without it would not do what the file says; *ignored until then* means a warning.
-* **refused**: it will not exist here; what to do instead stands beside it.
+* **refused**: it will not exist here; what to do instead stands beside it. A file with it does not run; *ignored* means that
+  it runs, with a warning, since only something beside the app is missing.
 
 An option that is switched off (`vhost = false`, `idle = 0`) asks for nothing, so it is at most a warning.
 Deliberate differences from uWSGI are in [from-uwsgi.md](from-uwsgi.md).
@@ -77,7 +78,8 @@ fn status(entry: &Entry) -> (&'static str, &'static str) {
     match entry.status {
         Status::Supported { meaning } => ("supported", meaning),
         Status::Accepted { why } => ("accepted", why),
-        Status::Refused { instead } => ("refused", instead),
+        Status::Refused { blocks: true, instead } => ("refused", instead),
+        Status::Refused { blocks: false, instead } => ("refused, ignored", instead),
         Status::Planned { blocks: true, note } => ("planned, refused until then", note),
         Status::Planned { blocks: false, note } => ("planned, ignored until then", note),
     }

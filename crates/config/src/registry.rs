@@ -26,8 +26,10 @@ pub enum Status {
         /// Why nothing needs doing.
         why: &'static str,
     },
-    /// It will not work here; a configuration with it does not run.
+    /// It will not work here.
     Refused {
+        /// Whether a configuration with it does not run, because running without it would be wrong or unsafe.
+        blocks: bool,
         /// What to do instead.
         instead: &'static str,
     },
@@ -157,7 +159,8 @@ fn entry(family: &'static str, line: &'static str) -> Option<Entry> {
         status: match status {
             "supported" => Status::Supported { meaning: text },
             "accepted" => Status::Accepted { why: text },
-            "refused" => Status::Refused { instead: text },
+            "refused" => Status::Refused { blocks: true, instead: text },
+            "refused-warns" => Status::Refused { blocks: false, instead: text },
             "planned" => Status::Planned { blocks: true, note: text },
             "planned-warns" => Status::Planned { blocks: false, note: text },
             _ => return None,

@@ -54,6 +54,15 @@ pub struct Opened {
     pub alarm: Option<String>,
 }
 
+impl Reader {
+    /// Reads a database that a running emperor writes. Nothing is opened before the first question.
+    #[must_use]
+    pub fn of(path: &Path) -> Reader {
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(READER_TURN);
+        Reader::new(pool.connect_lazy_with(options(path, Limits::default()).read_only(true)))
+    }
+}
+
 impl Store {
     /// Opens the file, or makes it (mode 0600: it holds vassal files, and those hold secrets). Must be called within the
     /// tokio runtime that is to write.

@@ -1,6 +1,7 @@
 //! Looks at the vassals directory whenever it is woken, and tells the owning task what every file says now. Looking
 //! and opening are the keeper's; reading and parsing happen here, as the brain's user. Decides nothing about vassals.
 
+mod beside;
 pub(crate) mod number;
 pub(crate) mod reading;
 mod settle;

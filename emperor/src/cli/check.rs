@@ -1,4 +1,10 @@
-//! `emperor check`: what the emperor would say about a vassal file, without an emperor. Runs and changes nothing.
+//! `emperor check`: what the emperor would say about a vassal file, without an emperor. Changes nothing, and runs nothing
+//! unless `--interpreter` asks for it.
+
+mod effective;
+mod github;
+mod interpreter;
+mod running;
 
 use std::path::{Path, PathBuf};
 
@@ -23,42 +29,105 @@ pub(super) struct Options {
     #[arg(required = true)]
     path: PathBuf,
     /// Print JSON: one object for each file.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Taken by every verb; nothing running is asked here.
+    /// How problems are shown; `github` makes annotations of a workflow of GitHub Actions
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Show every option and placeholder with its final value and where it stands
+    #[arg(long)]
+    effective: bool,
+    /// Look for the Python, and import the app in it as the user it would run as: this runs the app's code
+    #[arg(long)]
+    interpreter: bool,
+    /// Show what is different from what runs now: needs the running emperor, and a state directory that you may read
+    #[arg(long)]
+    diff: bool,
+    /// Where the running emperor keeps its state, for --diff [default: as of `emperor run`]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The running emperor is asked for --diff only.
     #[command(flatten)]
-    _running: Running,
+    running: Running,
 }
 
+/// How problems are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// With their lines, for a person.
+    Text,
+    /// As `--json`.
+    Json,
+    /// As workflow commands of GitHub Actions.
+    Github,
+}
+
+/// All about one file.
 #[derive(Serialize)]
 struct Checked<'r> {
     file: String,
     runs: bool,
     problems: &'r [ProblemView],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<Vec<effective::Line<'r>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<interpreter::Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<running::Difference>,
 }
 
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let path = std::path::absolute(&options.path)?;
-    let files = files_of(&path).map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    let readings = read_all(&options.path)?;
     let mut checked = Vec::new();
-    for file in files {
-        let reading = read(&file).map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", file.display())))?;
-        checked.push((file, reading));
+    for (file, reading) in &readings {
+        let config = reading.plan.as_ref().map(|plan| &plan.config);
+        checked.push(Checked {
+            file: file.display().to_string(),
+            runs: reading.plan.is_some(),
+            problems: &reading.problems,
+            effective: config.filter(|_| options.effective).map(effective::lines),
+            interpreter: reading.plan.as_ref().filter(|_| options.interpreter).map(interpreter::report),
+            diff: match config.filter(|_| options.diff) {
+                Some(config) => Some(running::difference(file, config, options.state.as_deref(), &options.running)?),
+                None => None,
+            },
+        });
     }
-    if options.json {
-        let all: Vec<_> = checked
-            .iter()
-            .map(|(file, reading)| Checked {
-                file: file.display().to_string(),
-                runs: reading.plan.is_some(),
-                problems: &reading.problems,
-            })
-            .collect();
-        say!("{}", serde_json::to_string_pretty(&all).map_err(|error| Failure::new(Exit::Usage, error))?);
-    } else {
-        checked.iter().for_each(|(file, reading)| show(file, reading));
+    match options.format {
+        _ if options.json => json(&checked)?,
+        Format::Json => json(&checked)?,
+        Format::Github => readings.iter().for_each(|(file, reading)| github::show(file, &reading.problems)),
+        Format::Text => checked.iter().for_each(show),
     }
-    Ok(if checked.iter().all(|(_, reading)| reading.plan.is_some()) { Exit::Done } else { Exit::ConfigInvalid })
+    let is_well = |one: &Checked<'_>| one.runs && one.interpreter.as_ref().is_none_or(interpreter::Report::is_well);
+    Ok(if checked.iter().all(is_well) { Exit::Done } else { Exit::ConfigInvalid })
+}
+
+/// Every file of a path with what it says, as the emperor would read it.
+pub(super) fn read_all(path: &Path) -> Result<Vec<(PathBuf, Reading)>, Failure> {
+    let path = std::path::absolute(path)?;
+    let failed = |path: &Path, error: std::io::Error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
+    let files = files_of(&path).map_err(|error| failed(&path, error))?;
+    let read_one = |file: PathBuf| {
+        let reading = read(&file).map_err(|error| failed(&file, error))?;
+        Ok((file, reading))
+    };
+    files.into_iter().map(read_one).collect()
+}
+
+fn json(checked: &[Checked<'_>]) -> Result<(), Failure> {
+    say!("{}", serde_json::to_string_pretty(checked).map_err(|error| Failure::new(Exit::Usage, error))?);
+    Ok(())
+}
+
+fn show(checked: &Checked<'_>) {
+    checked.problems.iter().for_each(print::problem);
+    checked.effective.iter().flatten().for_each(effective::Line::show);
+    checked.interpreter.iter().for_each(interpreter::Report::show);
+    checked.diff.iter().for_each(running::Difference::show);
+    let count = |severity: &str| checked.problems.iter().filter(|problem| problem.severity == severity).count();
+    let verdict = if checked.runs { "can be run" } else { "is refused" };
+    say!("{} {verdict}: {} errors, {} warnings", checked.file, count("error"), count("warning"));
 }
 
 fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -80,23 +149,18 @@ fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// As the emperor would, if it were started by this user over the file's directory.
 fn read(file: &Path) -> std::io::Result<Reading> {
+    if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
+        return Err(std::io::Error::other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
+    }
+    read_content(file, std::fs::read(file)?)
+}
+
+/// What a content means when the file has it.
+fn read_content(file: &Path, content: Vec<u8>) -> std::io::Result<Reading> {
     let not_a_name = || std::io::Error::other("its name cannot be a vassal's");
     let directory = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
-        return Err(std::io::Error::other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
-    }
-    let content = std::fs::read(file)?;
     Ok(Reader::new(directory, me).read(&name, RevisionId(1), content))
-}
-
-fn show(file: &Path, reading: &Reading) {
-    for problem in &reading.problems {
-        print::problem(problem);
-    }
-    let count = |severity: &str| reading.problems.iter().filter(|problem| problem.severity == severity).count();
-    let verdict = if reading.plan.is_some() { "can be run" } else { "is refused" };
-    say!("{} {verdict}: {} errors, {} warnings", file.display(), count("error"), count("warning"));
 }

@@ -191,7 +191,9 @@ impl Draft {
             }
             "home" | "virtualenv" | "venv" | "pyhome" => self.home = value.required(),
             "python" => self.python = self.interpreter(value),
-            "pythonpath" | "pp" | "python-path" => self.pythonpath.extend(value.required()),
+            "pythonpath" | "pp" | "python-path" | "early-pythonpath" | "early-python-path" => {
+                self.pythonpath.extend(value.required())
+            }
             "env" => self.env.extend(environment(value)),
             "unenv" => self.env.extend(value.required().map(|name| (name, None))),
             "py-autoreload" | "py-auto-reload" | "python-autoreload" | "python-auto-reload" => {
@@ -221,8 +223,8 @@ impl Draft {
             // Without threads there is still the one of the process.
             "threads" if value.text() == "0" => self.threads = None,
             "threads" => self.threads = value.count(THREADS_MAX),
-            "uid" => self.uid = value.required(),
-            "gid" => self.gid = value.required(),
+            "uid" | "immediate-uid" => self.uid = value.required(),
+            "gid" | "immediate-gid" => self.gid = value.required(),
             "umask" => match u32::from_str_radix(&value.text(), 8) {
                 Ok(umask @ 0..=0o777) => self.umask = Some(umask),
                 _ => value.bad("an octal number like 022", "write three octal digits"),

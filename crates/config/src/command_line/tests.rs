@@ -116,7 +116,7 @@ fn an_option_without_argument_may_have_one_after_an_equals_sign() {
 #[test]
 fn a_bare_file_of_no_known_format_is_an_error() {
     assert_eq!(problem("foobar.py").code, "bad-include");
-    assert_eq!(problem("app.yaml").code, "format-not-read");
+    assert_eq!(problem("app.yaml").code, "file-not-read");
 }
 
 #[test]

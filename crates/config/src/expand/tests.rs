@@ -1,11 +1,23 @@
 //! `$(NAME)`, `%(key)`, arithmetic, and texts that do not come to an end.
 
 use super::*;
+use crate::facts::NoFiles;
 use crate::problem::Origin;
 
 fn directive(key: &str, value: &str) -> Directive {
     let (key_at, value_at) = (Origin::default(), Origin::default());
     Directive { key: key.into(), value: Some(value.into()), key_at, value_at, given: Given::Option }
+}
+
+/// One pass over all of them, without files.
+fn expand(directives: &mut [Directive], facts: &Facts) -> Expanded {
+    expand_with(directives, facts, &NoFiles)
+}
+
+fn expand_with(directives: &mut [Directive], facts: &Facts, files: &dyn Files) -> Expanded {
+    let mut expander = Expander::default();
+    expander.expand(directives, 0, &Machine { facts, files, early: BTreeMap::new() });
+    expander.finish()
 }
 
 fn expanded(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
@@ -95,4 +107,54 @@ fn keys_that_values_asked_for_are_known_afterwards() {
     let mut directives = [directive("chdir", "%(base)/%(a b + 1)")];
     let asked = expand(&mut directives, &Facts::default()).asked;
     assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["a", "b", "base"]);
+}
+
+/// Files by path; a command prints itself.
+struct Shelf(BTreeMap<&'static str, &'static [u8]>, Reader);
+
+impl Files for Shelf {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        self.0.get(path).map(|content| content.to_vec()).ok_or(FileError::NotFound)
+    }
+
+    fn run(&self, command: &str) -> Result<Vec<u8>, FileError> {
+        Ok(command.as_bytes().to_vec())
+    }
+
+    fn reader(&self) -> Reader {
+        self.1
+    }
+}
+
+fn with_files(key: &str, value: &str, reader: Reader) -> (String, Vec<(String, Severity)>) {
+    let facts = Facts { working_directory: "/v".into(), ..Facts::default() };
+    let shelf = Shelf([("/v/secret", &b"s3\n\n"[..]), ("/v/self", b"@(self)"), ("/v/bytes", b"\xff")].into(), reader);
+    let mut directives = vec![Directive {
+        key: key.into(),
+        value: Some(value.into()),
+        key_at: Origin::default(),
+        value_at: Origin::default(),
+        given: Given::Option,
+    }];
+    let found = expand_with(&mut directives, &facts, &shelf);
+    let problems = found.problems.into_iter().map(|problem| (problem.code, problem.severity)).collect();
+    (directives.remove(0).value.unwrap_or_default(), problems)
+}
+
+#[test]
+fn the_content_of_a_file_stands_for_its_name_without_its_last_line_break() {
+    assert_eq!(with_files("env", "P=@(secret)!", Reader::Runner), ("P=s3\n!".to_owned(), vec![]));
+    assert_eq!(with_files("env", "P=@(exec://echo 1)", Reader::Runner), ("P=echo 1".to_owned(), vec![]));
+    assert_eq!(with_files("env", "mail@example.org @()", Reader::Runner), ("mail@example.org @()".to_owned(), vec![]));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_and_a_warning_to_the_emperor_when_it_is_the_app_s() {
+    let code = |code: &str, severity| vec![(code.to_owned(), severity)];
+    assert_eq!(with_files("env", "P=@(none)", Reader::Runner).1, code("file-not-read", Severity::Error));
+    assert_eq!(with_files("env", "P=@(none)", Reader::Planner).1, code("file-not-read", Severity::Warning));
+    assert_eq!(with_files("socket", "@(none)", Reader::Planner).1, code("file-not-read", Severity::Error));
+    assert_eq!(with_files("env", "P=@(bytes)", Reader::Runner).1, code("file-not-read", Severity::Error));
+    assert_eq!(with_files("env", "P=@(fd://3)", Reader::Runner).1, code("scheme-refused", Severity::Error));
+    assert_eq!(with_files("env", "P=@(self)", Reader::Runner).1, code("placeholder-loop", Severity::Error));
 }

@@ -1,6 +1,7 @@
 //! Including files and sections, and what is done while reading.
 
 use super::*;
+use crate::facts::{FileError, FileKind};
 
 struct Tree(BTreeMap<&'static str, &'static str>);
 
@@ -8,22 +9,54 @@ impl Files for Tree {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         self.0.get(path).map(|text| text.as_bytes().to_vec()).ok_or(FileError::NotFound)
     }
+
+    fn kind(&self, path: &str) -> Option<FileKind> {
+        let below = format!("{}/", path.trim_end_matches('/'));
+        match self.0.contains_key(path) {
+            true => Some(FileKind::File),
+            false => self.0.keys().any(|file| file.starts_with(&below)).then_some(FileKind::Directory),
+        }
+    }
+
+    fn is_readable(&self, path: &str) -> bool {
+        self.kind(path).is_some()
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let below = format!("{}/", path.trim_end_matches('/'));
+        let names = self.0.keys().filter_map(|file| file.strip_prefix(below.as_str())?.split('/').next());
+        Ok(names.map(str::to_owned).collect::<std::collections::BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn run(&self, command: &str) -> Result<Vec<u8>, FileError> {
+        let text = command.strip_prefix("echo ").ok_or_else(|| FileError::Other("no such command".to_owned()))?;
+        Ok(text.replace(';', "\n").into_bytes())
+    }
+
+    fn resolve(&self, host: &str) -> Result<String, FileError> {
+        if host == "db" { Ok("10.0.0.7".to_owned()) } else { Err(FileError::NotFound) }
+    }
 }
 
-fn gathered(entry: &str, tree: &[(&'static str, &'static str)]) -> Gathered {
-    let facts = Facts { working_directory: "/etc/vassals".into(), ..Facts::default() };
+pub(super) fn gathered(entry: &str, tree: &[(&'static str, &'static str)]) -> Gathered {
+    let facts = Facts {
+        working_directory: "/etc/vassals".into(),
+        hostname: "box".into(),
+        environment: [("STAGE".to_owned(), "prod".to_owned())].into(),
+        ..Facts::default()
+    };
     let files = Tree(tree.iter().copied().collect());
     let mut gatherer = Gatherer::new(&facts, &files);
     gatherer.file("/etc/vassals/app.ini", entry.as_bytes());
     gatherer.finish()
 }
 
-fn keys(gathered: &Gathered) -> Vec<String> {
+pub(super) fn keys(gathered: &Gathered) -> Vec<String> {
     let shown = |directive: &Directive| format!("{}={}", directive.key, directive.value.as_deref().unwrap_or_default());
     gathered.directives.iter().map(shown).collect()
 }
 
-fn codes(gathered: &Gathered) -> Vec<&str> {
+pub(super) fn codes(gathered: &Gathered) -> Vec<&str> {
     gathered.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
@@ -92,27 +125,34 @@ fn include_knows_the_format_by_its_suffix() {
         keys(&gathered("[uwsgi]\ninclude = b.ini\n", &[("/etc/vassals/b.ini", "[uwsgi]\nx = 1\n")])),
         ["include=b.ini", "x=1"]
     );
-    assert_eq!(codes(&gathered("[uwsgi]\ninclude = b.yml\n", &[])), ["format-not-read"]);
+    assert_eq!(
+        keys(&gathered("[uwsgi]\ninclude = b.yml\n", &[("/etc/vassals/b.yml", "uwsgi:\n  x: 1\n")])),
+        ["include=b.yml", "x=1"]
+    );
     assert_eq!(codes(&gathered("[uwsgi]\ninclude = b.conf\n", &[])), ["bad-include"]);
 }
 
 #[test]
-fn other_formats_are_refused_by_name() {
+fn a_file_of_any_format_is_read_by_the_end_of_its_name() {
     let facts = Facts::default();
-    for (path, format) in
-        [("/v/a.xml", "XML"), ("/v/a.yml", "YAML"), ("/v/a.yaml", "YAML"), ("/v/a.json", "JSON"), ("/v/a.js", "JSON")]
-    {
+    let texts = [
+        ("/v/a.xml", "<uwsgi><master>true</master><x/></uwsgi>"),
+        ("/v/a.yml", "uwsgi:\n  master: true\n  x: 1\n"),
+        ("/v/a.yaml", "uwsgi: {master: true, x: 1}"),
+        ("/v/a.json", r#"{"uwsgi": {"master": "true", "x": 1}}"#),
+        ("/v/a.js", r#"{"uwsgi": {"master": "true", "x": true}}"#),
+    ];
+    for (path, text) in texts {
         let mut gatherer = Gatherer::new(&facts, &crate::facts::NoFiles);
-        gatherer.file(path, b"uwsgi:\n");
+        gatherer.file(path, text.as_bytes());
         let found = gatherer.finish();
-        assert_eq!(codes(&found), ["format-not-read"]);
-        assert!(found.problems[0].message.starts_with(format));
+        assert_eq!((keys(&found), codes(&found)), (vec!["master=true".to_owned(), "x=1".to_owned()], vec![]), "{path}");
     }
 }
 
 #[test]
 fn nothing_is_run_or_fetched_to_understand_a_file() {
-    for value in ["exec://cat x", "http://host/x.ini", "emperor://x", "-"] {
+    for value in ["exec://cat x", "http://host/x.ini", "emperor://x", "fd://3", "sym://x", "what://x", "-"] {
         assert_eq!(gathered(&format!("[uwsgi]\nini = {value}\n"), &[]).problems.len(), 1, "{value}");
     }
 }
@@ -147,4 +187,79 @@ fn an_included_file_is_lower_case_and_the_vassal_is_capital() {
 #[test]
 fn a_vassal_is_named_as_its_emperor_names_it() {
     assert_eq!(keys(&gathered("[uwsgi]\nx = %o %p %v\n", &[])), ["x=app.ini /etc/vassals/app.ini /etc/vassals"]);
+}
+
+#[test]
+fn a_command_is_read_where_the_caller_runs_it() {
+    let found = gathered("[uwsgi]\nini = exec://echo [uwsgi];a = 1\n", &[]);
+    assert_eq!((keys(&found).last().map(String::as_str), codes(&found)), (Some("a=1"), vec![]));
+}
+
+#[test]
+fn a_section_of_a_url_stands_behind_its_last_slash() {
+    let found = gathered("[uwsgi]\nini = exec://echo /x;[prod];a = 1:prod\n", &[]);
+    assert_eq!((keys(&found).last().map(String::as_str), codes(&found)), (Some("a=1"), vec![]));
+}
+
+#[test]
+fn texts_are_injected_around_the_files_that_follow() {
+    let tree = [
+        ("/etc/vassals/head.txt", "[uwsgi]\nbefore = 1\n"),
+        ("/etc/vassals/b.ini", "x = 1\n"),
+        ("/etc/vassals/tail.txt", "after = %n\n"),
+    ];
+    let found = gathered("[uwsgi]\ninject-before = head.txt\ninject-after = tail.txt\nini = b.ini\n", &tree);
+    assert_eq!(keys(&found)[3..], ["before=1", "x=1", "after=b"]);
+}
+
+#[test]
+fn an_option_of_one_s_own_stands_for_others() {
+    let text = "[uwsgi]\ndeclare-option = app=module=$1.wsgi;chdir=/srv/$1/$2\napp = shop v1\n";
+    assert_eq!(keys(&gathered(text, &[]))[1..], ["app=shop v1", "module=shop.wsgi", "chdir=/srv/shop/v1"]);
+    // What stands before the declaration is applied at it.
+    let early = gathered("[uwsgi]\nmine = 7\ndeclare-option = mine=threads=$1\n", &[]);
+    assert_eq!(keys(&early), ["mine=7", "declare-option=mine=threads=$1", "threads=7"]);
+    let endless = gathered("[uwsgi]\ndeclare-option = a=b=$1\ndeclare-option = b=a=$1;a=$1\na = 1\n", &[]);
+    assert!(codes(&endless).contains(&"endless-option") && endless.directives.len() < 2000, "{:?}", codes(&endless));
+    assert_eq!(codes(&gathered("[uwsgi]\ndeclare-option = master=threads=$1\n", &[])), ["option-exists"]);
+    assert_eq!(codes(&gathered("[uwsgi]\ndeclare-option = nothing\n", &[])), ["bad-value"]);
+}
+
+#[test]
+fn lists_forbid_options_until_they_are_ended() {
+    let text = "[uwsgi]\nblacklist = a b\na = 1\nc = 1\nend-blacklist =\na = 2\n";
+    let found = gathered(text, &[]);
+    assert_eq!((codes(&found), keys(&found).last().map(String::as_str)), (vec!["option-forbidden"], Some("a=2")));
+    let found = gathered("[uwsgi]\nwhitelist = a\na = 1\nc = 1\nend-whitelist =\nc = 2\n", &[]);
+    assert_eq!(
+        (codes(&found), keys(&found)[1..].to_vec()),
+        (vec!["option-forbidden"], ["a=1", "end-whitelist=", "c=2"].map(str::to_owned).to_vec())
+    );
+}
+
+#[test]
+fn a_host_is_resolved_into_a_placeholder() {
+    let found = gathered("[uwsgi]\nresolve = db=db\nresolve = other=nowhere\nresolve = x\n", &[]);
+    assert_eq!((keys(&found)[1].as_str(), codes(&found)), ("db=10.0.0.7", vec!["not-resolved", "bad-value"]));
+}
+
+#[test]
+fn a_directory_of_variables_is_read_early() {
+    let tree = [
+        ("/etc/vassals/env/A", "1 \n\n"),
+        ("/etc/vassals/env/B", ""),
+        ("/etc/vassals/env/.c", "x"),
+        ("/etc/vassals/env/D", "a\0b"),
+    ];
+    let found =
+        gathered("[uwsgi]\nearly-envdir = env\nif-env = A=1\nx = 1\nendif =\nif-env = STAGE\ny = 1\nendif =\n", &tree);
+    let set = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+    assert_eq!(found.early_environment, [set("A", Some("1")), set("B", None), set("D", Some("a\nb"))]);
+    assert!(keys(&found).contains(&"x=1".to_owned()));
+}
+
+#[test]
+fn exit_ends_the_start() {
+    let found = gathered("[uwsgi]\nif-not-file = secret\nexit = 3\nendif =\n", &[]);
+    assert_eq!((codes(&found), found.problems[0].origin.line), (vec!["exit-asked"], 3));
 }

@@ -31,11 +31,12 @@ pub(super) fn judge(directives: &[Directive], asked: &BTreeSet<String>) -> Vec<P
         match registry::lookup(&directive.key) {
             Some(entry) => {
                 problems.extend(known(entry, directive));
-                problems.extend(file_content(directive));
                 if matches!(entry.name, "plugin" | "plugins" | "need-plugin" | "need-plugins") {
                     problems.extend(plugins(directive));
                 }
             }
+            // Declared by `declare-option`, or the end of a block by uWSGI's short word.
+            None if directive.given == Given::Done || directive.key == "end" => {}
             None if asked.contains(&directive.key) && !strict => {}
             None => {
                 if told.insert(&directive.key) {
@@ -57,9 +58,13 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
             Some(Problem::warning("always-on", at, message).hint("remove the line"))
         }
         Status::Supported { .. } | Status::Accepted { .. } => None,
-        _ if switched_off(entry, directive) || read_already(name) => None,
-        Status::Refused { instead } => {
+        _ if switched_off(entry, directive) => None,
+        Status::Refused { blocks: true, instead } => {
             Some(Problem::error("option-refused", at, format!("`{name}` does not exist here")).hint(instead))
+        }
+        Status::Refused { blocks: false, instead } => {
+            let message = format!("`{name}` does not exist here and is ignored");
+            Some(Problem::warning("option-refused", at, message).hint(instead))
         }
         Status::Planned { blocks: true, note } => {
             let when = if note.contains("with the next release") { "the next" } else { "a later" };
@@ -70,22 +75,6 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
             Some(Problem::warning("option-planned", at, format!("`{name}` has no effect yet")).hint(note))
         }
     }
-}
-
-/// `@(FILE)`, which uWSGI replaces by the content of the file.
-fn file_content(directive: &Directive) -> Option<Problem> {
-    let value = directive.value.as_deref()?;
-    let (_, rest) = value.split_once("@(")?;
-    rest.contains(')').then(|| {
-        let message = "the content of a file in a value, `@(FILE)`, comes with a later release";
-        Problem::error("at-file", directive.value_at.clone(), message)
-            .hint("write the value, or `$(NAME)` and set the variable")
-    })
-}
-
-/// Formats of other files have told their own problem while reading.
-fn read_already(name: &str) -> bool {
-    matches!(name, "xml" | "xmlconfig" | "yaml" | "yml" | "json" | "js")
 }
 
 /// `vhost = false` and `idle = 0` ask for nothing.
@@ -135,6 +124,11 @@ enum Plugin {
     BuiltIn,
     Refused { what: &'static str, instead: &'static str },
     Unknown,
+}
+
+/// Whether `if-plugin` finds it.
+pub(crate) fn is_built_in_plugin(name: &str) -> bool {
+    matches!(plugin(name), Plugin::BuiltIn)
 }
 
 fn plugin(name: &str) -> Plugin {

@@ -23,6 +23,8 @@ fn codes(outcome: &Outcome) -> Vec<&str> {
     outcome.problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
+mod dialect;
+
 const APP: &str = "[uwsgi]\nmodule = app\nhttp-socket = :8000\n";
 
 #[test]

@@ -25,7 +25,7 @@ fn silence_is_not_a_status() {
     for entry in all() {
         let (Status::Supported { meaning: text }
         | Status::Accepted { why: text }
-        | Status::Refused { instead: text }
+        | Status::Refused { instead: text, .. }
         | Status::Planned { note: text, .. }) = entry.status;
         assert!(text.len() > 10, "{} says only {text:?}", entry.name);
     }

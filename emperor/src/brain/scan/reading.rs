@@ -7,23 +7,22 @@ use std::{
 };
 
 use empery_config::{
-    facts::{Facts, FileError, Files},
+    facts::Facts,
     problem::{Origin, Problem, Severity},
     read::{Entry, Outcome, read},
     vassal::VassalConfig,
 };
-use empery_control::{fleet::ProblemView, places::SUFFIXES};
+use empery_control::fleet::ProblemView;
 use empery_lifecycle::{
     fleet::{Identity, Verdict},
     ids::{RevisionId, VassalName},
 };
 use sha2::{Digest, Sha256};
 
+use super::beside::BesideVassals;
+
 /// Longest vassal file, in bytes.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
-
-/// The one format of those that count which is read so far.
-const READ_FORMAT: &str = ".ini";
 
 /// A content, read.
 #[derive(Debug)]
@@ -104,9 +103,6 @@ impl Reader {
     pub(crate) fn read(&self, name: &VassalName, revision: RevisionId, content: Vec<u8>) -> Reading {
         let sha256 = sha256_hex(&content);
         let path = self.path_of(name).to_string_lossy().into_owned();
-        if let Some(problem) = unread_format(name, &path) {
-            return Reading { revision, sha256, content, plan: None, problems: vec![shown(problem)] };
-        }
         let facts =
             Facts { now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000), ..(*self.facts).clone() };
         let files = BesideVassals { directory: &self.directory };
@@ -205,13 +201,9 @@ fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
                     .any(|not_inherited| name.starts_with(not_inherited))
             })
             .collect(),
+        // A vassal's reading of its own file is never one, either: both must come to the same sockets.
+        is_a_reload: false,
     }
-}
-
-fn unread_format(name: &VassalName, path: &str) -> Option<Problem> {
-    let format = SUFFIXES.into_iter().find(|format| *format != READ_FORMAT && name.as_str().ends_with(format))?;
-    let message = format!("vassal files of the format {format} are not read yet");
-    Some(error("format-not-read", path, message, "write it as an .ini file"))
 }
 
 fn origin_of(config: &VassalConfig, key: &str, file: &str) -> Origin {
@@ -255,46 +247,5 @@ pub(crate) fn shown(problem: Problem) -> ProblemView {
         source: problem.source,
         message: problem.message,
         hint: problem.hint,
-    }
-}
-
-/// Included files, read as the brain's user; a relative path starts in the vassals directory, as the master's will.
-#[derive(Debug)]
-pub(crate) struct BesideVassals<'d> {
-    pub(crate) directory: &'d Path,
-}
-
-impl Files for BesideVassals<'_> {
-    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        use std::{io::Read, os::unix::fs::OpenOptionsExt};
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => FileError::NotFound,
-            _ => FileError::Other(error.to_string()),
-        };
-        // A FIFO would be waited for without end.
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(self.directory.join(path))
-            .map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(FileError::Other("it is no regular file".to_owned()));
-        }
-        let mut content = Vec::new();
-        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content).map_err(failed)?;
-        if content.len() as u64 > FILE_MAX_BYTES {
-            return Err(FileError::Other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
-        }
-        Ok(content)
-    }
-
-    fn inode(&self, path: &str) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::symlink_metadata(self.directory.join(path)).map_or(0, |facts| facts.ino())
-    }
-
-    fn real_path(&self, path: &str) -> String {
-        std::fs::canonicalize(self.directory.join(path))
-            .map_or_else(|_| path.to_owned(), |real| real.to_string_lossy().into_owned())
     }
 }

@@ -2,38 +2,23 @@
 //!
 //! It finds the keys of one section and where they stand; what they mean is not its business.
 
+use super::{Pair, Section, TooLong};
 use crate::{
     magic::Magic,
     problem::{Origin, Problem},
 };
 
-/// One `key = value` of the section that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pair {
-    /// As written, case included.
-    pub(crate) key: String,
-    /// Empty when the line has no `=`, as in uWSGI.
-    pub(crate) value: String,
-    /// Where the key stands.
-    pub(crate) key_at: Origin,
-    /// Where the value stands; the key's place when it is empty.
-    pub(crate) value_at: Origin,
-}
-
-/// What a file holds for one section.
-#[derive(Debug, Default)]
-pub(crate) struct Section {
-    /// In the order of the file; a section that stands there twice is one.
-    pub(crate) pairs: Vec<Pair>,
-    /// What could not be understood.
-    pub(crate) problems: Vec<Problem>,
-}
-
 /// Reads section `asked` of `content`. `file` is the name shown in problems.
 ///
 /// # Errors
-/// The length in bytes at which reading stopped, when the text grows beyond `max_bytes` by its magic variables.
-pub(crate) fn read(file: &str, content: &[u8], asked: &str, magic: &Magic, max_bytes: usize) -> Result<Section, usize> {
+/// When the text grows beyond `max_bytes` by its magic variables.
+pub(super) fn read(
+    file: &str,
+    content: &[u8],
+    asked: &str,
+    magic: &Magic,
+    max_bytes: usize,
+) -> Result<Section, TooLong> {
     let mut found = Section::default();
     let mut current: Option<Vec<u8>> = None;
     let mut total_bytes = 0;
@@ -57,7 +42,7 @@ pub(crate) fn read(file: &str, content: &[u8], asked: &str, magic: &Magic, max_b
         let replaced = magic.replace(raw);
         total_bytes += replaced.bytes.len();
         if total_bytes > max_bytes {
-            return Err(total_bytes);
+            return Err(TooLong);
         }
         let text = trim(&replaced.bytes);
         match text {
@@ -85,10 +70,11 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-struct Line<'a> {
-    file: &'a str,
-    number: u32,
-    raw: &'a [u8],
+/// One line as it stands in the file.
+pub(super) struct Line<'a> {
+    pub(super) file: &'a str,
+    pub(super) number: u32,
+    pub(super) raw: &'a [u8],
 }
 
 impl Line<'_> {
@@ -107,17 +93,19 @@ impl Line<'_> {
             _ => key_at.clone(),
         };
         if text.contains(&0) {
-            let message = "this line has a NUL byte in it, where uWSGI would have stopped reading";
-            return Err(Box::new(Problem::error("nul-byte", key_at, message).hint("remove it; is this a text file?")));
+            return Err(Box::new(self.nul_byte()));
         }
         let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
         match (utf8(key), utf8(value)) {
-            (Ok(key), Ok(value)) => Ok(Pair { key, value, key_at, value_at }),
-            _ => Err(Box::new(
-                Problem::error("not-utf8", value_at, "this line is not UTF-8; expected UTF-8 text")
-                    .hint("save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"),
-            )),
+            (Ok(key), Ok(value)) => Ok(Pair { key, value: Some(value), key_at, value_at }),
+            _ => Err(Box::new(not_utf8(value_at))),
         }
+    }
+
+    pub(super) fn nul_byte(&self) -> Problem {
+        let at = self.place(0, self.raw.len());
+        let message = "this line has a NUL byte in it, where uWSGI would have stopped reading";
+        Problem::error("nul-byte", at, message).hint("remove it; is this a text file?")
     }
 
     /// Byte offsets of the raw line as a place in characters.
@@ -132,7 +120,7 @@ impl Line<'_> {
         }
     }
 
-    fn unknown_variable(&self, at: usize) -> Problem {
+    pub(super) fn unknown_variable(&self, at: usize) -> Problem {
         match self.raw.get(at + 1).filter(|byte| **byte != b'\r') {
             Some(byte) => {
                 let shown = String::from_utf8_lossy(&self.raw[at..]).chars().take(2).collect::<String>();
@@ -157,6 +145,12 @@ impl Line<'_> {
             "a `%` ends this comment; the next line counts, where uWSGI would have taken it for a part of the comment";
         Some(Problem::warning("unknown-magic", self.place(at, 1), message).hint("write `%%` for a percent sign"))
     }
+}
+
+/// Text of another encoding.
+pub(super) fn not_utf8(at: Origin) -> Problem {
+    Problem::error("not-utf8", at, "this line is not UTF-8; expected UTF-8 text")
+        .hint("save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`")
 }
 
 fn trim_start(text: &[u8]) -> &[u8] {

@@ -1,0 +1,85 @@
+//! Options of one's own: `declare-option = NAME=TEMPLATE;TEMPLATE`, each template an option with `$1`, `$2`, … for the
+//! words of the value (core/config.c: `uwsgi_opt_custom`).
+
+use super::{Directive, Gatherer, Given};
+use crate::{
+    problem::{Origin, Problem},
+    registry,
+};
+
+/// Deepest use of one such option in another.
+const DEPTH_MAX: usize = 8;
+/// Most words of a value.
+const WORDS_MAX: usize = 64;
+
+/// One that was declared.
+#[derive(Debug, Clone)]
+pub(super) struct Custom {
+    name: String,
+    template: String,
+    /// How many of them are being applied; an option that uses itself does not end.
+    depth: usize,
+}
+
+impl Gatherer<'_> {
+    pub(super) fn declare(&mut self, option: &str, text: &str, at: &Origin) {
+        let Some((name, template)) = text.split_once('=') else {
+            let message = format!("`{option} = {text}`: expected `newoption=template`");
+            return self.problem(
+                Problem::error("bad-value", at.clone(), message).hint(format!("write `{option} = app=module=$1`")),
+            );
+        };
+        if registry::lookup(name).is_some() {
+            let message = format!("`{name}` is an option already; what is declared here is never used");
+            return self.problem(Problem::warning("option-exists", at.clone(), message).hint("take another name"));
+        }
+        self.custom.push(Custom { name: name.to_owned(), template: template.to_owned(), depth: 0 });
+        // uWSGI applies what stood before the declaration later on.
+        let earlier: Vec<Directive> = self
+            .gathered
+            .directives
+            .iter_mut()
+            .filter(|directive| directive.key == name && directive.given == Given::Option)
+            .map(|directive| {
+                directive.given = Given::Done;
+                directive.clone()
+            })
+            .collect();
+        earlier.iter().for_each(|directive| self.apply_custom(directive));
+    }
+
+    /// The place of the option of that name; uWSGI's own win.
+    pub(super) fn custom_of(&self, name: &str) -> Option<usize> {
+        if self.custom.is_empty() {
+            return None;
+        }
+        self.custom.iter().position(|custom| custom.name == name)
+    }
+
+    /// Takes what such an option stands for, if the directive is one.
+    pub(super) fn apply_custom(&mut self, directive: &Directive) {
+        let Some(at) = self.custom_of(&directive.key) else { return };
+        if self.custom[at].depth >= DEPTH_MAX {
+            let message = format!("`{}` stands for itself without end", directive.key);
+            return self.problem(Problem::error("endless-option", directive.key_at.clone(), message));
+        }
+        self.custom[at].depth += 1;
+        let template = self.custom[at].template.clone();
+        let text = directive.value.as_deref().unwrap_or_default();
+        let mut words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).take(WORDS_MAX).collect();
+        if words.is_empty() {
+            words.push("");
+        }
+        let fill = |part: &str| {
+            words
+                .iter()
+                .enumerate()
+                .fold(part.to_owned(), |text, (index, word)| text.replace(&format!("${}", index + 1), word))
+        };
+        for (key, value) in template.split(';').filter_map(|part| part.split_once('=')) {
+            let (key_at, value_at) = (directive.key_at.clone(), directive.value_at.clone());
+            self.take(Directive { key: fill(key), value: Some(fill(value)), key_at, value_at, given: Given::Option });
+        }
+        self.custom[at].depth -= 1;
+    }
+}

@@ -1,0 +1,246 @@
+//! Other files: which format and section is meant, where the text comes from, and that inclusions end.
+
+use std::rc::Rc;
+
+use super::Gatherer;
+use crate::{
+    facts::{Facts, FileError},
+    formats::{Format, TooLong},
+    magic::{FileNames, Magic, Resolve, absolute},
+    problem::{Origin, Problem},
+};
+
+/// Deepest nesting of files.
+const INCLUDE_DEPTH_MAX: usize = 32;
+/// Most files and sections read for one entry.
+const INCLUDES_MAX: usize = 256;
+/// Most bytes read for one entry, magic variables replaced.
+const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What `inject-before` and `inject-after` name, with where they stand.
+#[derive(Debug, Default)]
+pub(super) struct Injected {
+    pub(super) before: Vec<(String, Origin)>,
+    pub(super) after: Vec<(String, Origin)>,
+}
+
+/// A value of `ini` and its like, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Named<'v> {
+    /// A path, or `exec://COMMAND`; empty for `:section`.
+    path: &'v str,
+    section: Option<&'v str>,
+}
+
+impl<'v> Named<'v> {
+    /// The last colon parts file and section (core/ini.c:94-110); in a URL the last one behind the last slash.
+    fn of(value: &'v str) -> Named<'v> {
+        let from = match value.find("://") {
+            Some(scheme) => value[scheme + 3..].rfind('/').map_or(scheme + 3, |slash| scheme + 4 + slash),
+            None => 0,
+        };
+        match value[from..].rfind(':') {
+            Some(colon) => Named { path: &value[..from + colon], section: Some(&value[from + colon + 1..]) },
+            None => Named { path: value, section: None },
+        }
+    }
+}
+
+impl Gatherer<'_> {
+    /// Reads a file whose content is known already.
+    pub(crate) fn file(&mut self, path: &str, content: &[u8]) {
+        let whole = absolute(&self.facts.working_directory, path);
+        self.contents.insert(whole, Rc::from(content));
+        let given = shown_name(path, self.facts).to_owned();
+        let origin = Origin { file: given.clone(), ..Origin::default() };
+        self.load(Format::of(path).unwrap_or(Format::Ini), Named { path: &given, section: None }, &origin);
+    }
+
+    /// `inherit = FILE`, which uWSGI reads after all values have been expanded. The number of the first new directive.
+    pub(crate) fn inherit(&mut self, value: &str, at: &Origin) -> usize {
+        let first_new = self.gathered.directives.len();
+        self.include(value, at);
+        first_new
+    }
+
+    /// `include = FILE`, a file named on the command line: the suffix tells the format.
+    pub(crate) fn include(&mut self, value: &str, at: &Origin) {
+        let named = Named::of(value);
+        if let Some(format) = Format::of(named.path) {
+            return self.load(format, named, at);
+        }
+        let message = format!(
+            "unable to load configuration from `{value}`: its name ends in none of .ini, .xml, .yml, .yaml, .json, .js"
+        );
+        self.problem(
+            Problem::error("bad-include", at.clone(), message)
+                .hint("write `ini = FILE` for an INI file of any name, or `yaml`, `json`, `xml`"),
+        );
+    }
+
+    /// `ini = FILE`, `yaml = FILE` and so on.
+    pub(super) fn file_option(&mut self, option: &str, value: &str, at: &Origin) {
+        let format = match option {
+            "ini" => Format::Ini,
+            "xml" | "xmlconfig" => Format::Xml,
+            "yaml" | "yml" => Format::Yaml,
+            _ => Format::Json,
+        };
+        let named = Named::of(value);
+        if !named.path.is_empty() {
+            return self.load(format, named, at);
+        }
+        match self.last_ini.clone().filter(|_| format == Format::Ini) {
+            Some(path) => self.load(format, Named { path: &path, section: named.section }, at),
+            None => {
+                let message = format!("`{value}` names a section of the last INI file, but none has been read");
+                self.problem(Problem::error("bad-include", at.clone(), message).hint("write `file.ini:section`"));
+            }
+        }
+    }
+
+    fn load(&mut self, format: Format, named: Named<'_>, at: &Origin) {
+        let given = named.path;
+        if let Some(problem) = refused_source(given, at) {
+            return self.problem(problem);
+        }
+        let section = named.section.filter(|name| !name.is_empty());
+        let path =
+            if given.contains("://") { given.to_owned() } else { absolute(&self.facts.working_directory, given) };
+        let place = (path.clone(), section.unwrap_or("uwsgi").to_owned());
+        if self.open.contains(&place) {
+            let message = format!("section `{}` of `{given}` is being read already: it includes itself", place.1);
+            return self
+                .problem(Problem::error("include-cycle", at.clone(), message).hint("remove one of the inclusions"));
+        }
+        self.includes += 1;
+        if self.open.len() >= INCLUDE_DEPTH_MAX || self.includes > INCLUDES_MAX {
+            let message = format!("too many inclusions: at most {INCLUDE_DEPTH_MAX} deep and {INCLUDES_MAX} in all");
+            return self.problem(Problem::error("too-many-includes", at.clone(), message));
+        }
+        let content = match self.content(&path, given) {
+            Ok(content) => content,
+            Err(error) => return self.problem(self.not_read(given, &error, at)),
+        };
+        let content = match self.with_injected(&content) {
+            Ok(content) => content,
+            Err(problem) => return self.problem(*problem),
+        };
+        let resolve = if self.first.is_some() { Resolve::Links } else { Resolve::Nothing };
+        let names = FileNames::of(given, named.section, resolve, self.facts, self.files);
+        let first = self.first.get_or_insert_with(|| names.clone()).clone();
+        if format == Format::Ini {
+            self.last_ini = Some(given.to_owned());
+        }
+        self.gathered.sources.insert(given.to_owned(), content.clone());
+        let magic = Magic::new(&names, &first, self.facts);
+        let left = TEXT_MAX_BYTES.saturating_sub(self.bytes);
+        let Ok::<_, TooLong>(found) = format.read(given, &content, section, &magic, left) else {
+            let message = format!(
+                "the configuration is too long: at most {TEXT_MAX_BYTES} bytes with its magic variables replaced"
+            );
+            return self.problem(Problem::error("too-long", at.clone(), message));
+        };
+        self.bytes += content.len();
+        if found.pairs.is_empty() && found.problems.is_empty() {
+            let origin = Origin { file: given.to_owned(), ..Origin::default() };
+            let message = format!("there is no section `[{}]` in {given}, or it is empty", place.1);
+            self.problem(
+                Problem::warning("missing-section", origin, message)
+                    .hint("a section line ends with `]`; nothing may follow it"),
+            );
+        }
+        self.gathered.problems.extend(found.problems);
+        self.open.push(place);
+        for pair in found.pairs {
+            self.add(pair.key, pair.value, pair.key_at, pair.value_at);
+        }
+        self.open.pop();
+    }
+
+    fn content(&mut self, path: &str, given: &str) -> Result<Rc<[u8]>, FileError> {
+        if let Some(content) = self.contents.get(path) {
+            return Ok(content.clone());
+        }
+        let content = match given.strip_prefix(EXEC) {
+            Some(command) => self.files.run(command)?,
+            None => self.files.read(path)?,
+        };
+        let content: Rc<[u8]> = Rc::from(content);
+        self.contents.insert(path.to_owned(), content.clone());
+        Ok(content)
+    }
+
+    fn not_read(&self, given: &str, error: &FileError, at: &Origin) -> Problem {
+        if given.starts_with(EXEC) {
+            let message = format!("the command of `{given}` gave no configuration: {error}");
+            return Problem::error("scheme-refused", at.clone(), message)
+                .hint("let a unit write what it prints into a file, and include that");
+        }
+        let hint = format!("a relative path is taken from the working directory, {}", self.facts.working_directory);
+        Problem::error("file-not-read", at.clone(), format!("`{given}` could not be read: {error}")).hint(hint)
+    }
+
+    /// The text with what is injected around it; problems then count lines of the whole.
+    fn with_injected(&mut self, content: &Rc<[u8]>) -> Result<Rc<[u8]>, Box<Problem>> {
+        if self.injected.before.is_empty() && self.injected.after.is_empty() {
+            return Ok(content.clone());
+        }
+        let mut whole = Vec::new();
+        let before = self.injected.before.clone();
+        let after = self.injected.after.clone();
+        for (text, at) in &before {
+            whole.extend_from_slice(&self.injected_text(text, at)?);
+        }
+        whole.extend_from_slice(content);
+        for (text, at) in &after {
+            whole.extend_from_slice(&self.injected_text(text, at)?);
+        }
+        Ok(Rc::from(whole))
+    }
+
+    fn injected_text(&mut self, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
+        if let Some(problem) = refused_source(given, at) {
+            return Err(Box::new(problem));
+        }
+        let path = absolute(&self.facts.working_directory, given);
+        let content = self.content(&path, given).map_err(|error| Box::new(self.not_read(given, &error, at)))?;
+        self.bytes += content.len();
+        if self.bytes > TEXT_MAX_BYTES {
+            let message = format!("the configuration is too long: at most {TEXT_MAX_BYTES} bytes");
+            return Err(Box::new(Problem::error("too-long", at.clone(), message)));
+        }
+        Ok(content)
+    }
+}
+
+/// The scheme of what a command prints.
+pub(crate) const EXEC: &str = "exec://";
+
+/// How an entry's file is called in problems and by `%o`: by the name it has in the working directory, when it is there.
+pub(crate) fn shown_name<'a>(path: &'a str, facts: &Facts) -> &'a str {
+    let inside = path.strip_prefix(facts.working_directory.trim_end_matches('/'));
+    inside.and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+}
+
+/// Why a text of this kind is never read; None for a path and for `exec://`, where the caller decides.
+pub(crate) fn refused_source(given: &str, at: &Origin) -> Option<Problem> {
+    let (why, instead) = match given.split_once("://") {
+        None if given == "-" => {
+            ("standard input can be read only once, and a reload reads again", "put it into a file")
+        }
+        None | Some(("exec", _)) => return None,
+        Some(("http" | "https", _)) => (
+            "what comes over the network would decide what runs, unsigned",
+            "fetch it into a file before the start, and include that",
+        ),
+        Some(("fd", _)) => ("a descriptor can be read only once, and a reload reads again", "put the text into a file"),
+        Some(("emperor", _)) => ("the emperor gives a vassal its file itself", "name the file"),
+        Some(("sym" | "data" | "section" | "call" | "callint", _)) => {
+            ("it names something inside uWSGI's own program", "put the text into a file")
+        }
+        Some(_) => ("it is no scheme that is known", "put the text into a file"),
+    };
+    let message = format!("no configuration is read from `{given}`: {why}");
+    Some(Problem::error("scheme-refused", at.clone(), message).hint(instead))
+}

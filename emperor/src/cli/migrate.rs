@@ -1,0 +1,193 @@
+//! `emperor migrate`: reads an existing set-up of uWSGI (vassal files, files of its emperor, units of systemd, upstreams of
+//! nginx) and says per file what runs as it is, what will be different and why, and what to change. Changes nothing.
+
+mod emperor_file;
+mod nginx;
+mod unit;
+
+use std::path::{Path, PathBuf};
+
+use empery_config::vassal::VassalConfig;
+use empery_control::places::counts;
+use serde::Serialize;
+
+use super::{
+    check::read_all,
+    exit::{Exit, Failure},
+    print::{self, say},
+};
+use crate::brain::scan::reading::Reading;
+
+/// Deepest directory that is looked into.
+const DEPTH_MAX: usize = 4;
+/// Longest unit or nginx file that is read, in bytes.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The directory of uWSGI's files, such as /etc/uwsgi
+    path: PathBuf,
+    /// Where units of systemd are; may be given several times
+    #[arg(long, value_name = "DIR", default_values = ["/etc/systemd/system", "/lib/systemd/system"])]
+    units: Vec<PathBuf>,
+    /// Where nginx's files are
+    #[arg(long, value_name = "DIR", default_value = "/etc/nginx")]
+    nginx: PathBuf,
+    /// Print JSON: one object for each file
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said of one file.
+#[derive(Debug, Serialize)]
+struct Finding {
+    file: String,
+    /// `vassal`, `emperor`, `unit` or `nginx`.
+    kind: &'static str,
+    verdict: Verdict,
+    /// What is different, and what to do.
+    notes: Vec<String>,
+    #[serde(skip)]
+    problems: Vec<empery_control::fleet::ProblemView>,
+}
+
+/// In one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    /// It runs as it is, with the same meaning.
+    AsIs,
+    /// It runs; something is different or wants a look.
+    Differs,
+    /// It does not run before it is changed.
+    MustChange,
+}
+
+impl Verdict {
+    fn sentence(self) -> &'static str {
+        match self {
+            Verdict::AsIs => "runs as it is",
+            Verdict::Differs => "runs; look at these",
+            Verdict::MustChange => "must be changed first",
+        }
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let top = std::path::absolute(&options.path)?;
+    let unreadable = |error| Failure::new(Exit::Usage, format!("{}: {error}", top.display()));
+    let mut findings = Vec::new();
+    let mut served: Vec<VassalConfig> = Vec::new();
+    for file in files_below(&top, DEPTH_MAX, counts).map_err(unreadable)? {
+        for (file, reading) in read_all(&file)? {
+            findings.push(of_vassal(&file, &reading));
+            served.extend(reading.plan.map(|plan| plan.config));
+        }
+    }
+    for directory in &options.units {
+        let is_unit = |name: &str| name.contains("uwsgi") && name.ends_with(".service");
+        for file in files_below(directory, 0, is_unit).unwrap_or_default() {
+            findings.push(of_text(&file, "unit", unit::read));
+        }
+    }
+    let is_anything = |name: &str| !name.starts_with('.');
+    for file in files_below(&options.nginx, DEPTH_MAX, is_anything).unwrap_or_default() {
+        let finding = of_text(&file, "nginx", |text| nginx::read(text, &served));
+        // Most files of nginx pass nothing on.
+        if !finding.notes.is_empty() {
+            findings.push(finding);
+        }
+    }
+    if options.json {
+        say!("{}", serde_json::to_string_pretty(&findings).map_err(|error| Failure::new(Exit::Usage, error))?);
+    } else {
+        findings.iter().for_each(show);
+        summary(&findings);
+    }
+    let is_stuck = findings.iter().any(|finding| finding.verdict == Verdict::MustChange);
+    Ok(if is_stuck { Exit::ConfigInvalid } else { Exit::Done })
+}
+
+/// A file that names an emperor's directory is the emperor's own; every other is a vassal's.
+fn of_vassal(file: &Path, reading: &Reading) -> Finding {
+    let file_name = file.display().to_string();
+    if let Some(own) = emperor_file::read(&String::from_utf8_lossy(&reading.content)) {
+        let verdict = if own.can_run { Verdict::Differs } else { Verdict::MustChange };
+        return Finding { file: file_name, kind: "emperor", verdict, notes: own.notes, problems: Vec::new() };
+    }
+    let verdict = match (&reading.plan, reading.problems.is_empty()) {
+        (None, _) => Verdict::MustChange,
+        (Some(_), true) => Verdict::AsIs,
+        (Some(_), false) => Verdict::Differs,
+    };
+    let note = |problem: &empery_control::fleet::ProblemView| match &problem.hint {
+        Some(hint) => format!("line {}: {}; {hint}", problem.line, problem.message),
+        None => format!("line {}: {}", problem.line, problem.message),
+    };
+    let notes = reading.problems.iter().map(note).collect();
+    Finding { file: file_name, kind: "vassal", verdict, notes, problems: reading.problems.clone() }
+}
+
+/// What is said of a text: notes, and whether it can stay.
+struct Said {
+    notes: Vec<String>,
+    can_run: bool,
+}
+
+fn of_text(file: &Path, kind: &'static str, read: impl Fn(&str) -> Said) -> Finding {
+    let said = match text_of(file) {
+        Ok(text) => read(&text),
+        Err(error) => Said { notes: vec![format!("it could not be read: {error}")], can_run: true },
+    };
+    let verdict = match (said.can_run, said.notes.is_empty()) {
+        (false, _) => Verdict::MustChange,
+        (true, true) => Verdict::AsIs,
+        (true, false) => Verdict::Differs,
+    };
+    Finding { file: file.display().to_string(), kind, verdict, notes: said.notes, problems: Vec::new() }
+}
+
+fn text_of(file: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
+        return Err(std::io::Error::other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
+    }
+    Ok(String::from_utf8_lossy(&std::fs::read(file)?).into_owned())
+}
+
+/// Regular files below a directory whose names fit, in the order of paths; directories behind links are not entered.
+fn files_below(directory: &Path, depth: usize, fits: impl Fn(&str) -> bool + Copy) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if depth > 0 {
+                files.extend(files_below(&path, depth - 1, fits).unwrap_or_default());
+            }
+        } else if entry.file_name().to_str().is_some_and(fits) && std::fs::metadata(&path).is_ok_and(|it| it.is_file())
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn show(finding: &Finding) {
+    say!("{} ({}): {}", finding.file, finding.kind, finding.verdict.sentence());
+    if finding.problems.is_empty() {
+        finding.notes.iter().for_each(|note| say!("  {note}"));
+    } else {
+        finding.problems.iter().for_each(print::problem);
+    }
+}
+
+fn summary(findings: &[Finding]) {
+    let count = |kind: &str, verdict| findings.iter().filter(|one| one.kind == kind && one.verdict == verdict).count();
+    say!(
+        "vassals: {} run as they are, {} run with differences, {} must be changed first",
+        count("vassal", Verdict::AsIs),
+        count("vassal", Verdict::Differs),
+        count("vassal", Verdict::MustChange)
+    );
+}
