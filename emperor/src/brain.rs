@@ -93,7 +93,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         .context("the channel to the keeper")?;
 
     let mut history = History::new(settings.state.join(history::FILE_NAME), inbox.clone());
-    let Recalled { last_operation, holds, revisions, deployments } = history.open().await;
+    let Recalled { last_operation, standing, revisions, deployments } = history.open().await;
     let mut numbers = Numbers::default();
     for LatestRevision { vassal, revision, sha256, facts } in revisions {
         numbers.recall(vassal, revision, sha256, facts);
@@ -120,7 +120,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         base_url: format!("http://{}", settings.listen).into(),
     };
     let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader());
-    let fleet = Fleet::new(settings.mass_removal.policy(), last_operation.0.next());
+    let fleet = Fleet::new(settings.policy(), last_operation.0.next());
     let parts = Parts {
         fleet,
         operations,
@@ -133,10 +133,11 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     };
     let mut task = FleetTask::new(parts);
     task.recall_deployments(deployments);
+    task.recall_upgrade(settings.upgrade.as_deref());
     step!("brain.adopt");
     let Some(adopted) = task.adopt(living, &mut inputs, &mut numbers).await else { return Ok(()) };
     task.inherit_operations(&adopted).await;
-    if task.begin(holds, adopted).is_none() {
+    if task.begin(standing, adopted).is_none() {
         return Ok(());
     }
 
@@ -146,7 +147,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let vital = Vital::new("the scanner", inbox.clone());
     tokio::spawn(async move {
         let _vital = vital;
-        let scanner = Scanner::new(keeper, reader, numbers);
+        let scanner = Scanner::new(keeper, reader, numbers, settings.on_demand.clone());
         scanner.run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))).await;
     });
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];

@@ -16,6 +16,7 @@ mod restart;
 mod run;
 mod stack;
 mod status;
+mod upgrade;
 mod uwsgi_style;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -51,6 +52,12 @@ enum Verb {
     Stop(operate::Options),
     /// Start a stopped vassal, or retry a cursed one now.
     Start(operate::Options),
+    /// Try a cursed vassal again now, without waiting for its back-off.
+    Retry(operate::Options),
+    /// Have a vassal accept nothing: requests in flight are finished, clients wait in its sockets' queues.
+    Freeze(operate::Options),
+    /// Have a frozen vassal accept again.
+    Resume(operate::Options),
     /// Stop the vassals whose files are gone, when so many went at once that the emperor asks first.
     ConfirmRemoval(confirm_removal::Options),
     /// Show what the workers of a vassal are doing, thread by thread. Stops nothing.
@@ -67,6 +74,8 @@ enum Verb {
     Login(login::Options),
     /// Replace the running keeper and brain (after an upgrade); vassals serve on.
     Restart(restart::Options),
+    /// Have everything run what is installed now: the emperor, then every vassal that runs older binaries.
+    Upgrade(upgrade::Options),
 }
 
 /// Where the running emperor is found.
@@ -109,6 +118,9 @@ pub(crate) fn run() -> ExitCode {
         Verb::Reload(options) => operate::run(&options, operate::RELOAD),
         Verb::Stop(options) => operate::run(&options, operate::STOP),
         Verb::Start(options) => operate::run(&options, operate::START),
+        Verb::Retry(options) => operate::run(&options, operate::RETRY),
+        Verb::Freeze(options) => operate::run(&options, operate::FREEZE),
+        Verb::Resume(options) => operate::run(&options, operate::RESUME),
         Verb::ConfirmRemoval(options) => confirm_removal::run(&options),
         Verb::Stack(options) => stack::run(&options),
         Verb::Logs(options) => logs::run(&options),
@@ -117,6 +129,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Completion(options) => completion::run(&options),
         Verb::Login(options) => login::run(&options),
         Verb::Restart(options) => restart::run(&options),
+        Verb::Upgrade(options) => upgrade::run(&options),
     };
     match done {
         Ok(exit) => exit.into(),

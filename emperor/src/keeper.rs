@@ -24,11 +24,12 @@ mod takedown;
 mod tests;
 mod tls_files;
 
-use std::{ffi::OsString, os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use empery_control::keeper::FromKeeper;
 use empery_failpoint::step;
+use empery_lifecycle::ids::VassalName;
 use empery_sys::process::{self, How, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -60,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) brain_user: Option<String>,
     /// Who masters may be.
     pub(crate) uid_policy: UidPolicy,
+    /// `on-demand.extension`.
+    pub(crate) on_demand_extension: Option<String>,
 }
 
 /// Keeps until it is told to leave. Answers with the emperor's exit code.
@@ -74,6 +77,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let brain_identity = policy::brain_identity(settings.brain_user.as_deref())?;
     let rooms = Rooms::take(&settings, brain_identity.as_ref())?;
     let brain = BrainSeat::new(program.clone(), &settings.brain_args, brain_identity);
+    rooms::name_brain(&settings.runtime, brain.ids()).context("writing down who the brain is")?;
     let desk = Desk::open(&settings, &program, brain.ids()).context("looking for masters that live")?;
     tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
     Keeper { program, rooms, signals, brain, desk, shutting_down: false, at_once: false, takedown: None }.keep()
@@ -94,6 +98,15 @@ struct Keeper {
     takedown: Option<Takedown>,
 }
 
+/// What the keeper woke for.
+#[derive(Default)]
+struct Woken {
+    /// Vassals whose watched sockets have a client in their queues.
+    knocked: BTreeSet<VassalName>,
+    /// The end of a master may be to be seen.
+    a_master_ended: bool,
+}
+
 /// What a turn of the loop comes to.
 enum Turn {
     Again,
@@ -103,8 +116,12 @@ enum Turn {
 impl Keeper {
     fn keep(mut self) -> anyhow::Result<ExitCode> {
         loop {
-            let a_master_ended = self.wait().context("waiting for something to happen")?;
-            if let Turn::Leave(code) = self.turn(a_master_ended)? {
+            let woken = self.wait().context("waiting for something to happen")?;
+            for vassal in woken.knocked {
+                self.desk.store.unwatch(&vassal);
+                self.brain.say(FromKeeper::Knocked { vassal }, Vec::new());
+            }
+            if let Turn::Leave(code) = self.turn(woken.a_master_ended)? {
                 self.brain.dismiss(BRAIN_LEAVES_WITHIN);
                 if self.at_once {
                     orphans::end_all();
@@ -140,7 +157,7 @@ impl Keeper {
             }
             return Ok(Turn::Again);
         }
-        self.brain.seat_when_due();
+        self.brain.seat_when_due(self.desk.note.as_deref());
         Ok(Turn::Again)
     }
 
@@ -157,13 +174,15 @@ impl Keeper {
                 }
             }
             Signal::Reload => self.brain.say(FromKeeper::ReloadAll, Vec::new()),
-            Signal::Restart => {
-                self.brain.dismiss(BRAIN_LEAVES_WITHIN);
-                let error = successor::replace_self(&self.program, &self.rooms);
-                // It comes back from an exec that failed only: all goes on with a new brain.
-                tracing::error!("the emperor could not replace itself: {error:#}");
-            }
+            Signal::Restart => self.restart(),
         }
+    }
+
+    fn restart(&mut self) {
+        self.brain.dismiss(BRAIN_LEAVES_WITHIN);
+        let error = successor::replace_self(&self.program, &self.rooms, self.desk.note.as_deref());
+        // It comes back from an exec that failed only: all goes on with a new brain.
+        tracing::error!("the emperor could not replace itself: {error:#}");
     }
 
     fn hear_brain(&mut self, heard: Heard) -> Turn {
@@ -177,6 +196,9 @@ impl Keeper {
         let done = self.desk.handle(&bytes.bytes, bytes.fds);
         for reply in done.replies {
             self.brain.say(reply.word, reply.fds);
+        }
+        if done.restart {
+            self.restart();
         }
         done.leave.map_or(Turn::Again, Turn::Leave)
     }
@@ -200,10 +222,14 @@ impl Keeper {
         self.brain.say(FromKeeper::MasterExited { master, how }, Vec::new());
     }
 
-    /// Until a descriptor is ready or a deadline is reached; whether a master's is.
-    fn wait(&self) -> std::io::Result<bool> {
+    /// Until a descriptor is ready or a deadline is reached.
+    fn wait(&self) -> std::io::Result<Woken> {
         let mut watched = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         watched.extend(self.brain.interest());
+        // Nobody could be told of a client while there is no brain: the next one asks for the watch anew.
+        let doors: Vec<_> = if self.brain.is_up() { self.desk.store.watched().collect() } else { Vec::new() };
+        let before_doors = watched.len();
+        watched.extend(doors.iter().map(|(_, socket)| PollFd::new(*socket, PollFlags::POLLIN)));
         let others = watched.len();
         watched.extend(self.desk.masters.pidfds().map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
         let deadline = match &self.takedown {
@@ -211,8 +237,15 @@ impl Keeper {
             None => self.brain.deadline_ns(),
         };
         match poll(&mut watched, timeout(deadline)) {
-            Ok(_) => Ok(watched[others..].iter().any(|pidfd| pidfd.any().unwrap_or(true))),
-            Err(nix::Error::EINTR) => Ok(false),
+            Ok(_) => {
+                let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+                let knocked = doors.iter().zip(&watched[before_doors..others]).filter(|(_, fd)| is_ready(fd));
+                Ok(Woken {
+                    knocked: knocked.map(|((vassal, _), _)| (*vassal).clone()).collect(),
+                    a_master_ended: watched[others..].iter().any(is_ready),
+                })
+            }
+            Err(nix::Error::EINTR) => Ok(Woken::default()),
             Err(error) => Err(error.into()),
         }
     }

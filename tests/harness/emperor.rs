@@ -91,6 +91,13 @@ impl<'g> Emperor<'g> {
         self
     }
 
+    /// These arguments in place of those it had.
+    #[must_use]
+    pub fn with_instead(mut self, arguments: &[&str]) -> Self {
+        self.extra.clear();
+        self.with(arguments)
+    }
+
     /// With a variable in its environment.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
@@ -102,6 +109,13 @@ impl<'g> Emperor<'g> {
     #[must_use]
     pub fn released(mut self) -> Self {
         self.binary = ground::released_binaries().join("emperor");
+        self
+    }
+
+    /// From the binaries in this directory.
+    #[must_use]
+    pub fn from_binaries(mut self, directory: &Path) -> Self {
+        self.binary = directory.join("emperor");
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use empery_tests::{
     emperor::Emperor,
-    ground::Ground,
+    ground::{self, Ground},
     http::{self, Ask, Failure},
     load::{Ledger, Load, Mode, Running},
     procfs,
@@ -24,8 +24,12 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("kill/p1-the-keeper", keeper).alone(),
     Story::new("kill/p1-brain-and-keeper", brain_and_keeper).alone(),
     Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
+    Story::new("kill/p1-a-restarted-emperor-has-adopted-a-large-fleet-within-two-seconds", large).alone().within_s(300),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
 ];
+
+/// A killed master must be replaced within this.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything must be supervised again within this, counted from the death (of a keeper: from its being started again).
 const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
@@ -132,6 +136,10 @@ fn master(ground: &Ground) -> Result<()> {
     let victim = realm.master()?;
     let since = Instant::now();
     procfs::signal(victim, Signal::SIGKILL);
+    let replaced =
+        || realm.emperor.vassal("shop.ini").ok()?["master_pid"].as_i64().filter(|pid| *pid != i64::from(victim));
+    wait::until("another master", REPLACED_WITHIN, replaced)?;
+    ground.note(&format!("another master after {}", super::milliseconds(since.elapsed())));
     realm
         .supervised_again(since, |vassal| vassal["master_pid"].as_i64().is_some_and(|pid| pid != i64::from(victim)))?;
     realm.close(ground)?.flawless()
@@ -182,6 +190,47 @@ fn restart_in_place(ground: &Ground) -> Result<()> {
     ensure!(procfs::alive(keeper), "the keeper changed its pid");
     realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
     realm.close(ground)?.flawless()
+}
+
+/// From the start of the new emperor until it knows of every vassal that it is loyal, under the master it had.
+fn large(ground: &Ground) -> Result<()> {
+    const WITHIN: Duration = Duration::from_secs(2);
+    let number = if ground::long() { 200 } else { 50 };
+    let mut emperor = Emperor::start(ground)?;
+    for n in 0..number {
+        emperor.drop_file(&format!("v{n:03}.ini"), &super::ini(ground.port()?, "hello", ""))?;
+    }
+    let loyal = |emperor: &Emperor<'_>| -> Result<usize> {
+        let fleet = emperor.fleet()?;
+        let vassals = fleet["vassals"].as_array().context("no vassals")?;
+        Ok(vassals.iter().filter(|vassal| vassal["state"] == "loyal").count())
+    };
+    wait::until_ok("all to be loyal", Duration::from_secs(200), || {
+        let so = loyal(&emperor)?;
+        ensure!(so == number, "{so} of {number}");
+        Ok(())
+    })?;
+    let mut masters = emperor.masters();
+    let brain = emperor.brain_pid()?;
+    emperor.kill_keeper()?;
+    wait::until("the brain to be gone with its keeper", Duration::from_secs(10), || {
+        (!procfs::alive(brain)).then_some(())
+    })?;
+    let since = Instant::now();
+    emperor.up()?;
+    wait::until_ok("all to be loyal again", Duration::from_secs(20), || {
+        let so = loyal(&emperor)?;
+        ensure!(so == number, "{so} of {number}");
+        Ok(())
+    })?;
+    let took = since.elapsed();
+    let mut adopted = emperor.masters();
+    masters.sort_unstable();
+    adopted.sort_unstable();
+    ensure!(masters == adopted, "masters were replaced instead of adopted");
+    ground.note(&format!("{number} vassals adopted {} after the start", super::milliseconds(took)));
+    ensure!(took <= WITHIN, "{took:?}");
+    emperor.stop()
 }
 
 fn stop_after_adoption(ground: &Ground) -> Result<()> {

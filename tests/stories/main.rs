@@ -13,7 +13,9 @@ mod crew;
 mod database;
 mod deaths;
 mod failpoints;
+mod files;
 mod fleet;
+mod frozen;
 mod gateway;
 mod golden;
 mod ground_rules;
@@ -25,13 +27,16 @@ mod kill;
 mod logs;
 mod midway;
 mod nginx;
+mod on_demand;
 mod packaging;
 mod pythons;
 mod quickstart;
+mod random;
 mod realm;
 mod recycle;
 mod reload;
 mod removal;
+mod saves;
 mod silent;
 mod soak;
 mod starved;
@@ -41,6 +46,7 @@ mod storm;
 mod stuck;
 mod tls;
 mod tour;
+mod upgrade;
 mod watch;
 
 use std::{process::ExitCode, time::Duration};
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
         broken::STORIES,
         browser::STORIES,
         watch::STORIES,
+        files::STORIES,
+        saves::STORIES,
         kill::STORIES,
         hang::STORIES,
         stuck::STORIES,
@@ -81,6 +89,9 @@ fn main() -> ExitCode {
         storm::STORIES,
         database::STORIES,
         removal::STORIES,
+        frozen::STORIES,
+        on_demand::STORIES,
+        upgrade::STORIES,
         reload::STORIES,
         books::STORIES,
         soak::STORIES,

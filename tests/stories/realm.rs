@@ -8,7 +8,7 @@ use empery_tests::{
     ground::Ground,
     http::{self, Ask},
     load::{Load, Mode},
-    process,
+    process, procfs,
     runner::Story,
     vassal::surroundings,
     wait,
@@ -19,6 +19,10 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("realm/hup-reloads-every-vassal", hup),
     Story::new("realm/a-hold-outlives-the-emperor", hold),
+    Story::new("realm/a-cursed-vassal-is-retried-at-once-when-somebody-says-so", retry),
+    Story::new("realm/another-user-for-the-brain-is-believed-by-the-masters", another_user),
+    Story::new("realm/r11-an-emperor-out-of-descriptors-does-not-spin-and-recovers", descriptors).within_s(120),
+    Story::new("realm/r15-without-home-tmp-or-path-it-runs-all-the-same", no_surroundings),
     Story::new("realm/p18-a-second-emperor-is-refused", second),
     Story::new("realm/r5-runs-with-a-damaged-database-and-says-so", damaged_database),
     Story::new("realm/r2-runs-without-a-place-for-its-database-and-says-so", no_database),
@@ -64,6 +68,104 @@ fn hold(ground: &Ground) -> Result<()> {
     emperor.stop()
 }
 
+fn retry(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = shop(ground, port)?;
+    ensure!(emperor.says("retry", &["shop.ini"])?.code == 1, "there is nothing to be tried again");
+    let answer = emperor.ask(Ask::post("/api/v1/vassals/shop.ini/retry"))?;
+    ensure!(answer.status == 409, "{}", answer.text());
+    let mended = ground.path("apps");
+    emperor
+        .drop_file("late.ini", &super::ini(ground.port()?, "late", &format!("pythonpath = {}\n", mended.display())))?;
+    // Long enough that nobody takes the end of the back-off for the retry.
+    emperor.vassal_until("late.ini", "to wait for long", |vassal| {
+        let waits_ms = vassal["retry_at_unix_ms"].as_i64().unwrap_or(0) - now_unix_ms();
+        vassal["state"] == "cursed" && waits_ms > 3_000
+    })?;
+    ground.write("apps/late.py", "from hello import application\n")?;
+    let began = std::time::Instant::now();
+    emperor.says("retry", &["late.ini"])?.success()?;
+    ensure!(emperor.vassal("late.ini")?["state"] == "loyal", "{}", emperor.vassal("late.ini")?);
+    ground.note(&format!("retried in {}", super::milliseconds(began.elapsed())));
+    emperor.stop()
+}
+
+fn now_unix_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}
+
+fn another_user(ground: &Ground) -> Result<()> {
+    ground.needs_root()?;
+    let port = ground.port()?;
+    let mut emperor = Emperor::prepare(ground)?.with(&["--user", "nobody"]).for_every_user()?;
+    emperor.up()?;
+    emperor.drop_file(
+        "shop.ini",
+        &format!("[uwsgi]\nhttp-socket = 127.0.0.1:{port}\nwsgi-file = {}\nuid = daemon\n", lent_app(ground)?),
+    )?;
+    let master = emperor.loyal("shop.ini")?["master_pid"].clone();
+    emperor.kill_keeper()?;
+    let mut emperor = emperor.with_instead(&["--user", "www-data"]);
+    emperor.up()?;
+    let adopted = emperor.loyal("shop.ini")?;
+    ensure!(adopted["master_pid"] == master, "{adopted:#}");
+    // The master listens to a brain that it did not know when it was started.
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    emperor.stop()
+}
+
+/// An app that every user may read.
+fn lent_app(ground: &Ground) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let app = ground.path("hello.py");
+    fs::copy(empery_tests::ground::app("hello.py"), &app)?;
+    fs::set_permissions(&app, fs::Permissions::from_mode(0o644))?;
+    Ok(app.display().to_string())
+}
+
+/// A script in the emperor's place that sets something up and becomes it.
+fn behind<'g>(ground: &'g Ground, script: &str) -> Result<Emperor<'g>> {
+    use std::os::unix::fs::PermissionsExt;
+    let real = empery_tests::ground::binary("emperor")?;
+    let wrapper = ground.write("wrapper/emperor", &format!("#!/bin/sh\n{script} {} \"$@\"\n", real.display()))?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+    Ok(Emperor::prepare(ground)?.from_binaries(&ground.path("wrapper")))
+}
+
+fn descriptors(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut emperor = behind(ground, "ulimit -n 64\nexec")?;
+    emperor.up()?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", ""))?;
+    emperor.loyal("shop.ini")?;
+    let brain = emperor.brain_pid()?;
+    let (before, began) = (procfs::cpu_time(brain), std::time::Instant::now());
+    let held: Vec<_> =
+        (0..100).filter_map(|_| std::os::unix::net::UnixStream::connect(emperor.control_socket()).ok()).collect();
+    wait::pause(Duration::from_secs(2));
+    let busy = procfs::cpu_time(brain).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64();
+    ensure!(busy < 0.5, "the brain spins: {busy:.2} of a core with {} connections held", held.len());
+    ensure!(http::get(port, "/")?.status == 200);
+    drop(held);
+    emperor.loyal("shop.ini")?;
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    ensure!(emperor.brain_pid()? == brain, "the brain did not live through it");
+    emperor.stop()
+}
+
+fn no_surroundings(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let mut emperor = behind(ground, "exec env -i TMPDIR=/nowhere")?;
+    emperor.up()?;
+    let python = empery_tests::python::program("python")?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", &format!("python = {}\n", python.display())))?;
+    emperor.loyal("shop.ini")?;
+    ensure!(http::get(port, "/")?.status == 200);
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    emperor.stop()
+}
+
 fn second(ground: &Ground) -> Result<()> {
     let port = ground.port()?;
     let emperor = shop(ground, port)?;
@@ -72,6 +174,7 @@ fn second(ground: &Ground) -> Result<()> {
     let second = emperor.says("run", &arguments)?;
     let said = format!("{}{}", second.stdout, second.stderr);
     ensure!(second.code != 0 && said.contains(&emperor.keeper_pid()?.to_string()), "exit code {}: {said}", second.code);
+    ensure!(said.contains("kill -TERM"), "how to stop the first: {said}");
     ensure!(http::get(port, "/")?.status == 200);
     emperor.stop()
 }

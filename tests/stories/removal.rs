@@ -20,6 +20,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("removal/c15-an-emptied-directory-stops-nobody-until-it-is-confirmed", confirmed).within_s(120),
     Story::new("removal/c15-files-that-come-back-end-the-doubt", back).within_s(120),
+    Story::new("removal/c15-a-doubt-outlives-the-emperor-however-few-are-still-missing", doubt_outlives).within_s(120),
     Story::new("removal/c15-a-directory-that-is-empty-at-the-start-stops-nobody-who-runs", adopted).within_s(120),
 ];
 
@@ -137,6 +138,33 @@ fn back(ground: &Ground) -> Result<()> {
     ensure!(realm.boots()? == boots, "files that came back as they were are deployed again");
     // One file is a wish.
     realm.emperor.remove_file("v11.ini")?;
+    wait::until("the removed vassal to be refused", SETTLED_WITHIN, || {
+        realm.ports.last().filter(|port| http::get(**port, "/").is_err())
+    })?;
+    realm.emperor.stop()
+}
+
+fn doubt_outlives(ground: &Ground) -> Result<()> {
+    let mut realm = Realm::open(ground)?;
+    let boots = realm.boots()?;
+    realm.moved(&realm.emperor.vassals, &realm.aside, 0..VASSALS)?;
+    realm.doubted()?;
+    realm.moved(&realm.aside, &realm.emperor.vassals, 0..VASSALS - 1)?;
+    wait::until_ok("all but one to be back", SETTLED_WITHIN, || {
+        let fleet = realm.emperor.fleet()?;
+        ensure!(fleet["removals_doubted"] == serde_json::json!(["v11.ini"]), "{fleet:#}");
+        Ok(())
+    })?;
+    realm.emperor.kill_keeper()?;
+    realm.emperor.up()?;
+    // One of twelve alone would be a wish.
+    wait::until_ok("the doubt to be known again", SETTLED_WITHIN, || {
+        let fleet = realm.emperor.fleet()?;
+        ensure!(fleet["removals_doubted"] == serde_json::json!(["v11.ini"]), "{fleet:#}");
+        Ok(())
+    })?;
+    wait::throughout("every vassal serving", QUIET, || realm.boots().is_ok_and(|now| now == boots))?;
+    realm.emperor.says("confirm-removal", &[])?.success()?;
     wait::until("the removed vassal to be refused", SETTLED_WITHIN, || {
         realm.ports.last().filter(|port| http::get(**port, "/").is_err())
     })?;

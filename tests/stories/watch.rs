@@ -14,13 +14,15 @@ use empery_tests::{
     wait,
 };
 
+use super::random::Random;
+
 pub(crate) const STORIES: &[Story] = &[
     Story::new("watch/a-dropped-file-answers-within-150-ms-and-its-import", dropped).alone().within_s(120),
     Story::new("watch/a-removed-file-is-gone-within-200-ms", removed).alone().within_s(120),
     Story::new("watch/a-rename-does-not-start-the-app-twice", renamed),
     Story::new("watch/c11-a-file-with-an-older-mtime-is-seen", older),
     Story::new("watch/c10-an-editor-of-four-steps-causes-one-reload", editor),
-    Story::new("watch/touches-at-random-end-on-the-last-version", random_touches).alone().within_s(600),
+    Story::new("watch/c11-touches-at-random-end-on-the-last-version", random_touches).alone().within_s(600),
     Story::new("watch/c8-deleted-renamed-and-recreated-within-a-millisecond-ends-as-the-directory-says", recreated)
         .within_s(120),
     Story::new("watch/c9-a-file-written-byte-by-byte-is-never-booted-half", byte_by_byte),
@@ -299,7 +301,7 @@ fn random_touches(ground: &Ground) -> Result<()> {
     emperor.drop_file("shop.ini", &super::ini(port, "ids", "env = VERSION=0\n"))?;
     emperor.loyal("shop.ini")?;
     let mut random = Random::seeded();
-    ground.note(&format!("seed {}", random.0));
+    ground.note(&format!("seed {}", random.seed()));
     let (began, mut version, mut touches) = (Instant::now(), 0u32, 0u32);
     while began.elapsed() < length {
         // From within one clock tick of the file system to several seconds apart.
@@ -323,24 +325,6 @@ fn random_touches(ground: &Ground) -> Result<()> {
     })?;
     ensure!(super::version_of(&http::get(port, "/")?) == version.to_string());
     emperor.stop()
-}
-
-/// xorshift64: EMPERY_SEED repeats a run.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Random {
-        let given = std::env::var("EMPERY_SEED").ok().and_then(|seed| seed.parse().ok());
-        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs());
-        Random(given.unwrap_or(clock).max(1))
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 fn not_counted(ground: &Ground) -> Result<()> {

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
             reading::say(&outcome.problems);
             match (&outcome.config, directories.as_slice()) {
                 (None, _) => ExitCode::FAILURE,
-                (Some(_), [directory]) => emperor::run(directory),
+                (Some(config), [directory]) => emperor::run(directory, config),
                 (Some(_), _) => {
                     eprintln!("vassal: an emperor governs one directory, and {} are named", directories.len());
                     ExitCode::FAILURE
@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
         }
         Command::Reload(pidfile) => pid_signal::run(pidfile, Signal::SIGHUP),
         Command::Stop(pidfile) => pid_signal::run(pidfile, Signal::SIGINT),
+        Command::Suspend(pidfile) => pid_signal::run(pidfile, Signal::SIGTSTP),
         Command::ConnectAndRead(address) => read_stats::run(address),
         Command::Version => show::version(),
         Command::Help => show::help(),

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::zygote::EXTENSION;
+use crate::{succession::Image, zygote::EXTENSION};
 
 /// Places of the extension, relative to the directory of this binary: what cargo built, then installations, without suffix.
 const PLACES: [&str; 3] = ["libempery_worker.so", "empery_worker", "../lib/empery/empery_worker"];
@@ -34,6 +34,11 @@ pub(crate) fn find() -> Result<PathBuf, String> {
         let looked = PLACES.map(|place| file(&directory.join(place)).display().to_string()).join(", ");
         format!("the worker extension was not found: looked for {looked}; {EXTENSION} may name it")
     })
+}
+
+/// Which file the extension is now; None when it cannot be found.
+pub(crate) fn image() -> Option<Image> {
+    Image::of(&file(&find().ok()?))
 }
 
 fn in_place(directory: &Path) -> Option<PathBuf> {

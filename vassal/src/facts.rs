@@ -25,6 +25,7 @@ pub(crate) fn gather(working_directory: String, is_a_reload: bool) -> Facts {
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect(),
         is_a_reload,
+        on_demand: None,
     }
 }
 

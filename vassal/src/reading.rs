@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use empery_config::{
+    facts::Facts,
     problem::{Colour, Problem, Severity},
     read::{Entry, Outcome},
 };
@@ -20,8 +21,21 @@ use crate::{
 /// # Errors
 /// The first error in one sentence with its place.
 pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
+    read_on_demand(entry, id, directory, None)
+}
+
+/// The same of a vassal for which the emperor holds a socket, at this address.
+///
+/// # Errors
+/// The first error in one sentence with its place.
+pub(crate) fn read_on_demand(
+    entry: &Entry,
+    id: RevisionId,
+    directory: Option<String>,
+    address: Option<String>,
+) -> Result<Revision, String> {
     let is_a_reload = id != FIRST_REVISION && directory.is_none();
-    accept(outcome_of(entry, directory, is_a_reload), entry, id)
+    accept(outcome_of(entry, directory, is_a_reload, address), entry, id)
 }
 
 /// Makes a revision of what was read. Problems are said in the log.
@@ -39,13 +53,14 @@ pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<
 
 /// Reads an entry without saying anything.
 pub(crate) fn outcome(entry: &Entry) -> Outcome {
-    outcome_of(entry, None, false)
+    outcome_of(entry, None, false, None)
 }
 
 /// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
-fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool) -> Outcome {
+fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, on_demand: Option<String>) -> Outcome {
     let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
     let facts = facts::gather(directory.unwrap_or_else(facts::working_directory), is_a_reload);
+    let facts = Facts { on_demand, ..facts };
     empery_config::read::read(entry, &facts, &Disk { commands })
 }
 

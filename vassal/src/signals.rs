@@ -21,6 +21,8 @@ pub(crate) enum Signal {
     Status,
     /// SIGUSR2: open the log again under its name.
     Reopen,
+    /// SIGTSTP: accept nothing, or accept again (uWSGI's `pause`, `suspend` and `resume` all send it).
+    Suspend,
 }
 
 /// Takes the signals over, and lets them come.
@@ -37,6 +39,7 @@ pub(crate) fn start(inbox: &Inbox) -> std::io::Result<()> {
         (SignalKind::terminate(), Signal::Terminate),
         (SignalKind::user_defined1(), Signal::Status),
         (SignalKind::user_defined2(), Signal::Reopen),
+        (SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32), Signal::Suspend),
     ] {
         forward(kind, inbox.clone(), move || Input::Signal(meaning))?;
     }

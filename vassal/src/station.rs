@@ -75,6 +75,8 @@ pub(crate) struct Governed {
     pub(crate) revision: RevisionId,
     /// The last operation of its own.
     pub(crate) operation: OperationId,
+    /// An operation of the emperor's that the next reading is for: a changed binary carries it out.
+    pub(crate) ordered: Option<OperationId>,
     /// The log that the configuration names; None while it is the emperor's own.
     log_path: Option<PathBuf>,
 }
@@ -104,7 +106,8 @@ impl Station {
                     ..governed.boot.clone()
                 };
                 let content = governed.content.clone();
-                StationLeft::Governed { boot: Box::new(boot), revision: governed.revision.0, content }
+                let operation = governed.ordered.map(|operation| operation.0);
+                StationLeft::Governed { boot: Box::new(boot), revision: governed.revision.0, content, operation }
             }
         }
     }
@@ -131,8 +134,11 @@ impl Station {
                 (alone.operation, alone.revision, read)
             }
             Station::Governed(governed) => {
-                governed.operation = governed.operation.next();
-                (governed.operation, governed.revision, governed.read())
+                let operation = governed.ordered.take().unwrap_or_else(|| {
+                    governed.operation = governed.operation.next();
+                    governed.operation
+                });
+                (operation, governed.revision, governed.read())
             }
         }
     }
@@ -179,7 +185,7 @@ impl Governed {
     /// Takes what an emperor has given at the start.
     pub(crate) fn new(boot: MasterBoot, content: Vec<u8>, kept: Kept) -> Self {
         let revision = boot.revision;
-        Self { kept, boot, content, revision, operation: OperationId(OWN_OPERATIONS), log_path: None }
+        Self { kept, boot, content, revision, operation: OperationId(OWN_OPERATIONS), ordered: None, log_path: None }
     }
 
     /// Reads the content ordered last.
@@ -187,6 +193,6 @@ impl Governed {
         let path = self.boot.config_path.to_string_lossy().into_owned();
         let directory = self.boot.config_path.parent().map(|parent| parent.to_string_lossy().into_owned());
         let entry = Entry::File { path, content: self.content.clone() };
-        reading::read(&entry, self.revision, directory)
+        reading::read_on_demand(&entry, self.revision, directory, self.boot.on_demand.clone())
     }
 }

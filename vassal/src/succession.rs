@@ -55,6 +55,9 @@ pub(crate) struct Testament {
     pub(crate) pidfiles: Vec<PathBuf>,
     /// How many deploys there were.
     pub(crate) deploys: u64,
+    /// Whether nothing is accepted.
+    #[serde(default)]
+    pub(crate) frozen: bool,
 }
 
 /// See [`crate::station::Station`].
@@ -78,6 +81,9 @@ pub(crate) enum StationLeft {
         revision: u64,
         /// Its content.
         content: Vec<u8>,
+        /// The emperor's operation that the new image carries out.
+        #[serde(default)]
+        operation: Option<u64>,
     },
 }
 

@@ -63,6 +63,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         log,
         pidfiles,
         deploys,
+        frozen,
     } = testament;
     let (inbox, inputs) = Inbox::new();
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -108,6 +109,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         vacuum: config.is_some_and(|config| config.vacuum),
         station,
     });
+    supervisor.set_frozen(frozen);
     supervisor.go_on(retired, deploys, take_scoreboards(scoreboards)?);
     for gateway in gateways {
         let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;
@@ -146,14 +148,15 @@ fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
             let operation = OperationId(OWN_OPERATIONS);
             Station::Alone(Alone { arguments, revision: RevisionId(revision), operation, log_read })
         }
-        StationLeft::Governed { boot, revision, content } => {
+        StationLeft::Governed { boot, revision, content, operation } => {
             let kept = Kept {
                 link: take(boot.link_fd, "the link")?,
                 lock: take(boot.lock_fd, "the lock")?,
                 log_read: take(boot.log_read_fd, "the log")?,
             };
             let boot = MasterBoot { revision: RevisionId(revision), ..*boot };
-            let governed = Governed::new(boot, content, kept);
+            let mut governed = Governed::new(boot, content, kept);
+            governed.ordered = operation.map(OperationId);
             under_emperor::serve(&governed, inbox)?;
             Station::Governed(Box::new(governed))
         }

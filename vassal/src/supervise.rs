@@ -4,6 +4,7 @@
 pub(crate) mod deaths;
 mod crew_side;
 mod deploy;
+mod frozen;
 mod gateway_side;
 pub(crate) mod gateways;
 pub(crate) mod generation;
@@ -107,6 +108,8 @@ pub(crate) struct Supervisor {
     last_workers: Vec<WorkerView>,
     deploys: u64,
     stop_asked: bool,
+    /// Nothing is accepted until somebody says so.
+    frozen: bool,
     succession: Succession,
     /// The binary this process runs.
     image: Option<Image>,
@@ -180,6 +183,7 @@ impl Supervisor {
             last_workers: Vec::new(),
             deploys: 0,
             stop_asked: false,
+            frozen: false,
             succession: Succession::No,
             image: Image::running(),
             last_generation: GenerationId(0),

@@ -120,6 +120,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
     });
+    supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();
     supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));
     Ok(supervisor.run(inputs).await)
@@ -139,6 +140,7 @@ pub(crate) fn serve(governed: &Governed, inbox: &Inbox) -> Result<(), String> {
     let pipe = |error: std::io::Error| format!("the log pipe cannot be read: {error}");
     pump::start(kept.log_read.try_clone().map_err(pipe)?).map_err(pipe)?;
     let link = |error: std::io::Error| format!("the link cannot be served: {error}");
-    let admitted = Admitted { brain_uid: boot.brain_uid, own_uid: boot.uid };
+    let admitted =
+        Admitted { brain_uid: boot.brain_uid, brain_uid_path: boot.brain_uid_path.clone(), own_uid: boot.uid };
     accept::start(kept.link.try_clone().map_err(link)?, admitted, inbox.clone()).map_err(link)
 }

@@ -6,6 +6,8 @@ mod events;
 mod history;
 pub(crate) mod stack;
 
+use std::time::Duration;
+
 use axum::{
     Extension, Json, Router,
     extract::{Path, Query, State},
@@ -41,7 +43,7 @@ fn open_table() -> [Route; 3] {
 }
 
 /// Routes that need a caller.
-fn table() -> [Route; 17] {
+fn table() -> [Route; 22] {
     [
         ("get", "/metrics", get(scrape)),
         ("get", "/api/v1/vassals", get(fleet)),
@@ -49,6 +51,9 @@ fn table() -> [Route; 17] {
         ("post", "/api/v1/vassals/{name}/reload", post(reload)),
         ("post", "/api/v1/vassals/{name}/stop", post(stop)),
         ("post", "/api/v1/vassals/{name}/start", post(start)),
+        ("post", "/api/v1/vassals/{name}/retry", post(retry)),
+        ("post", "/api/v1/vassals/{name}/freeze", post(freeze)),
+        ("post", "/api/v1/vassals/{name}/resume", post(resume)),
         ("get", "/api/v1/vassals/{name}/logs", get(log)),
         ("get", "/api/v1/vassals/{name}/workers/{id}/stack", get(stack::stack)),
         ("get", "/api/v1/vassals/{name}/operations", get(history::operations)),
@@ -57,6 +62,8 @@ fn table() -> [Route; 17] {
         ("get", "/api/v1/vassals/{name}/samples", get(history::samples)),
         ("get", "/api/v1/operations/{id}", get(operation)),
         ("post", "/api/v1/removals/confirm", post(confirm_removals)),
+        ("post", "/api/v1/upgrade", post(begin_upgrade)),
+        ("get", "/api/v1/upgrade", get(upgrade)),
         ("get", "/api/v1/stats", get(stats)),
         ("get", "/api/v1/events", get(events::stream)),
         ("post", "/api/v1/login-links", post(login_link)),
@@ -138,6 +145,44 @@ async fn start(
     ask(realm, name, wait, caller, Verb::Start).await
 }
 
+async fn freeze(
+    realm: State<Realm>,
+    name: Path<String>,
+    wait: Query<Wait>,
+    caller: Extension<Caller>,
+) -> Result<Response, Problem> {
+    ask(realm, name, wait, caller, Verb::Freeze).await
+}
+
+async fn resume(
+    realm: State<Realm>,
+    name: Path<String>,
+    wait: Query<Wait>,
+    caller: Extension<Caller>,
+) -> Result<Response, Problem> {
+    ask(realm, name, wait, caller, Verb::Resume).await
+}
+
+/// 409 when it waits for no back-off.
+async fn retry(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Query(Wait { wait }): Query<Wait>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
+    let wait = wait.as_deref().map(parse_wait).transpose()?;
+    let view = realm.retry(name, caller.actor()).await?;
+    waited(&realm, view, wait).await
+}
+
+async fn waited(realm: &Realm, mut view: OperationView, wait: Option<Duration>) -> Result<Response, Problem> {
+    if let Some(at_most) = wait {
+        view = realm.operations.wait(view.id, at_most).await.unwrap_or(view);
+    }
+    Ok(operation_answer(&view))
+}
+
 async fn ask(
     State(realm): State<Realm>,
     Path(name): Path<String>,
@@ -148,11 +193,8 @@ async fn ask(
     let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
     // Before anything is begun: a wait that cannot be read must not leave an operation behind.
     let wait = wait.as_deref().map(parse_wait).transpose()?;
-    let mut view = realm.ask(name, verb, caller.actor()).await?;
-    if let Some(at_most) = wait {
-        view = realm.operations.wait(view.id, at_most).await.unwrap_or(view);
-    }
-    Ok(operation_answer(&view))
+    let view = realm.ask(name, verb, caller.actor()).await?;
+    waited(&realm, view, wait).await
 }
 
 /// 200 when it has ended, well or not: the body says how. 202 and where to ask again while it runs.
@@ -190,6 +232,20 @@ async fn confirm_removals(
 ) -> Result<Response, Problem> {
     let vassals = realm.confirm_removals(caller.actor()).await?;
     Ok((StatusCode::ACCEPTED, Json(Confirmed { vassals })).into_response())
+}
+
+/// 202: the emperor replaces itself, then the vassals that run older binaries are reloaded. GET tells how far it is.
+async fn begin_upgrade(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+    let view = realm.upgrade(caller.actor()).await?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, "/api/v1/upgrade")], Json(view)).into_response())
+}
+
+async fn upgrade(State(realm): State<Realm>) -> Result<Response, Problem> {
+    let snapshot = realm.now();
+    let none = || {
+        Problem::new(StatusCode::NOT_FOUND, "no-upgrade", "nobody has asked for an upgrade since the emperor started")
+    };
+    Ok(Json(snapshot.upgrade.as_ref().ok_or_else(none)?).into_response())
 }
 
 #[derive(Serialize)]

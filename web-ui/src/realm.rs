@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use empery_control::{
-    fleet::{FleetEvent, FleetSnapshot, OperationView, VassalSnapshot},
+    fleet::{FleetEvent, FleetSnapshot, OperationView, UpgradeView, VassalSnapshot},
     stacks::WorkerStacks,
 };
 use empery_lifecycle::{
@@ -67,6 +67,22 @@ pub enum Ask {
         /// What its master told.
         reply: Reply<WorkerStacks>,
     },
+    /// That a cursed vassal be tried again now.
+    Retry {
+        /// Which vassal.
+        name: VassalName,
+        /// Who asked.
+        actor: String,
+        /// The operation that was begun for it.
+        reply: Reply<OperationView>,
+    },
+    /// That the machine run the binaries that are installed now.
+    Upgrade {
+        /// Who asked.
+        actor: String,
+        /// How far that is.
+        reply: Reply<UpgradeView>,
+    },
     /// That the vassals whose removal is doubted be stopped.
     ConfirmRemovals {
         /// Who asked.
@@ -120,6 +136,22 @@ impl Realm {
             Err(AskError::UnknownVassal(_)) if !self.has_looked() => Err(AskError::Starting),
             answer => answer,
         }
+    }
+
+    /// Asks for another try of a cursed vassal.
+    pub(crate) async fn retry(&self, name: VassalName, actor: String) -> Result<OperationView, AskError> {
+        match self.put(|reply| Ask::Retry { name, actor, reply }).await {
+            Err(AskError::UnknownVassal(_)) if !self.has_looked() => Err(AskError::Starting),
+            answer => answer,
+        }
+    }
+
+    /// Asks for an upgrade.
+    pub(crate) async fn upgrade(&self, actor: String) -> Result<UpgradeView, AskError> {
+        if !self.has_looked() {
+            return Err(AskError::Starting);
+        }
+        self.put(|reply| Ask::Upgrade { actor, reply }).await
     }
 
     /// Tells the brain that what is gone is to go, and hands back which vassals that stops.

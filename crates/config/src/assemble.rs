@@ -50,6 +50,10 @@ pub(crate) fn assemble(
     let from_start = |path: &String| working_directory.join(path);
     let app = app(&mut draft, &base, problems);
     let mut listeners = listeners::listeners(&draft, &base, problems);
+    let on_demand = facts.on_demand.as_ref();
+    let held = on_demand.and_then(|address| listeners::on_demand(address, &draft, (&base, name), problems));
+    let held = held.filter(|held| listeners.iter().all(|listener| listener.address != held.address));
+    listeners.extend(held);
     for listener in &mut listeners {
         tls::resolve(&mut listener.door, working_directory);
     }

@@ -25,6 +25,8 @@ pub struct Facts {
     pub environment: BTreeMap<String, String>,
     /// `if-reload`: the configuration is read again by a process that has served already.
     pub is_a_reload: bool,
+    /// Where an emperor holds a socket for this vassal: it listens there whether or not it says so.
+    pub on_demand: Option<String>,
 }
 
 /// Why another file was not read.

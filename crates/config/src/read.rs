@@ -65,6 +65,8 @@ pub enum Command {
     Reload(PathBuf),
     /// `--stop PIDFILE`.
     Stop(PathBuf),
+    /// `--pause`, `--suspend`, `--resume PIDFILE`: one signal for all, as in uWSGI; it changes one into the other.
+    Suspend(PathBuf),
     /// `--connect-and-read ADDRESS`.
     ConnectAndRead(String),
     /// `--version`.
@@ -254,6 +256,7 @@ fn command(directives: &[Directive], entry: &Entry, problems: &mut Vec<Problem>)
             "show-config" => Command::ShowConfig,
             "reload" => Command::Reload(PathBuf::from(value)),
             "stop" => Command::Stop(PathBuf::from(value)),
+            "pause" | "suspend" | "resume" => Command::Suspend(PathBuf::from(value)),
             "connect-and-read" => Command::ConnectAndRead(value),
             "version" => Command::Version,
             "help" | "usage" => Command::Help,

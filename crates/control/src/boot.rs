@@ -51,6 +51,15 @@ pub struct MasterBoot {
     pub log_directory: PathBuf,
     /// The uid of the brain: besides root and its own, the only one the link accepts.
     pub brain_uid: u32,
+    /// The file that says who the brain is by now ([`crate::places::brain_uid`]).
+    #[serde(default)]
+    pub brain_uid_path: PathBuf,
+    /// Whether nothing is to be accepted until an order says so.
+    #[serde(default)]
+    pub frozen: bool,
+    /// An address to listen on besides those of the file: the vassal is on demand, and its first client waits there.
+    #[serde(default)]
+    pub on_demand: Option<String>,
     /// The uid and gid the keeper dropped to before the exec.
     pub uid: u32,
     /// See `uid`.

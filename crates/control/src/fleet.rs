@@ -31,10 +31,41 @@ pub struct FleetSnapshot {
     /// back or somebody confirms that they are to go.
     #[serde(default)]
     pub removals_doubted: Vec<VassalName>,
+    /// The upgrade that goes on, or the last one of this emperor's life.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeView>,
     /// Sums over all vassals.
     pub numbers: Numbers,
     /// Every vassal, in the order of names.
     pub vassals: Vec<VassalSnapshot>,
+}
+
+/// An upgrade of the whole machine to the binaries that are installed now: keeper and brain first, then every vassal that
+/// runs older ones, each by a reload that begins a new generation beside the old one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeView {
+    /// Who asked.
+    pub actor: String,
+    /// Unix ms; tells one upgrade from another.
+    pub began_unix_ms: u64,
+    /// `emperor`, `vassals`, `done`.
+    pub phase: String,
+    /// Every vassal that ran older binaries, in the order of names.
+    pub vassals: Vec<UpgradedVassal>,
+}
+
+/// How far one vassal is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradedVassal {
+    /// Which.
+    pub name: VassalName,
+    /// `waiting`, `upgraded`, `failed` (what served serves on, if anything did), `superseded` (something newer was asked
+    /// for, which brings the new binaries too), `gone`.
+    pub outcome: String,
+    /// The reload.
+    pub operation: Option<OperationId>,
+    /// Why it failed, in one sentence.
+    pub reason: Option<String>,
 }
 
 /// One vassal at one moment.
@@ -42,8 +73,14 @@ pub struct FleetSnapshot {
 pub struct VassalSnapshot {
     /// Its name.
     pub name: VassalName,
-    /// One word: `refused`, `held`, `queued`, `starting`, `loyal`, `reloading`, `stopping`, `cursed`.
+    /// One word: `refused`, `held`, `queued`, `starting`, `loyal`, `reloading`, `stopping`, `cursed`, `asleep`.
     pub state: String,
+    /// Whether it accepts nothing until it is resumed.
+    #[serde(default)]
+    pub frozen: bool,
+    /// Whether it runs binaries that have been replaced on the disk: the next reload, or `emperor upgrade`, brings the new ones.
+    #[serde(default)]
+    pub outdated: bool,
     /// One sentence for a person: what it does, or why it does not.
     pub summary: String,
     /// The generation that serves.
@@ -148,7 +185,7 @@ pub struct OperationView {
     pub vassal: VassalName,
     /// What.
     pub verb: Verb,
-    /// Who or what asked: `file`, `recovery`, `signal`, `api`, `dashboard`, `cli:uid 0`.
+    /// Who or what asked: `file`, `recovery`, `signal`, `client`, `api`, `dashboard`, `cli:uid 0`.
     pub actor: String,
     /// The revision it deploys.
     pub revision: Option<u64>,

@@ -36,6 +36,12 @@ pub enum Ask {
         /// A name of the vassals directory.
         name: VassalName,
     },
+    /// Open the file beside a vassal file that says where its on-demand socket is (`emperor-on-demand-extension`). Answered by
+    /// [`Answer::Opened`] with one descriptor.
+    OpenOnDemand {
+        /// A name of the vassals directory.
+        name: VassalName,
+    },
     /// Bind a listening socket for this vassal and keep it. Answered by [`Answer::Bound`] with one descriptor (a
     /// duplicate). Asking again for a kept key answers with the kept one.
     Bind {
@@ -53,6 +59,14 @@ pub enum Ask {
         /// Its canonical address.
         key: String,
     },
+    /// Watch these kept listening sockets, and say [`FromKeeper::Knocked`] once when a client waits in the queue of one. A
+    /// start of a master, `Forget` and another `Watch` of the vassal end it.
+    Watch {
+        /// Whose.
+        vassal: VassalName,
+        /// Which.
+        keys: Vec<String>,
+    },
     /// Close kept listening sockets. An empty list is all of this vassal's, its log pipe too.
     Forget {
         /// Whose.
@@ -60,6 +74,8 @@ pub enum Ask {
         /// Which.
         keys: Vec<String>,
     },
+    /// Close whatever is kept of vassals that have neither a file in the directory nor a living master.
+    ForgetAbsent,
     /// Fork and exec a master with every kept listener of the vassal named in `listeners`. One descriptor: the
     /// content of the vassal file. Answered by [`Answer::Started`].
     StartMaster(Box<StartMaster>),
@@ -78,6 +94,14 @@ pub enum Ask {
     },
     /// Which masters are alive, by their locks. Answered by [`Answer::Masters`].
     Masters,
+    /// Execute the emperor's binary anew, in place (as SIGUSR2 does), and hand this note to the next brain: an upgrade goes on
+    /// there. The next brain comes instead of an answer.
+    Restart {
+        /// For the next brains, until one says [`Ask::Upgraded`].
+        note: String,
+    },
+    /// The upgrade is over: the note is forgotten.
+    Upgraded,
     /// The fleet is stopped (or never was): leave with this code.
     Leave {
         /// Exit code.
@@ -105,6 +129,12 @@ pub struct StartMaster {
     /// Certificates and keys that its gateway wants; it gets those that are opened for it.
     #[serde(default)]
     pub tls_files: Vec<PathBuf>,
+    /// Whether it is to accept nothing.
+    #[serde(default)]
+    pub frozen: bool,
+    /// See [`crate::boot::MasterBoot::on_demand`].
+    #[serde(default)]
+    pub on_demand: Option<String>,
 }
 
 /// A listening socket to be bound.
@@ -157,6 +187,9 @@ pub struct FileFacts {
     pub gid: u32,
     /// Permission bits and type, st_mode.
     pub mode: u32,
+    /// What the file beside it looks like that says where its on-demand socket is: inode, size and st_ctime in nanoseconds.
+    #[serde(default)]
+    pub on_demand: Option<(u64, u64, i64)>,
 }
 
 /// Keeper to brain.
@@ -176,6 +209,11 @@ pub enum FromKeeper {
         master: MasterKey,
         /// How, in words ("exit code 22", "signal 9 (SIGKILL)", "unknown (it outlived an earlier keeper)").
         how: String,
+    },
+    /// A client waits in the queue of a watched socket.
+    Knocked {
+        /// Whose.
+        vassal: VassalName,
     },
     /// SIGTERM, SIGINT or SIGQUIT came: stop the fleet, then say [`Ask::Leave`]. Said again for a second signal.
     ShutDown,

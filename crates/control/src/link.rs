@@ -39,6 +39,9 @@ pub enum Order {
         /// Certificates and keys that only root may read.
         #[serde(default)]
         tls_files: Vec<PathBuf>,
+        /// See [`crate::boot::MasterBoot::on_demand`].
+        #[serde(default)]
+        on_demand: Option<String>,
     },
     /// The answer to [`FromMaster::TlsFilesAsked`]: one descriptor for each.
     TlsFiles {
@@ -49,6 +52,11 @@ pub enum Order {
     Cancel {
         /// Which.
         operation: OperationId,
+    },
+    /// Accept nothing, or accept again. Only for masters that say they know it ([`MasterSnapshot::freezes`]).
+    Gate {
+        /// Whether nothing is accepted from now on.
+        frozen: bool,
     },
     /// Drain and leave.
     Stop,
@@ -146,6 +154,9 @@ pub enum FromMaster {
     Workers {
         /// All of them.
         workers: Vec<WorkerView>,
+        /// See [`MasterSnapshot::outdated`].
+        #[serde(default)]
+        outdated: bool,
     },
 }
 
@@ -195,6 +206,15 @@ pub struct MasterSnapshot {
     /// Whether it knows [`Order::Stacks`].
     #[serde(default)]
     pub tells_stacks: bool,
+    /// Whether it knows [`Order::Gate`].
+    #[serde(default)]
+    pub freezes: bool,
+    /// Whether it accepts nothing, as it was told.
+    #[serde(default)]
+    pub frozen: bool,
+    /// Whether its `vassal` binary or the extension that serves was replaced on the disk since it was started.
+    #[serde(default)]
+    pub outdated: bool,
 }
 
 /// One worker as the master knows it. Numbers of requests are in the scoreboard.
@@ -231,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_list_of_workers_is_read_back_as_it_was_said() {
-        let word = FromMaster::Workers { workers: Vec::new() };
+        let word = FromMaster::Workers { workers: Vec::new(), outdated: false };
         assert_eq!(decode::<FromMaster>(&encode(&word).unwrap()).unwrap(), word);
     }
 }

@@ -61,6 +61,12 @@ pub fn vassals(runtime: &Path) -> PathBuf {
     runtime.join("vassals")
 }
 
+/// The file that says, as a number, whose the brain is: masters that an earlier emperor started read it.
+#[must_use]
+pub fn brain_uid(runtime: &Path) -> PathBuf {
+    vassals(runtime).join(".brain-uid")
+}
+
 /// The directory of a vassal's log files below the state directory; `current.log` is the one being written.
 #[must_use]
 pub fn logs(state: &Path, name: &VassalName) -> PathBuf {

@@ -75,6 +75,11 @@ pub enum ToWorker {
     },
     /// Register the listeners and accept from now on.
     OpenGate,
+    /// Accept nothing and begin no request until [`Self::Resume`]: clients wait in the sockets' queues, and requests on
+    /// connections that are open already wait there. What has begun is finished.
+    Freeze,
+    /// Accept again, if the gate is open.
+    Resume,
     /// Stop accepting, send idle connections to the master ([`FromWorker::Handover`]), finish what is in flight,
     /// run Python's exit handlers and exit 0.
     Drain,

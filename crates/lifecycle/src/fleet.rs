@@ -14,8 +14,8 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use words::{
-    Action, Alive, Berth, Cause, Command, ContentDigest, Event, Identity, MasterKey, OperationEnd, Policy, Sighting,
-    State, VassalView, Verb, Verdict,
+    Action, Alive, Berth, Cause, Command, ContentDigest, Event, Identity, MasterKey, OperationEnd, Policy, Recalled,
+    Sighting, State, VassalView, Verb, Verdict,
 };
 
 use crate::{
@@ -38,6 +38,10 @@ pub struct Fleet {
     vassals: BTreeMap<VassalName, Vassal>,
     /// Also of names that have no file now.
     holds: BTreeSet<VassalName>,
+    /// The same.
+    frozen: BTreeSet<VassalName>,
+    /// Removals that an earlier brain doubted, until the directory was read.
+    doubts_recalled: BTreeSet<VassalName>,
     agenda: Agenda,
 }
 
@@ -63,6 +67,8 @@ impl Fleet {
             scanned: false,
             vassals: BTreeMap::new(),
             holds: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+            doubts_recalled: BTreeSet::new(),
             agenda: Agenda::default(),
         }
     }
@@ -80,7 +86,7 @@ impl Fleet {
             Event::Scanned(sightings) => self.scanned(&sightings, now, &mut out),
             Event::DirectoryLost => {}
             Event::RemovalConfirmed => self.removal_confirmed(now, &mut out),
-            Event::HoldsRecalled(names) => self.recall_holds(names, now, &mut out),
+            Event::Recalled(recalled) => self.recall(recalled, now, &mut out),
             Event::Found(alive) => self.found(&alive, now, &mut out),
             Event::MasterStarted { master } => {
                 self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_started(&master, desk));
@@ -90,6 +96,14 @@ impl Fleet {
             }
             Event::MasterHangs { master } => {
                 self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_hangs(&master, desk));
+            }
+            Event::Knocked { name } => self.with(&name, now, &mut out, Vassal::knocked),
+            Event::AwaitFailed { name, reason } => {
+                self.with(&name, now, &mut out, |vassal, desk| vassal.await_failed(reason, desk));
+            }
+            Event::MasterLeft { master } => {
+                let reason = FailureReason::Died { how: "it left by itself".to_owned() };
+                self.with(&master.vassal, now, &mut out, |vassal, desk| vassal.master_left(&master, reason, desk));
             }
             Event::MasterExited { master, how } => {
                 let reason = FailureReason::Died { how };
@@ -145,6 +159,11 @@ impl Fleet {
         self.holds.iter()
     }
 
+    /// Who is frozen, also of names that have no file now.
+    pub fn frozen(&self) -> impl Iterator<Item = &VassalName> {
+        self.frozen.iter()
+    }
+
     /// What one vassal is doing, for the snapshot.
     #[must_use]
     pub fn view(&self, name: &VassalName) -> Option<VassalView> {
@@ -167,12 +186,23 @@ impl Fleet {
             self.hear_of(&sighting.name);
             self.with(&sighting.name, now, out, |vassal, desk| vassal.sighted(sighting, desk));
         }
+        if is_first {
+            let resting = self.vassals.values().filter(|vassal| vassal.rests()).map(|vassal| vassal.name.clone());
+            out.push(Action::ForgetUnused { resting: resting.collect() });
+        }
     }
 
-    fn recall_holds(&mut self, names: Vec<VassalName>, now: Moment, out: &mut Vec<Action>) {
-        self.holds.extend(names);
+    fn recall(&mut self, recalled: Recalled, now: Moment, out: &mut Vec<Action>) {
+        self.holds.extend(recalled.held);
+        self.frozen.extend(recalled.frozen);
+        if !self.scanned {
+            self.doubts_recalled.extend(recalled.doubted);
+        }
         for name in self.holds.clone() {
             self.with(&name, now, out, |vassal, _| vassal.held = true);
+        }
+        for name in self.frozen.clone() {
+            self.with(&name, now, out, |vassal, _| vassal.frozen = true);
         }
     }
 
@@ -203,11 +233,16 @@ impl Fleet {
         match verb {
             Verb::Start => self.holds.remove(name),
             Verb::Stop if self.vassals.contains_key(name) => self.holds.insert(name.clone()),
-            Verb::Stop | Verb::Reload => false,
+            Verb::Freeze if self.vassals.contains_key(name) => self.frozen.insert(name.clone()),
+            Verb::Resume => self.frozen.remove(name),
+            Verb::Stop | Verb::Freeze | Verb::Reload => false,
         };
         if self.vassals.contains_key(name) {
             self.with(name, now, out, |vassal, desk| vassal.commanded(command, desk));
         } else {
+            if *verb == Verb::Resume {
+                out.push(Action::Freeze { name: name.clone(), frozen: false });
+            }
             if was_held && *verb == Verb::Start {
                 out.push(Action::Hold { name: name.clone(), held: false });
             }
@@ -249,8 +284,8 @@ impl Fleet {
     }
 
     fn hear_of(&mut self, name: &VassalName) {
-        let held = self.holds.contains(name);
-        self.vassals.entry(name.clone()).or_insert_with(|| Vassal::new(name.clone(), held));
+        let (held, frozen) = (self.holds.contains(name), self.frozen.contains(name));
+        self.vassals.entry(name.clone()).or_insert_with(|| Vassal::new(name.clone(), held, frozen));
     }
 
     fn with_each(&mut self, now: Moment, out: &mut Vec<Action>, decide: impl Fn(&mut Vassal, &mut Desk<'_>)) {
@@ -268,13 +303,22 @@ impl Fleet {
         decide: impl FnOnce(&mut Vassal, &mut Desk<'_>),
     ) {
         let Some(vassal) = self.vassals.get_mut(name) else { return };
-        decide(vassal, &mut Desk { now, policy: &self.policy, numbers: &mut self.numbers, out });
+        let mut desk = Desk { now, policy: &self.policy, numbers: &mut self.numbers, out };
+        decide(vassal, &mut desk);
+        vassal.tell_gates(&mut desk);
+        vassal.record_doubt(&mut desk);
+        if vassal.frozen {
+            self.frozen.insert(name.clone());
+        }
         self.agenda.note(name, vassal.facts(&self.policy), now);
         if vassal.shows_a_change() {
             out.push(Action::Changed { name: name.clone() });
         }
         if self.scanned && vassal.is_over() {
             self.vassals.remove(name);
+            if self.frozen.remove(name) {
+                out.push(Action::Freeze { name: name.clone(), frozen: false });
+            }
             out.push(Action::Changed { name: name.clone() });
         }
     }

@@ -163,9 +163,13 @@ fn verb_word(verb: Verb) -> &'static str {
         Verb::Reload => "reload",
         Verb::Stop => "stop",
         Verb::Start => "start",
+        Verb::Freeze => "freeze",
+        Verb::Resume => "resume",
     }
 }
 
 fn verb_of(word: &str) -> Option<Verb> {
-    [Verb::Reload, Verb::Stop, Verb::Start].into_iter().find(|verb| verb_word(*verb) == word)
+    [Verb::Reload, Verb::Stop, Verb::Start, Verb::Freeze, Verb::Resume]
+        .into_iter()
+        .find(|verb| verb_word(*verb) == word)
 }

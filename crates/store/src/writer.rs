@@ -8,7 +8,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Hold, Incident, Revision, Sample, StoreError, holds, incidents, operations, retention, revisions, samples, vassals,
+    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents, marks, operations, retention, revisions,
+    samples, vassals,
 };
 
 /// Writes that may wait. At a few hundred bytes each this is some megabytes, and minutes of a busy fleet.
@@ -39,6 +40,8 @@ enum Write {
     Incident(Box<Incident>),
     Hold(Hold),
     LiftHold(VassalName),
+    Mark(Mark, VassalName),
+    LiftMark(Mark, VassalName),
     Samples(Vec<Sample>),
     Prune { now_unix_ms: u64 },
 }
@@ -115,6 +118,16 @@ impl Store {
     /// The hold is lifted.
     pub fn lift_hold(&self, name: VassalName) -> Written {
         self.write("lifting a hold", Write::LiftHold(name))
+    }
+
+    /// This is so of a vassal from now on.
+    pub fn set_mark(&self, mark: Mark, name: VassalName) -> Written {
+        self.write("recording what stands", Write::Mark(mark, name))
+    }
+
+    /// It is so no more.
+    pub fn lift_mark(&self, mark: Mark, name: VassalName) -> Written {
+        self.write("recording what stands", Write::LiftMark(mark, name))
     }
 
     /// A minute of numbers, all vassals that counted anything, in one statement per few hundred.
@@ -235,6 +248,8 @@ async fn perform(connection: &mut SqliteConnection, write: &Write) -> Result<(),
         Write::Incident(incident) => incidents::record(connection, incident).await,
         Write::Hold(hold) => holds::set(connection, hold).await,
         Write::LiftHold(name) => holds::lift(connection, name).await,
+        Write::Mark(mark, name) => marks::set(connection, *mark, name).await,
+        Write::LiftMark(mark, name) => marks::lift(connection, *mark, name).await,
         Write::Samples(minute) => samples::append(connection, minute).await,
         Write::Prune { now_unix_ms } => retention::prune(connection, *now_unix_ms).await,
     }

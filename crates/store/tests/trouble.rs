@@ -12,7 +12,7 @@ use std::{
 };
 
 use empery_lifecycle::ids::{RevisionId, VassalName};
-use empery_store::{Hold, Limits, Revision, Store, StoreError};
+use empery_store::{Hold, Limits, Mark, Revision, Store, StoreError};
 use place::Place;
 use sqlx::Executor;
 
@@ -54,7 +54,7 @@ async fn a_directory_that_takes_no_files_is_told_by_its_path() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun() {
+async fn r5_a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun() {
     let place = Place::new();
     std::fs::write(&place.file, "not a database, but long enough to have a header of one hundred bytes: ".repeat(4))
         .unwrap();
@@ -71,7 +71,7 @@ async fn a_file_that_is_no_database_is_moved_aside_and_a_new_one_begun() {
 }
 
 #[tokio::test]
-async fn a_database_with_a_damaged_page_is_moved_aside() {
+async fn r5_a_database_with_a_damaged_page_is_moved_aside() {
     let place = Place::new();
     {
         let opened = Store::open(&place.file).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_database_with_a_damaged_page_is_moved_aside() {
 }
 
 #[tokio::test]
-async fn a_full_database_says_so_keeps_what_it_has_and_writes_again_when_there_is_room() {
+async fn r1_a_full_database_says_so_keeps_what_it_has_and_writes_again_when_there_is_room() {
     let place = Place::new();
     let small = Limits { file_max_bytes: 512 * 1024, ..Limits::default() };
     let opened = Store::open_within(&place.file, small).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_full_database_says_so_keeps_what_it_has_and_writes_again_when_there_i
 }
 
 #[tokio::test]
-async fn a_locked_database_says_so_and_is_written_again_once_it_is_free() {
+async fn r6_a_locked_database_says_so_and_is_written_again_once_it_is_free() {
     let place = Place::new();
     let impatient = Limits { lock_wait: Duration::from_millis(50), ..Limits::default() };
     let opened = Store::open_within(&place.file, impatient).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_locked_database_says_so_and_is_written_again_once_it_is_free() {
 }
 
 #[tokio::test]
-async fn a_database_that_another_program_holds_exclusively_is_told_as_locked() {
+async fn r6_a_database_that_another_program_holds_exclusively_is_told_as_locked() {
     let place = Place::new();
     drop(Store::open(&place.file).await.unwrap());
     let mut other = place.connection().await;
@@ -140,7 +140,7 @@ async fn a_database_that_another_program_holds_exclusively_is_told_as_locked() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_left_alone() {
+async fn r5_a_database_of_a_newer_version_is_left_alone() {
     let place = Place::new();
     drop(Store::open(&place.file).await.unwrap());
     place
@@ -151,4 +151,34 @@ async fn a_database_of_a_newer_version_is_left_alone() {
         .await;
     let error = Store::open(&place.file).await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { migration: 9999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn r10_a_migration_that_was_cut_off_is_begun_anew_and_loses_nothing() {
+    let place = Place::new();
+    let opened = Store::open(&place.file).await.unwrap();
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    drop(opened);
+    // As the version before left it.
+    place.sqlite("DROP TABLE marks").await;
+    place.sqlite("DELETE FROM _sqlx_migrations WHERE version = 3").await;
+    // What the disk holds when the process is killed between the first statement and the commit.
+    let cut_off = Place::new();
+    let mut connection = place.connection().await;
+    for statement in ["BEGIN IMMEDIATE", "CREATE TABLE marks (mark TEXT, vassal TEXT)", "DROP VIEW deployments"] {
+        connection.execute(statement).await.unwrap();
+    }
+    for file in std::fs::read_dir(&place.directory).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), cut_off.directory.join(file.file_name())).unwrap();
+    }
+    let opened = Store::open(&cut_off.file).await.unwrap();
+    assert_eq!(opened.reader.holds().await.unwrap(), [hold("shop.ini")]);
+    let name = VassalName::new("shop.ini").unwrap();
+    opened.store.set_mark(Mark::Frozen, name.clone()).done().await.unwrap();
+    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), [name.clone()]);
+    assert_eq!(opened.reader.marked(Mark::Doubted).await.unwrap(), []);
+    opened.store.lift_mark(Mark::Frozen, name).done().await.unwrap();
+    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), []);
+    assert_eq!(opened.reader.latest_deployments().await.unwrap(), []);
 }

@@ -8,6 +8,7 @@ mod hear;
 mod pulses;
 mod removal;
 mod stacks;
+mod upgrade;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +18,11 @@ use std::{
 };
 
 use empery_control::{
-    fleet::{FleetEvent, OperationView},
+    fleet::{FleetEvent, OperationView, UpgradeView},
     places,
 };
 use empery_lifecycle::{
-    fleet::{Command, Event, Fleet, MasterKey, Verb},
+    fleet::{Command, Event, Fleet, MasterKey, State, Verb},
     ids::{RevisionId, VassalName},
     moment::Moment,
 };
@@ -45,6 +46,7 @@ use super::{
     publish::{self, Publisher},
     sample,
     scan::reading::Reading,
+    summary,
 };
 
 /// How often scoreboards are read.
@@ -88,6 +90,7 @@ pub(crate) struct FleetTask {
     inbox: Inbox,
     /// Who gave the command that is being decided.
     commanded_by: Option<String>,
+    upgrade: Option<UpgradeView>,
     /// What operators said while there was no database: held by whom, or (None) not held.
     unrecorded_holds: BTreeMap<VassalName, Option<Hold>>,
     /// An operation has ended that somebody may be waiting for.
@@ -133,6 +136,7 @@ impl FleetTask {
             runtime,
             inbox,
             commanded_by: None,
+            upgrade: None,
             unrecorded_holds: BTreeMap::new(),
             awaited_end: false,
             catches_up_until: Moment::START,
@@ -184,6 +188,16 @@ impl FleetTask {
                 let _ = reply.send(answer);
             }
             Ask::Stacks { name, worker, reply } => self.asked_for_stacks(&name, worker, reply),
+            Ask::Retry { name, actor, reply } => {
+                let answer = self.asked_to_retry(name, actor);
+                // The same.
+                let _ = reply.send(answer);
+            }
+            Ask::Upgrade { actor, reply } => {
+                let answer = self.asked_to_upgrade(actor);
+                // The same.
+                let _ = reply.send(answer);
+            }
             Ask::ConfirmRemovals { actor, reply } => {
                 let answer = self.asked_to_confirm(&actor);
                 // The same.
@@ -210,6 +224,17 @@ impl FleetTask {
         };
         self.record_operations();
         answer
+    }
+
+    /// As a start, but only of what is waiting for its back-off to run out.
+    fn asked_to_retry(&mut self, name: VassalName, actor: String) -> Result<OperationView, AskError> {
+        match self.fleet.view(&name) {
+            Some(view) if !matches!(view.state, State::Cursed { .. }) => {
+                let state = summary::word(&view.state);
+                Err(AskError::Conflict(format!("{name} is {state}: there is nothing to be tried again")))
+            }
+            Some(_) | None => self.asked_operation(name, Verb::Start, actor),
+        }
     }
 
     /// What this revision of the vassal says, as far as it is remembered.
@@ -266,7 +291,7 @@ impl FleetTask {
             self.publisher.show(&name, seen);
         }
         let alarms = self.all_alarms();
-        self.publisher.publish(alarms, self.doubted.clone());
+        self.publisher.publish(alarms, self.doubted.clone(), self.upgrade.clone());
     }
 
     fn all_alarms(&self) -> Vec<String> {

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use empery_lifecycle::ids::{OperationId, VassalName};
-use empery_store::{LatestRevision, Opened, Reader, Store, StoreError};
+use empery_lifecycle::{fleet::Recalled as Standing, ids::OperationId};
+use empery_store::{LatestRevision, Mark, Opened, Reader, Store, StoreError};
 use tokio::sync::watch;
 
 use super::{
@@ -28,8 +28,8 @@ pub(crate) const FILE_NAME: &str = "state.db";
 pub(crate) struct Recalled {
     /// The last number given to an operation.
     pub(crate) last_operation: LastOperation,
-    /// Vassals that stay stopped.
-    pub(crate) holds: Vec<VassalName>,
+    /// Who stays stopped, who is frozen, whose removal was doubted.
+    pub(crate) standing: Standing,
     /// The newest revision of each vassal.
     pub(crate) revisions: Vec<LatestRevision>,
     /// The newest deployment of each.
@@ -149,8 +149,9 @@ impl History {
         let (reader, inbox) = (self.reader.borrow().clone(), self.inbox.clone());
         let Some(reader) = reader else { return };
         tokio::spawn(async move {
-            match reader.holds().await {
-                Ok(holds) => inbox.tell(Input::HoldsRemembered(holds)),
+            let remembered = async { Ok::<_, StoreError>((reader.holds().await?, reader.marked(Mark::Frozen).await?)) };
+            match remembered.await {
+                Ok((holds, frozen)) => inbox.tell(Input::StandingRemembered { holds, frozen }),
                 Err(error) => inbox.tell(Input::Alarm(format!("operators' stops could not be read: {error}"))),
             }
         });
@@ -180,7 +181,11 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
 async fn recall(reader: &Reader) -> Result<Recalled, StoreError> {
     Ok(Recalled {
         last_operation: LastOperation(reader.last_operation_id().await?),
-        holds: reader.holds().await?.into_iter().map(|hold| hold.vassal).collect(),
+        standing: Standing {
+            held: reader.holds().await?.into_iter().map(|hold| hold.vassal).collect(),
+            frozen: reader.marked(Mark::Frozen).await?,
+            doubted: reader.marked(Mark::Doubted).await?,
+        },
         revisions: reader.latest_revisions().await?,
         deployments: reader.latest_deployments().await?,
     })

@@ -50,6 +50,13 @@ pub(crate) enum Input {
         /// Why.
         reason: FailureReason,
     },
+    /// The sockets of a vassal on demand cannot be held.
+    AwaitFailed {
+        /// Whose.
+        name: VassalName,
+        /// Why.
+        reason: FailureReason,
+    },
     /// A deploy did not reach its master.
     DeployRefused {
         /// Which.
@@ -77,8 +84,13 @@ pub(crate) enum Input {
     },
     /// The database was tried.
     History(Result<Box<Opened>, StoreError>),
-    /// The database came late: who was to stay stopped, as it remembers.
-    HoldsRemembered(Vec<Hold>),
+    /// The database came late: what operators had said, as it remembers.
+    StandingRemembered {
+        /// Who was to stay stopped.
+        holds: Vec<Hold>,
+        /// Who was to accept nothing.
+        frozen: Vec<VassalName>,
+    },
     /// What was to be written down before the emperor leaves has been, as far as it could.
     Recorded,
     /// Work beside the owning task has panicked, which the brain cannot be without: its name.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use empery_control::keeper::{Answer, Ask, FileFacts, FromKeeper, LivingMaster, Request, RequestId};
-use empery_lifecycle::fleet::MasterKey;
+use empery_lifecycle::{fleet::MasterKey, ids::VassalName};
 use empery_sys::channel::Channel;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,11 @@ pub(crate) enum KeeperWord {
         master: MasterKey,
         /// How, in words.
         how: String,
+    },
+    /// A client waits for a vassal that is asleep.
+    Knocked {
+        /// Which.
+        vassal: VassalName,
     },
     /// Stop the fleet.
     ShutDown,
@@ -199,6 +204,7 @@ async fn hear_all(channel: &Channel, waiting: &Waiting, inbox: &(impl Fn(KeeperW
         match channel.receive::<FromKeeper>().await {
             Ok(Some((FromKeeper::Answer { id, answer }, fds))) => waiting.answer(id, answer, fds),
             Ok(Some((FromKeeper::MasterExited { master, how }, _))) => inbox(KeeperWord::MasterExited { master, how }),
+            Ok(Some((FromKeeper::Knocked { vassal }, _))) => inbox(KeeperWord::Knocked { vassal }),
             Ok(Some((FromKeeper::ShutDown, _))) => inbox(KeeperWord::ShutDown),
             Ok(Some((FromKeeper::ReloadAll, _))) => inbox(KeeperWord::ReloadAll),
             Ok(None) => return,

@@ -164,7 +164,7 @@ impl Operations {
 
     /// Whether somebody gave a command, and may be waiting for this end.
     pub(crate) fn was_commanded(view: &OperationView) -> bool {
-        ![Cause::File, Cause::Recovery, Cause::Signal].into_iter().any(|cause| word(cause) == view.actor)
+        ![Cause::File, Cause::Recovery, Cause::Signal, Cause::Client].into_iter().any(|cause| word(cause) == view.actor)
     }
 
     /// What has changed since this was last asked, in order; the last word on each.
@@ -187,6 +187,7 @@ fn word(cause: Cause) -> &'static str {
         Cause::Recovery => "recovery",
         Cause::Command => "command",
         Cause::Signal => "signal",
+        Cause::Client => "client",
     }
 }
 

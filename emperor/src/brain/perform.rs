@@ -84,11 +84,11 @@ impl Performer {
 
     /// Binds what is not bound and starts a master. Answered by [`Input::Started`] or [`Input::StartFailed`].
     /// `known_generation` is the highest number seen of this vassal in this brain's life.
-    pub(crate) fn start(&mut self, boot: Boot, known_generation: GenerationId) {
+    pub(crate) fn start(&mut self, boot: Boot, known_generation: GenerationId, frozen: bool) {
         let tools = self.tools.clone();
         self.run(boot.master.vassal.clone(), async move {
             let master = boot.master.clone();
-            let started = tools.start(boot, known_generation).await;
+            let started = tools.start(boot, known_generation, frozen).await;
             tools.inbox.tell(match started {
                 Ok((master, listeners)) => Input::Started { master, listeners },
                 Err(reason) => Input::StartFailed { master, reason },
@@ -112,6 +112,24 @@ impl Performer {
         });
     }
 
+    /// Binds what is not bound and has the keeper watch for a client. Answered by [`Input::AwaitFailed`], or by the keeper.
+    pub(crate) fn wait_for_client(&mut self, name: VassalName, reading: Option<Arc<Reading>>, kept: BTreeSet<String>) {
+        let tools = self.tools.clone();
+        self.run(name.clone(), async move {
+            if let Err(reason) = tools.wait_for_client(&name, reading, kept).await {
+                tools.inbox.tell(Input::AwaitFailed { name, reason });
+            }
+        });
+    }
+
+    /// Orders a master to accept nothing, or to accept again, after what was ordered before.
+    pub(crate) fn gate(&mut self, name: VassalName, frozen: bool, link: mpsc::UnboundedSender<Sent>) {
+        self.run(name, async move {
+            // A link that has ended belongs to a master that has left.
+            let _ = link.send(Sent { order: Order::Gate { frozen }, fds: Vec::new(), outcome: None });
+        });
+    }
+
     /// Orders a master to drain and leave, after what was ordered before. Answered by its exit.
     pub(crate) fn stop(&mut self, name: VassalName, link: Option<mpsc::UnboundedSender<Sent>>) {
         let Some(link) = link else { return };
@@ -132,6 +150,11 @@ impl Performer {
                 let _ = link.send(Sent { order: Order::TlsFiles { paths }, fds, outcome: None });
             }
         });
+    }
+
+    /// Something that concerns no vassal.
+    pub(crate) fn ask_keeper(&self, ask: Ask) {
+        self.tell_keeper(ask, Vec::new());
     }
 
     /// SIGKILL.
@@ -186,11 +209,12 @@ impl Tools {
         &self,
         boot: Boot,
         known_generation: GenerationId,
+        frozen: bool,
     ) -> Result<(LivingMaster, Vec<String>), FailureReason> {
         let reading = self.reading(&boot).await?;
         let plan = runnable(&reading)?;
         point!("brain.bind").map_err(setup)?;
-        let bound = self.bind(&boot, plan, &BTreeSet::new()).await?;
+        let bound = self.bind(&boot.master.vassal, plan, &boot.kept, &BTreeSet::new()).await?;
         let listeners: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
         let order = StartMaster {
             master: boot.master.clone(),
@@ -201,6 +225,8 @@ impl Tools {
             first_generation: self.generation_after(&boot.master.vassal, known_generation).await,
             listeners: listeners.clone(),
             tls_files: tls_files(plan),
+            frozen,
+            on_demand: reading.on_demand.clone(),
         };
         let started = match point!("brain.start").map_err(setup).and_then(|()| content_fd(&reading)) {
             Ok(content) => self.keeper.ask(Ask::StartMaster(Box::new(order)), vec![content]).await,
@@ -233,7 +259,7 @@ impl Tools {
     ) -> Result<(), FailureReason> {
         let reading = self.reading(&boot).await?;
         let plan = runnable(&reading)?;
-        let bound = self.bind(&boot, plan, &held_by_master).await?;
+        let bound = self.bind(&boot.master.vassal, plan, &boot.kept, &held_by_master).await?;
         let (keys, sockets): (Vec<_>, Vec<_>) = bound.sockets.into_iter().map(|socket| (socket.key, socket.fd)).unzip();
         let (tls_files, files) = self.open_tls(&boot.master.vassal, tls_files(plan)).await;
         let order = Order::Deploy {
@@ -241,6 +267,7 @@ impl Tools {
             revision: boot.revision,
             new_listeners: keys.clone(),
             tls_files,
+            on_demand: reading.on_demand.clone(),
         };
         let sent = async {
             let link = link.ok_or_else(|| "there is no link to it".to_owned())?;
@@ -294,7 +321,7 @@ impl Tools {
         let kept = history.revision(&name, revision).await.map_err(|error| lost(error.to_string()))?;
         let kept = kept.ok_or_else(|| lost("it is older than the history kept".to_owned()))?;
         let (reader, owned) = (self.reader.clone(), name.clone());
-        let reading = tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content)).await;
+        let reading = tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content, None)).await;
         reading.map(Arc::new).map_err(|panic| lost(panic.to_string()))
     }
 

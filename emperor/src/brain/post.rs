@@ -71,6 +71,10 @@ pub(crate) struct Seat {
     pub(crate) told_to_leave: bool,
     /// Whether it knows [`empery_control::link::Order::Stacks`].
     pub(crate) tells_stacks: bool,
+    /// Whether it can be told to accept nothing.
+    pub(crate) freezes: bool,
+    /// Whether its binary or its extension was replaced since it was started.
+    pub(crate) outdated: bool,
     /// The deploy it was last given and has not answered.
     pub(crate) awaited: Option<Awaited>,
     /// The interpreters of its generations, `major.minor.micro`.
@@ -105,6 +109,9 @@ impl Seat {
             reports_follow: false,
             told_to_leave: false,
             tells_stacks: false,
+            // One that was just started is of this version.
+            freezes: true,
+            outdated: false,
             awaited: None,
             pythons: BTreeMap::new(),
             pulse: Pulse::new(pid, clock::now()),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use empery_config::{address::Address, vassal::Protocol};
-use empery_control::fleet::{FleetEvent, FleetSnapshot, VassalSnapshot};
+use empery_control::fleet::{FleetEvent, FleetSnapshot, UpgradeView, VassalSnapshot};
 use empery_lifecycle::{
     fleet::{State, VassalView},
     ids::VassalName,
@@ -110,7 +110,12 @@ impl Publisher {
     }
 
     /// Publishes. Events follow the snapshot they belong to.
-    pub(crate) fn publish(&mut self, alarms: Vec<String>, removals_doubted: Vec<VassalName>) {
+    pub(crate) fn publish(
+        &mut self,
+        alarms: Vec<String>,
+        removals_doubted: Vec<VassalName>,
+        upgrade: Option<UpgradeView>,
+    ) {
         let before = Arc::clone(&self.snapshot.borrow());
         self.snapshot.send_replace(Arc::new(FleetSnapshot {
             sequence: before.sequence + 1,
@@ -121,6 +126,7 @@ impl Publisher {
             vassals_directory: before.vassals_directory.clone(),
             alarms,
             removals_doubted,
+            upgrade,
             numbers: sample::fleet_numbers(self.vassals.values().map(|vassal| &vassal.numbers)),
             vassals: self.vassals.values().cloned().collect(),
         }));
@@ -154,6 +160,8 @@ pub(crate) fn vassal(view: &VassalView, post: &Post, reading: Option<&Reading>, 
     VassalSnapshot {
         name: view.name.clone(),
         state: summary::word(&view.state).to_owned(),
+        frozen: view.frozen,
+        outdated: seat.is_some_and(|seat| seat.outdated),
         summary: summary::sentence(view, reading, retry_at.map_or(Duration::ZERO, |moment| moment.since(clock::now()))),
         generation: view.serving.map(|(generation, _)| generation.0),
         serving_revision: view.serving.map(|(_, revision)| revision.0),

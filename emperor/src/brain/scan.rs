@@ -3,6 +3,7 @@
 
 mod beside;
 pub(crate) mod number;
+pub(crate) mod on_demand;
 pub(crate) mod reading;
 mod settle;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use super::{
     watch::Watch,
 };
 use number::Numbers;
+use on_demand::OnDemand;
 use reading::{FILE_MAX_BYTES, Reader, Reading};
 use settle::{Belief, PATIENCE, Settled, Settling};
 
@@ -49,6 +51,7 @@ pub(crate) struct Scanner {
     keeper: KeeperLine,
     reader: Reader,
     numbers: Numbers,
+    on_demand: OnDemand,
     settling: Settling,
     readings: BTreeMap<VassalName, Arc<Reading>>,
     lost: bool,
@@ -63,12 +66,13 @@ struct First {
 
 impl Scanner {
     /// Nothing has been looked at yet; numbers go on from what an earlier brain gave out.
-    pub(crate) fn new(keeper: KeeperLine, reader: Reader, numbers: Numbers) -> Scanner {
+    pub(crate) fn new(keeper: KeeperLine, reader: Reader, numbers: Numbers, on_demand: OnDemand) -> Scanner {
         let first = Some(First { until: clock::now().after(PATIENCE), new: Vec::new() });
         Scanner {
             keeper,
             reader,
             numbers,
+            on_demand,
             settling: Settling::default(),
             readings: BTreeMap::new(),
             lost: false,
@@ -168,7 +172,8 @@ impl Scanner {
             Some((code, message, hint)) => self.reader.unreadable(name, revision, code, message, hint),
             None => {
                 let (reader, owned) = (self.reader.clone(), name.clone());
-                match tokio::task::spawn_blocking(move || reader.read(&owned, revision, content)).await {
+                let address = self.on_demand.address_of(facts, &self.keeper).await;
+                match tokio::task::spawn_blocking(move || reader.read(&owned, revision, content, address)).await {
                     Ok(reading) => reading,
                     Err(panic) => {
                         tracing::error!(vassal = %name, %panic, "the parser failed");

@@ -4,6 +4,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use empery_lifecycle::fleet::Policy;
 
+use super::scan::on_demand::OnDemand;
+
 /// Where everything is, and where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub(crate) struct BrainSettings {
@@ -22,6 +24,15 @@ pub(crate) struct BrainSettings {
     /// When a removal of many vassals is doubted.
     #[command(flatten)]
     pub(crate) mass_removal: MassRemoval,
+    /// How many vassals may boot at once.
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel_boots: u32,
+    /// Which vassals wait for their first client.
+    #[command(flatten)]
+    pub(crate) on_demand: OnDemand,
+    /// What an earlier brain began: see [`super::fleet_task`]'s upgrade.
+    #[arg(long, hide = true)]
+    pub(crate) upgrade: Option<String>,
 }
 
 /// When files that are gone are not believed to be.
@@ -35,14 +46,6 @@ pub(crate) struct MassRemoval {
     pub(crate) from_vassals: u32,
 }
 
-impl MassRemoval {
-    /// The fleet's policy, with this.
-    pub(crate) fn policy(self) -> Policy {
-        let MassRemoval { above_percent, from_vassals } = self;
-        Policy { doubted_above_percent: above_percent, doubted_from_vassals: from_vassals, ..Policy::default() }
-    }
-}
-
 impl Default for MassRemoval {
     fn default() -> Self {
         let Policy { doubted_above_percent, doubted_from_vassals, .. } = Policy::default();
@@ -51,6 +54,17 @@ impl Default for MassRemoval {
 }
 
 impl BrainSettings {
+    /// The fleet's policy.
+    pub(crate) fn policy(&self) -> Policy {
+        let MassRemoval { above_percent, from_vassals } = self.mass_removal;
+        Policy {
+            doubted_above_percent: above_percent,
+            doubted_from_vassals: from_vassals,
+            boots_at_once: self.parallel_boots,
+            ..Policy::default()
+        }
+    }
+
     /// The arguments after the program's name, so that [`clap`] reads the same settings back.
     pub(crate) fn to_args(&self) -> Vec<OsString> {
         let mut args = vec![OsString::from("brain")];
@@ -61,11 +75,22 @@ impl BrainSettings {
         args.push("--listen".into());
         args.push(self.listen.to_string().into());
         let MassRemoval { above_percent, from_vassals } = self.mass_removal;
-        for (flag, value) in
-            [("--mass-removal-above-percent", above_percent), ("--mass-removal-from-vassals", from_vassals)]
-        {
+        for (flag, value) in [
+            ("--mass-removal-above-percent", above_percent),
+            ("--mass-removal-from-vassals", from_vassals),
+            ("--parallel-boots", self.parallel_boots),
+        ] {
             args.push(flag.into());
             args.push(value.to_string().into());
+        }
+        let OnDemand { extension, directory, exec } = &self.on_demand;
+        for (flag, value) in [
+            ("--emperor-on-demand-extension", extension.as_ref().map(OsString::from)),
+            ("--emperor-on-demand-directory", directory.as_ref().map(OsString::from)),
+            ("--emperor-on-demand-exec", exec.as_ref().map(OsString::from)),
+        ] {
+            // With `=`: a value may begin with a dash.
+            args.extend(value.map(|value| [OsString::from(flag), "=".into(), value].into_iter().collect::<OsString>()));
         }
         args
     }

@@ -20,6 +20,7 @@ pub(crate) fn word(state: &State) -> &'static str {
         State::Reloading => "reloading",
         State::Stopping => "stopping",
         State::Cursed { .. } => "cursed",
+        State::Asleep => "asleep",
     }
 }
 
@@ -36,6 +37,7 @@ pub(crate) fn sentence(view: &VassalView, reading: Option<&Reading>, retry_in: D
         (State::Loyal, None) => format!("Serves as {generation}."),
         (State::Loyal, Some(failure)) => format!("Serves as {generation}; the last deployment failed: {failure}"),
         (State::Reloading, _) => format!("Serves as {generation} while a new one boots."),
+        (State::Asleep, _) => "Asleep: its first client starts it.".to_owned(),
         (State::Stopping, _) => "Finishes what it has, then leaves.".to_owned(),
         (State::Cursed { .. }, failure) => {
             let failure = failure.unwrap_or_else(|| "it ended again and again".to_owned());
@@ -54,6 +56,11 @@ pub(crate) fn sentence(view: &VassalView, reading: Option<&Reading>, retry_in: D
             "{} Its file is gone; it stays as it is until the file is back or the removal is confirmed.",
             stopped(sentence)
         )
+    } else {
+        sentence
+    };
+    let sentence = if view.frozen {
+        format!("{} Frozen: nothing is accepted, clients wait until it is resumed.", stopped(sentence))
     } else {
         sentence
     };

@@ -22,6 +22,9 @@ pub(super) struct Spoken {
 pub(super) const RELOAD: Spoken = Spoken { path: "reload", done: "reloaded" };
 pub(super) const STOP: Spoken = Spoken { path: "stop", done: "stopped" };
 pub(super) const START: Spoken = Spoken { path: "start", done: "started" };
+pub(super) const RETRY: Spoken = Spoken { path: "retry", done: "started" };
+pub(super) const FREEZE: Spoken = Spoken { path: "freeze", done: "frozen" };
+pub(super) const RESUME: Spoken = Spoken { path: "resume", done: "resumed" };
 
 /// Longest wait of one request: the emperor grants no more (10 minutes).
 const WAIT_PER_REQUEST: Duration = Duration::from_secs(600);
@@ -113,7 +116,7 @@ fn tell(options: &Options, verb: &Spoken, view: &OperationView) -> Exit {
 }
 
 /// `90`, `90s`, `500ms`, `5m`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_ms = match &text[digits.len()..] {
         "ms" => 1,

@@ -11,7 +11,10 @@ use serde::Deserialize;
 
 use super::places as defaults;
 use crate::{
-    brain::settings::{BrainSettings, MassRemoval},
+    brain::{
+        scan::on_demand::OnDemand,
+        settings::{BrainSettings, MassRemoval},
+    },
     keeper,
 };
 
@@ -51,7 +54,12 @@ pub(super) struct Options {
     /// Fewer vassals than this are stopped without a question [default: 10]
     #[arg(long, value_name = "N")]
     mass_removal_from_vassals: Option<u32>,
-    /// A YAML file with any of the above as keys; allow-root and min-uid stand below uid-policy, the last two below mass-removal
+    /// How many vassals may boot at once; the others wait for their turn [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    parallel_boots: Option<u32>,
+    #[command(flatten)]
+    on_demand: OnDemand,
+    /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal- and emperor-on-demand- stand below uid-policy, mass-removal and on-demand
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -69,6 +77,17 @@ struct ConfigFile {
     user: Option<String>,
     uid_policy: UidPolicy,
     mass_removal: MassRemovalPolicy,
+    parallel_boots: Option<u32>,
+    on_demand: OnDemandSockets,
+}
+
+/// Which vassals wait for their first client.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct OnDemandSockets {
+    extension: Option<String>,
+    directory: Option<PathBuf>,
+    exec: Option<String>,
 }
 
 /// When files that are gone are not believed to be.
@@ -119,16 +138,36 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if mass_removal.above_percent > 100 {
         bail!("mass-removal: above-percent is {}: a share has at most 100 percent", mass_removal.above_percent);
     }
+    let parallel_boots = options
+        .parallel_boots
+        .or(file.parallel_boots)
+        .unwrap_or(empery_lifecycle::fleet::Policy::default().boots_at_once);
+    if parallel_boots == 0 {
+        bail!("parallel-boots is 0: at least one vassal must be able to boot");
+    }
+    let directory = options.on_demand.directory.or(file.on_demand.directory).map(absolute).transpose()?;
+    let on_demand = OnDemand {
+        extension: options.on_demand.extension.or(file.on_demand.extension),
+        directory,
+        exec: options.on_demand.exec.or(file.on_demand.exec),
+    };
+    if on_demand.extension.as_deref().is_some_and(|extension| extension.is_empty() || extension.contains('/')) {
+        bail!("on-demand: the extension is what follows a vassal file's name, such as `.socket`; it has no slash");
+    }
     let brain = BrainSettings {
         vassals,
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
         runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
         listen,
         mass_removal,
+        parallel_boots,
+        on_demand,
+        upgrade: None,
     };
     let usual = keeper::UidPolicy::default();
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),
+        on_demand_extension: brain.on_demand.extension,
         vassals: brain.vassals,
         state: brain.state,
         runtime: brain.runtime,

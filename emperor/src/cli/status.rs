@@ -85,7 +85,7 @@ fn fleet(fleet: &FleetSnapshot) {
         say!(
             "{:width$}  {:9}  {generation:>3}  {:>7}  {:>8.1}  {:>9}  {}",
             vassal.name.as_str(),
-            vassal.state,
+            if vassal.frozen { "frozen" } else { &vassal.state },
             vassal.numbers.workers,
             vassal.numbers.requests_per_s,
             print::size(vassal.numbers.rss_bytes),
@@ -98,6 +98,12 @@ fn vassal(vassal: &VassalSnapshot) {
     let line = |name: &str, value: String| say!("  {name:12} {value}");
     let or_none = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
     say!("{} is {}: {}", vassal.name, vassal.state, vassal.summary);
+    if vassal.frozen {
+        line("frozen", format!("until `emperor resume {}`", vassal.name));
+    }
+    if vassal.outdated {
+        line("binaries", "older than what is installed: a reload or `emperor upgrade` brings the new ones".to_owned());
+    }
     line("generation", or_none(vassal.generation));
     line(
         "revision",
@@ -199,6 +205,8 @@ fn last_deployment(view: &OperationView) {
         Verb::Reload => "reload",
         Verb::Stop => "stop",
         Verb::Start => "start",
+        Verb::Freeze => "freeze",
+        Verb::Resume => "resume",
     };
     let ago = print::span(now_unix_ms().saturating_sub(view.began_unix_ms) / 1_000);
     let how = match &view.end {

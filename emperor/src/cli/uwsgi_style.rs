@@ -12,6 +12,7 @@ pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> 
     let program = words.next().unwrap_or_else(|| "emperor".into());
     let rest: Vec<OsString> = words.collect();
     let Some(first) = rest.first() else { return Ok(vec![program]) };
+    let mut more = Vec::new();
     let (directory, used) = if first == "--emperor" {
         let directory = rest.get(1).cloned().ok_or("--emperor needs a directory")?;
         (directory, 2)
@@ -19,19 +20,43 @@ pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> 
         (directory.into(), 1)
     } else if first == "--ini" {
         let file = rest.get(1).ok_or("--ini needs a file")?;
-        (directory_of(Path::new(file))?, 2)
+        (directory_of(Path::new(file), &mut more)?, 2)
     } else if Path::new(first).extension() == Some(OsStr::new("ini")) {
-        (directory_of(Path::new(first))?, 1)
+        (directory_of(Path::new(first), &mut more)?, 1)
     } else {
         return Ok(std::iter::once(program).chain(rest).collect());
     };
     let run = [program, "run".into(), "--vassals".into(), directory];
-    Ok(run.into_iter().chain(rest.into_iter().skip(used)).collect())
+    let typed = rest.into_iter().skip(used).map(spelt_out);
+    Ok(run.into_iter().chain(more).chain(typed).collect())
 }
 
-fn directory_of(file: &Path) -> Result<OsString, String> {
+/// uWSGI's shorter names of options that an emperor takes.
+fn spelt_out(word: OsString) -> OsString {
+    let Some(text) = word.to_str() else { return word };
+    for (short, long) in ON_DEMAND_ALIASES {
+        if let Some(rest) = text.strip_prefix("--").and_then(|text| text.strip_prefix(short))
+            && (rest.is_empty() || rest.starts_with('='))
+        {
+            return format!("--{long}{rest}").into();
+        }
+    }
+    word
+}
+
+/// Names of core/uwsgi.c for the same options.
+const ON_DEMAND_ALIASES: [(&str, &str); 2] = [
+    ("emperor-on-demand-dir", "emperor-on-demand-directory"),
+    ("emperor-on-demand-ext", "emperor-on-demand-extension"),
+];
+
+/// Options that mean the same in an emperor's ini file and on the command line.
+const TAKEN: [&str; 3] = ["emperor-on-demand-extension", "emperor-on-demand-directory", "emperor-on-demand-exec"];
+
+fn directory_of(file: &Path, more: &mut Vec<OsString>) -> Result<OsString, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let (directory, others) = emperor_of(&text);
+    let (directory, others, taken) = emperor_of(&text);
+    more.extend(taken);
     let Some(directory) = directory else {
         return Err(format!(
             "{} names no directory to watch: it needs `emperor = DIR` in its [uwsgi] section",
@@ -44,10 +69,10 @@ fn directory_of(file: &Path) -> Result<OsString, String> {
     Ok(directory.into())
 }
 
-/// What follows `emperor =` in the section `[uwsgi]`, and the other keys there.
-fn emperor_of(text: &str) -> (Option<String>, Vec<String>) {
+/// What follows `emperor =` in the section `[uwsgi]`, the other keys there, and what is taken over of them.
+fn emperor_of(text: &str) -> (Option<String>, Vec<String>, Vec<OsString>) {
     let mut directory = None;
-    let mut others = Vec::new();
+    let (mut others, mut taken) = (Vec::new(), Vec::new());
     let mut section = "";
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with([';', '#'])) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -60,10 +85,17 @@ fn emperor_of(text: &str) -> (Option<String>, Vec<String>) {
             "emperor" => directory = Some(value.to_owned()),
             // Always so here.
             "master" => {}
-            other => others.push(other.to_owned()),
+            other => {
+                let name = ON_DEMAND_ALIASES.iter().find(|(short, _)| *short == other).map_or(other, |(_, long)| long);
+                if TAKEN.contains(&name) {
+                    taken.push(format!("--{name}={value}").into());
+                } else {
+                    others.push(other.to_owned());
+                }
+            }
         }
     }
-    (directory, others)
+    (directory, others, taken)
 }
 
 #[cfg(test)]
@@ -79,6 +111,9 @@ mod tests {
         let run = words(&["emperor", "run", "--vassals", "/v", "--listen", "127.0.0.1:1"]);
         assert_eq!(translated(words(&["emperor", "--emperor", "/v", "--listen", "127.0.0.1:1"])), Ok(run.clone()));
         assert_eq!(translated(words(&["emperor", "--emperor=/v", "--listen", "127.0.0.1:1"])), Ok(run));
+        let on_demand = ["emperor", "--emperor", "/v", "--emperor-on-demand-dir", "/s"];
+        let long = ["emperor", "run", "--vassals", "/v", "--emperor-on-demand-directory", "/s"];
+        assert_eq!(translated(words(&on_demand)), Ok(words(&long)));
         assert_eq!(translated(words(&["emperor", "status"])), Ok(words(&["emperor", "status"])));
         assert!(translated(words(&["emperor", "--emperor"])).is_err());
     }
@@ -87,7 +122,9 @@ mod tests {
     fn an_emperor_ini_names_the_directory() {
         let text =
             "[other]\nemperor = /no\n[uwsgi]\n; a comment\nmaster = true\nemperor = /etc/vassals\nuid = www-data\n";
-        assert_eq!(emperor_of(text), (Some("/etc/vassals".to_owned()), vec!["uid".to_owned()]));
+        assert_eq!(emperor_of(text), (Some("/etc/vassals".to_owned()), vec!["uid".to_owned()], Vec::new()));
         assert_eq!(emperor_of("[uwsgi]\nmodule = app\n").0, None);
+        let on_demand = emperor_of("[uwsgi]\nemperor = /v\nemperor-on-demand-ext = .socket\n");
+        assert_eq!(on_demand.2, words(&["--emperor-on-demand-extension=.socket"]));
     }
 }

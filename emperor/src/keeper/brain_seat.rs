@@ -118,10 +118,10 @@ impl BrainSeat {
     }
 
     /// Starts it, or kills one that does not end, when it is time.
-    pub(super) fn seat_when_due(&mut self) {
+    pub(super) fn seat_when_due(&mut self, note: Option<&str>) {
         let now_ns = monotonic_ns();
         match &mut self.state {
-            State::Empty { start_at_ns } if *start_at_ns <= now_ns => match self.start() {
+            State::Empty { start_at_ns } if *start_at_ns <= now_ns => match self.start(note) {
                 Ok(running) => {
                     tracing::debug!(pid = running.child.pid, "the brain was started");
                     self.state = State::Up(running);
@@ -140,13 +140,13 @@ impl BrainSeat {
         }
     }
 
-    fn start(&self) -> io::Result<Running> {
+    fn start(&self, note: Option<&str>) -> io::Result<Running> {
         point!("keeper.brain")?;
         let (channel, theirs) = seqpacket::pair()?;
         set_nonblocking(channel.as_fd())?;
         let child = spawn(Spawn {
             program: self.program.clone(),
-            args: self.args.clone(),
+            args: self.args.iter().cloned().chain(note.map(|note| format!("--upgrade={note}").into())).collect(),
             env: environment::of_brain(std::env::vars_os(), theirs.as_raw_fd()),
             directory: None,
             stdio: [None, None, None],
@@ -278,25 +278,25 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..4 {
             seat.state = State::Empty { start_at_ns: 0 };
-            seat.seat_when_due();
+            seat.seat_when_due(None);
             assert_eq!(ending(&mut seat), How::Code(3));
             let wait_ns = seat.deadline_ns().unwrap().saturating_sub(monotonic_ns());
             waits.push(Duration::from_nanos(wait_ns).as_secs_f64().mul_add(2.0, 0.4).round());
         }
         assert_eq!(waits, [0.0, 1.0, 2.0, 4.0], "in half seconds");
-        seat.seat_when_due();
+        seat.seat_when_due(None);
         assert!(!seat.is_up(), "it is not time yet");
     }
 
     #[test]
     fn a_brain_that_does_not_end_after_its_channel_is_killed_at_its_deadline() {
         let mut seat = seat("exec sleep 600");
-        seat.seat_when_due();
+        seat.seat_when_due(None);
         assert!(seat.is_up());
         seat.hang_up();
         let State::Ending { kill_at_ns, .. } = &mut seat.state else { panic!("it does not end") };
         *kill_at_ns = 0;
-        seat.seat_when_due();
+        seat.seat_when_due(None);
         assert_eq!(ending(&mut seat), How::Signal(libc::SIGKILL));
     }
 
@@ -309,7 +309,7 @@ mod tests {
                       assert b'reload_all' in line.recv(1000) and line.recv(1000) == b''\n\
                       open(sys.argv[1], 'w')";
         let mut seat = seat(&format!("exec python3 -c \"{python}\" {}", left.display()));
-        seat.seat_when_due();
+        seat.seat_when_due(None);
         seat.say(FromKeeper::ReloadAll, Vec::new());
         seat.dismiss(Duration::from_secs(10));
         assert!(!seat.is_up());

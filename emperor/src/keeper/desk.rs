@@ -2,6 +2,7 @@
 //! in somebody else's hands. What is not understood is answered, if it can be, and never believed.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -23,7 +24,7 @@ use super::{
     directory::{DirectoryError, VassalsDirectory},
     fd_store::{FdStore, Kept},
     masters::{self, Masters},
-    rooms, tls_files,
+    rooms, successor, tls_files,
 };
 
 /// Room of a message for what is around the parts of a list.
@@ -36,6 +37,8 @@ pub(super) struct Done {
     pub(super) replies: Vec<Reply>,
     /// The exit code, when the brain told the keeper to leave.
     pub(super) leave: Option<u8>,
+    /// The keeper is to replace itself.
+    pub(super) restart: bool,
 }
 
 /// A word to the brain with its descriptors.
@@ -80,6 +83,8 @@ pub(super) struct Desk {
     pub(super) vassal_program: PathBuf,
     pub(super) uid_policy: UidPolicy,
     pub(super) brain: Identity,
+    /// What is handed from brain to brain while an upgrade goes on.
+    pub(super) note: Option<String>,
 }
 
 impl Desk {
@@ -89,7 +94,7 @@ impl Desk {
     /// When they cannot be looked for.
     pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
         Ok(Self {
-            directory: VassalsDirectory::new(settings.vassals.clone()),
+            directory: VassalsDirectory::new(settings.vassals.clone(), settings.on_demand_extension.clone()),
             store: FdStore::default(),
             masters: Masters::adopt(&settings.runtime)?,
             runtime: settings.runtime.clone(),
@@ -97,6 +102,7 @@ impl Desk {
             vassal_program: vassal_beside(program),
             uid_policy: settings.uid_policy,
             brain,
+            note: successor::inherited_note(),
         })
     }
 
@@ -108,14 +114,17 @@ impl Desk {
         };
         let id = request.id;
         match self.carry_out(request.ask, fds) {
-            Ok(Outcome::Leave(code)) => Done { replies: vec![answer(id, Answer::Done, Vec::new())], leave: Some(code) },
+            Ok(Outcome::Leave(code)) => {
+                Done { replies: vec![answer(id, Answer::Done, Vec::new())], leave: Some(code), restart: false }
+            }
+            Ok(Outcome::Restart) => Done { restart: true, ..Done::default() },
             Ok(Outcome::Answers(answers)) => {
                 let replies = answers.into_iter().map(|(word, fds)| answer(id, word, fds)).collect();
-                Done { replies, leave: None }
+                Done { replies, ..Done::default() }
             }
             Err(refusal) => {
                 tracing::debug!("refused: {}", refusal.sentence);
-                Done { replies: vec![failed(id, refusal)], leave: None }
+                Done { replies: vec![failed(id, refusal)], ..Done::default() }
             }
         }
     }
@@ -128,6 +137,17 @@ impl Desk {
                 let (facts, file) = self.directory.open(&name)?;
                 Ok(Outcome::with_fd(Answer::Opened { facts }, file.into()))
             }
+            Ask::OpenOnDemand { name } => {
+                let (facts, file) = self.directory.open_on_demand(&name)?;
+                Ok(Outcome::with_fd(Answer::Opened { facts }, file.into()))
+            }
+            Ask::Watch { vassal, keys } => match self.store.watch(&vassal, keys) {
+                Ok(()) => Ok(Outcome::done()),
+                Err(key) => Err(Refusal::new(
+                    "not-found",
+                    format!("no listening socket {key} is kept for {vassal}: bind it first"),
+                )),
+            },
             Ask::Bind { vassal, identity, listener } => self.bind(&vassal, identity, listener),
             Ask::Keep { vassal, key } => {
                 let socket = one_descriptor(&mut fds, "a listening socket")?;
@@ -144,6 +164,14 @@ impl Desk {
                 }
                 Ok(Outcome::done())
             }
+            Ask::ForgetAbsent => {
+                let files: BTreeSet<VassalName> = self.directory.list()?.into_iter().map(|file| file.name).collect();
+                let masters = &self.masters;
+                let lives =
+                    |vassal: &VassalName| [Berth::A, Berth::B].iter().any(|berth| masters.lives_in(vassal, *berth));
+                self.store.retain(|vassal| files.contains(vassal) || lives(vassal));
+                Ok(Outcome::done())
+            }
             Ask::StartMaster(order) => {
                 let content = one_descriptor(&mut fds, "the vassal file")?;
                 let pid = self.start_master(*order, &content)?;
@@ -157,6 +185,14 @@ impl Desk {
             Ask::Masters => {
                 let parts = in_parts(self.masters.living());
                 Ok(Outcome::parts(parts, |masters, more| Answer::Masters { masters, more }))
+            }
+            Ask::Restart { note } => {
+                self.note = Some(note);
+                Ok(Outcome::Restart)
+            }
+            Ask::Upgraded => {
+                self.note = None;
+                Ok(Outcome::done())
             }
             Ask::Leave { code } => Ok(Outcome::Leave(code)),
         }
@@ -204,6 +240,7 @@ impl Desk {
 enum Outcome {
     Answers(Vec<(Answer, Vec<OwnedFd>)>),
     Leave(u8),
+    Restart,
 }
 
 impl Outcome {
@@ -263,7 +300,7 @@ fn not_understood(message: &[u8], error: &framing::FramingError) -> Done {
     let numbered = framing::decode::<Numbered>(message).ok();
     let sentence = "the keeper does not understand this request: brain and keeper may be of different versions; restart the emperor";
     let replies = numbered.map(|numbered| failed(numbered.id, Refusal::new("io", sentence)));
-    Done { replies: replies.into_iter().collect(), leave: None }
+    Done { replies: replies.into_iter().collect(), ..Done::default() }
 }
 
 fn one_descriptor(fds: &mut Vec<OwnedFd>, what: &str) -> Result<OwnedFd, Refusal> {

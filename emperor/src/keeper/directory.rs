@@ -42,16 +42,23 @@ pub(super) enum DirectoryError {
 
 /// The directory. Opened anew each time: it may be replaced by another of its name.
 #[derive(Debug)]
-pub(super) struct VassalsDirectory(PathBuf);
+pub(super) struct VassalsDirectory {
+    path: PathBuf,
+    /// What follows a vassal file's name in the name of the file with its on-demand socket.
+    on_demand_extension: Option<String>,
+}
+
+/// Longest file with the address of an on-demand socket, in bytes.
+const ON_DEMAND_MAX_BYTES: u64 = 4096;
 
 impl VassalsDirectory {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self(path)
+    pub(super) fn new(path: PathBuf, on_demand_extension: Option<String>) -> Self {
+        Self { path, on_demand_extension }
     }
 
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Every vassal file, in the order of names.
@@ -59,16 +66,16 @@ impl VassalsDirectory {
     /// # Errors
     /// [`DirectoryError::Lost`].
     pub(super) fn list(&self) -> Result<Vec<FileFacts>, DirectoryError> {
-        let lost = |source| DirectoryError::Lost { path: self.0.clone(), source };
+        let lost = |source| DirectoryError::Lost { path: self.path.clone(), source };
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.0).map_err(lost)? {
+        for entry in std::fs::read_dir(&self.path).map_err(lost)? {
             let entry = entry.map_err(lost)?;
             let name = entry.file_name().into_string().ok().and_then(|name| VassalName::new(name).ok());
             let Some(name) = name.filter(|name| counts(name.as_str())) else { continue };
             // It may have gone since it was listed, or be a link to nothing: either way it is no file.
             let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
             if metadata.is_file() {
-                files.push(facts(name, &metadata));
+                files.push(self.facts(name, &metadata));
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -80,44 +87,80 @@ impl VassalsDirectory {
     /// # Errors
     /// When it does not count, is no regular file, or cannot be opened.
     pub(super) fn open(&self, name: &VassalName) -> Result<(FileFacts, File), DirectoryError> {
-        let path = self.0.join(name.as_str());
-        let refuse = |why| DirectoryError::NotAVassal { path: path.clone(), why };
+        let path = self.path.join(name.as_str());
         if !counts(name.as_str()) {
-            return Err(refuse("its name does not count"));
+            return Err(DirectoryError::NotAVassal { path, why: "its name does not count" });
         }
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => refuse("it does not exist"),
-            _ => DirectoryError::Unreadable { path: path.clone(), source },
+        let (metadata, file) = open_regular(&path)?;
+        Ok((self.facts(name.clone(), &metadata), file))
+    }
+
+    /// The file beside a vassal's that says where its on-demand socket is.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be opened or is too long.
+    pub(super) fn open_on_demand(&self, name: &VassalName) -> Result<(FileFacts, File), DirectoryError> {
+        let path = self.path.join(name.as_str());
+        let Some(beside) = self.beside(name).filter(|_| counts(name.as_str())) else {
+            return Err(DirectoryError::NotAVassal { path, why: "no emperor-on-demand-extension is set" });
         };
-        // Looked at first, since opening a device may act on it; O_NONBLOCK, since it may become a FIFO meanwhile.
-        if !std::fs::metadata(&path).map_err(failed)?.is_file() {
-            return Err(refuse("it is no regular file"));
+        let (metadata, file) = open_regular(&beside)?;
+        if metadata.size() > ON_DEMAND_MAX_BYTES {
+            return Err(DirectoryError::NotAVassal { path: beside, why: "it is too long for an address" });
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(&path)
-            .map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(refuse("it is no regular file"));
-        }
-        Ok((facts(name.clone(), &metadata), file))
+        Ok((self.facts(name.clone(), &metadata), file))
+    }
+
+    fn beside(&self, name: &VassalName) -> Option<PathBuf> {
+        let extension = self.on_demand_extension.as_ref()?;
+        Some(self.path.join(format!("{name}{extension}")))
+    }
+
+    fn facts(&self, name: VassalName, metadata: &Metadata) -> FileFacts {
+        let beside = self.beside(&name).and_then(|path| std::fs::metadata(path).ok()).filter(Metadata::is_file);
+        let on_demand = beside.map(|beside| (beside.ino(), beside.size(), changed_ns(&beside)));
+        FileFacts { on_demand, ..facts(name, metadata) }
     }
 }
 
+/// A regular file, with what fstat(2) says of what was really opened.
+fn open_regular(path: &Path) -> Result<(Metadata, File), DirectoryError> {
+    let refuse = |why| DirectoryError::NotAVassal { path: path.to_owned(), why };
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => refuse("it does not exist"),
+        _ => DirectoryError::Unreadable { path: path.to_owned(), source },
+    };
+    // Looked at first, since opening a device may act on it; O_NONBLOCK, since it may become a FIFO meanwhile.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(refuse("it is no regular file"));
+    }
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(refuse("it is no regular file"));
+    }
+    Ok((metadata, file))
+}
+
+const NS_PER_S: i64 = 1_000_000_000;
+
+fn changed_ns(metadata: &Metadata) -> i64 {
+    metadata.ctime().saturating_mul(NS_PER_S).saturating_add(metadata.ctime_nsec())
+}
+
 fn facts(name: VassalName, metadata: &Metadata) -> FileFacts {
-    const NS_PER_S: i64 = 1_000_000_000;
     FileFacts {
         name,
         device: metadata.dev(),
         inode: metadata.ino(),
         size: metadata.size(),
         mtime_ns: metadata.mtime().saturating_mul(NS_PER_S).saturating_add(metadata.mtime_nsec()),
-        ctime_ns: metadata.ctime().saturating_mul(NS_PER_S).saturating_add(metadata.ctime_nsec()),
+        ctime_ns: changed_ns(metadata),
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode(),
+        on_demand: None,
     }
 }
 
@@ -145,7 +188,7 @@ mod tests {
         nix::unistd::mkfifo(&vassals.join("fifo.ini"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         symlink(vassals.join("i.conf"), vassals.join("link.ini")).unwrap();
         symlink(vassals.join("nowhere"), vassals.join("dangling.ini")).unwrap();
-        let directory = VassalsDirectory::new(vassals.clone());
+        let directory = VassalsDirectory::new(vassals.clone(), None);
         let listed: Vec<_> = directory.list().unwrap().into_iter().map(|facts| facts.name.to_string()).collect();
         assert_eq!(listed, ["a.yaml", "b.ini", "c.js", "link.ini"]);
 
@@ -161,7 +204,7 @@ mod tests {
     #[test]
     fn a_directory_that_is_gone_is_lost_and_not_empty() {
         let room = Room::new("lost");
-        let directory = VassalsDirectory::new(room.path().join("vassals"));
+        let directory = VassalsDirectory::new(room.path().join("vassals"), None);
         assert!(matches!(directory.list(), Err(DirectoryError::Lost { .. })));
         room.directory("vassals");
         assert_eq!(directory.list().unwrap(), []);

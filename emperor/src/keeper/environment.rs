@@ -4,7 +4,10 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt};
 
 use empery_control::{boot::MASTER_BOOT_FD, keeper::KEEPER_FD};
 
-use super::{notify::NOTIFY_SOCKET, successor::LOCK_FD};
+use super::{
+    notify::NOTIFY_SOCKET,
+    successor::{LOCK_FD, NOTE},
+};
 
 type Variable = (OsString, OsString);
 
@@ -37,7 +40,7 @@ fn for_vassal(name: OsString) -> Option<OsString> {
 /// What systemd (sd_notify(3), sd_listen_fds(3)) and the keeper's own starter say to the keeper and nobody else.
 fn is_ours_alone(name: &[u8]) -> bool {
     name.starts_with(b"LISTEN_")
-        || [NOTIFY_SOCKET, KEEPER_FD, MASTER_BOOT_FD, LOCK_FD].iter().any(|own| own.as_bytes() == name)
+        || [NOTIFY_SOCKET, KEEPER_FD, MASTER_BOOT_FD, LOCK_FD, NOTE].iter().any(|own| own.as_bytes() == name)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! its masters are reached by, and the ends of its log pipe.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use empery_control::keeper::ListenAddress;
@@ -35,6 +35,8 @@ struct Shelf {
     listeners: BTreeMap<String, Kept>,
     links: BTreeMap<Berth, OwnedFd>,
     log: Option<LogPipe>,
+    /// Keys of the listeners that are watched for a client.
+    watched: BTreeSet<String>,
 }
 
 /// Everything that is kept.
@@ -66,6 +68,37 @@ impl FdStore {
         Ok(())
     }
 
+    /// Watches these listening sockets for a client, and no others of this vassal.
+    ///
+    /// # Errors
+    /// The first key under which nothing is kept.
+    pub(super) fn watch(&mut self, vassal: &VassalName, keys: Vec<String>) -> Result<(), String> {
+        let shelf = self.shelf(vassal);
+        shelf.watched.clear();
+        match keys.iter().find(|key| !shelf.listeners.contains_key(*key)) {
+            Some(missing) => Err(missing.clone()),
+            None => {
+                shelf.watched.extend(keys);
+                Ok(())
+            }
+        }
+    }
+
+    /// Watches none of this vassal's any more.
+    pub(super) fn unwatch(&mut self, vassal: &VassalName) {
+        if let Some(shelf) = self.0.get_mut(vassal) {
+            shelf.watched.clear();
+        }
+    }
+
+    /// What is watched, and whose it is.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (&VassalName, BorrowedFd<'_>)> {
+        self.0.iter().flat_map(|(vassal, shelf)| {
+            let sockets = shelf.watched.iter().filter_map(|key| shelf.listeners.get(key));
+            sockets.map(move |kept| (vassal, kept.socket.as_fd()))
+        })
+    }
+
     /// The link of a berth, made by `bind` when there is none.
     ///
     /// # Errors
@@ -95,12 +128,18 @@ impl FdStore {
         log.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Closes everything of those that do not stay.
+    pub(super) fn retain(&mut self, stays: impl Fn(&VassalName) -> bool) {
+        self.0.retain(|vassal, _| stays(vassal));
+    }
+
     /// Closes these listening sockets; an empty list is everything of the vassal.
     pub(super) fn forget(&mut self, vassal: &VassalName, keys: &[String]) {
         if keys.is_empty() {
             self.0.remove(vassal);
         } else if let Some(shelf) = self.0.get_mut(vassal) {
             shelf.listeners.retain(|key, _| !keys.contains(key));
+            shelf.watched.retain(|key| !keys.contains(key));
         }
     }
 }
@@ -125,6 +164,22 @@ mod tests {
         store.forget(&vassal, &["k".to_owned()]);
         assert!(store.listener(&vassal, "k").is_none());
         until("it to be closed, not only forgotten", || std::net::TcpStream::connect(place).is_err());
+    }
+
+    #[test]
+    fn only_what_is_kept_is_watched_and_only_until_it_is_forgotten() {
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        store.keep_handed(&vassal, "k".to_owned(), TcpListener::bind("127.0.0.1:0").unwrap().into()).unwrap();
+        assert_eq!(store.watch(&vassal, vec!["k".to_owned(), "other".to_owned()]), Err("other".to_owned()));
+        assert_eq!(store.watched().count(), 0);
+        assert_eq!(store.watch(&vassal, vec!["k".to_owned()]), Ok(()));
+        assert_eq!(store.watched().count(), 1);
+        store.unwatch(&vassal);
+        assert_eq!(store.watched().count(), 0);
+        assert_eq!(store.watch(&vassal, vec!["k".to_owned()]), Ok(()));
+        store.forget(&vassal, &["k".to_owned()]);
+        assert_eq!(store.watched().count(), 0);
     }
 
     #[test]

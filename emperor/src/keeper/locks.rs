@@ -65,7 +65,11 @@ pub(super) struct HeldLock {
 pub(super) fn held(runtime: &Path) -> io::Result<Vec<HeldLock>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(places::vassals(runtime))? {
-        let directory = entry?.path();
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let directory = entry.path();
         for berth in [Berth::A, Berth::B] {
             let path = directory.join(berth.as_str()).join("lock");
             match held_at(&path, berth) {
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_another_place_or_another_process_is_not_believed() {
+    fn p13_a_text_of_another_place_or_another_process_is_not_believed() {
         let room = Room::new("lying-locks");
         for (vassal, text) in [
             ("a.ini", text_of_this_process("b.ini")),

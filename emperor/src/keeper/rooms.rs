@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use empery_control::places;
-use empery_lifecycle::{fleet::Berth, ids::VassalName};
+use empery_lifecycle::{
+    fleet::{Berth, Identity},
+    ids::VassalName,
+};
 use empery_sys::{lock, spawn::DropTo};
 use nix::{
     errno::Errno,
@@ -78,6 +81,18 @@ impl Rooms {
     pub(super) fn lock(&self) -> &OwnedFd {
         &self.lock
     }
+}
+
+/// Writes down whose the brain is, for masters that were started while it was somebody else's.
+///
+/// # Errors
+/// When the runtime directory cannot be written.
+pub(super) fn name_brain(runtime: &Path, brain: Identity) -> io::Result<()> {
+    let path = places::brain_uid(runtime);
+    let new = path.with_extension("new");
+    fs::write(&new, format!("{}\n", brain.uid))?;
+    fs::set_permissions(&new, Permissions::from_mode(0o644))?;
+    fs::rename(new, path)
 }
 
 /// Makes a directory that only we (or root) can change, with this mode and group.
@@ -161,7 +176,10 @@ fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
         file.read_to_string(&mut text)?;
         let holder = text.lines().next().filter(|holder| !holder.is_empty()).unwrap_or("it has just started");
         if holder_lives(holder) {
-            bail!("another emperor runs here ({holder}): stop it, or name another runtime directory");
+            bail!(
+                "another emperor runs here ({holder}): stop it (`kill -TERM` and that pid; its vassals are stopped, too), or \
+                 name another runtime directory"
+            );
         }
         // A child it was just starting still has the lock, and ends because its parent has.
         tracing::info!("waiting for the last child of an emperor that is gone ({holder})");
@@ -191,7 +209,8 @@ fn watch_alone(vassals: &Path) -> anyhow::Result<Option<Flock<File>>> {
             let directory_name = vassals.display();
             match (holder, owner) {
                 (_, Some((pid, uid))) if uid == 0 || uid == geteuid().as_raw() => bail!(
-                    "another emperor watches {directory_name} (pid {pid}): stop it, or name another vassals directory"
+                    "another emperor watches {directory_name} (pid {pid}): stop it (`kill -TERM {pid}`; its vassals are \
+                     stopped, too), or name another vassals directory"
                 ),
                 (_, Some((pid, uid))) => {
                     tracing::warn!("pid {pid} of uid {uid} has locked {directory_name}: gone on without the lock");

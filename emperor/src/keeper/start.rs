@@ -46,6 +46,8 @@ impl Desk {
             return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
         }
         let listeners = self.kept_for(&order)?;
+        // Who comes from now on is the master's to accept.
+        self.store.unwatch(vassal);
         let places = places::berth(&self.runtime, vassal, *berth);
         let failed = |attempted: &'static str| {
             let vassal = vassal.clone();
@@ -84,6 +86,9 @@ impl Desk {
             log_write_fd,
             log_directory,
             brain_uid: self.brain.uid,
+            brain_uid_path: places::brain_uid(&self.runtime),
+            frozen: order.frozen,
+            on_demand: order.on_demand.clone(),
             uid: order.identity.uid,
             gid: order.identity.gid,
         };

@@ -106,7 +106,7 @@ mod tests {
         std::fs::write(&key, "").unwrap();
         std::fs::write(&other, "").unwrap();
         std::fs::write(vassals.join("a.ini"), "[uwsgi]\nhttps = :443,a.crt,a.key\nlogto = other.key\n").unwrap();
-        let (directory, vassal) = (VassalsDirectory::new(vassals.clone()), VassalName::new("a.ini").unwrap());
+        let (directory, vassal) = (VassalsDirectory::new(vassals.clone(), None), VassalName::new("a.ini").unwrap());
         let opened = || {
             let opened = open(&directory, &vassal, &[key.clone(), other.clone(), vassals.join("a.crt")]).unwrap();
             opened.into_iter().map(|(path, _)| path).collect::<Vec<_>>()

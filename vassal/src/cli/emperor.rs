@@ -6,10 +6,25 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use empery_config::vassal::VassalConfig;
+
+/// Options that go with it, and what `emperor run` calls them.
+const PASSED_ON: [(&str, &str); 5] = [
+    ("emperor-on-demand-ext", "emperor-on-demand-extension"),
+    ("emperor-on-demand-extension", "emperor-on-demand-extension"),
+    ("emperor-on-demand-dir", "emperor-on-demand-directory"),
+    ("emperor-on-demand-directory", "emperor-on-demand-directory"),
+    ("emperor-on-demand-exec", "emperor-on-demand-exec"),
+];
+
 /// Becomes the emperor. Returns only when that failed.
-pub(super) fn run(vassals: &str) -> ExitCode {
+pub(super) fn run(vassals: &str, config: &VassalConfig) -> ExitCode {
     let program = beside().unwrap_or_else(|| PathBuf::from("emperor"));
-    let error = Command::new(&program).args(["run", "--vassals", vassals]).exec();
+    let passed_on = config.effective.iter().filter_map(|option| {
+        let (_, name) = PASSED_ON.iter().find(|(given, _)| *given == option.key)?;
+        Some(format!("--{name}={}", option.value.as_deref()?))
+    });
+    let error = Command::new(&program).args(["run", "--vassals", vassals]).args(passed_on).exec();
     eprintln!("vassal: {} cannot be run: {error}", program.display());
     ExitCode::FAILURE
 }

@@ -1,4 +1,4 @@
-//! `--reload PIDFILE` and `--stop PIDFILE`, with uWSGI's exit codes: 0 when the signal was sent, 255 when no such
+//! `--reload PIDFILE`, `--stop PIDFILE` and `--suspend PIDFILE`, with uWSGI's exit codes: 0 when the signal was sent, 255 when no such
 //! process is there, 1 when the file says nothing usable. uWSGI takes an empty file for pid 0 and hits the whole
 //! process group of whoever called it; here only a positive number is a pid.
 

@@ -2,7 +2,11 @@
 //! never by what it says about itself: root, the brain's user, and this vassal's own.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,10 +24,12 @@ const INTRODUCTION_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Who may speak.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Admitted {
-    /// The brain's user.
+    /// The brain's user when this master was started.
     pub(crate) brain_uid: u32,
+    /// Where the keeper writes who it is by now.
+    pub(crate) brain_uid_path: PathBuf,
     /// This vassal's.
     pub(crate) own_uid: u32,
 }
@@ -38,7 +44,7 @@ pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io:
         loop {
             match link.accept().await {
                 Ok(channel) => {
-                    tokio::spawn(introduce(channel, admitted, inbox.clone()));
+                    tokio::spawn(introduce(channel, admitted.clone(), inbox.clone()));
                 }
                 // The newcomer is gone again, or this process is out of descriptors: the next one may have more luck.
                 Err(error) => {
@@ -53,12 +59,48 @@ pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io:
 
 async fn introduce(channel: OwnedFd, admitted: Admitted, inbox: Inbox) {
     let Ok(peer) = seqpacket::peer(channel.as_fd()) else { return };
-    if ![0, admitted.brain_uid, admitted.own_uid].contains(&peer.uid) {
+    let known = [0, admitted.brain_uid, admitted.own_uid].contains(&peer.uid);
+    if !known && brain_uid_now(&admitted.brain_uid_path) != Some(peer.uid) {
         return;
     }
     let Ok(channel) = Channel::new(channel) else { return };
     let word = tokio::time::timeout(INTRODUCTION_DEADLINE, channel.receive()).await;
     if let Ok(Ok(Some((introduction, descriptors)))) = word {
         inbox.put(Input::Introduced(Box::new(Introduced { introduction, descriptors, channel, pid: peer.pid })));
+    }
+}
+
+/// Who the brain is since the emperor was started again with another `--user`: believed when nobody but root, or whoever
+/// the keeper is where it is not root, can have written it.
+fn brain_uid_now(path: &Path) -> Option<u32> {
+    const WRITABLE_BY_OTHERS: u32 = 0o022;
+    let facts = std::fs::symlink_metadata(path).ok()?;
+    let keeper = std::fs::symlink_metadata(path.parent()?).ok()?.uid();
+    if !facts.is_file() || facts.uid() != keeper || facts.mode() & WRITABLE_BY_OTHERS != 0 {
+        return None;
+    }
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn who_the_brain_is_is_believed_only_of_a_file_that_nobody_else_can_write() {
+        let directory = std::env::temp_dir().join(format!("empery-brain-uid-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("brain.uid");
+        assert_eq!(brain_uid_now(&path), None);
+        std::fs::write(&path, "4711\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(brain_uid_now(&path), Some(4711));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(brain_uid_now(&path), None);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/proc/self/loginuid", &path).unwrap();
+        assert_eq!(brain_uid_now(&path), None);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

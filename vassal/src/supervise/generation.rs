@@ -18,7 +18,9 @@ use empery_lifecycle::{
 use empery_sys::{process::How, scoreboard::Scoreboard};
 
 use super::{deaths::KilledFor, harakiri::Struck, stopped::Stopped};
-use crate::{boot_output::BootOutput, oom::KillCounts, peer::Peer, revision::Revision};
+use crate::{
+    boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image,
+};
 
 /// See the module.
 pub(crate) struct Generation {
@@ -36,6 +38,8 @@ pub(crate) struct Generation {
     pub(crate) boot_output: Option<BootOutput>,
     /// How long the import took, in ms.
     pub(crate) import_ms: u64,
+    /// Which file its extension was when it was started.
+    pub(crate) extension: Option<Image>,
     /// `major.minor.micro` of its interpreter, once it has said so.
     pub(crate) python: Option<String>,
     /// How often harakiri struck each worker.
@@ -108,6 +112,11 @@ impl Generation {
     /// Whether no process of it is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.zygote.is_none() && self.workers.is_empty()
+    }
+
+    /// Whether the extension on the disk is another by now.
+    pub(crate) fn extension_changed(&self) -> bool {
+        self.extension.is_some() && extension::image().is_some_and(|now| Some(&now) != self.extension.as_ref())
     }
 
     /// The slots of one process of a worker.

@@ -48,6 +48,7 @@ impl Supervisor {
             Signal::Interrupt | Signal::Terminate => self.stop(),
             Signal::Status => self.say_status(),
             Signal::Reopen => log::reopen(),
+            Signal::Suspend => self.suspend_or_resume(),
         }
     }
 

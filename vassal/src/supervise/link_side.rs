@@ -22,6 +22,7 @@ use super::{
     Supervisor,
     input::{Input, Introduced},
     stacks::Wanted,
+    succeed::Succession,
     worker_id::Who,
 };
 use crate::{
@@ -116,6 +117,9 @@ impl Supervisor {
                 .and_then(|(generation, _)| self.generations.get(&generation)?.revision.sha256.clone()),
             answers_pings: true,
             tells_stacks: true,
+            freezes: true,
+            frozen: self.frozen,
+            outdated: self.is_outdated(),
         };
         (snapshot, descriptors)
     }
@@ -126,10 +130,14 @@ impl Supervisor {
             return;
         }
         match order {
-            Order::Deploy { operation, revision, new_listeners, tls_files } => {
+            Order::Deploy { operation, revision, new_listeners, tls_files, on_demand } => {
+                if let Station::Governed(governed) = &mut self.station {
+                    governed.boot.on_demand = on_demand;
+                }
                 self.ordered_deploy(operation, revision, (new_listeners, tls_files), descriptors);
             }
             Order::TlsFiles { paths } => self.take_tls_files(paths, descriptors.into_iter()),
+            Order::Gate { frozen } => self.set_frozen(frozen),
             Order::Cancel { operation } => self.tell(Event::Cancel { operation }),
             // A brain that was restarted repeats itself; only a second signal means "at once".
             Order::Stop if self.stop_asked => {}
@@ -163,7 +171,13 @@ impl Supervisor {
             self.listeners.take(key, socket);
         }
         self.take_tls_files(tls_files, descriptors);
-        self.deploy(operation, revision, offer.map(Arc::new));
+        match self.changed_binary() {
+            Some(binary) if self.succession == Succession::No && !self.stop_asked => {
+                self.deploy_by_binary(binary, operation);
+            }
+            Some(_) if self.succession != Succession::No => self.deploys_after_succession(operation),
+            Some(_) | None => self.deploy(operation, revision, offer.map(Arc::new)),
+        }
     }
 
     /// The brain is gone; the next one is told everything anew.
@@ -193,7 +207,8 @@ impl Supervisor {
         let views = self.worker_views();
         if views != self.last_workers {
             self.last_workers.clone_from(&views);
-            self.tell_brain(FromMaster::Workers { workers: views }, Vec::new());
+            let outdated = self.is_outdated();
+            self.tell_brain(FromMaster::Workers { workers: views, outdated }, Vec::new());
         }
     }
 
@@ -248,6 +263,7 @@ impl Supervisor {
             listeners,
             since_unix_s: crate::clock::unix_s(),
         };
+        self.freeze_orphan(&handle);
         self.orphans.insert(orphan, handle);
         self.tell(Event::OrphanFound { orphan });
     }

@@ -94,6 +94,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             boot_output: Some(boot_output),
             import_ms: 0,
+            extension: crate::extension::image(),
             python: None,
             harakiris: BTreeMap::new(),
             ended: false,
@@ -108,7 +109,7 @@ impl Supervisor {
 
     fn try_spawn(&mut self, worker: WorkerRef) -> Result<(), String> {
         let inbox = self.inbox.clone();
-        let generation = self.generations.get_mut(&worker.generation).ok_or("its generation is gone")?;
+        let generation = self.generations.get(&worker.generation).ok_or("its generation is gone")?;
         let zygote = generation.zygote.as_ref().ok_or("its zygote is gone")?;
         let no_channel = |error: std::io::Error| format!("no channel could be made for it: {error}");
         let (ours, theirs) = point!("master.fork").and_then(|()| seqpacket::pair()).map_err(no_channel)?;
@@ -140,7 +141,10 @@ impl Supervisor {
             kill_when_known: false,
             recycle_told: false,
         };
-        generation.workers.insert(worker, handle);
+        self.freeze_newcomer(&handle);
+        if let Some(generation) = self.generations.get_mut(&worker.generation) {
+            generation.workers.insert(worker, handle);
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use empery_control::{link::WorkerPhase, scoreboard::Totals};
-use empery_lifecycle::ids::GenerationId;
+use empery_lifecycle::ids::{GenerationId, OperationId};
 use empery_sys::{
     channel::Channel,
     scoreboard::Scoreboard,
@@ -17,6 +17,7 @@ use empery_sys::{
 use super::{Supervisor, gateways::Phase, perform::kill_child};
 use crate::{
     extension, log,
+    station::Station,
     succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
 };
 
@@ -36,19 +37,34 @@ impl Supervisor {
     pub(super) fn hangup(&mut self) {
         match self.changed_binary() {
             None => self.reload("SIGHUP came"),
-            Some(binary) if self.succession == Succession::No && !self.stop_asked => self.try_binary(binary),
+            Some(binary) if self.succession == Succession::No && !self.stop_asked => {
+                self.try_binary(binary, "SIGHUP came")
+            }
             Some(_) => {}
         }
     }
 
-    fn changed_binary(&self) -> Option<std::path::PathBuf> {
+    pub(super) fn changed_binary(&self) -> Option<std::path::PathBuf> {
         let binary = extension::binary().ok()?;
         (Image::of(&binary).as_ref()? != self.image.as_ref()?).then_some(binary)
     }
 
+    /// The emperor ordered a deploy and the binary has changed: a new image of this master carries it out.
+    pub(super) fn deploy_by_binary(&mut self, binary: PathBuf, operation: OperationId) {
+        self.deploys_after_succession(operation);
+        self.try_binary(binary, "the emperor ordered it");
+    }
+
+    /// The new image that is on its way carries this out, too.
+    pub(super) fn deploys_after_succession(&mut self, operation: OperationId) {
+        if let Station::Governed(governed) = &mut self.station {
+            governed.ordered = Some(operation);
+        }
+    }
+
     /// A binary that does not even start must not get the workers.
-    fn try_binary(&mut self, binary: std::path::PathBuf) {
-        log::say(&format!("...reloading: SIGHUP came and {} has changed", binary.display()));
+    fn try_binary(&mut self, binary: PathBuf, why: &str) {
+        log::say(&format!("...reloading: {why} and {} has changed", binary.display()));
         let trial = spawn(Spawn {
             args: vec![binary.clone().into_os_string(), "--version".into()],
             program: binary,
@@ -78,7 +94,13 @@ impl Supervisor {
     fn binary_refused(&mut self, why: &str) {
         self.succession = Succession::No;
         log::say(&format!("*** the changed binary does not run ({why}): this one goes on ***"));
-        self.reload("SIGHUP came");
+        self.reload("by this binary");
+    }
+
+    /// Whether the binary of this process, or the extension that serves, is no longer what is on the disk.
+    pub(super) fn is_outdated(&self) -> bool {
+        let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));
+        self.changed_binary().is_some() || serving.is_some_and(|generation| generation.extension_changed())
     }
 
     /// Succeeds when it is time. Returns when it is not, or when it failed.
@@ -104,6 +126,7 @@ impl Supervisor {
             log: log.as_raw_fd(),
             pidfiles: self.pidfiles.clone(),
             deploys: self.deploys,
+            frozen: self.frozen,
         };
         let error = succession::succeed(&binary, &testament, &left);
         self.binary_refused(&error.to_string());

@@ -7,6 +7,7 @@ use axum::{
     http::StatusCode,
     response::Redirect,
 };
+use empery_control::fleet::OperationView;
 use empery_lifecycle::{fleet::Verb, ids::VassalName};
 use serde::Deserialize;
 
@@ -65,6 +66,36 @@ pub(super) async fn start(
     act(realm, name, caller, form, Verb::Start).await
 }
 
+pub(super) async fn freeze(
+    realm: State<Realm>,
+    name: Path<String>,
+    caller: Extension<Caller>,
+    form: Form<Sent>,
+) -> Answer {
+    act(realm, name, caller, form, Verb::Freeze).await
+}
+
+pub(super) async fn resume(
+    realm: State<Realm>,
+    name: Path<String>,
+    caller: Extension<Caller>,
+    form: Form<Sent>,
+) -> Answer {
+    act(realm, name, caller, form, Verb::Resume).await
+}
+
+pub(super) async fn retry(
+    State(realm): State<Realm>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    Form(sent): Form<Sent>,
+) -> Answer {
+    sent.check(&caller)?;
+    let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
+    let operation = realm.retry(name.clone(), caller.actor()).await?;
+    Ok(back_to(&name, &operation))
+}
+
 pub(super) async fn confirm_removals(
     State(realm): State<Realm>,
     Extension(caller): Extension<Caller>,
@@ -84,8 +115,11 @@ async fn act(
 ) -> Answer {
     sent.check(&caller)?;
     let name = VassalName::new(name.clone()).map_err(|_| Problem::unknown_vassal(&name))?;
-    let back = format!("/vassals/{}", segment(name.as_str()));
-    let operation = realm.ask(name, verb, caller.actor()).await?;
-    // 303: the browser asks for the page with GET, and a reload of it repeats nothing.
-    Ok(Redirect::to(&format!("{back}?operation={}", operation.id)))
+    let operation = realm.ask(name.clone(), verb, caller.actor()).await?;
+    Ok(back_to(&name, &operation))
+}
+
+/// 303: the browser asks for the page with GET, and a reload of it repeats nothing.
+fn back_to(name: &VassalName, operation: &OperationView) -> Redirect {
+    Redirect::to(&format!("/vassals/{}?operation={}", segment(name.as_str()), operation.id))
 }

@@ -31,6 +31,8 @@ struct Fleet {
     alarms: Vec<String>,
     /// Vassals that are to be stopped when somebody says so.
     removals_doubted: usize,
+    /// Vassals that run binaries which have been replaced.
+    outdated: usize,
     /// Carried by the form.
     form_token: String,
     vassals: usize,
@@ -53,6 +55,8 @@ struct Row {
     name: String,
     segment: String,
     state: Badge,
+    frozen: bool,
+    outdated: bool,
     summary: String,
     generation: Option<u64>,
     workers: u32,
@@ -95,6 +99,7 @@ impl Fleet {
             directory: snapshot.vassals_directory.clone(),
             alarms: snapshot.alarms.clone(),
             removals_doubted: snapshot.removals_doubted.len(),
+            outdated: snapshot.vassals.iter().filter(|vassal| vassal.outdated).count(),
             form_token,
             vassals: snapshot.vassals.len(),
             loyal: snapshot.vassals.iter().filter(|vassal| vassal.state == "loyal").count(),
@@ -125,6 +130,8 @@ impl Row {
             name: vassal.name.to_string(),
             segment: words::segment(vassal.name.as_str()),
             state: Badge::of_state(&vassal.state),
+            frozen: vassal.frozen,
+            outdated: vassal.outdated,
             summary: vassal.summary.clone(),
             generation: vassal.generation,
             workers: numbers.workers,

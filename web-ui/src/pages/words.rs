@@ -49,6 +49,7 @@ impl Badge {
             "queued" => ("◌", Tone::Moving),
             "stopping" => ("◒", Tone::Moving),
             "held" => ("■", Tone::Still),
+            "asleep" => ("☾", Tone::Still),
             "cursed" => ("▲", Tone::Bad),
             "refused" => ("✕", Tone::Bad),
             _ => ("?", Tone::Still),
@@ -72,6 +73,8 @@ pub(super) fn verb(verb: Verb) -> &'static str {
         Verb::Reload => "reload",
         Verb::Stop => "stop",
         Verb::Start => "start",
+        Verb::Freeze => "freeze",
+        Verb::Resume => "resume",
     }
 }
 

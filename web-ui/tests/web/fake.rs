@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use empery_control::{
     fleet::{
-        FleetEvent, FleetSnapshot, Numbers, OperationView, PhaseTime, ProblemView, VassalSnapshot, WorkerSnapshot,
+        FleetEvent, FleetSnapshot, Numbers, OperationView, PhaseTime, ProblemView, UpgradeView, UpgradedVassal,
+        VassalSnapshot, WorkerSnapshot,
     },
     link::{WorkerPhase, WorkerView},
     stacks::{Frame, RequestView, Source, ThreadStack, WorkerStacks},
@@ -71,6 +72,11 @@ impl Fake {
                         });
                         continue;
                     }
+                    Ask::Retry { name, actor, reply } => (name, Verb::Start, actor, reply),
+                    Ask::Upgrade { actor, reply } => {
+                        let _ = reply.send(Ok(upgrade(&actor)));
+                        continue;
+                    }
                     Ask::ConfirmRemovals { reply, .. } => {
                         let confirmed = std::mem::take(&mut doubted);
                         let _ = reply.send(if confirmed.is_empty() {
@@ -91,7 +97,7 @@ impl Fake {
                 let end = match (verb, vassal.as_str()) {
                     (Verb::Start, _) => None,
                     (Verb::Reload, "blog.ini") => Some(failed()),
-                    (Verb::Reload | Verb::Stop, _) => Some(OperationEnd::Succeeded),
+                    (Verb::Reload | Verb::Stop | Verb::Freeze | Verb::Resume, _) => Some(OperationEnd::Succeeded),
                 };
                 let _ = reply.send(Ok(begun.clone()));
                 if end.is_some() {
@@ -107,6 +113,16 @@ impl Fake {
             }
         });
     }
+}
+
+fn upgrade(actor: &str) -> UpgradeView {
+    let vassals = vec![UpgradedVassal {
+        name: name("shop.ini"),
+        outcome: "waiting".to_owned(),
+        operation: Some(OperationId(12)),
+        reason: None,
+    }];
+    UpgradeView { actor: actor.to_owned(), began_unix_ms: NOW_UNIX_MS, phase: "vassals".to_owned(), vassals }
 }
 
 pub(crate) fn name(text: &str) -> VassalName {
@@ -204,6 +220,8 @@ fn vassal(text: &str, state: &str, summary: &str) -> VassalSnapshot {
     VassalSnapshot {
         name: name(text),
         state: state.to_owned(),
+        frozen: text == "mail.ini",
+        outdated: text == "shop.ini",
         summary: summary.to_owned(),
         generation: serves.then_some(6),
         serving_revision: serves.then_some(3),
@@ -293,6 +311,7 @@ pub(crate) fn fleet() -> FleetSnapshot {
             "The database is full (recording samples): make room on the disk that holds /var/lib/empery.".to_owned(),
         ],
         removals_doubted: vec![name("cron.ini"), name(HOSTILE)],
+        upgrade: None,
         numbers,
         vassals: vassals.into_values().collect(),
     }

@@ -13,8 +13,11 @@ use super::draft::{Draft, Variant};
 /// How many connections may wait on the socket between the gateway and the workers; cut to what the kernel allows.
 const GATEWAY_BACKLOG: u32 = 4096;
 
-/// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the sockets that it
-/// reaches the workers by come last.
+/// Permission bits of an on-demand socket (core/emperor.c binds it with 0666).
+const ON_DEMAND_MODE: u32 = 0o666;
+
+/// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the socket that it
+/// reaches the workers by comes last.
 pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
     let mut seen = BTreeSet::new();
     let mut listeners = Vec::new();
@@ -56,6 +59,29 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
     }
     unused_shared_sockets(draft, problems);
     listeners
+}
+
+/// The socket that an emperor holds for a vassal on demand, when no line names it: `protocol` is spoken there, and everybody
+/// may connect to a path unless `chmod-socket` says otherwise, as in uWSGI.
+pub(super) fn on_demand(
+    address: &str,
+    draft: &Draft,
+    (base, name): (&Path, &str),
+    problems: &mut Vec<Problem>,
+) -> Option<Listener> {
+    let address = parse(address, &Origin { file: name.to_owned(), ..Origin::default() }, base, problems)?;
+    let is_path = address.path().is_some();
+    Some(Listener {
+        address,
+        protocol: draft.protocol,
+        backlog: draft.backlog,
+        mode: draft.socket_mode.or(Some(ON_DEMAND_MODE)).filter(|_| is_path),
+        owner: draft.socket_owner.clone().filter(|_| is_path),
+        reuse_port: false,
+        proxy_protocol: draft.proxy_protocol && draft.protocol == Protocol::Http,
+        nph: false,
+        door: Door::Workers,
+    })
 }
 
 fn from_gateway(protocol: Protocol) -> Listener {

@@ -246,6 +246,10 @@ fn the_command_line_may_ask_for_something_else_than_serving() {
     let command = |line| arguments(line).command;
     assert_eq!(command("--reload /tmp/x.pid"), Command::Reload("/tmp/x.pid".into()));
     assert_eq!(command("--stop /tmp/x.pid"), Command::Stop("/tmp/x.pid".into()));
+    for option in ["pause", "suspend", "resume"] {
+        let line = format!("--{option} /tmp/x.pid");
+        assert_eq!(command(&line), Command::Suspend("/tmp/x.pid".into()));
+    }
     assert_eq!(command("--connect-and-read :9191"), Command::ConnectAndRead(":9191".into()));
     assert_eq!(
         [command("--version"), command("-h"), command("--dump-options")],

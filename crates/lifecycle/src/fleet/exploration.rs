@@ -87,8 +87,17 @@ fn comes_to_rest(world: &World, at: Key, restful: &mut BTreeSet<Key>) -> Result<
     Ok(())
 }
 
-const NOTHING: Bounds =
-    Bounds { edits: 0, commands: 0, failures: 0, crashes: 0, brain_deaths: 0, signals: 0, shut_downs: 0, removals: 0 };
+const NOTHING: Bounds = Bounds {
+    edits: 0,
+    commands: 0,
+    failures: 0,
+    crashes: 0,
+    brain_deaths: 0,
+    signals: 0,
+    shut_downs: 0,
+    removals: 0,
+    visits: 0,
+};
 
 /// Explores the narrow bounds, or the wide ones when a long run is asked for (`./dev sim`). Of two names, so many
 /// have a file at first.
@@ -125,6 +134,12 @@ fn every_history_of_crashes_and_brain_deaths_keeps_the_invariants() {
 fn every_history_of_a_directory_that_is_emptied_keeps_the_invariants() {
     let narrow = Bounds { removals: 1, brain_deaths: 1, ..NOTHING };
     explored("emptied", 2, narrow, Bounds { crashes: 1, ..narrow });
+}
+
+#[test]
+fn every_history_of_visits_to_a_vassal_on_demand_keeps_the_invariants() {
+    let narrow = Bounds { edits: 1, visits: 2, ..NOTHING };
+    explored("on demand", 1, narrow, Bounds { edits: 2, failures: 1, brain_deaths: 1, ..narrow });
 }
 
 #[test]

@@ -46,10 +46,14 @@ impl Fleet {
         for name in gone {
             self.with(&name, now, out, Vassal::file_gone);
         }
-        let doubted = self.doubts() || self.policy.doubts(removed.len(), known);
+        let recalled = std::mem::take(&mut self.doubts_recalled);
+        let doubted_before = self.doubts() || removed.iter().any(|name| recalled.contains(name));
+        let doubted = doubted_before || self.policy.doubts(removed.len(), known);
         for name in removed {
             self.with(&name, now, out, if doubted { Vassal::file_missing } else { Vassal::file_gone });
         }
+        let over = recalled.into_iter().filter(|name| !self.vassals.get(name).is_some_and(Vassal::is_missing));
+        out.extend(over.map(|name| Action::Doubt { name, doubted: false }));
     }
 
     /// Somebody says that the files are gone for good.

@@ -1,6 +1,8 @@
 //! The walks of the fleet machine, one sentence each. The state space within small bounds is in `exploration`, long
 //! histories are in `simulation`.
 
+mod asleep;
+mod frozen;
 mod removal;
 
 use std::time::Duration;
@@ -24,7 +26,7 @@ fn file(text: &str, revision: u64) -> Sighting {
 }
 
 fn file_of(text: &str, revision: u64, identity: Identity) -> Sighting {
-    let verdict = Verdict::Runs { identity, mercy: Duration::from_secs(60) };
+    let verdict = Verdict::Runs { identity, mercy: Duration::from_secs(60), on_demand: false };
     Sighting { name: name(text), revision: RevisionId(revision), content: ContentDigest(revision), verdict }
 }
 
@@ -41,7 +43,7 @@ fn a(serial: u64) -> MasterKey {
 }
 
 fn start(master: MasterKey, revision: u64, operation: u64) -> Action {
-    Action::Start { master, revision: RevisionId(revision), operation: OperationId(operation) }
+    Action::Start { master, revision: RevisionId(revision), operation: OperationId(operation), frozen: false }
 }
 
 fn deploy(master: MasterKey, revision: u64, operation: u64) -> Action {
@@ -72,7 +74,8 @@ fn forget(text: &str) -> Action {
     Action::Forget { name: name(text) }
 }
 
-/// A fleet under test: actions without the publishing of views, which the tests ask for themselves.
+/// A fleet under test: actions without the publishing of views, the recording of doubts and what is closed after the first
+/// look, which the tests ask for themselves.
 struct Stage {
     fleet: Fleet,
 }
@@ -93,7 +96,9 @@ impl Stage {
 
     fn at(&mut self, seconds: u64, event: Event) -> Vec<Action> {
         let mut actions = self.fleet.handle(event, at(seconds));
-        actions.retain(|action| !matches!(action, Action::Changed { .. }));
+        actions.retain(|action| {
+            !matches!(action, Action::Changed { .. } | Action::Doubt { .. } | Action::ForgetUnused { .. })
+        });
         actions
     }
 
@@ -139,6 +144,18 @@ impl Stage {
     fn view(&self) -> VassalView {
         self.fleet.view(&name("a.ini")).expect("a.ini is known")
     }
+}
+
+#[test]
+fn what_an_earlier_brain_had_bound_for_vassals_that_are_gone_is_closed_once() {
+    let mut fleet = Fleet::new(Policy::default(), OperationId(1));
+    let files = vec![file("a.ini", 1), garbage("b.ini", 2)];
+    assert!(
+        fleet
+            .handle(Event::Scanned(files.clone()), at(0))
+            .contains(&Action::ForgetUnused { resting: vec![name("b.ini")] })
+    );
+    assert_eq!(fleet.handle(Event::Scanned(files), at(1)), []);
 }
 
 #[test]
@@ -366,6 +383,7 @@ fn a_living_master_is_adopted_and_never_doubled() {
         serving: Some((GenerationId(4), RevisionId(3))),
         booting: None,
         content: None,
+        frozen: false,
     };
     assert_eq!(stage.at(0, Event::Found(alive)), []);
     assert_eq!(stage.at(0, Event::Scanned(vec![file("a.ini", 3)])), [], "it runs what the file says");
@@ -381,6 +399,7 @@ fn an_adopted_master_is_brought_to_the_present_file_or_stopped_without_one() {
         serving: Some((GenerationId(1), RevisionId(1))),
         booting: None,
         content: None,
+        frozen: false,
     };
     let mut stage = Stage::new();
     stage.at(0, Event::Found(alive("a.ini")));
@@ -465,7 +484,7 @@ fn a_master_that_presents_itself_late_is_stopped_when_nobody_wants_it_and_left_a
     let mut stage = Stage::loyal();
     let alive = |master: MasterKey| {
         let serving = Some((GenerationId(1), RevisionId(1)));
-        Event::Found(Alive { master, identity: WWW, serving, booting: None, content: None })
+        Event::Found(Alive { master, identity: WWW, serving, booting: None, content: None, frozen: false })
     };
     let late = key("late.ini", Berth::A, 5);
     assert_eq!(stage.at(1, alive(late.clone())).last(), Some(&Action::Stop { master: late.clone() }));

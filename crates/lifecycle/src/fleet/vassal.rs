@@ -2,6 +2,8 @@
 //! it its turn to boot; it knows of no other vassal.
 
 mod adoption;
+mod asleep;
+mod frozen;
 mod masters;
 mod requests;
 mod shown;
@@ -34,6 +36,12 @@ pub(super) struct Vassal {
     content: Option<ContentDigest>,
     /// An operator's "stay stopped".
     pub(super) held: bool,
+    /// An operator's "accept nothing".
+    pub(super) frozen: bool,
+    /// Whether it is to run only from its first client on, as its file said last.
+    on_demand: bool,
+    /// Whether the doubt about its removal is on record.
+    doubt_recorded: bool,
     course: Course,
     /// Masters that are to go.
     leaving: Leaving,
@@ -101,6 +109,8 @@ enum Course {
     Moving { old: Master, new: Master, boot: Boot },
     /// Nothing serves; it is started again then.
     Cursed { retry_at: Moment },
+    /// Nothing of it runs: the keeper holds its sockets and tells when a client comes.
+    Asleep,
 }
 
 /// A master that is not on its way out.
@@ -115,6 +125,8 @@ struct Master {
     serving: Option<(GenerationId, RevisionId)>,
     /// What it was given last, or said to serve.
     content: Option<ContentDigest>,
+    /// Whether it was told to accept nothing.
+    frozen: bool,
 }
 
 /// A deploy that a master was ordered.
@@ -144,13 +156,16 @@ impl Boot {
 
 impl Vassal {
     /// A vassal that was just heard of.
-    pub(super) fn new(name: VassalName, held: bool) -> Self {
+    pub(super) fn new(name: VassalName, held: bool, frozen: bool) -> Self {
         Vassal {
             name,
             file: None,
             missing: false,
             content: None,
             held,
+            frozen,
+            on_demand: false,
+            doubt_recorded: false,
             course: Course::Resting,
             leaving: Leaving::default(),
             stopping: None,
@@ -170,10 +185,17 @@ impl Vassal {
         self.file.is_none() && self.course == Course::Resting && self.leaving.is_empty()
     }
 
+    /// Whether nothing of it runs or is going to.
+    pub(super) fn rests(&self) -> bool {
+        self.course == Course::Resting && self.leaving.is_empty()
+    }
+
     /// Whether a process of it is alive or about to be.
     pub(super) fn has_masters(&self) -> bool {
         match self.course {
-            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => !self.leaving.is_empty(),
+            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } | Course::Asleep => {
+                !self.leaving.is_empty()
+            }
             Course::Starting { .. }
             | Course::Loyal { .. }
             | Course::Waiting { .. }
@@ -189,7 +211,9 @@ impl Vassal {
         }
         let Some(Said { revision, verdict }) = self.file else { return self.served.filter(|_| self.missing) };
         match verdict {
-            Verdict::Runs { identity, mercy } => Some(Target { revision, identity, mercy, content: self.content }),
+            Verdict::Runs { identity, mercy, on_demand: _ } => {
+                Some(Target { revision, identity, mercy, content: self.content })
+            }
             Verdict::Refused => self.served,
         }
     }
@@ -210,7 +234,8 @@ impl Vassal {
             | Course::Loyal { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. } => false,
+            | Course::Cursed { .. }
+            | Course::Asleep => false,
         }
     }
 
@@ -240,9 +265,10 @@ impl Vassal {
         if self.listeners == Listeners::None {
             self.listeners = Listeners::Bound;
         }
-        desk.out.push(Action::Start { master: key.clone(), revision, operation });
+        let frozen = self.frozen;
+        desk.out.push(Action::Start { master: key.clone(), revision, operation, frozen });
         (
-            Master { key, identity, mercy, started: false, serving: None, content },
+            Master { key, identity, mercy, started: false, serving: None, content, frozen },
             Boot::new(operation, target, desk.now),
         )
     }
@@ -260,7 +286,7 @@ impl Vassal {
     /// Lets everything go, and answers which operation has come to nothing by that.
     fn dismiss_all(&mut self, desk: &mut Desk<'_>) -> Option<OperationId> {
         match std::mem::replace(&mut self.course, Course::Resting) {
-            Course::Resting | Course::Cursed { .. } => None,
+            Course::Resting | Course::Cursed { .. } | Course::Asleep => None,
             Course::Queued { operation, .. } => Some(operation),
             Course::Loyal { master } => {
                 self.dismiss(master, desk);
@@ -307,7 +333,8 @@ impl Vassal {
     fn deadline(&self) -> Option<Moment> {
         let retry_at = match self.course {
             Course::Cursed { retry_at } => Some(retry_at),
-            Course::Resting
+            Course::Asleep
+            | Course::Resting
             | Course::Queued { .. }
             | Course::Starting { .. }
             | Course::Loyal { .. }
@@ -324,10 +351,14 @@ impl Vassal {
         self.forgive_if_due(desk.now);
         match self.course {
             Course::Cursed { retry_at } if retry_at <= desk.now => {
+                if self.falls_asleep(desk) {
+                    return;
+                }
                 let operation = desk.begin(&self.name, Verb::Start, Cause::Recovery);
                 self.course = Course::Queued { operation, urgency: Urgency::Ordinary };
             }
             Course::Cursed { .. }
+            | Course::Asleep
             | Course::Resting
             | Course::Queued { .. }
             | Course::Starting { .. }
@@ -358,7 +389,7 @@ impl Vassal {
             }
             Course::Queued { urgency, .. } => (None, Some(*urgency)),
             Course::Waiting { .. } => (None, Some(Urgency::Ordinary)),
-            Course::Resting | Course::Loyal { .. } | Course::Cursed { .. } => (None, None),
+            Course::Resting | Course::Loyal { .. } | Course::Cursed { .. } | Course::Asleep => (None, None),
         };
         Facts {
             deadline: self.deadline(),

@@ -129,6 +129,8 @@ pub enum Verdict {
         identity: Identity,
         /// `worker-reload-mercy` of the file.
         mercy: Duration,
+        /// Whether it is to run only from its first client on (uWSGI `emperor-on-demand-*`).
+        on_demand: bool,
     },
     /// It cannot; nothing of it is applied.
     Refused,
@@ -144,6 +146,21 @@ pub enum Verb {
     Stop,
     /// Lift the hold and run; for a cursed vassal: retry now.
     Start,
+    /// Accept nothing until it is resumed: clients wait in the sockets' queues.
+    Freeze,
+    /// Accept again.
+    Resume,
+}
+
+impl Verb {
+    /// Whether it brings something into service.
+    #[must_use]
+    pub fn deploys(self) -> bool {
+        match self {
+            Verb::Reload | Verb::Start => true,
+            Verb::Stop | Verb::Freeze | Verb::Resume => false,
+        }
+    }
 }
 
 /// Who or what asked for an operation.
@@ -158,6 +175,8 @@ pub enum Cause {
     Command,
     /// A signal to the emperor.
     Signal,
+    /// The first client of a vassal on demand.
+    Client,
 }
 
 /// A request by an operator or a pipeline.
@@ -184,6 +203,19 @@ pub struct Alive {
     pub booting: Option<RevisionId>,
     /// The content it serves, when it said so: a file may have been renamed while nobody looked.
     pub content: Option<ContentDigest>,
+    /// Whether it accepts nothing, as it was told.
+    pub frozen: bool,
+}
+
+/// What an earlier brain wrote down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Who stays stopped.
+    pub held: Vec<VassalName>,
+    /// Who accepts nothing.
+    pub frozen: Vec<VassalName>,
+    /// Whose removal was doubted.
+    pub doubted: Vec<VassalName>,
 }
 
 /// What the machine is told.
@@ -196,8 +228,8 @@ pub enum Event {
     DirectoryLost,
     /// Somebody says that what is missing and doubted is gone for good.
     RemovalConfirmed,
-    /// Holds kept in the database, told once before the first scan.
-    HoldsRecalled(Vec<VassalName>),
+    /// What is kept in the database, told before the first scan; or later, when the database came late.
+    Recalled(Recalled),
     /// Masters found alive, told before the first scan; and one told later, when it presented itself late or when a
     /// lost link to it was made again (then followed by `Failed`, if its snapshot tells of a failure not heard).
     Found(Alive),
@@ -226,6 +258,23 @@ pub enum Event {
     },
     /// The master does not answer, and nobody knows why: it is killed, its workers serve on.
     MasterHangs {
+        /// Which.
+        master: MasterKey,
+    },
+    /// A client has connected to a socket that the keeper holds for this vassal.
+    Knocked {
+        /// Whose.
+        name: VassalName,
+    },
+    /// The sockets of a vassal on demand could not be held: nobody can wake it.
+    AwaitFailed {
+        /// Whose.
+        name: VassalName,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// The master's process is gone, and had said that it goes: it was idle (`die-on-idle`), or its app told it to stop.
+    MasterLeft {
         /// Which.
         master: MasterKey,
     },
@@ -309,6 +358,23 @@ pub enum Action {
         revision: RevisionId,
         /// The operation this belongs to.
         operation: OperationId,
+        /// Whether it is to accept nothing.
+        frozen: bool,
+    },
+    /// Bind the listeners of the revision that are not kept already, and watch all of them for the first client, who stays
+    /// in the queue. Answered by `Knocked` or `AwaitFailed`. Said again when the file says something new.
+    Await {
+        /// Whose.
+        name: VassalName,
+        /// What it would run.
+        revision: RevisionId,
+    },
+    /// Tell the master to accept nothing, or to accept again. Never comes before `MasterStarted`.
+    Gate {
+        /// Which.
+        master: MasterKey,
+        /// Whether it accepts nothing from now on.
+        frozen: bool,
     },
     /// Bind what is new, then order the master to deploy the revision. Answered by `DeployRefused`, or the master's
     /// words. Never comes before `MasterStarted`.
@@ -348,12 +414,32 @@ pub enum Action {
         /// Whose.
         name: VassalName,
     },
+    /// Close whatever is kept of vassals that have neither a file nor a master, and of these, which rest: an earlier brain had
+    /// it bound, and nobody else will have it closed. Said once, after the first look at the directory.
+    ForgetUnused {
+        /// Vassals with a file of which nothing is to run.
+        resting: Vec<VassalName>,
+    },
     /// Remember or lift a hold in the database.
     Hold {
         /// Whose.
         name: VassalName,
         /// Whether it is held from now on.
         held: bool,
+    },
+    /// Remember or forget in the database that a vassal is frozen.
+    Freeze {
+        /// Whose.
+        name: VassalName,
+        /// Whether it is frozen from now on.
+        frozen: bool,
+    },
+    /// Remember or forget in the database that a removal is doubted.
+    Doubt {
+        /// Whose.
+        name: VassalName,
+        /// Whether it is doubted from now on.
+        doubted: bool,
     },
     /// Tell whoever waits for this operation.
     End {
@@ -394,6 +480,8 @@ pub enum State {
         /// When.
         retry_at: Moment,
     },
+    /// It is on demand and waits for its first client.
+    Asleep,
 }
 
 /// A vassal as the machine sees it.
@@ -409,6 +497,8 @@ pub struct VassalView {
     pub refused: bool,
     /// Whether its file is missing and that is doubted: it stays as it is.
     pub missing: bool,
+    /// Whether it accepts nothing.
+    pub frozen: bool,
     /// What serves.
     pub serving: Option<(GenerationId, RevisionId)>,
     /// The master, when there is one.

@@ -11,6 +11,7 @@ macro_rules! demand {
 }
 
 mod canonical;
+mod chances;
 mod performer;
 mod removal;
 
@@ -53,6 +54,8 @@ pub(super) struct Bounds {
     pub(super) shut_downs: u32,
     /// Times that the directory is emptied at once.
     pub(super) removals: u32,
+    /// Clients of vassals on demand, and masters that leave because they are idle.
+    pub(super) visits: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +64,13 @@ pub(super) struct File {
     content: ContentDigest,
     identity: Identity,
     refused: bool,
+    on_demand: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
     Deploy(RevisionId, OperationId),
+    Gate(bool),
     Stop,
 }
 
@@ -88,6 +93,10 @@ struct Real {
     asked: Option<Moment>,
     said_it_leaves: bool,
     said_it_serves: bool,
+    /// It left of its own accord, and nobody had asked it to.
+    rests: bool,
+    /// It accepts nothing.
+    frozen: bool,
 }
 
 /// Something that may happen next.
@@ -104,6 +113,10 @@ pub(super) enum Happening {
     Crashes(MasterKey),
     Hangs(MasterKey),
     HangIsNoticed(MasterKey),
+    LeavesIdle(MasterKey),
+    Knocks(VassalName),
+    AwaitFails(VassalName),
+    OnDemand(VassalName),
     Edited(VassalName),
     Refused(VassalName),
     OtherIdentity(VassalName),
@@ -139,6 +152,13 @@ pub(super) struct World {
     /// Vassals whose workers outlived their master.
     orphans: BTreeSet<VassalName>,
     holds: BTreeSet<VassalName>,
+    frozen: BTreeSet<VassalName>,
+    /// Doubts on record.
+    doubts: BTreeSet<VassalName>,
+    /// Whose sockets are watched for a client.
+    awaited: BTreeSet<VassalName>,
+    /// Whose queues hold a client that nobody has accepted.
+    knocked: BTreeSet<VassalName>,
     /// Operations that have begun and not ended.
     operations: BTreeMap<OperationId, VassalName>,
     /// Vassals whose last deploy failed while something older serves: not tried again by itself.
@@ -173,6 +193,10 @@ impl World {
             masters: BTreeMap::new(),
             orphans: BTreeSet::new(),
             holds: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+            doubts: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            knocked: BTreeSet::new(),
             operations: BTreeMap::new(),
             excused: BTreeSet::new(),
             shown: BTreeMap::new(),
@@ -189,10 +213,11 @@ impl World {
     }
 
     fn write(&mut self, name: VassalName, identity: Identity, refused: bool) {
+        let on_demand = self.files.get(&name).is_some_and(|file| file.on_demand);
         self.last_revision += 1;
         let content = ContentDigest(self.last_revision);
         let revision = RevisionId(self.last_revision);
-        self.files.insert(name, File { revision, content, identity, refused });
+        self.files.insert(name, File { revision, content, identity, refused, on_demand });
         self.identities.insert(revision, identity);
     }
 
@@ -205,135 +230,11 @@ impl World {
             verdict: if file.refused {
                 Verdict::Refused
             } else {
-                Verdict::Runs { identity: file.identity, mercy: MERCY }
+                Verdict::Runs { identity: file.identity, mercy: MERCY, on_demand: file.on_demand }
             },
         });
         let event = Event::Scanned(sightings.collect());
         self.tell(event)
-    }
-
-    /// Everything that can happen next.
-    pub(super) fn happenings(&self) -> Vec<Happening> {
-        let mut all = Vec::new();
-        if self.has_left {
-            return all;
-        }
-        let left = self.left;
-        for (key, real) in &self.masters {
-            let mut may = |happening: fn(MasterKey) -> Happening| all.push(happening(key.clone()));
-            if !real.forked {
-                may(Happening::Forked);
-                if left.failures > 0 {
-                    may(Happening::ForkFails);
-                }
-                continue;
-            }
-            if !real.words.is_empty() {
-                may(Happening::WordArrives);
-            }
-            if real.killed || (real.leaves && !real.hangs) {
-                may(Happening::Exits);
-            } else if real.hangs {
-                // Nothing was heard for long, so nothing is under way. One that is to go, or said that it goes, has a
-                // deadline for that.
-                if real.words.is_empty() && real.asked.is_none() && !real.said_it_leaves {
-                    may(Happening::HangIsNoticed);
-                }
-            } else {
-                if !real.orders.is_empty() {
-                    may(Happening::OrderArrives);
-                }
-                if real.booting.is_some() {
-                    may(Happening::BootSucceeds);
-                }
-                if left.crashes > 0 {
-                    may(Happening::Crashes);
-                    may(Happening::Hangs);
-                }
-                if left.failures > 0 && real.booting.is_some() {
-                    may(Happening::BootFails);
-                }
-                if left.failures > 0 && matches!(real.orders.front(), Some(Order::Deploy(..))) {
-                    may(Happening::OrderFails);
-                }
-            }
-        }
-        if self.shut_downs == 0 {
-            self.people(&mut all);
-        }
-        if left.brain_deaths > 0 && self.shut_downs == 0 {
-            all.push(Happening::BrainDies);
-        }
-        if left.shut_downs > 0 {
-            all.push(Happening::ShutDown);
-        }
-        if self.fleet.deadline().is_some() {
-            all.push(Happening::Deadline);
-        }
-        all
-    }
-
-    fn people(&self, all: &mut Vec<Happening>) {
-        for name in &self.names {
-            if self.left.commands > 0 && self.shown.contains_key(name) {
-                all.extend(
-                    [Verb::Stop, Verb::Start, Verb::Reload].map(|verb| Happening::Commanded(name.clone(), verb)),
-                );
-            }
-            if self.left.edits > 0 {
-                all.push(Happening::Edited(name.clone()));
-                if let Some(file) = self.files.get(name) {
-                    all.push(Happening::OtherIdentity(name.clone()));
-                    all.push(Happening::Removed(name.clone()));
-                    if !file.refused {
-                        all.push(Happening::Refused(name.clone()));
-                    }
-                    let free = self.names.iter().find(|other| !self.files.contains_key(*other));
-                    all.extend(free.map(|other| Happening::Renamed(name.clone(), other.clone())));
-                }
-            }
-        }
-        if self.left.removals > 0 && !self.files.is_empty() {
-            all.push(Happening::Emptied);
-        }
-        all.extend(self.lost.keys().map(|name| Happening::Returned(name.clone())));
-        if !self.doubted.is_empty() {
-            all.push(Happening::RemovalConfirmed);
-        }
-        if self.left.signals > 0 {
-            all.extend([Happening::ReloadAll, Happening::DirectoryLost]);
-        }
-    }
-
-    /// What happens when nobody disturbs: everything is forked, boots and arrives, and what leaves has left.
-    pub(super) fn undisturbed(&self) -> Option<Happening> {
-        self.happenings().into_iter().find(|happening| match happening {
-            Happening::Forked(_)
-            | Happening::WordArrives(_)
-            | Happening::OrderArrives(_)
-            | Happening::BootSucceeds(_)
-            | Happening::Exits(_)
-            | Happening::HangIsNoticed(_)
-            | Happening::Deadline => true,
-            Happening::ForkFails(_)
-            | Happening::OrderFails(_)
-            | Happening::BootFails(_)
-            | Happening::Crashes(_)
-            | Happening::Hangs(_)
-            | Happening::Edited(_)
-            | Happening::Refused(_)
-            | Happening::OtherIdentity(_)
-            | Happening::Removed(_)
-            | Happening::Renamed(..)
-            | Happening::Emptied
-            | Happening::Returned(_)
-            | Happening::RemovalConfirmed
-            | Happening::Commanded(..)
-            | Happening::BrainDies
-            | Happening::DirectoryLost
-            | Happening::ReloadAll
-            | Happening::ShutDown => false,
-        })
     }
 
     pub(super) fn happens(&mut self, happening: &Happening) -> Outcome {
@@ -387,6 +288,24 @@ impl World {
                 }
                 Ok(())
             }
+            Happening::LeavesIdle(key) => {
+                self.left.visits -= 1;
+                if let Some(real) = self.masters.get_mut(key) {
+                    (real.leaves, real.rests) = (true, true);
+                }
+                Ok(())
+            }
+            Happening::Knocks(name) => self.knocks(name),
+            Happening::AwaitFails(name) => {
+                self.left.failures -= 1;
+                self.awaited.remove(name);
+                self.tell(Event::AwaitFailed { name: name.clone(), reason: of_chance() })
+            }
+            Happening::OnDemand(name) => self.edits(name, |world, name| {
+                if let Some(file) = world.files.get_mut(&name) {
+                    file.on_demand = !file.on_demand;
+                }
+            }),
             Happening::HangIsNoticed(key) => self.tell(Event::MasterHangs { master: key.clone() }),
             Happening::Edited(name) => {
                 let identity = self.files.get(name).map_or(identity(1), |file| file.identity);
@@ -452,6 +371,16 @@ impl World {
         }
     }
 
+    /// A client is there: the watch tells it once.
+    fn knocks(&mut self, name: &VassalName) -> Outcome {
+        if !self.knocked.contains(name) {
+            self.left.visits -= 1;
+        }
+        self.awaited.remove(name);
+        self.knocked.insert(name.clone());
+        self.tell(Event::Knocked { name: name.clone() })
+    }
+
     fn edits(&mut self, name: &VassalName, change: impl FnOnce(&mut World, VassalName)) -> Outcome {
         self.left.edits -= 1;
         self.excused.remove(name);
@@ -466,13 +395,21 @@ impl World {
         let Some(real) = self.masters.get_mut(key) else { return };
         let order = real.orders.pop_front();
         let still_serving = real.serving.is_some() || orphans;
-        if let Some((revision, operation)) = real.booting.take() {
+        if matches!(order, Some(Order::Gate(_))) {
+            // It says nothing about what boots.
+        } else if let Some((revision, operation)) = real.booting.take() {
             let reason = if order == Some(Order::Stop) { FailureReason::Cancelled } else { FailureReason::Superseded };
             let (master, operation) = (key.clone(), Some(operation));
             real.words.push_back(Event::Failed { master, revision, operation, reason, still_serving });
         }
         match order {
             Some(Order::Deploy(revision, operation)) => real.booting = Some((revision, operation)),
+            Some(Order::Gate(frozen)) => {
+                real.frozen = frozen;
+                if !frozen && real.serving.is_some() {
+                    self.knocked.remove(&key.vassal);
+                }
+            }
             Some(Order::Stop) => real.leaves = true,
             None => {}
         }
@@ -486,6 +423,9 @@ impl World {
         if well {
             real.serving = Some(revision);
             self.orphans.remove(&key.vassal);
+            if !real.frozen {
+                self.knocked.remove(&key.vassal);
+            }
             real.words.push_back(Event::Serving { master, generation: GenerationId(revision.0), revision, operation });
         } else {
             let still_serving = real.serving.is_some() || orphans;
@@ -496,10 +436,16 @@ impl World {
 
     fn exits(&mut self, key: &MasterKey) -> Outcome {
         let exited = self.masters.remove(key);
-        if exited.is_some_and(|real| real.hangs && real.asked.is_none() && real.serving.is_some()) {
+        if exited.as_ref().is_some_and(|real| real.hangs && real.asked.is_none() && real.serving.is_some()) {
             self.orphans.insert(key.vassal.clone());
         }
-        self.tell(Event::MasterExited { master: key.clone(), how: "of chance".into() })
+        let rests = exited.is_some_and(|real| real.rests && !real.killed && !real.hangs);
+        let master = key.clone();
+        self.tell(if rests {
+            Event::MasterLeft { master }
+        } else {
+            Event::MasterExited { master, how: "of chance".into() }
+        })
     }
 
     /// A new brain knows nothing but who is alive, what is held and what the directory says.
@@ -513,13 +459,16 @@ impl World {
         self.shown.clear();
         self.seen = None;
         self.doubted.clear();
+        self.awaited.clear();
         self.masters.retain(|_, real| real.forked && !real.killed);
         for real in self.masters.values_mut() {
             (real.words, real.orders) = (VecDeque::new(), VecDeque::new());
             (real.asked, real.said_it_leaves) = (None, false);
             real.said_it_serves = real.serving.is_some();
         }
-        self.tell(Event::HoldsRecalled(self.holds.iter().cloned().collect()))?;
+        let all = |names: &BTreeSet<VassalName>| names.iter().cloned().collect();
+        let (held, frozen, doubted) = (all(&self.holds), all(&self.frozen), all(&self.doubts));
+        self.tell(Event::Recalled(Recalled { held, frozen, doubted }))?;
         for (key, real) in self.masters.clone() {
             self.tell(Event::Found(Alive {
                 master: key,
@@ -527,6 +476,7 @@ impl World {
                 serving: real.serving.map(|revision| (GenerationId(revision.0), revision)),
                 booting: real.booting.map(|(revision, _)| revision),
                 content: Some(real.content),
+                frozen: real.frozen,
             }))?;
         }
         self.scan()
@@ -563,7 +513,10 @@ impl World {
             | Event::Scanned(_)
             | Event::DirectoryLost
             | Event::RemovalConfirmed
-            | Event::HoldsRecalled(_)
+            | Event::Recalled(_)
+            | Event::Knocked { .. }
+            | Event::AwaitFailed { .. }
+            | Event::MasterLeft { .. }
             | Event::Found(_)
             | Event::MasterStarted { .. }
             | Event::StartFailed { .. }

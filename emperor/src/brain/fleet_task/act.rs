@@ -1,10 +1,11 @@
 //! From an action of the fleet machine to the performer, the operations, history and the snapshot.
 
+use empery_control::keeper::Ask;
 use empery_lifecycle::{
-    fleet::{Action, Command, Event, MasterKey, Verb},
+    fleet::{Action, Command, Event, MasterKey, Recalled, Verb},
     ids::{GenerationId, OperationId, RevisionId, VassalName},
 };
-use empery_store::Hold;
+use empery_store::{Hold, Mark};
 
 use super::FleetTask;
 use crate::brain::{
@@ -18,11 +19,11 @@ use crate::brain::{
 impl FleetTask {
     pub(super) fn act(&mut self, action: Action) {
         match action {
-            Action::Start { master, revision, operation } => {
+            Action::Start { master, revision, operation, frozen } => {
                 self.operations.deploys(operation, revision);
                 let generation = self.post(&master.vassal).generation.unwrap_or(GenerationId(0));
                 let boot = self.boot(master, revision, operation);
-                self.performer.start(boot, generation);
+                self.performer.start(boot, generation, frozen);
             }
             Action::Deploy { master, revision, operation } => self.deploy(master, revision, operation),
             Action::Begin { operation, name, verb, cause } => self.operations.begin(operation, name, verb, cause),
@@ -55,12 +56,27 @@ impl FleetTask {
                 }
                 self.performer.forget(name, Vec::new());
             }
+            Action::Await { name, revision } => {
+                let reading = self.reading(&name, revision);
+                let kept = self.post(&name).kept.clone();
+                self.performer.wait_for_client(name, reading, kept);
+            }
+            Action::Gate { master, frozen } => self.gate(&master, frozen),
+            Action::ForgetUnused { resting } => {
+                self.performer.ask_keeper(Ask::ForgetAbsent);
+                for name in resting {
+                    self.performer.forget(name, Vec::new());
+                }
+            }
             Action::Hold { name, held } => self.hold(name, held),
+            Action::Freeze { name, frozen } => self.mark(Mark::Frozen, name, frozen),
+            Action::Doubt { name, doubted } => self.mark(Mark::Doubted, name, doubted),
             Action::End { operation, end } => {
                 if let Some(view) = self.operations.end(operation, end) {
+                    self.upgrade_hears_of_end(&view);
                     self.awaited_end |= Operations::was_commanded(&view);
                     self.told_end(&view);
-                    if view.verb != Verb::Stop {
+                    if view.verb.deploys() {
                         let name = view.vassal.clone();
                         self.post(&name).last_deployment = Some(view);
                         self.publisher.vassal_changed(&name);
@@ -93,6 +109,26 @@ impl FleetTask {
         let reading = self.reading(&master.vassal, revision);
         let kept = self.post(&master.vassal).kept.clone();
         Boot { master, revision, operation, reading, kept }
+    }
+
+    /// A master of an earlier version would not understand the order, and hang up.
+    fn gate(&mut self, master: &MasterKey, frozen: bool) {
+        let seat = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(master));
+        match seat {
+            Some(seat) if seat.freezes => {
+                seat.pulse.ordered();
+                let link = seat.link.orders();
+                self.performer.gate(master.vassal.clone(), frozen, link);
+            }
+            Some(_) | None => {
+                tracing::warn!(vassal = %master.vassal, "its master is of an earlier version and cannot be frozen: reload it first");
+            }
+        }
+    }
+
+    fn mark(&mut self, mark: Mark, vassal: VassalName, set: bool) {
+        let Some(store) = self.history.store() else { return };
+        if set { store.set_mark(mark, vassal) } else { store.lift_mark(mark, vassal) }.unattended();
     }
 
     fn hold(&mut self, vassal: VassalName, held: bool) {
@@ -129,12 +165,20 @@ impl FleetTask {
     }
 
     /// The database came late. What operators said meanwhile is newer than what it remembers.
-    pub(super) fn holds_remembered(&mut self, holds: Vec<Hold>) {
+    pub(super) fn standing_remembered(&mut self, holds: Vec<Hold>, frozen: Vec<VassalName>) {
+        self.decide(Event::Recalled(Recalled { frozen, ..Recalled::default() }));
+        // A new database does not know what the fleet knows.
+        for name in self.fleet.frozen().cloned().collect::<Vec<_>>() {
+            self.mark(Mark::Frozen, name, true);
+        }
+        for name in self.fleet.doubted() {
+            self.mark(Mark::Doubted, name, true);
+        }
         let meanwhile = std::mem::take(&mut self.unrecorded_holds);
         for hold in holds.into_iter().filter(|hold| !meanwhile.contains_key(&hold.vassal)) {
             let name = hold.vassal;
             if self.leaving || self.fleet.view(&name).is_none() {
-                self.decide(Event::HoldsRecalled(vec![name]));
+                self.decide(Event::Recalled(Recalled { held: vec![name], ..Recalled::default() }));
                 continue;
             }
             tracing::info!(vassal = %name, by = hold.actor, "was stopped before: the database came late");

@@ -13,7 +13,7 @@ use empery_control::{
     link::{FromMaster, MasterSnapshot},
 };
 use empery_lifecycle::{
-    fleet::{Action, Alive, Event, MasterKey, OperationEnd},
+    fleet::{Action, Alive, Event, MasterKey, OperationEnd, Recalled},
     ids::{GenerationId, OperationId, VassalName},
 };
 use empery_sys::scoreboard::Scoreboard;
@@ -91,6 +91,7 @@ impl FleetTask {
                 serving: None,
                 booting: None,
                 content: None,
+                frozen: false,
             });
         }
         Some(adopted)
@@ -153,6 +154,8 @@ impl FleetTask {
         seat.identity = snapshot.identity;
         seat.pulse.answers_pings(snapshot.answers_pings);
         seat.tells_stacks = snapshot.tells_stacks;
+        seat.freezes = snapshot.freezes;
+        seat.outdated = snapshot.outdated;
         seat.listeners = snapshot.listeners.iter().cloned().collect();
         seat.retired = snapshot.retired;
         seat.workers.clone_from(&snapshot.workers);
@@ -192,12 +195,12 @@ impl FleetTask {
     }
 
     /// Tells the machine who stays stopped and who is alive, then what came meanwhile. None: the keeper is gone.
-    pub(crate) fn begin(&mut self, holds: Vec<VassalName>, adopted: Adopted) -> Option<()> {
+    pub(crate) fn begin(&mut self, standing: Recalled, adopted: Adopted) -> Option<()> {
         if let Some(store) = self.history.store() {
             let still_running = adopted.still_running.into_iter().map(|(_, operation)| operation).collect();
             store.abandon_unfinished(still_running, clock::unix_ms()).unattended();
         }
-        self.decide(Event::HoldsRecalled(holds));
+        self.decide(Event::Recalled(standing));
         for alive in adopted.alive {
             let serves = if alive.serving.is_some() { "it serves" } else { "it does not serve yet" };
             tracing::info!(vassal = %alive.master.vassal, "found its master alive: {serves}");

@@ -37,6 +37,10 @@ impl FleetTask {
             (Some(OperationEnd::Succeeded), Verb::Reload) => {
                 tracing::info!(%vassal, by = view.actor, "reloaded in {took_ms} ms{serves}");
             }
+            (Some(OperationEnd::Succeeded), Verb::Freeze) => {
+                tracing::info!(%vassal, by = view.actor, "frozen: accepts nothing until `emperor resume {vassal}`");
+            }
+            (Some(OperationEnd::Succeeded), Verb::Resume) => tracing::info!(%vassal, by = view.actor, "resumed"),
             (Some(OperationEnd::Succeeded), Verb::Start) => {
                 tracing::info!(%vassal, by = view.actor, "loyal in {took_ms} ms{serves}");
             }
@@ -76,6 +80,7 @@ impl FleetTask {
                 let retry_s = retry_at.since(clock::now()).as_secs_f64().ceil();
                 tracing::warn!(vassal = %name, failures = view.failures, "cursed: tried again in {retry_s} s, or at once when its file is saved");
             }
+            State::Asleep => tracing::info!(vassal = %name, "asleep: its first client starts it"),
             State::Held => tracing::info!(vassal = %name, "held: stays stopped until `emperor start {name}`"),
             State::Refused | State::Queued | State::Starting | State::Loyal | State::Reloading | State::Stopping => {
                 tracing::debug!(vassal = %name, state = word);

@@ -25,6 +25,9 @@ use crate::brain::{
 /// How the end by a signal is put in words (`empery_sys::process::How`).
 const BY_SIGNAL: &str = "signal ";
 
+/// How a master ends that was done: its app was idle for long (`die-on-idle`) or told it to stop.
+const LEFT_BY_ITSELF: &str = "exit code 0";
+
 /// Most generations of one master that are kept in mind: one serves, one boots, the others drain.
 const GENERATIONS_MAX: usize = 64;
 
@@ -42,6 +45,7 @@ impl FleetTask {
                 self.leaving = true;
                 self.decide(Event::ShutDown);
             }
+            Input::Keeper(KeeperWord::Knocked { vassal }) => self.decide(Event::Knocked { name: vassal }),
             Input::Keeper(KeeperWord::ReloadAll) => self.decide(Event::ReloadAll),
             Input::Scanned(scanned) => self.scanned(scanned),
             Input::Master { master, word, fds } => self.master_said(&master, *word, fds),
@@ -60,6 +64,7 @@ impl FleetTask {
                 self.early_exits.remove(&master);
                 self.decide(Event::StartFailed { master, reason });
             }
+            Input::AwaitFailed { name, reason } => self.decide(Event::AwaitFailed { name, reason }),
             Input::DeployRefused { master, revision, operation, reason } => {
                 self.decide(Event::DeployRefused { master, revision, operation, reason });
             }
@@ -77,7 +82,7 @@ impl FleetTask {
                 self.history.opened(opened.map(|opened| *opened));
                 self.history.remember_holds();
             }
-            Input::HoldsRemembered(holds) => self.holds_remembered(holds),
+            Input::StandingRemembered { holds, frozen } => self.standing_remembered(holds, frozen),
             Input::Alarm(text) => {
                 self.alarms.insert(text);
             }
@@ -129,6 +134,7 @@ impl FleetTask {
                 let sightings = self.files.iter().map(|(name, reading)| sighting(name, reading)).collect();
                 self.decide(Event::Scanned(sightings));
                 self.tell_doubt();
+                self.upgrade_goes_on();
             }
         }
     }
@@ -179,7 +185,11 @@ impl FleetTask {
             let end = OperationEnd::Failed { reason: FailureReason::Died { how: how.clone() }, still_serving: false };
             self.end_inherited(Some(operation), end);
         }
-        self.decide(Event::MasterExited { master, how });
+        if !told_to_leave && how == LEFT_BY_ITSELF {
+            self.decide(Event::MasterLeft { master });
+        } else {
+            self.decide(Event::MasterExited { master, how });
+        }
     }
 
     fn master_said(&mut self, master: &MasterKey, word: FromMaster, fds: Vec<OwnedFd>) {
@@ -222,8 +232,9 @@ impl FleetTask {
             FromMaster::Notice { severity, code, text, worker, at_unix_ms } => {
                 self.told_notice(&master.vassal, severity, code, text, worker, at_unix_ms);
             }
-            FromMaster::Workers { workers } => {
+            FromMaster::Workers { workers, outdated } => {
                 if let Some(seat) = self.seat(master) {
+                    seat.outdated = outdated;
                     seat.workers = workers;
                     sample::recount(self.post(&master.vassal));
                     self.publisher.vassal_changed(&master.vassal);
@@ -359,6 +370,7 @@ pub(super) fn alive(master: &MasterKey, snapshot: &MasterSnapshot) -> Alive {
         serving: snapshot.serving,
         booting: snapshot.booting.map(|(_, revision, _)| revision),
         content: snapshot.serving_sha256.as_deref().map(digest),
+        frozen: snapshot.frozen,
     }
 }
 

@@ -1,14 +1,17 @@
 //! Has the keeper bind what a revision listens on. All of it or nothing: what was bound for a boot that cannot be is
 //! given up again.
 
-use std::{collections::BTreeSet, os::fd::OwnedFd};
+use std::{collections::BTreeSet, os::fd::OwnedFd, sync::Arc};
 
 use empery_config::{address::Address, vassal::Listener};
 use empery_control::keeper::{Answer, Ask, ListenAddress, ListenSpec};
 use empery_lifecycle::{generations::FailureReason, ids::VassalName};
 
-use super::{Boot, Input, Tools, setup};
-use crate::brain::{keeper_line::KeeperError, scan::reading::RunPlan};
+use super::{Input, Tools, runnable, setup};
+use crate::brain::{
+    keeper_line::KeeperError,
+    scan::reading::{Reading, RunPlan},
+};
 
 /// A bound socket.
 pub(super) struct Socket {
@@ -28,11 +31,11 @@ impl Tools {
     /// Binds every listener of the plan but those `held` already.
     pub(super) async fn bind(
         &self,
-        boot: &Boot,
+        vassal: &VassalName,
         plan: &RunPlan,
+        kept: &BTreeSet<String>,
         held: &BTreeSet<String>,
     ) -> Result<Bound, FailureReason> {
-        let vassal = &boot.master.vassal;
         let mut bound = Bound { sockets: Vec::new(), fresh: Vec::new() };
         let mut addresses = Vec::new();
         let mut asked = held.clone();
@@ -55,7 +58,7 @@ impl Tools {
             match socket {
                 Ok((address, fd)) => {
                     self.holders.take(vassal, &key);
-                    if !boot.kept.contains(&key) {
+                    if !kept.contains(&key) {
                         bound.fresh.push(key.clone());
                     }
                     addresses.push((key.clone(), shown(&address)));
@@ -69,6 +72,24 @@ impl Tools {
         }
         self.inbox.tell(Input::Bound { name: vassal.clone(), addresses });
         Ok(bound)
+    }
+
+    /// Binds every listener of a vassal on demand and has the keeper watch them. What is kept from before and named no more
+    /// is closed.
+    pub(super) async fn wait_for_client(
+        &self,
+        vassal: &VassalName,
+        reading: Option<Arc<Reading>>,
+        kept: BTreeSet<String>,
+    ) -> Result<(), FailureReason> {
+        let reading = reading.ok_or_else(|| setup("what its file says is no longer known: save it again"))?;
+        let plan = runnable(&reading)?;
+        let bound = self.bind(vassal, plan, &kept, &BTreeSet::new()).await?;
+        let keys: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
+        let unused: Vec<String> = kept.into_iter().filter(|key| !keys.contains(key)).collect();
+        self.give_up(vassal, unused);
+        let watched = self.keeper.ask(Ask::Watch { vassal: vassal.clone(), keys }, Vec::new()).await;
+        watched.map(drop).map_err(setup)
     }
 
     /// The keeper knows that an address is taken; which vassal has it is known here.

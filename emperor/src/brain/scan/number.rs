@@ -10,8 +10,10 @@ use empery_lifecycle::ids::{RevisionId, VassalName};
 /// look again, but is no part of it: it moves with links and extended attributes too. Nor is the device: its number may
 /// be another one after a reboot.
 pub(crate) fn mark(facts: &FileFacts) -> String {
-    let FileFacts { inode, size, mtime_ns, uid, gid, mode, .. } = facts;
-    format!("inode {inode}, {size} bytes, mtime {mtime_ns}, uid {uid}, gid {gid}, mode {mode:o}")
+    let FileFacts { inode, size, mtime_ns, uid, gid, mode, on_demand, .. } = facts;
+    let beside = on_demand.map(|(inode, size, ctime_ns)| format!(", on demand {inode} {size} {ctime_ns}"));
+    let beside = beside.unwrap_or_default();
+    format!("inode {inode}, {size} bytes, mtime {mtime_ns}, uid {uid}, gid {gid}, mode {mode:o}{beside}")
 }
 
 /// The highest number that is believed: after it there must be room for every edit to come.
@@ -76,6 +78,7 @@ mod tests {
             uid: 0,
             gid: 0,
             mode: 0o100_644,
+            on_demand: None,
         }
     }
 

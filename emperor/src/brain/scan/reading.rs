@@ -33,6 +33,8 @@ pub(crate) struct Reading {
     pub(crate) sha256: String,
     /// Byte for byte.
     pub(crate) content: Vec<u8>,
+    /// Where the emperor holds a socket for it, when it is to run only from its first client on.
+    pub(crate) on_demand: Option<String>,
     /// How to run it; None when it is refused.
     pub(crate) plan: Option<RunPlan>,
     /// Errors first.
@@ -54,7 +56,9 @@ impl Reading {
     /// What the fleet machine is told of it.
     pub(crate) fn verdict(&self) -> Verdict {
         match &self.plan {
-            Some(plan) => Verdict::Runs { identity: plan.identity, mercy: plan.config.mercy },
+            Some(plan) => {
+                Verdict::Runs { identity: plan.identity, mercy: plan.config.mercy, on_demand: self.on_demand.is_some() }
+            }
             None => Verdict::Refused,
         }
     }
@@ -100,17 +104,26 @@ impl Reader {
     }
 
     /// What the content means. Reads included files, so not for the owning task.
-    pub(crate) fn read(&self, name: &VassalName, revision: RevisionId, content: Vec<u8>) -> Reading {
+    pub(crate) fn read(
+        &self,
+        name: &VassalName,
+        revision: RevisionId,
+        content: Vec<u8>,
+        on_demand: Option<String>,
+    ) -> Reading {
         let sha256 = sha256_hex(&content);
         let path = self.path_of(name).to_string_lossy().into_owned();
-        let facts =
-            Facts { now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000), ..(*self.facts).clone() };
+        let facts = Facts {
+            now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000),
+            on_demand: on_demand.clone(),
+            ..(*self.facts).clone()
+        };
         let files = BesideVassals { directory: &self.directory };
         let Outcome { config, mut problems, .. } =
             read(&Entry::File { path: path.clone(), content: content.clone() }, &facts, &files);
         let plan = config.and_then(|config| self.plan(config, &path, &mut problems));
         problems.sort_by_key(|problem| problem.severity);
-        Reading { revision, sha256, content, plan, problems: problems.into_iter().map(shown).collect() }
+        Reading { revision, sha256, content, on_demand, plan, problems: problems.into_iter().map(shown).collect() }
     }
 
     /// A name that cannot be read at all, as a row of its own.
@@ -124,7 +137,14 @@ impl Reader {
     ) -> Reading {
         let file = self.path_of(name).to_string_lossy().into_owned();
         let problem = error(code, &file, message, hint);
-        Reading { revision, sha256: sha256_hex(b""), content: Vec::new(), plan: None, problems: vec![shown(problem)] }
+        Reading {
+            revision,
+            sha256: sha256_hex(b""),
+            content: Vec::new(),
+            on_demand: None,
+            plan: None,
+            problems: vec![shown(problem)],
+        }
     }
 
     /// Who its processes are. uWSGI leaves the group alone when only a user is named, which under root means group
@@ -203,6 +223,7 @@ fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
             .collect(),
         // A vassal's reading of its own file is never one, either: both must come to the same sockets.
         is_a_reload: false,
+        on_demand: None,
     }
 }
 

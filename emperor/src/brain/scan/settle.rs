@@ -143,6 +143,7 @@ mod tests {
             uid: 0,
             gid: 0,
             mode: 0o100_644,
+            on_demand: None,
         }
     }
 

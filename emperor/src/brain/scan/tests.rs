@@ -49,7 +49,10 @@ impl Stage {
         let wake = Arc::new(Notify::new());
         let watch = Watch::new(&directory, Arc::clone(&wake));
         let (tell, heard) = mpsc::unbounded_channel();
-        tokio::spawn(Scanner::new(keeper, reader, numbers).run(wake, watch, move |scanned| drop(tell.send(scanned))));
+        tokio::spawn(
+            Scanner::new(keeper, reader, numbers, OnDemand::default())
+                .run(wake, watch, move |scanned| drop(tell.send(scanned))),
+        );
         Stage { directory, heard }
     }
 
@@ -113,6 +116,7 @@ fn facts_of(name: &VassalName, facts: &fs::Metadata) -> FileFacts {
         uid: facts.uid(),
         gid: facts.gid(),
         mode: facts.mode(),
+        on_demand: None,
     }
 }
 

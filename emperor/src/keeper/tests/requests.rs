@@ -76,6 +76,8 @@ fn order(serial: u64, listeners: &[&str]) -> StartMaster {
         operation: OperationId(1),
         first_generation: GenerationId(1),
         listeners: listeners.iter().map(ToString::to_string).collect(),
+        frozen: false,
+        on_demand: None,
     }
 }
 

@@ -41,9 +41,11 @@ impl Serving {
             ToWorker::OpenGate => {
                 if self.phase() == Phase::Serving {
                     step!("worker.switch");
-                    self.open_gate(lead);
+                    self.open_gate_unless_frozen(lead);
                 }
             }
+            ToWorker::Freeze => self.freeze(lead),
+            ToWorker::Resume => self.resume(lead),
             ToWorker::Drain => {
                 step!("worker.drain");
                 self.drain(lead);

@@ -7,6 +7,7 @@ use super::{
     again::Again,
     connection::{Coming, Connection},
     drain::Handovers,
+    frozen::Frozen,
     now_ms,
     orphan::Orphan,
     slab::Place,
@@ -60,6 +61,8 @@ pub(crate) struct Lead {
     pub(super) pending: VecDeque<u64>,
     pub(super) again: Again,
     pub(super) gate: Gate,
+    /// What a frozen worker leaves alone.
+    pub(super) frozen: Frozen,
     /// There were no descriptors or no memory for the last new connection; said once in the log.
     pub(super) is_starved: bool,
     pub(super) handovers: Handovers,
@@ -73,6 +76,7 @@ impl Lead {
             pending: VecDeque::new(),
             again: Again::new(),
             gate: Gate::Closed,
+            frozen: Frozen::default(),
             is_starved: false,
             handovers: Handovers::default(),
             orphan: None,
@@ -106,7 +110,7 @@ impl Serving {
                         None
                     }
                     _ if token & LISTENER == LISTENER => self.accept(lead, (token & !LISTENER) as usize, buffer),
-                    _ => self.receive(place(token), buffer),
+                    _ => self.receive(lead, place(token), buffer),
                 };
                 if next.is_some() {
                     return next;
@@ -173,7 +177,7 @@ impl Serving {
     }
 
     /// A connection has something to say.
-    fn receive(&self, place: Place, buffer: &mut Vec<u8>) -> Option<Next> {
+    fn receive(&self, lead: &mut Lead, place: Place, buffer: &mut Vec<u8>) -> Option<Next> {
         let mut slab = self.slab();
         let Some(connection) = slab.take(place) else {
             // A thread has it that lost the lead. Its events would come for as long as that takes; a reset cannot be masked.
@@ -186,6 +190,10 @@ impl Serving {
             return None;
         }
         match connection.coming {
+            Coming::Request if lead.frozen.holds(&connection) => {
+                self.park(lead, place, connection);
+                None
+            }
             Coming::Request => self.receive_request(place, connection, buffer),
             Coming::Rest => {
                 self.throw_away(place, connection, buffer);

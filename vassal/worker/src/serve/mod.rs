@@ -10,6 +10,7 @@ pub(crate) mod connection;
 mod control;
 mod drain;
 pub(crate) mod farewell;
+mod frozen;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;

@@ -68,7 +68,7 @@ fn masters_found_over_an_empty_directory_are_left_as_they_are() {
         let master = key(&format!("v{number:02}.ini"), Berth::A, number + 1);
         let serving = Some((GenerationId(1), RevisionId(number + 1)));
         let content = Some(ContentDigest(number + 1));
-        stage.at(0, Event::Found(Alive { master, identity: WWW, serving, booting: None, content }));
+        stage.at(0, Event::Found(Alive { master, identity: WWW, serving, booting: None, content, frozen: false }));
     }
     assert_eq!(stage.at(0, Event::Scanned(Vec::new())), []);
     assert_eq!(missing(&stage), 12);
@@ -98,4 +98,46 @@ fn an_operator_may_stop_what_is_missing() {
     stage.at(2, Event::Scanned(Vec::new()));
     let (_, actions) = stage.command(3, Verb::Stop);
     assert!(actions.contains(&Action::Stop { master: a(1) }), "{actions:?}");
+}
+
+#[test]
+fn a_doubt_is_written_down_and_outlives_the_brain_however_few_are_still_missing() {
+    let mut stage = seen(12);
+    let doubts = |actions: Vec<Action>, so: bool| {
+        actions.iter().filter(|action| matches!(action, Action::Doubt { doubted, .. } if *doubted == so)).count()
+    };
+    assert_eq!(doubts(stage.fleet.handle(Event::Scanned(Vec::new()), at(1)), true), 12);
+    assert_eq!(doubts(stage.fleet.handle(Event::Scanned(files(10)), at(2)), false), 10);
+
+    let mut next = Stage::new();
+    next.at(3, Event::Recalled(Recalled { doubted: vec![name("v10.ini"), name("v11.ini")], ..Recalled::default() }));
+    for number in 0..11 {
+        let master = key(&format!("v{number:02}.ini"), Berth::A, number + 1);
+        let serving = Some((GenerationId(1), RevisionId(number + 1)));
+        let content = Some(ContentDigest(number + 1));
+        next.at(3, Event::Found(Alive { master, identity: WWW, serving, booting: None, content, frozen: false }));
+    }
+    let looked = next.fleet.handle(Event::Scanned(files(10)), at(3));
+    assert_eq!(stops(&looked), 0, "one of eleven is a wish, but it was doubted before: {looked:?}");
+    assert_eq!(next.fleet.doubted(), [name("v10.ini")]);
+    let over = Action::Doubt { name: name("v11.ini"), doubted: false };
+    assert!(looked.contains(&over), "nothing runs of it that could be stopped: {looked:?}");
+    let confirmed = next.fleet.handle(Event::RemovalConfirmed, at(4));
+    assert_eq!((stops(&confirmed), doubts(confirmed, false)), (1, 1));
+}
+
+#[test]
+fn a_missing_file_of_a_master_found_alive_may_come_back_under_another_name() {
+    let mut stage = Stage::new();
+    for number in 0..12 {
+        let master = key(&format!("v{number:02}.ini"), Berth::A, number + 1);
+        let serving = Some((GenerationId(1), RevisionId(number + 1)));
+        let content = Some(ContentDigest(number + 1));
+        stage.at(0, Event::Found(Alive { master, identity: WWW, serving, booting: None, content, frozen: false }));
+    }
+    stage.at(0, Event::Scanned(Vec::new()));
+    assert_eq!(missing(&stage), 12);
+    let renamed = Sighting { name: name("new.ini"), ..file("v05.ini", 6) };
+    let looked = stage.at(1, Event::Scanned(vec![renamed]));
+    assert_eq!((stops(&looked), missing(&stage)), (1, 11), "{looked:?}");
 }

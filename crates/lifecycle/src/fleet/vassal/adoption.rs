@@ -18,8 +18,9 @@ impl Vassal {
             return;
         }
         let mercy = self.target().map_or(desk.policy.mercy, |target| target.mercy);
-        let Alive { master: key, identity, serving, booting, content } = alive.clone();
-        let found = Master { key, identity, mercy, started: true, serving, content };
+        let Alive { master: key, identity, serving, booting, content, frozen } = alive.clone();
+        let found = Master { key, identity, mercy, started: true, serving, content, frozen };
+        self.believes_frozen(&found, desk);
         let boot = booting.map(|revision| Boot::of_an_earlier_brain(revision, &found, desk));
         if self.listeners != Listeners::Closing {
             self.listeners = Listeners::Served;
@@ -28,7 +29,7 @@ impl Vassal {
             self.served = Some(Target { revision, identity, mercy, content });
         }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
-            Course::Resting | Course::Cursed { .. } => self.adopt(found, boot),
+            Course::Resting | Course::Cursed { .. } | Course::Asleep => self.adopt(found, boot),
             Course::Queued { operation, .. } => {
                 self.berth = found.key.berth;
                 Course::Waiting { master: found, operation }
@@ -75,7 +76,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. } => self.serving(&alive.master, serves, None, desk),
+            | Course::Cursed { .. }
+            | Course::Asleep => self.serving(&alive.master, serves, None, desk),
         }
     }
 
@@ -126,7 +128,8 @@ impl Vassal {
                 | Course::Waiting { .. }
                 | Course::Reloading { .. }
                 | Course::Moving { .. }
-                | Course::Cursed { .. },
+                | Course::Cursed { .. }
+                | Course::Asleep,
                 _,
             ) => {}
         }
@@ -147,7 +150,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. } => {}
+            | Course::Cursed { .. }
+            | Course::Asleep => {}
         }
     }
 
@@ -161,7 +165,8 @@ impl Vassal {
             | Course::Queued { .. }
             | Course::Loyal { .. }
             | Course::Waiting { .. }
-            | Course::Cursed { .. } => false,
+            | Course::Cursed { .. }
+            | Course::Asleep => false,
         }
     }
 }
@@ -184,7 +189,7 @@ impl Boot {
 impl Course {
     pub(super) fn has(&self, key: &crate::fleet::words::MasterKey) -> bool {
         match self {
-            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => false,
+            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } | Course::Asleep => false,
             Course::Starting { master, .. }
             | Course::Loyal { master }
             | Course::Waiting { master, .. }

@@ -30,7 +30,8 @@ impl Vassal {
             | Course::Loyal { .. }
             | Course::Waiting { .. }
             | Course::Reloading { .. }
-            | Course::Cursed { .. } => {}
+            | Course::Cursed { .. }
+            | Course::Asleep => {}
         }
     }
 
@@ -74,7 +75,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. }) => course,
+            | Course::Cursed { .. }
+            | Course::Asleep) => course,
         };
     }
 
@@ -193,7 +195,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. }) => course,
+            | Course::Cursed { .. }
+            | Course::Asleep) => course,
         };
         self.rest_without_target(desk);
         self.when_all_gone(desk);
@@ -245,7 +248,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. }) => course,
+            | Course::Cursed { .. }
+            | Course::Asleep) => course,
         };
         self.rest_without_target(desk);
     }
@@ -259,12 +263,33 @@ impl Vassal {
 
     /// A master's process is gone, or never came to be.
     pub(in crate::fleet) fn master_gone(&mut self, key: &MasterKey, reason: FailureReason, desk: &mut Desk<'_>) {
+        self.master_ended(key, reason, Self::crashed, desk);
+    }
+
+    /// A master has left by itself: on demand that is its rest, else it is as good as dead.
+    pub(in crate::fleet) fn master_left(&mut self, key: &MasterKey, reason: FailureReason, desk: &mut Desk<'_>) {
+        // A deploy under way did not reach it: the next master carries it out.
+        if let Course::Reloading { master, boot } = &mut self.course
+            && master.key == *key
+        {
+            boot.doomed = true;
+        }
+        self.master_ended(key, reason, Self::rests_or_crashed, desk);
+    }
+
+    fn master_ended(
+        &mut self,
+        key: &MasterKey,
+        reason: FailureReason,
+        end: impl FnOnce(&mut Self, FailureReason, &mut Desk<'_>) -> Course,
+        desk: &mut Desk<'_>,
+    ) {
         if self.leaving.gone(key) {
             self.when_all_gone(desk);
             return;
         }
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
-            Course::Loyal { master } if master.key == *key => self.crashed(reason, desk),
+            Course::Loyal { master } if master.key == *key => end(self, reason, desk),
             Course::Waiting { master, operation } if master.key == *key => {
                 self.last_failure = Some(reason);
                 Course::Queued { operation, urgency: Urgency::Recovery }
@@ -302,7 +327,8 @@ impl Vassal {
             | Course::Waiting { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. }) => course,
+            | Course::Cursed { .. }
+            | Course::Asleep) => course,
         };
         self.rest_without_target(desk);
         self.when_all_gone(desk);
@@ -320,7 +346,12 @@ impl Vassal {
     }
 
     /// It never served, or not since its last start: it is tried again later.
-    fn start_failed(&mut self, operation: Option<OperationId>, reason: FailureReason, desk: &mut Desk<'_>) -> Course {
+    pub(super) fn start_failed(
+        &mut self,
+        operation: Option<OperationId>,
+        reason: FailureReason,
+        desk: &mut Desk<'_>,
+    ) -> Course {
         desk.end(operation, OperationEnd::Failed { reason: reason.clone(), still_serving: false });
         self.last_failure = Some(reason);
         self.failures += 1;
@@ -333,7 +364,7 @@ impl Vassal {
     }
 
     /// It served and is gone: it is started again at once, or later when it keeps doing that.
-    fn crashed(&mut self, reason: FailureReason, desk: &mut Desk<'_>) -> Course {
+    pub(super) fn crashed(&mut self, reason: FailureReason, desk: &mut Desk<'_>) -> Course {
         self.forgive_if_due(desk.now);
         self.last_failure = Some(reason);
         self.failures += 1;
@@ -363,7 +394,7 @@ impl Vassal {
                 self.close_listeners(desk);
                 Course::Resting
             }
-            Course::Cursed { .. } => {
+            Course::Cursed { .. } | Course::Asleep => {
                 self.close_listeners(desk);
                 Course::Resting
             }

@@ -20,13 +20,16 @@ impl Vassal {
         if before == Some(said) {
             return;
         }
+        if let Verdict::Runs { on_demand, .. } = sighting.verdict {
+            self.on_demand = on_demand;
+        }
         if self.held {
             self.let_go_if_any(Cause::Recovery, desk);
             return;
         }
         match sighting.verdict {
             Verdict::Refused => self.file_refused(desk),
-            Verdict::Runs { identity, mercy } => {
+            Verdict::Runs { identity, mercy, on_demand: _ } => {
                 let content = Some(sighting.content);
                 let target = Target { revision: sighting.revision, identity, mercy, content };
                 if before.is_none() && self.runs_already(target) {
@@ -34,6 +37,9 @@ impl Vassal {
                     return;
                 }
                 self.forgive();
+                if self.falls_asleep(desk) {
+                    return;
+                }
                 let verb = if self.has_course() { Verb::Reload } else { Verb::Start };
                 let operation = desk.begin(&self.name, verb, Cause::File);
                 self.bring_up(operation, desk);
@@ -57,7 +63,8 @@ impl Vassal {
             | Course::Loyal { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. } => None,
+            | Course::Cursed { .. }
+            | Course::Asleep => None,
         };
         desk.end(given_up, OperationEnd::Failed { reason, still_serving });
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
@@ -68,7 +75,8 @@ impl Vassal {
             | Course::Loyal { .. }
             | Course::Reloading { .. }
             | Course::Moving { .. }
-            | Course::Cursed { .. }) => course,
+            | Course::Cursed { .. }
+            | Course::Asleep) => course,
         };
         self.rest_without_target(desk);
     }
@@ -84,6 +92,8 @@ impl Vassal {
     /// The scan did not see its file, and that is doubted: it stays as it is.
     pub(in crate::fleet) fn file_missing(&mut self, desk: &mut Desk<'_>) {
         self.missing = true;
+        // Of one that was found alive: should its file come back under another name, it is known by this.
+        self.content = self.content.or_else(|| self.shown_master().and_then(|master| master.content));
         if self.held {
             self.let_go_if_any(Cause::Recovery, desk);
         }
@@ -130,13 +140,16 @@ impl Vassal {
             let operation = desk.begin(&self.name, Verb::Stop, cause);
             self.let_go(operation, desk);
         }
-        self.course = Course::Resting;
+        let slept = std::mem::replace(&mut self.course, Course::Resting) == Course::Asleep;
         self.served = None;
+        if slept {
+            self.close_listeners(desk);
+        }
     }
 
     fn has_course(&self) -> bool {
         match self.course {
-            Course::Resting | Course::Cursed { .. } => false,
+            Course::Resting | Course::Cursed { .. } | Course::Asleep => false,
             Course::Queued { .. }
             | Course::Starting { .. }
             | Course::Loyal { .. }
@@ -168,7 +181,11 @@ impl Vassal {
             | Course::Moving { new: master, boot, .. } => {
                 master.identity == target.identity && boot.ordered.is_none() && boot.revision == Some(target.revision)
             }
-            Course::Resting | Course::Queued { .. } | Course::Waiting { .. } | Course::Cursed { .. } => false,
+            Course::Resting
+            | Course::Queued { .. }
+            | Course::Waiting { .. }
+            | Course::Cursed { .. }
+            | Course::Asleep => false,
         }
     }
 
@@ -197,8 +214,12 @@ impl Vassal {
                     }
                 }
             }
+            Verb::Freeze => self.freeze(operation, desk),
+            Verb::Resume => self.resume(operation, desk),
             Verb::Reload => match self.obstacle() {
                 Some(reason) => self.cannot(operation, reason, desk),
+                // What it is started with is read then.
+                None if self.course == Course::Asleep => desk.end(Some(operation), OperationEnd::Succeeded),
                 None => self.bring_up(operation, desk),
             },
         }
@@ -260,7 +281,8 @@ impl Vassal {
             | Course::Moving { .. }
             | Course::Resting
             | Course::Queued { .. }
-            | Course::Cursed { .. } => self.bring_up(operation, desk),
+            | Course::Cursed { .. }
+            | Course::Asleep => self.bring_up(operation, desk),
         }
     }
 
@@ -268,7 +290,9 @@ impl Vassal {
     pub(super) fn bring_up(&mut self, operation: OperationId, desk: &mut Desk<'_>) {
         let Some(target) = self.target() else { return };
         self.course = match std::mem::replace(&mut self.course, Course::Resting) {
-            Course::Resting | Course::Cursed { .. } => Course::Queued { operation, urgency: Urgency::Ordinary },
+            Course::Resting | Course::Cursed { .. } | Course::Asleep => {
+                Course::Queued { operation, urgency: Urgency::Ordinary }
+            }
             Course::Queued { operation: overtaken, urgency } => {
                 desk.superseded(Some(overtaken));
                 Course::Queued { operation, urgency }

@@ -21,6 +21,7 @@ impl Vassal {
             revision: self.file.map(|said| said.revision),
             refused: self.is_refused(),
             missing: self.missing,
+            frozen: self.frozen,
             serving: master.and_then(|master| master.serving),
             master: master.map(|master| &master.key).or(self.leaving.first()).cloned(),
             failures: self.failures,
@@ -34,7 +35,7 @@ impl Vassal {
 
     pub(super) fn shown_master(&self) -> Option<&Master> {
         match &self.course {
-            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } => None,
+            Course::Resting | Course::Queued { .. } | Course::Cursed { .. } | Course::Asleep => None,
             Course::Starting { master, .. }
             | Course::Loyal { master }
             | Course::Waiting { master, .. }
@@ -55,6 +56,7 @@ impl Vassal {
             Course::Loyal { .. } => State::Loyal,
             Course::Waiting { .. } | Course::Reloading { .. } | Course::Moving { .. } => State::Reloading,
             Course::Cursed { retry_at } => State::Cursed { retry_at },
+            Course::Asleep => State::Asleep,
         }
     }
 }

@@ -21,6 +21,10 @@ impl World {
             masters,
             orphans,
             holds,
+            frozen,
+            doubts,
+            awaited,
+            knocked,
             operations,
             excused,
             shown: _,
@@ -30,7 +34,7 @@ impl World {
             has_left,
         } = self;
         let text = format!(
-            "{fleet:?}{left:?}{files:?}{lost:?}{seen:?}{doubted:?}{masters:?}{orphans:?}{holds:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{brain_died}{has_left}"
+            "{fleet:?}{left:?}{files:?}{lost:?}{seen:?}{doubted:?}{masters:?}{orphans:?}{holds:?}{frozen:?}{doubts:?}{awaited:?}{knocked:?}{operations:?}{excused:?}RevisionId({last_revision}){shut_downs}{brain_died}{has_left}"
         );
         let text = ranked(&text, "OperationId(");
         let text = ranked(&text, "MasterSerial(");

@@ -6,7 +6,18 @@ impl World {
     pub(super) fn performs(&mut self, action: &Action) -> Outcome {
         demand!(!self.has_left, "{action:?} after Leave");
         match action {
-            Action::Start { master, revision, operation } => self.starts(master, *revision, *operation),
+            Action::Start { master, revision, operation, frozen } => {
+                self.awaited.remove(&master.vassal);
+                self.starts(master, *revision, *operation)?;
+                demand!(*frozen == self.frozen.contains(&master.vassal), "{master:?} starts frozen: {frozen}");
+                self.masters.entry(master.clone()).and_modify(|real| real.frozen = *frozen);
+                Ok(())
+            }
+            Action::Await { name, revision } => self.awaits(name, *revision),
+            Action::Gate { master, frozen } => {
+                self.unasked(master, "told to accept or not")?.orders.push_back(Order::Gate(*frozen));
+                Ok(())
+            }
             Action::Deploy { master, revision, operation } => {
                 demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
                 let file = self.said(&master.vassal).copied();
@@ -17,8 +28,11 @@ impl World {
             }
             Action::Stop { master } => self.stops(master),
             Action::Kill { master } => self.kills(master),
-            Action::Begin { operation, name, .. } => {
-                self.excused.remove(name);
+            Action::Begin { operation, name, verb, .. } => {
+                // Freezing and resuming bring nothing up, so what failed before stays failed.
+                if !matches!(verb, Verb::Freeze | Verb::Resume) {
+                    self.excused.remove(name);
+                }
                 demand!(
                     self.operations.insert(*operation, name.clone()).is_none(),
                     "operation {operation} begins twice"
@@ -37,11 +51,33 @@ impl World {
             Action::Forget { name } => {
                 let alive = self.masters.keys().find(|key| key.vassal == *name);
                 demand!(alive.is_none(), "the listeners of {name} are closed while {alive:?} lives");
+                self.awaited.remove(name);
+                self.knocked.remove(name);
+                Ok(())
+            }
+            Action::ForgetUnused { resting } => {
+                let (files, masters) = (&self.files, &self.masters);
+                let lives = |name: &VassalName| masters.keys().any(|key| key.vassal == *name);
+                for name in resting {
+                    demand!(!lives(name), "the listeners of {name} are closed while a master of it lives");
+                }
+                let stays = |name: &VassalName| lives(name) || (files.contains_key(name) && !resting.contains(name));
+                self.knocked.retain(stays);
+                self.awaited.retain(stays);
                 Ok(())
             }
             Action::Hold { name, held } => {
                 let changes = if *held { self.holds.insert(name.clone()) } else { self.holds.remove(name) };
                 demand!(changes, "the hold of {name} is already so");
+                Ok(())
+            }
+            Action::Freeze { name, frozen } => {
+                let changes = if *frozen { self.frozen.insert(name.clone()) } else { self.frozen.remove(name) };
+                demand!(changes || *frozen, "{name} is not frozen already");
+                Ok(())
+            }
+            Action::Doubt { name, doubted } => {
+                let _ = if *doubted { self.doubts.insert(name.clone()) } else { self.doubts.remove(name) };
                 Ok(())
             }
             Action::Changed { .. } => Ok(()),
@@ -52,6 +88,20 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    fn awaits(&mut self, name: &VassalName, revision: RevisionId) -> Outcome {
+        let Some(file) = self.said(name).copied() else {
+            return Err(format!("{name} waits for a client without a file"));
+        };
+        demand!(file.on_demand || file.refused, "{name} is not on demand and waits for a client");
+        demand!(!self.holds.contains(name), "{name} waits for a client although it is held");
+        demand!(self.shut_downs == 0, "{name} waits for a client although the fleet stops");
+        demand!(file.refused || revision == file.revision, "{name} would be woken with revision {revision}");
+        let alive = self.masters.keys().find(|key| key.vassal == *name);
+        demand!(alive.is_none(), "{name} waits for a client while {alive:?} lives");
+        self.awaited.insert(name.clone());
+        Ok(())
     }
 
     fn unasked(&mut self, master: &MasterKey, what: &str) -> Result<&mut Real, String> {
@@ -91,6 +141,8 @@ impl World {
             asked: None,
             said_it_leaves: false,
             said_it_serves: false,
+            rests: false,
+            frozen: false,
         };
         demand!(self.masters.insert(master.clone(), real).is_none(), "{master:?} is started twice");
         Ok(())
@@ -175,12 +227,22 @@ impl World {
             let file = self.said(name).filter(|_| !self.holds.contains(name) && self.shut_downs == 0);
             match (file, masters.as_slice()) {
                 (None, masters) => demand!(masters.is_empty(), "{name} should not run, but {masters:?}"),
-                (Some(file), [(_, real)]) => {
+                (Some(file), [(key, real)]) => {
+                    let frozen = self.frozen.contains(name);
+                    demand!(real.frozen == frozen, "{name} is frozen: {frozen}, but {key:?} is not so");
+                    // Where workers of an earlier master serve, they take it.
+                    let waits = self.knocked.contains(name) && real.serving.is_some() && !frozen;
+                    demand!(!waits, "a client of {name} waits although it serves");
                     let current = real.serving == Some(file.revision) && real.identity == file.identity;
                     let excused = file.refused || self.excused.contains(name);
                     demand!(current || excused, "{name} should serve {file:?}, but {real:?}");
                 }
-                (Some(file), []) => demand!(file.refused, "{name} should run, but nothing does"),
+                (Some(file), []) => {
+                    let asleep = file.on_demand && (self.awaited.contains(name) || self.frozen.contains(name));
+                    demand!(file.refused || asleep, "{name} should run, but nothing does");
+                    let waits = self.knocked.contains(name) && !self.frozen.contains(name);
+                    demand!(!waits, "a client of {name} waits and nobody is woken");
+                }
                 (Some(_), masters) => return Err(format!("{name} runs more than once: {masters:?}")),
             }
         }

@@ -26,14 +26,18 @@ impl World {
         }
         let many = removed.len() >= POLICY.doubted_from_vassals as usize
             && removed.len() * 100 > known.len() * POLICY.doubted_above_percent as usize;
-        self.doubted = if many || !self.doubted.is_empty() { removed } else { BTreeMap::new() };
+        let recalled = is_first && removed.keys().any(|name| self.doubts.contains(name));
+        self.doubted = if many || recalled || !self.doubted.is_empty() { removed } else { BTreeMap::new() };
     }
 
     /// What a new brain takes for the files of masters that it found alive: whatever serves.
     fn found(&self) -> BTreeMap<VassalName, File> {
         let of = |(key, real): (&MasterKey, &Real)| {
             let revision = real.serving.unwrap_or(RevisionId(0));
-            (key.vassal.clone(), File { revision, content: real.content, identity: real.identity, refused: true })
+            (
+                key.vassal.clone(),
+                File { revision, content: real.content, identity: real.identity, refused: true, on_demand: false },
+            )
         };
         self.masters.iter().map(of).collect()
     }

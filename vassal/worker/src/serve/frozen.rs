@@ -1,0 +1,70 @@
+//! A frozen worker: nothing is accepted and no request is begun; what has begun is finished. Clients wait in the queues of
+//! the listeners, and on open connections in their sockets, which are left alone until somebody resumes the vassal.
+
+use super::{
+    Phase, Serving,
+    connection::{Coming, Connection},
+    lead::{Gate, Lead},
+    slab::Place,
+};
+
+/// Never, on the monotonic clock in ms: a client that waits must not be taken for one that has nothing to say.
+const NEVER_MS: u64 = u64::MAX / 2;
+
+/// What is left alone.
+#[derive(Default)]
+pub(super) struct Frozen {
+    /// Since when is of no interest: whether.
+    is_frozen: bool,
+    /// The master opened the gate, before or since.
+    was_opened: bool,
+    /// Connections on which a request waits.
+    parked: Vec<Place>,
+}
+
+impl Frozen {
+    /// Whether what this connection has to say must wait: it would be the beginning of a request.
+    pub(super) fn holds(&self, connection: &Connection) -> bool {
+        self.is_frozen && connection.coming == Coming::Request && connection.received.is_empty()
+    }
+}
+
+impl Serving {
+    /// The master opens the gate.
+    pub(super) fn open_gate_unless_frozen(&self, lead: &mut Lead) {
+        lead.frozen.was_opened = true;
+        if !lead.frozen.is_frozen {
+            self.open_gate(lead);
+        }
+    }
+
+    /// Accepts nothing and begins nothing.
+    pub(super) fn freeze(&self, lead: &mut Lead) {
+        lead.frozen.was_opened |= !matches!(lead.gate, Gate::Closed);
+        lead.frozen.is_frozen = true;
+        self.close_gate(lead, Gate::Closed);
+    }
+
+    /// Goes on with those who wait.
+    pub(super) fn resume(&self, lead: &mut Lead) {
+        lead.frozen.is_frozen = false;
+        for place in std::mem::take(&mut lead.frozen.parked) {
+            let taken = self.slab().take(place);
+            if let Some(connection) = taken {
+                self.put_back(place, connection);
+            }
+        }
+        if lead.frozen.was_opened && self.phase() == Phase::Serving {
+            self.open_gate(lead);
+        }
+    }
+
+    /// Leaves a connection alone that has something to say.
+    pub(super) fn park(&self, lead: &mut Lead, place: Place, mut connection: Box<Connection>) {
+        if connection.watched.take().is_some() {
+            let _ = self.epoll.remove(connection.raw());
+        }
+        self.slab().put(place, connection, NEVER_MS);
+        lead.frozen.parked.push(place);
+    }
+}
