@@ -96,13 +96,13 @@ fn upgraded(ground: &Ground) -> Result<()> {
     ensure!(realm.emperor.masters() == masters, "masters are replaced in place");
     let upgrade = realm.emperor.json(Ask::get("/api/v1/upgrade"))?;
     ensure!(upgrade["phase"] == "done" && upgrade["vassals"].as_array().is_some_and(|all| all.len() == VASSALS));
-    for number in 0..VASSALS {
+    for (number, master) in masters.iter().enumerate() {
         let vassal = realm.emperor.vassal_until(&name(number), "to run nothing old", |vassal| {
             vassal["outdated"] == false && vassal["workers"].as_array().is_some_and(|workers| workers.len() == 2)
         })?;
         let workers = vassal["workers"].as_array().context("no workers")?;
         let workers = workers.iter().filter_map(|worker| i32::try_from(worker["pid"].as_i64()?).ok());
-        for pid in workers.chain([masters[number], keeper, realm.emperor.brain_pid()?]) {
+        for pid in workers.chain([*master, keeper, realm.emperor.brain_pid()?]) {
             let old = realm.replaced(pid);
             ensure!(old.is_empty(), "pid {pid} ({}) runs what was replaced: {old:#?}", procfs::command_line(pid));
         }

@@ -171,7 +171,7 @@ fn recreated(ground: &Ground) -> Result<()> {
     let emperor = Emperor::start(ground)?;
     let (one, two) = (emperor.vassals.join("one.ini"), emperor.vassals.join("two.ini"));
     let mut random = Random::seeded();
-    ground.note(&format!("seed {}", random.0));
+    ground.note(&format!("seed {}", random.seed()));
     let text = |place: usize, round: u64| super::ini(ports[place], "ids", &format!("env = VERSION={round}\n"));
     for round in 1..=rounds {
         match random.below(5) {

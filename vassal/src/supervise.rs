@@ -1,8 +1,8 @@
 //! The one task that owns a vassal: it hears what happened, tells the generation machine, and performs what the
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
-pub(crate) mod deaths;
 mod crew_side;
+pub(crate) mod deaths;
 mod deploy;
 mod frozen;
 mod gateway_side;

@@ -102,11 +102,11 @@ impl Expander {
         // The first of each name; the values in it are kept up to date while the pass goes on, as uWSGI's are.
         let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (at, directive) in directives.iter().enumerate() {
-            if let Some(value) = &directive.value {
-                if !first.contains_key(&directive.key) {
-                    self.work += value.len();
-                    first.insert(directive.key.clone(), (at, value.clone()));
-                }
+            if let Some(value) = &directive.value
+                && !first.contains_key(&directive.key)
+            {
+                self.work += value.len();
+                first.insert(directive.key.clone(), (at, value.clone()));
             }
         }
         for (at, directive) in directives.iter_mut().enumerate().skip(from).filter(|(_, one)| is_open(one)) {
@@ -119,10 +119,10 @@ impl Expander {
                 if key.contains(' ') { Some(calculate(key, &mut get)) } else { get(key) }
             });
             self.expanded.asked.append(&mut asked);
-            if let (true, Some(value)) = (is_new, &directive.value) {
-                if let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at) {
-                    first.clone_from(value);
-                }
+            if let (true, Some(value)) = (is_new, &directive.value)
+                && let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at)
+            {
+                first.clone_from(value);
             }
             if is_new {
                 changed = Some(changed.map_or(at, |first: usize| first.min(at)));

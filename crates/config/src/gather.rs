@@ -160,7 +160,7 @@ pub(crate) struct Gatherer<'a> {
     bytes: usize,
     logic: logic::State,
     lists: lists::Lists,
-    custom: Vec<custom::Custom>,
+    custom: custom::Customs,
     /// `inject-before` and `inject-after`: texts put around each file that follows.
     injected: include::Injected,
 }
@@ -185,7 +185,7 @@ impl<'a> Gatherer<'a> {
             bytes: 0,
             logic: logic::State::default(),
             lists: lists::Lists::default(),
-            custom: Vec::new(),
+            custom: custom::Customs::default(),
             injected: include::Injected::default(),
         }
     }

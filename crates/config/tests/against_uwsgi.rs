@@ -9,7 +9,7 @@
 //! `=` of `set`, placeholders in inherited files, placeholders of themselves, `else`, blocks in blocks (uWSGI ends), a glob that ends with a slash (glibc doubles it).
 
 // Tests may do I/O; the crate may not.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::disallowed_types, clippy::unwrap_used)]
 
 mod against;
 

@@ -4,7 +4,7 @@
 //! tree is taken when it is there, else the test says that it skips. EMPERY_CORPUS_VERBOSE shows every problem.
 
 // Tests may do I/O; the crate may not.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

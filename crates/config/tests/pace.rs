@@ -2,7 +2,7 @@
 //! in others.
 
 // Tests may do I/O; the crate may not.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, clippy::unwrap_used)]
 
 use std::{fmt::Write as _, time::Duration};
 

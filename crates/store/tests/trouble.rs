@@ -176,7 +176,7 @@ async fn r10_a_migration_that_was_cut_off_is_begun_anew_and_loses_nothing() {
     assert_eq!(opened.reader.holds().await.unwrap(), [hold("shop.ini")]);
     let name = VassalName::new("shop.ini").unwrap();
     opened.store.set_mark(Mark::Frozen, name.clone()).done().await.unwrap();
-    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), [name.clone()]);
+    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), std::slice::from_ref(&name));
     assert_eq!(opened.reader.marked(Mark::Doubted).await.unwrap(), []);
     opened.store.lift_mark(Mark::Frozen, name).done().await.unwrap();
     assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), []);

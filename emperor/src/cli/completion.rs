@@ -100,7 +100,7 @@ fn bash(verbs: &[Verb], vassal: &[Word]) -> String {
 }
 
 fn zsh(verbs: &[Verb], vassal: &[Word]) -> String {
-    let described = |words: &[Word]| words.iter().map(|word| zsh_word(word)).collect::<Vec<_>>().join(" ");
+    let described = |words: &[Word]| words.iter().map(zsh_word).collect::<Vec<_>>().join(" ");
     let mut cases = String::new();
     for verb in verbs {
         line(&mut cases, &format!("      {}) words=({}) ;;", verb.word.name, described(&verb.options)));

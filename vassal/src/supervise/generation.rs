@@ -18,9 +18,7 @@ use empery_lifecycle::{
 use empery_sys::{process::How, scoreboard::Scoreboard};
 
 use super::{deaths::KilledFor, harakiri::Struck, stopped::Stopped};
-use crate::{
-    boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image,
-};
+use crate::{boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image};
 
 /// See the module.
 pub(crate) struct Generation {

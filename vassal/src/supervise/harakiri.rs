@@ -9,7 +9,7 @@ use empery_control::{
     stacks::{RequestView, Source, WorkerStacks},
 };
 use empery_lifecycle::{
-    generations::{Event, RecycleReason},
+    generations::RecycleReason,
     harakiri::{Harakiri, LOOK_EVERY, Mercy, Sight, Step, Voice},
     ids::WorkerRef,
     moment::Moment,

@@ -11,6 +11,8 @@ const EVERY_APP: &[&str] = &["/", "/path/%E4%20b?query=1&more"];
 /// Routes that keep to PEP 3333 and to what `wsgiref.validate` adds (a Content-Type where there is a body), of apps that
 /// have others.
 const ROUTES: &[(&str, &[&str])] = &[
+    // Its others hang or end the process.
+    ("stuck.py", &["/"]),
     (
         "wsgi_cases.py",
         &[

@@ -80,6 +80,7 @@ pub(super) fn on_demand(
         reuse_port: false,
         proxy_protocol: draft.proxy_protocol && draft.protocol == Protocol::Http,
         nph: false,
+        defer_accept: draft.defer_accept,
         door: Door::Workers,
     })
 }

@@ -59,6 +59,9 @@ struct Node<T> {
     at: Origin,
 }
 
+/// Names with their values, in order.
+type Members = Vec<(Node<String>, Node<Value>)>;
+
 enum Value {
     Text(String),
     /// As written.
@@ -68,7 +71,7 @@ enum Value {
     False,
     Null,
     Array(Vec<Node<Value>>),
-    Object(Vec<(Node<String>, Node<Value>)>),
+    Object(Members),
 }
 
 struct Broken {
@@ -111,7 +114,7 @@ impl Cursor<'_> {
         Ok(Node { value, at: Origin { length, ..start } })
     }
 
-    fn members(&mut self, depth: usize) -> Result<Vec<(Node<String>, Node<Value>)>, Broken> {
+    fn members(&mut self, depth: usize) -> Result<Members, Broken> {
         let mut members = Vec::new();
         self.take();
         self.blanks();

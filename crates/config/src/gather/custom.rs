@@ -7,8 +7,10 @@ use crate::{
     registry,
 };
 
-/// Deepest use of one such option in another.
+/// Deepest use of such options in one another.
 const DEPTH_MAX: usize = 8;
+/// Most uses of them in one entry.
+const USES_MAX: usize = 10_000;
 /// Most words of a value.
 const WORDS_MAX: usize = 64;
 
@@ -17,8 +19,14 @@ const WORDS_MAX: usize = 64;
 pub(super) struct Custom {
     name: String,
     template: String,
-    /// How many of them are being applied; an option that uses itself does not end.
+}
+
+/// All of them, and how much they have been used: an option that uses itself does not end.
+#[derive(Debug, Default)]
+pub(super) struct Customs {
+    declared: Vec<Custom>,
     depth: usize,
+    uses: usize,
 }
 
 impl Gatherer<'_> {
@@ -33,7 +41,7 @@ impl Gatherer<'_> {
             let message = format!("`{name}` is an option already; what is declared here is never used");
             return self.problem(Problem::warning("option-exists", at.clone(), message).hint("take another name"));
         }
-        self.custom.push(Custom { name: name.to_owned(), template: template.to_owned(), depth: 0 });
+        self.custom.declared.push(Custom { name: name.to_owned(), template: template.to_owned() });
         // uWSGI applies what stood before the declaration later on.
         let earlier: Vec<Directive> = self
             .gathered
@@ -50,21 +58,19 @@ impl Gatherer<'_> {
 
     /// The place of the option of that name; uWSGI's own win.
     pub(super) fn custom_of(&self, name: &str) -> Option<usize> {
-        if self.custom.is_empty() {
-            return None;
-        }
-        self.custom.iter().position(|custom| custom.name == name)
+        self.custom.declared.iter().position(|custom| custom.name == name)
     }
 
     /// Takes what such an option stands for, if the directive is one.
     pub(super) fn apply_custom(&mut self, directive: &Directive) {
         let Some(at) = self.custom_of(&directive.key) else { return };
-        if self.custom[at].depth >= DEPTH_MAX {
+        self.custom.uses += 1;
+        if self.custom.depth >= DEPTH_MAX || self.custom.uses > USES_MAX {
             let message = format!("`{}` stands for itself without end", directive.key);
             return self.problem(Problem::error("endless-option", directive.key_at.clone(), message));
         }
-        self.custom[at].depth += 1;
-        let template = self.custom[at].template.clone();
+        self.custom.depth += 1;
+        let template = self.custom.declared[at].template.clone();
         let text = directive.value.as_deref().unwrap_or_default();
         let mut words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).take(WORDS_MAX).collect();
         if words.is_empty() {
@@ -80,6 +86,6 @@ impl Gatherer<'_> {
             let (key_at, value_at) = (directive.key_at.clone(), directive.value_at.clone());
             self.take(Directive { key: fill(key), value: Some(fill(value)), key_at, value_at, given: Given::Option });
         }
-        self.custom[at].depth -= 1;
+        self.custom.depth -= 1;
     }
 }

@@ -48,8 +48,11 @@ fn target(line: &str, directive: &str) -> Option<String> {
         .iter()
         .find_map(|scheme| rest.strip_prefix(scheme))
         .unwrap_or(rest);
-    let end = if rest.starts_with("unix:") { rest[5..].find(':').map(|at| at + 5) } else { rest.find('/') };
-    Some(end.map_or(rest, |at| &rest[..at]).to_owned())
+    let (scheme, address, end) = match rest.strip_prefix("unix:") {
+        Some(path) => ("unix:", path, path.find(':')),
+        None => ("", rest, rest.find('/')),
+    };
+    Some(format!("{scheme}{}", end.map_or(address, |at| &address[..at])))
 }
 
 fn answering(target: &str, served: &[VassalConfig]) -> Option<Protocol> {

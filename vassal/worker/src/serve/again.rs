@@ -5,8 +5,9 @@
 /// Connections taken without a wait in between, so that those that are there already have their turn.
 const IN_A_ROW_MAX: u32 = 16;
 
-/// Most connections that pass between two tries.
-const PASSES_MAX: u32 = 31;
+/// Most connections that pass between two tries. Even, as are all numbers on the way there: where connections come in
+/// pairs, an odd number would have every try meet the second of a pair.
+const PASSES_MAX: u32 = 30;
 
 /// See the module.
 pub(super) struct Again {
@@ -42,7 +43,7 @@ impl Again {
     /// There was none.
     pub(super) fn in_vain(&mut self) {
         if std::mem::take(&mut self.tries) {
-            self.passed = (self.passed * 2 + 1).min(PASSES_MAX);
+            self.passed = (self.passed * 2 + 2).min(PASSES_MAX);
             self.passes = self.passed;
         }
     }
