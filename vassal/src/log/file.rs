@@ -128,8 +128,13 @@ impl LogFile {
         }
     }
 
-    /// Gives the file another name and begins a new one.
+    /// Gives the file another name and begins a new one. Only of a plain file: `logto = /dev/null` is a device of the
+    /// whole machine, and whoever reads a FIFO would wait for ever.
     pub(crate) fn rotate(&mut self) {
+        if !self.file.metadata().is_ok_and(|facts| facts.is_file()) {
+            self.size_bytes = 0;
+            return;
+        }
         // A rename that fails (read-only directory) leaves one growing file, which is better than none.
         if self.care.retired.retire(&self.path).is_ok() {
             self.reopen();

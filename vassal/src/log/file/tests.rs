@@ -130,3 +130,20 @@ fn its_mode_is_what_is_asked_for_and_it_may_begin_empty() {
     assert_eq!((read(&path).as_str(), std::fs::metadata(&path).unwrap().mode() & 0o777), ("new\n", 0o604));
     let _ = std::fs::remove_dir_all(place);
 }
+
+#[test]
+fn a_device_is_never_renamed_or_removed() {
+    for retired in [Retired::Stamped, Retired::Numbered { keep: 0, compress: false }] {
+        let place = place("device");
+        let path = place.join("null");
+        // Behind a link, so that a mistake costs the link and not the machine's device.
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let care = Care { max_bytes: 8, retired, ..Care::none() };
+        let mut log = LogFile::open(path, care).unwrap();
+        log.say("more than eight bytes\n");
+        log.rotate();
+        let names: Vec<_> = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["null"]);
+        let _ = std::fs::remove_dir_all(place);
+    }
+}
