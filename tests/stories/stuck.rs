@@ -13,6 +13,7 @@ use empery_tests::{
     http::{self, Answer, Ask, Connection, Failure},
     procfs, python,
     runner::Story,
+    vassal::Vassal,
     wait,
 };
 use nix::sys::signal::Signal;
@@ -242,8 +243,12 @@ fn stopped(ground: &Ground) -> Result<()> {
 }
 
 fn traced(ground: &Ground) -> Result<()> {
-    let shop = Shop::open(ground, "processes = 2\n")?;
-    let victim = *shop.worker_pids()?.first().context("no worker")?;
+    // Alone, a master looks for it every 15 s.
+    let port = ground.port()?;
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "stuck", "processes = 2\n"))?;
+    vassal.master.says("serves ***", Duration::from_secs(20))?;
+    let worker = || -> Result<i32> { Ok(http::get(port, "/")?.text().trim().parse()?) };
+    let victim = worker()?;
     // PTRACE_ATTACH (ptrace(2)), and then nothing: a debugger that was forgotten.
     let debugger =
         "import ctypes, sys, time; libc = ctypes.CDLL(None); libc.ptrace(16, int(sys.argv[1]), 0, 0); time.sleep(600)";
@@ -253,9 +258,11 @@ fn traced(ground: &Ground) -> Result<()> {
     wait::until("the worker to stand still", Duration::from_secs(20), || {
         (procfs::state(victim)? == 't').then_some(())
     })?;
-    gone(&shop, victim)?;
+    vassal.master.says("stood still for 10 s", Duration::from_secs(60))?;
+    wait::until("its end", Duration::from_secs(20), || (!procfs::alive(victim)).then_some(()))?;
+    ensure!(worker()? != victim);
     debugger.killed()?;
-    shop.emperor.stop()
+    vassal.stop()
 }
 
 fn gone(shop: &Shop<'_>, victim: i32) -> Result<()> {
