@@ -50,7 +50,7 @@ pub fn proofs(sources: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
         for line in text.lines().map(str::trim) {
             let name = if let Some((_, rest)) = line.split_once("Story::new(\"") {
                 rest.split('"').next().map(|name| (name.to_owned(), name.split('/').nth(1).unwrap_or_default(), '-'))
-            } else if let Some(rest) = line.strip_prefix("fn ").filter(|_| is_test) {
+            } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| is_test) {
                 let name = rest.split('(').next().unwrap_or_default();
                 Some((format!("{}: {name}", room(path)), name, '_'))
             } else {

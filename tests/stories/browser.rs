@@ -40,7 +40,7 @@ fn person(ground: &Ground) -> Result<()> {
     super::boot_changes(shop, &before)?;
     browser.shows("loyal")?;
     browser.picture("vassal")?;
-    browser.click(".confirm summary")?;
+    browser.click(".confirm:has(form[action$='/stop']) summary")?;
     browser.click("form[action$='/stop'] button")?;
     browser.shows("held")?;
     ensure!(http::get(shop, "/").is_err(), "it answers although it was stopped");

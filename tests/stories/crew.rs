@@ -20,6 +20,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("crew/an-idle-vassal-rests-and-comes-back", idle),
     Story::new("crew/a-vassal-at-rest-is-reloaded-at-rest", reloaded_at_rest),
     Story::new("crew/die-on-idle-ends-it-when-nobody-asks", die_on_idle),
+    Story::new("crew/an-emperor-starts-one-that-died-of-idleness-again", died_of_idleness),
     Story::new("crew/busy-workers-get-company-and-lose-it-again", cheaper).alone(),
     Story::new("crew/an-emperor-shows-a-vassal-at-rest-as-loyal", governed),
 ];
@@ -94,6 +95,20 @@ fn die_on_idle(ground: &Ground) -> Result<()> {
     let status = vassal.master.exited(SOON)?;
     ensure!(status.success(), "{status}: {}", vassal.master.output());
     Ok(())
+}
+
+fn died_of_idleness(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "idle = 1\ndie-on-idle = true\n"))?;
+    emperor.loyal("shop.ini")?;
+    let before = emperor.masters();
+    wait::until("another master", Duration::from_secs(60), || {
+        let now = emperor.masters();
+        (!now.is_empty() && now != before).then_some(())
+    })?;
+    emperor.loyal("shop.ini")?;
+    emperor.stop()
 }
 
 fn cheaper(ground: &Ground) -> Result<()> {

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("on-demand/the-first-client-starts-it-and-is-served-again-and-again", again).within_s(120),
+    Story::new("on-demand/idleness-ends-it-and-the-next-client-starts-it-again", idle),
     Story::new("on-demand/a-herd-of-first-clients-is-served-by-one-start", herd),
     Story::new("on-demand/a-directory-and-a-command-name-sockets-too", ways).within_s(120),
     Story::new("on-demand/it-sleeps-through-the-death-of-the-brain-and-an-edit", sleeps_on),
@@ -58,7 +59,7 @@ fn again(ground: &Ground) -> Result<()> {
         ensure!(ask(&socket, "/")?.contains("\"boot\""), "round {round}");
         let loyal = emperor.loyal("shop.ini")?;
         ensure!(loyal["last_deployment"]["actor"] == "client", "{loyal:#}");
-        // As `idle` with `die-on-idle` does: the master leaves by itself, with exit code 0.
+        // The master leaves by itself, with exit code 0.
         ask(&socket, "/stop")?;
         asleep(&emperor, "shop.ini")?;
     }
@@ -67,6 +68,15 @@ fn again(ground: &Ground) -> Result<()> {
     emperor.vassal_until("shop.ini", "to be refused: it has no socket of its own", |vassal| {
         vassal["state"] == "refused" || vassal["problems"].to_string().contains("no-listener")
     })?;
+    emperor.stop()
+}
+
+fn idle(ground: &Ground) -> Result<()> {
+    let (emperor, socket) = sleeping(ground, "ids", "idle = 1\ndie-on-idle = true\n")?;
+    for round in 0..2 {
+        ensure!(!ask(&socket, "/")?.is_empty(), "round {round}");
+        asleep(&emperor, "shop.ini")?;
+    }
     emperor.stop()
 }
 
