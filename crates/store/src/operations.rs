@@ -128,7 +128,7 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub async fn latest_deployments(&self) -> Result<Vec<OperationView>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM operations WHERE id IN (SELECT max(id) FROM operations WHERE verb <> 'stop' GROUP BY vassal)")
+        let rows = sqlx::query("SELECT * FROM operations WHERE id IN (SELECT max(id) FROM operations WHERE verb IN ('reload', 'start') GROUP BY vassal)")
             .fetch_all(&self.pool)
             .await
             .map_err(|error| StoreError::sort(READING, &error))?;

@@ -116,6 +116,7 @@ async fn everything_is_read_back_as_it_was_after_a_restart() {
             store.record_operation(first),
             store.record_operation(failed.clone()),
             store.record_operation(ended(operation(40, "blog.ini", 3_000))),
+            store.record_operation(ended(OperationView { verb: Verb::Resume, ..operation(42, "blog.ini", 5_000) })),
             store.record_incident(incident.clone()),
             store.record_incident(of_emperor.clone()),
             store.set_hold(hold.clone()),
@@ -128,7 +129,7 @@ async fn everything_is_read_back_as_it_was_after_a_restart() {
         }
     }
     let reader = Store::open(&place.file).await.unwrap().reader;
-    assert_eq!(reader.last_operation_id().await.unwrap(), OperationId(41));
+    assert_eq!(reader.last_operation_id().await.unwrap(), OperationId(42));
     assert_eq!(reader.last_generation(&name("shop.ini")).await.unwrap(), Some(GenerationId(82)));
     assert_eq!(reader.last_generation(&name("other.ini")).await.unwrap(), None);
     assert_eq!(reader.operation(OperationId(41)).await.unwrap(), Some(failed.clone()));
