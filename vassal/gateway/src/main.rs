@@ -26,6 +26,7 @@ mod tests;
 mod translate;
 mod upload;
 mod workers;
+mod writes;
 
 use std::process::ExitCode;
 

@@ -34,6 +34,18 @@ pub(super) struct Answered {
     pub(super) used_sendfile: bool,
 }
 
+/// All that a line tells.
+struct Told<'b> {
+    worker: &'b Worker,
+    core: u32,
+    /// Whose request it was.
+    address: &'b [u8],
+    spoken: &'b Spoken<'b>,
+    answered: &'b Answered,
+    started_unix_s: u64,
+    took_us: u64,
+}
+
 /// The line, and what is made once a second for it.
 #[derive(Default)]
 pub(super) struct Lines {
@@ -63,24 +75,16 @@ impl Lines {
         } else {
             spoken.remote_addr
         };
+        let told = Told { worker, core, address, spoken, answered, started_unix_s, took_us };
         match boot.request_log.json {
-            true => self.put_json(worker, core, address, spoken, answered, started_unix_s, took_us),
-            false => self.put_plain(worker, core, address, spoken, answered, started_unix_s, took_us),
+            true => self.put_json(&told),
+            false => self.put_plain(&told),
         }
         worker.log.write(worker.reference.worker.0, &self.line);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn put_plain(
-        &mut self,
-        worker: &Worker,
-        core: u32,
-        address: &[u8],
-        spoken: &Spoken<'_>,
-        answered: &Answered,
-        started_unix_s: u64,
-        took_us: u64,
-    ) {
+    fn put_plain(&mut self, told: &Told<'_>) {
+        let &Told { worker, core, address, spoken, answered, started_unix_s, took_us } = told;
         let status = answered.status;
         if self.at_unix_s != started_unix_s || self.ctime.is_empty() {
             self.at_unix_s = started_unix_s;
@@ -113,17 +117,8 @@ impl Lines {
         );
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn put_json(
-        &mut self,
-        worker: &Worker,
-        core: u32,
-        address: &[u8],
-        spoken: &Spoken<'_>,
-        answered: &Answered,
-        started_unix_s: u64,
-        took_us: u64,
-    ) {
+    fn put_json(&mut self, told: &Told<'_>) {
+        let &Told { worker, core, address, spoken, answered, started_unix_s, took_us } = told;
         let line = &mut self.line;
         let time = os::rfc3339(started_unix_s);
         let _ = write!(
