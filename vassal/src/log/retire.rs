@@ -2,12 +2,13 @@
 //! and finds its file again by its inode when the names have moved on meanwhile.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -31,6 +32,12 @@ pub(crate) enum Retired {
 /// One at a time gives names.
 static NAMES: Mutex<()> = Mutex::new(());
 
+/// One at a time compresses: they share the name of what is not finished.
+static COMPRESSING: Mutex<()> = Mutex::new(());
+
+/// Logs for which somebody waits to compress, and will find whatever is the second by then.
+static WAITING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 impl Retired {
     /// Gives the file its next name.
     ///
@@ -43,7 +50,7 @@ impl Retired {
             Retired::Numbered { keep: 0, .. } => fs::remove_file(path),
             Retired::Numbered { keep, compress } => {
                 shift(path, *keep)?;
-                if *compress && *keep > 1 {
+                if *compress && *keep > 1 && waiting().insert(path.to_owned()) {
                     let (path, keep) = (path.to_owned(), *keep);
                     // A file that cannot be compressed stays as it is.
                     std::thread::spawn(move || drop(compress_second(&path, keep)));
@@ -85,7 +92,13 @@ fn shift(path: &Path, keep: u32) -> io::Result<()> {
     fs::rename(path, plain(path, 1))
 }
 
+fn waiting() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn compress_second(path: &Path, keep: u32) -> io::Result<()> {
+    let _alone = COMPRESSING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting().remove(path);
     let mut source = match File::open(plain(path, 2)) {
         // There is none yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -148,6 +161,29 @@ mod tests {
             GzDecoder::new(File::open(compressed(&path, number)).unwrap()).read_to_string(&mut read).unwrap();
             assert_eq!(read, text);
         }
+        let _ = fs::remove_dir_all(place);
+    }
+
+    #[test]
+    fn a_flood_of_rotations_leaves_the_second_compressed_whole() {
+        let place = std::env::temp_dir().join(format!("empery-retire-flood-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).unwrap();
+        let path = place.join("current.log");
+        let retired = Retired::Numbered { keep: 2, compress: true };
+        for number in 0..60 {
+            fs::write(&path, format!("file {number}\n").repeat(20_000)).unwrap();
+            retired.retire(&path).unwrap();
+        }
+        let began = std::time::Instant::now();
+        while !compressed(&path, 2).exists() || !waiting().is_empty() {
+            assert!(began.elapsed().as_secs() < 60, "it is never compressed");
+            std::thread::yield_now();
+        }
+        let mut text = String::new();
+        GzDecoder::new(File::open(compressed(&path, 2)).unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "file 58\n".repeat(20_000));
+        assert!(!with(&path, ".compressing").exists());
         let _ = fs::remove_dir_all(place);
     }
 }
