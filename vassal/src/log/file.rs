@@ -114,10 +114,24 @@ impl LogFile {
                 self.rotate();
             }
         }
-        self.put(bytes, shape);
-        if !self.is_mid_line && self.size_bytes >= self.care.max_bytes {
-            self.rotate();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.full_after(rest).unwrap_or(rest.len()));
+            self.put(now, shape);
+            if !self.is_mid_line && self.size_bytes >= self.care.max_bytes {
+                self.rotate();
+            }
+            rest = later;
         }
+    }
+
+    /// Behind which of these bytes the line ends that makes the file full. Whoever prints without end may never stop at the
+    /// end of a line.
+    fn full_after(&self, bytes: &[u8]) -> Option<usize> {
+        let room = self.care.max_bytes.saturating_sub(self.size_bytes).saturating_sub(1);
+        let room = usize::try_from(room).ok().filter(|room| *room < bytes.len())?;
+        let line_end = bytes[room..].iter().position(|byte| *byte == b'\n')?;
+        Some(room + line_end + 1)
     }
 
     /// Closes the file and opens whatever has its name now; when that cannot be opened (a directory that is gone, or was

@@ -147,3 +147,16 @@ fn a_device_is_never_renamed_or_removed() {
         let _ = std::fs::remove_dir_all(place);
     }
 }
+
+#[test]
+fn a_file_is_full_at_the_end_of_a_line_in_the_middle_of_what_is_written() {
+    let place = place("middle");
+    let (path, old) = (place.join("current.log"), place.join("previous.log"));
+    let care = Care { max_bytes: 8, retired: Retired::Named(old.clone()), ..Care::none() };
+    let mut log = LogFile::open(path.clone(), care).unwrap();
+    log.say("one\ntwo three\nfo");
+    assert_eq!((read(&old).as_str(), read(&path).as_str()), ("one\ntwo three\n", "fo"));
+    log.say("ur\nfive\nsix");
+    assert_eq!((read(&old).as_str(), read(&path).as_str()), ("four\nfive\n", "six"));
+    let _ = std::fs::remove_dir_all(place);
+}
