@@ -199,8 +199,12 @@ fn ends_the_request(ground: &Ground) -> Result<()> {
         );
         ensure!(text.contains(&format!("in {function}")), "{text}");
         shop.replaced(pid)?;
-        let log = shop.log()?;
-        ensure!(log.contains("HARAKIRI") && log.contains("has ended the request"), "{log}");
+        // What has been replaced may still be on its way out.
+        let log = wait::until_ok("the end of the request in the log", Duration::from_secs(20), || {
+            let log = shop.log()?;
+            ensure!(log.contains("HARAKIRI") && log.contains("has ended the request"), "{log}");
+            Ok(log)
+        })?;
         ensure!(log.contains("has been recycled") && !log.contains("DAMN"), "{log}");
         shop.emperor.stop()?;
     }

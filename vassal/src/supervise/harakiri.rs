@@ -157,10 +157,17 @@ impl Supervisor {
         let Some(struck) = self.worker_mut(worker).and_then(|handle| handle.struck.as_mut()) else { return };
         let steps = struck.machine.look(sight, now);
         if struck.machine.has_ended() {
-            let words = struck.first();
-            log::say(&format!("*** worker {} has ended the request: {words} (harakiri) ***", worker.worker.0));
+            say_ended(worker, struck);
         }
         self.step(worker, steps);
+    }
+
+    /// A worker left by itself: if requests of it were to end, they have, and it may have gone between two looks.
+    pub(super) fn left_struck(&mut self, worker: WorkerRef) {
+        let struck = self.worker_mut(worker).and_then(|handle| handle.struck.as_ref());
+        if let Some(struck) = struck.filter(|struck| struck.machine.is_under_way()) {
+            say_ended(worker, struck);
+        }
     }
 
     fn step(&mut self, worker: WorkerRef, steps: Vec<Step>) {
@@ -275,6 +282,10 @@ fn look_at(
             }
         }
     }
+}
+
+fn say_ended(worker: WorkerRef, struck: &Struck) {
+    log::say(&format!("*** worker {} has ended the request: {} (harakiri) ***", worker.worker.0, struck.first()));
 }
 
 /// The lines of uWSGI, which people search their logs for.

@@ -122,6 +122,9 @@ impl Supervisor {
             How::Code(_) | How::Signal(_) => Exit::Died,
         };
         let was_asked = handle.phase == WorkerPhase::Draining;
+        if exit == Exit::Clean {
+            self.left_struck(worker);
+        }
         let death = self.explain(worker, how);
         self.forget_worker(worker);
         if was_asked && exit == Exit::Died {
