@@ -52,7 +52,7 @@ use log_places::LogPlaces;
 use operations::Operations;
 use perform::Performer;
 use publish::Publisher;
-use scan::{Scanner, number::Numbers, reading::Reader};
+use scan::{Scanner, looks::Looks, number::Numbers, reading::Reader};
 use settings::BrainSettings;
 use vital::Vital;
 use watch::Watch;
@@ -119,6 +119,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         hosts: vec![settings.listen.ip().to_string()].into(),
         base_url: format!("http://{}", settings.listen).into(),
     };
+    let wake = Arc::new(Notify::new());
+    let looks = Looks::new(Arc::clone(&wake));
     let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader());
     let fleet = Fleet::new(settings.policy(), last_operation.0.next());
     let parts = Parts {
@@ -130,6 +132,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         log_places,
         runtime: settings.runtime.clone(),
         inbox: inbox.clone(),
+        looks: looks.clone(),
     };
     let mut task = FleetTask::new(parts);
     task.recall_deployments(deployments);
@@ -141,13 +144,12 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         return Ok(());
     }
 
-    let wake = Arc::new(Notify::new());
     let watch = Watch::new(&settings.vassals, Arc::clone(&wake));
     let to_inbox = inbox.clone();
     let vital = Vital::new("the scanner", inbox.clone());
     tokio::spawn(async move {
         let _vital = vital;
-        let scanner = Scanner::new(keeper, reader, numbers, settings.on_demand.clone());
+        let scanner = Scanner::new(keeper, reader, numbers, settings.on_demand.clone(), looks);
         scanner.run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))).await;
     });
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];

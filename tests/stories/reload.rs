@@ -28,6 +28,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("reload/keeps-the-old-listeners-when-a-new-one-cannot-bind", new_listener_taken),
     Story::new("reload/leaves-no-process-or-descriptor-behind", leaves_nothing),
     Story::new("reload/can-be-waited-for", waited_for),
+    Story::new("reload/in-the-same-instant-as-an-edit-deploys-the-edit", at_once),
 ];
 
 /// Longest gap of a reloaded vassal above that of one that is left alone.
@@ -241,5 +242,27 @@ fn waited_for(ground: &Ground) -> Result<()> {
     ensure!(short.status == 202, "an expired wait answers 202 again, not {}", short.status);
     let ended = emperor.ask(Ask::get(&format!("{}?wait=20s", asked.header("location").unwrap_or_default())))?;
     ensure!(ended.status == 200 && ended.text().contains("succeeded"), "{ended:?}");
+    emperor.stop()
+}
+
+fn at_once(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let file = |version: &str, module: &str| super::ini(port, module, &format!("env = VERSION={version}\n"));
+    emperor.drop_file("shop.ini", &file("0", "ids"))?;
+    // Not even the first one is waited for.
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    for version in ["1", "2", "3", "4", "5"] {
+        emperor.drop_file("shop.ini", &file(version, "ids"))?;
+        emperor.says("reload", &["shop.ini"])?.success()?;
+        let answer = super::version_of(&http::get(port, "/")?);
+        ensure!(answer == version, "reloaded after version {version} was written, and {answer} answers");
+    }
+    emperor.drop_file("shop.ini", &file("6", "no_such_module"))?;
+    let refused = emperor.says("reload", &["shop.ini"])?;
+    ensure!(refused.code == 3, "a broken edit: exit code {}: {}", refused.code, refused.stdout);
+    emperor.drop_file("shop.ini", &file("7", "ids"))?;
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    ensure!(super::version_of(&http::get(port, "/")?) == "7");
     emperor.stop()
 }

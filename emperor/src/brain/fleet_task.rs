@@ -11,7 +11,7 @@ mod stacks;
 mod upgrade;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -45,7 +45,7 @@ use super::{
     post::Post,
     publish::{self, Publisher},
     sample,
-    scan::reading::Reading,
+    scan::{looks::Looks, reading::Reading},
     summary,
 };
 
@@ -101,6 +101,9 @@ pub(crate) struct FleetTask {
     samples_taken: u64,
     leaving: bool,
     stack_questions: StackQuestions,
+    looks: Looks,
+    /// What is decided after the look with this number.
+    after_look: VecDeque<(u64, Ask)>,
 }
 
 /// What the owning task is made of.
@@ -113,12 +116,13 @@ pub(crate) struct Parts {
     pub(crate) log_places: LogPlaces,
     pub(crate) runtime: PathBuf,
     pub(crate) inbox: Inbox,
+    pub(crate) looks: Looks,
 }
 
 impl FleetTask {
     /// A task that has heard nothing yet.
     pub(crate) fn new(parts: Parts) -> FleetTask {
-        let Parts { fleet, operations, performer, history, publisher, log_places, runtime, inbox } = parts;
+        let Parts { fleet, operations, performer, history, publisher, log_places, runtime, inbox, looks } = parts;
         FleetTask {
             fleet,
             files: BTreeMap::new(),
@@ -144,6 +148,8 @@ impl FleetTask {
             samples_taken: 0,
             leaving: false,
             stack_questions: StackQuestions::default(),
+            looks,
+            after_look: VecDeque::new(),
         }
     }
 
@@ -180,7 +186,28 @@ impl FleetTask {
         }
     }
 
+    /// What brings something into service is decided upon what the files say now; another operation does not overtake it.
     fn asked(&mut self, ask: Ask) {
+        let needs_look = match &ask {
+            Ask::Operation { verb, .. } => verb.deploys() || !self.after_look.is_empty(),
+            Ask::Retry { .. } => true,
+            Ask::Stacks { .. } | Ask::Upgrade { .. } | Ask::ConfirmRemovals { .. } => false,
+        };
+        if needs_look {
+            self.after_look.push_back((self.looks.ask(), ask));
+        } else {
+            self.answer(ask);
+        }
+    }
+
+    /// The directory was looked at for whoever asked for it up to this number.
+    fn looked(&mut self, number: u64) {
+        while let Some((_, ask)) = self.after_look.pop_front_if(|(asked, _)| *asked <= number) {
+            self.answer(ask);
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Operation { name, verb, actor, reply } => {
                 let answer = self.asked_operation(name, verb, actor);

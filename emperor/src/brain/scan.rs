@@ -2,6 +2,7 @@
 //! and opening are the keeper's; reading and parsing happen here, as the brain's user. Decides nothing about vassals.
 
 mod beside;
+pub(crate) mod looks;
 pub(crate) mod number;
 pub(crate) mod on_demand;
 pub(crate) mod reading;
@@ -27,6 +28,7 @@ use super::{
     keeper_line::{KeeperError, KeeperLine},
     watch::Watch,
 };
+use looks::{Answering, Looks};
 use number::Numbers;
 use on_demand::OnDemand;
 use reading::{FILE_MAX_BYTES, Reader, Reading};
@@ -44,6 +46,8 @@ pub(crate) enum Scanned {
     },
     /// The directory cannot be read: one sentence.
     Lost(String),
+    /// Whoever asked for a look, up to this number, has had it: what it brought was told before.
+    Looked(u64),
 }
 
 /// The scanner.
@@ -53,6 +57,7 @@ pub(crate) struct Scanner {
     numbers: Numbers,
     on_demand: OnDemand,
     settling: Settling,
+    answering: Answering,
     readings: BTreeMap<VassalName, Arc<Reading>>,
     lost: bool,
     /// Until the first answer was given.
@@ -66,7 +71,13 @@ struct First {
 
 impl Scanner {
     /// Nothing has been looked at yet; numbers go on from what an earlier brain gave out.
-    pub(crate) fn new(keeper: KeeperLine, reader: Reader, numbers: Numbers, on_demand: OnDemand) -> Scanner {
+    pub(crate) fn new(
+        keeper: KeeperLine,
+        reader: Reader,
+        numbers: Numbers,
+        on_demand: OnDemand,
+        looks: Looks,
+    ) -> Scanner {
         let first = Some(First { until: clock::now().after(PATIENCE), new: Vec::new() });
         Scanner {
             keeper,
@@ -74,6 +85,7 @@ impl Scanner {
             numbers,
             on_demand,
             settling: Settling::default(),
+            answering: Answering::new(looks),
             readings: BTreeMap::new(),
             lost: false,
             first,
@@ -84,8 +96,13 @@ impl Scanner {
     pub(crate) async fn run(mut self, wake: Arc<Notify>, mut watch: Watch, tell: impl Fn(Scanned)) {
         loop {
             watch.follow();
+            let asked = self.answering.begin(clock::now());
             if let Some(scanned) = self.look().await {
                 tell(scanned);
+            }
+            let has_settled = self.settling.look_again_at().is_none();
+            if let Some(asked) = self.answering.end(asked, has_settled, clock::now()) {
+                tell(Scanned::Looked(asked));
             }
             let pause = async {
                 match self.settling.look_again_at() {

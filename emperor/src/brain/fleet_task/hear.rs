@@ -107,6 +107,7 @@ impl FleetTask {
                     Some(format!("the vassals directory cannot be read, so no change is seen: {sentence}"));
                 self.decide(Event::DirectoryLost);
             }
+            Scanned::Looked(number) => self.looked(number),
             Scanned::Files { all, new } => {
                 if self.directory_lost.take().is_some() {
                     tracing::info!("the vassals directory is back");

@@ -26,6 +26,7 @@ const QUIET: Duration = Duration::from_millis(300);
 struct Stage {
     directory: PathBuf,
     heard: mpsc::UnboundedReceiver<Scanned>,
+    looks: Looks,
 }
 
 impl Drop for Stage {
@@ -48,18 +49,20 @@ impl Stage {
         let reader = Reader::new(&directory, Identity { uid: 1000, gid: 1000 });
         let wake = Arc::new(Notify::new());
         let watch = Watch::new(&directory, Arc::clone(&wake));
+        let looks = Looks::new(Arc::clone(&wake));
         let (tell, heard) = mpsc::unbounded_channel();
-        tokio::spawn(
-            Scanner::new(keeper, reader, numbers, OnDemand::default())
-                .run(wake, watch, move |scanned| drop(tell.send(scanned))),
-        );
-        Stage { directory, heard }
+        tokio::spawn(Scanner::new(keeper, reader, numbers, OnDemand::default(), looks.clone()).run(
+            wake,
+            watch,
+            move |scanned| drop(tell.send(scanned)),
+        ));
+        Stage { directory, heard, looks }
     }
 
     async fn next(&mut self) -> BTreeMap<VassalName, Arc<Reading>> {
         match timeout(SOON, self.heard.recv()).await.unwrap().unwrap() {
             Scanned::Files { all, .. } => all,
-            Scanned::Lost(sentence) => panic!("lost: {sentence}"),
+            other @ (Scanned::Lost(_) | Scanned::Looked(_)) => panic!("{other:?}"),
         }
     }
 
@@ -191,7 +194,7 @@ async fn numbers_go_on_when_the_brain_comes_back() {
             let new: Vec<_> = new.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(new, ["b.ini"], "what was known is not recorded again");
         }
-        Scanned::Lost(sentence) => panic!("lost: {sentence}"),
+        other @ (Scanned::Lost(_) | Scanned::Looked(_)) => panic!("{other:?}"),
     }
 }
 
@@ -205,4 +208,21 @@ async fn a_directory_that_vanished_is_told_once_and_so_is_its_return() {
     assert!(matches!(lost, Scanned::Lost(_)), "{lost:?}");
     fs::rename(&aside, &stage.directory).unwrap();
     assert_eq!(stage.revision_of("a.ini").await, Some(RevisionId(1)));
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_is_told_after_what_it_brought() {
+    let mut stage = Stage::set("asked", &[("a.ini", HELLO)], Numbers::default());
+    stage.next().await;
+    // Nothing is different: it is told at once. Then an edit in the same instant.
+    let first = stage.looks.ask();
+    assert!(
+        matches!(timeout(SOON, stage.heard.recv()).await.unwrap(), Some(Scanned::Looked(number)) if number == first)
+    );
+    fs::write(stage.directory.join("a.ini"), format!("{HELLO}# edited\n")).unwrap();
+    let second = stage.looks.ask();
+    assert_eq!(stage.revision_of("a.ini").await, Some(RevisionId(2)));
+    assert!(
+        matches!(timeout(SOON, stage.heard.recv()).await.unwrap(), Some(Scanned::Looked(number)) if number == second)
+    );
 }
