@@ -5,7 +5,7 @@ use std::{os::fd::AsRawFd, path::Path};
 
 use anyhow::{Context, Result};
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
@@ -46,14 +46,13 @@ pub fn enter() -> Result<Network> {
 pub fn with_user_and_group(ground: &Ground, user: &str, group: &str) -> Result<()> {
     const ID: u32 = 4_711;
     own_mounts()?;
-    let none: Option<&str> = None;
     for (file, line) in [
         ("/etc/passwd", format!("{user}:x:{ID}:{ID}::/nonexistent:/usr/sbin/nologin\n")),
         ("/etc/group", format!("{group}:x:{ID}:\n")),
     ] {
         let text = std::fs::read_to_string(file)? + &line;
         let own = ground.write(&file[1..], &text)?;
-        mount(Some(&own), file, none, MsFlags::MS_BIND, none).with_context(|| format!("mounting {file}"))?;
+        mount_bound(&own, Path::new(file))?;
     }
     Ok(())
 }
@@ -66,6 +65,32 @@ pub fn with_tmpfs(on: &Path, options: &str) -> Result<()> {
     own_mounts()?;
     mount(Some("tmpfs"), on, Some("tmpfs"), MsFlags::empty(), Some(options))
         .with_context(|| format!("a tmpfs on {}", on.display()))
+}
+
+/// Mounts one directory on another, in a mount namespace of the story's own.
+///
+/// # Errors
+/// When namespaces or mounts are not permitted.
+pub fn bind(what: &Path, on: &Path) -> Result<()> {
+    own_mounts()?;
+    mount_bound(what, on)
+}
+
+/// Mounts it again, in the namespace that there is.
+///
+/// # Errors
+/// When mounts are not permitted.
+pub fn mount_bound(what: &Path, on: &Path) -> Result<()> {
+    let none: Option<&str> = None;
+    mount(Some(what), on, none, MsFlags::MS_BIND, none).with_context(|| format!("mounting on {}", on.display()))
+}
+
+/// Takes a mount away, whoever still has something open in it (`umount -l`).
+///
+/// # Errors
+/// When nothing is mounted there.
+pub fn unmount(from: &Path) -> Result<()> {
+    umount2(from, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", from.display()))
 }
 
 fn own_mounts() -> Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use empery_tests::{
     emperor::{Emperor, SETTLED_WITHIN},
     ground::Ground,
-    http,
+    http, isolation,
     runner::Story,
     wait,
 };
@@ -21,6 +21,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("removal/c15-an-emptied-directory-stops-nobody-until-it-is-confirmed", confirmed).within_s(120),
     Story::new("removal/c15-files-that-come-back-end-the-doubt", back).within_s(120),
     Story::new("removal/c15-a-doubt-outlives-the-emperor-however-few-are-still-missing", doubt_outlives).within_s(120),
+    Story::new("removal/c15-a-directory-whose-mount-goes-away-stops-nobody", unmounted).within_s(120),
     Story::new("removal/c15-a-directory-that-is-empty-at-the-start-stops-nobody-who-runs", adopted).within_s(120),
 ];
 
@@ -38,10 +39,14 @@ struct Realm<'g> {
 
 impl<'g> Realm<'g> {
     fn open(ground: &'g Ground) -> Result<Realm<'g>> {
+        Self::open_by(ground, Emperor::drop_file)
+    }
+
+    fn open_by(ground: &'g Ground, drop: impl Fn(&Emperor<'g>, &str, &str) -> Result<()>) -> Result<Realm<'g>> {
         let emperor = Emperor::start(ground)?;
         let ports = (0..VASSALS).map(|_| ground.port()).collect::<Result<Vec<_>>>()?;
         for (number, port) in ports.iter().enumerate() {
-            emperor.drop_file(&name(number), &super::ini(*port, "ids", ""))?;
+            drop(&emperor, &name(number), &super::ini(*port, "ids", ""))?;
         }
         let aside = ground.path("aside");
         fs::create_dir_all(&aside)?;
@@ -165,6 +170,34 @@ fn doubt_outlives(ground: &Ground) -> Result<()> {
     })?;
     wait::throughout("every vassal serving", QUIET, || realm.boots().is_ok_and(|now| now == boots))?;
     realm.emperor.says("confirm-removal", &[])?.success()?;
+    wait::until("the removed vassal to be refused", SETTLED_WITHIN, || {
+        realm.ports.last().filter(|port| http::get(**port, "/").is_err())
+    })?;
+    realm.emperor.stop()
+}
+
+fn unmounted(ground: &Ground) -> Result<()> {
+    ground.needs_root()?;
+    let (disk, vassals) = (ground.path("disk"), ground.path("vassals"));
+    fs::create_dir_all(&disk)?;
+    fs::create_dir_all(&vassals)?;
+    isolation::bind(&disk, &vassals)?;
+    // Nothing is renamed across a mount.
+    let realm = Realm::open_by(ground, |_, name, text| Ok(fs::write(disk.join(name), text)?))?;
+    ensure!(realm.emperor.vassals == vassals && vassals.join(name(0)).exists(), "nothing is mounted");
+    let (masters, boots) = (realm.emperor.masters(), realm.boots()?);
+    isolation::unmount(&vassals)?;
+    realm.doubted()?;
+    wait::throughout("every vassal serving", QUIET, || realm.boots().is_ok_and(|now| now == boots))?;
+    isolation::mount_bound(&disk, &vassals)?;
+    wait::until_ok("the alarm to go", SETTLED_WITHIN, || {
+        let fleet = realm.emperor.fleet()?;
+        ensure!(fleet["alarms"].as_array().is_some_and(Vec::is_empty), "{}", fleet["alarms"]);
+        Ok(())
+    })?;
+    ensure!(realm.boots()? == boots && realm.emperor.masters() == masters, "what came back is deployed again");
+    // What is watched is the directory that is mounted now.
+    realm.emperor.remove_file("v11.ini")?;
     wait::until("the removed vassal to be refused", SETTLED_WITHIN, || {
         realm.ports.last().filter(|port| http::get(**port, "/").is_err())
     })?;

@@ -52,6 +52,18 @@ pub enum StoreError {
         /// The unknown migration.
         migration: i64,
     },
+    /// The journal grows without bound.
+    #[error(
+        "the journal {} has grown to {mib} MiB because another program reads the database without an end; close that program \
+         (`fuser` names it). Numbers are not recorded and nothing old is forgotten until then",
+        path.display()
+    )]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// How large it is, in MiB.
+        mib: u64,
+    },
     /// Writes arrive faster than they can be done.
     #[error("the database is too slow: {waiting} writes are waiting already, so this one ({doing}) is not kept")]
     Behind {

@@ -8,6 +8,7 @@ mod error;
 mod holds;
 mod incidents;
 mod integer;
+mod journal;
 mod marks;
 mod open;
 mod operations;

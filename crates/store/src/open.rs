@@ -15,7 +15,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Reader, Store, StoreError, writer};
+use crate::{Reader, Store, StoreError, journal::Journal, writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -33,13 +33,15 @@ const READER_TURN: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// The file never grows beyond this (`PRAGMA max_page_count`): a fleet gone wild must not fill the disk its apps write to.
     pub file_max_bytes: u64,
+    /// Beyond this much of the journal beside it only what matters is written.
+    pub journal_max_bytes: u64,
     /// How long to wait for another program's lock.
     pub lock_wait: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { file_max_bytes: 4 << 30, lock_wait: Duration::from_secs(5) }
+        Limits { file_max_bytes: 4 << 30, journal_max_bytes: 64 << 20, lock_wait: Duration::from_secs(5) }
     }
 }
 
@@ -94,7 +96,8 @@ impl Store {
             .max_connections(READERS)
             .acquire_timeout(READER_TURN)
             .connect_lazy_with(options(path, limits).read_only(true));
-        Ok(Opened { store: writer::start(connection), reader: Reader::new(pool), alarm })
+        let journal = Journal::new(with_suffix(path, "-wal"), limits.journal_max_bytes);
+        Ok(Opened { store: writer::start(connection, journal), reader: Reader::new(pool), alarm })
     }
 }
 
@@ -114,7 +117,8 @@ async fn connect(path: &Path, limits: Limits) -> Result<SqliteConnection, StoreE
     let options = options(path, limits)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("max_page_count", (limits.file_max_bytes / PAGE_BYTES).to_string());
+        .pragma("max_page_count", (limits.file_max_bytes / PAGE_BYTES).to_string())
+        .pragma("journal_size_limit", limits.journal_max_bytes.to_string());
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| of_open(&error))?;
     check(&mut connection).await?;
     point!("store.migrate")

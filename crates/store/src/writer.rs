@@ -8,8 +8,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents, marks, operations, retention, revisions,
-    samples, vassals,
+    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents, journal::Journal, marks, operations,
+    retention, revisions, samples, vassals,
 };
 
 /// Writes that may wait. At a few hundred bytes each this is some megabytes, and minutes of a busy fleet.
@@ -44,6 +44,24 @@ enum Write {
     LiftMark(Mark, VassalName),
     Samples(Vec<Sample>),
     Prune { now_unix_ms: u64 },
+}
+
+impl Write {
+    /// Whether it is much, and missed least: what waits while the journal is too large.
+    fn is_bulk(&self) -> bool {
+        match self {
+            Write::Samples(_) | Write::Prune { .. } => true,
+            Write::VassalsSeen { .. }
+            | Write::Revision(_)
+            | Write::Operation(_)
+            | Write::AbandonUnfinished { .. }
+            | Write::Incident(_)
+            | Write::Hold(_)
+            | Write::LiftHold(_)
+            | Write::Mark(..)
+            | Write::LiftMark(..) => false,
+        }
+    }
 }
 
 /// A write that was accepted, or not. Nothing is lost by not looking at it: troubles are logged and shown anyway.
@@ -152,31 +170,42 @@ impl Store {
 }
 
 /// Starts the task that owns the connection.
-pub(crate) fn start(connection: SqliteConnection) -> Store {
+pub(crate) fn start(connection: SqliteConnection, journal: Journal) -> Store {
     let (jobs, queue) = mpsc::channel(WAITING_MAX);
     let (trouble_sender, trouble) = watch::channel(None);
-    tokio::spawn(write_until_dropped(connection, queue, trouble_sender));
+    tokio::spawn(write_until_dropped(connection, journal, queue, trouble_sender));
     Store { jobs, trouble }
 }
 
 async fn write_until_dropped(
     mut connection: SqliteConnection,
+    journal: Journal,
     mut queue: mpsc::Receiver<Job>,
     trouble: watch::Sender<Option<String>>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let standing = journal.trouble(&mut connection).await;
+        let trouble = Trouble { standing: standing.as_ref(), told: &trouble };
+        if let Some(error) = &standing {
+            for job in batch.extract_if(.., |job| job.write.is_bulk()) {
+                trouble.answer(job, Err(error.clone()));
+            }
+        }
+        if batch.is_empty() {
+            continue;
+        }
         match commit(&mut connection, &batch).await {
             // One bad write must not take its neighbours along; a lock or a full disk would fail each of them anyway.
             Err(StoreError::Failed { .. }) if batch.len() > 1 => {
                 for job in batch.drain(..) {
                     let outcome = commit(&mut connection, std::slice::from_ref(&job)).await;
-                    answer(job, outcome, &trouble);
+                    trouble.answer(job, outcome);
                 }
             }
             outcome => {
                 for job in batch.drain(..) {
-                    answer(job, outcome.clone(), &trouble);
+                    trouble.answer(job, outcome.clone());
                 }
             }
         }
@@ -186,21 +215,30 @@ async fn write_until_dropped(
     }
 }
 
-/// Tells the caller, and everybody when it began or ceased to fail.
-fn answer(job: Job, outcome: Result<(), StoreError>, trouble: &watch::Sender<Option<String>>) {
-    let now = outcome.as_ref().err().map(ToString::to_string);
-    trouble.send_if_modified(|before| {
-        let changed = *before != now;
-        match (&*before, &now) {
-            (None, Some(error)) => tracing::warn!(%error, "history is not being recorded"),
-            (Some(_), None) => tracing::info!("history is being recorded again"),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-        *before = now;
-        changed
-    });
-    // A caller that went on unattended has dropped its end.
-    let _ = job.reply.send(outcome);
+/// What everybody is told, besides the callers.
+struct Trouble<'t> {
+    /// What is wrong whatever becomes of one write.
+    standing: Option<&'t StoreError>,
+    told: &'t watch::Sender<Option<String>>,
+}
+
+impl Trouble<'_> {
+    /// Tells the caller, and everybody when it began or ceased to fail.
+    fn answer(&self, job: Job, outcome: Result<(), StoreError>) {
+        let now = outcome.as_ref().err().or(self.standing).map(ToString::to_string);
+        self.told.send_if_modified(|before| {
+            let changed = *before != now;
+            match (&*before, &now) {
+                (None, Some(error)) => tracing::warn!(%error, "history is not being recorded"),
+                (Some(_), None) => tracing::info!("history is being recorded again"),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+            *before = now;
+            changed
+        });
+        // A caller that went on unattended has dropped its end.
+        let _ = job.reply.send(outcome);
+    }
 }
 
 /// By plain statements, not sqlx's `Transaction`: when the disk is full SQLite rolls back by itself

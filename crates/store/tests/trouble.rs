@@ -12,7 +12,7 @@ use std::{
 };
 
 use empery_lifecycle::ids::{RevisionId, VassalName};
-use empery_store::{Hold, Limits, Mark, Revision, Store, StoreError};
+use empery_store::{Hold, Limits, Mark, Revision, Sample, Store, StoreError};
 use place::Place;
 use sqlx::Executor;
 
@@ -29,6 +29,22 @@ fn big_revision(number: u64) -> Revision {
         problems: Vec::new(),
         seen_unix_ms: 1,
         facts: Some(format!("facts of {number}")),
+    }
+}
+
+fn minute() -> Sample {
+    Sample {
+        vassal: VassalName::new("shop.ini").unwrap(),
+        minute_unix_s: 60,
+        requests: 1,
+        errors_5xx: 0,
+        exceptions: 0,
+        tx_bytes: 12,
+        busy_us: 100,
+        busy_threads_peak: 1,
+        threads: 1,
+        workers: 1,
+        rss_bytes: 1 << 20,
     }
 }
 
@@ -110,6 +126,35 @@ async fn r1_a_full_database_says_so_keeps_what_it_has_and_writes_again_when_ther
     // A row that needs no new page still goes in, and the trouble is over.
     opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
     assert_eq!(*trouble.borrow(), None);
+}
+
+#[tokio::test]
+async fn r8_a_reader_that_never_ends_is_told_and_the_journal_stops_growing_by_numbers() {
+    let place = Place::new();
+    let small = Limits { journal_max_bytes: 1 << 20, ..Limits::default() };
+    let opened = Store::open_within(&place.file, small).await.unwrap();
+    let trouble = opened.store.trouble();
+    let journal = || std::fs::metadata(place.directory.join("state.db-wal")).unwrap().len();
+    // Somebody begins to read and never ends.
+    let mut other = place.connection().await;
+    other.execute("BEGIN; SELECT count(*) FROM holds").await.unwrap();
+    for number in 1..=32 {
+        opened.store.record_revision(big_revision(number)).done().await.unwrap();
+    }
+    assert!(journal() > 1 << 20);
+    let before = journal();
+    let error = opened.store.append_samples(vec![minute()]).done().await.unwrap_err();
+    assert!(matches!(error, StoreError::Journal { .. }), "{error}");
+    assert!(error.to_string().contains("state.db-wal"), "{error}");
+    assert_eq!(journal(), before);
+    // An order of an operator is kept all the same, and does not hide the trouble.
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    assert_eq!(opened.reader.holds().await.unwrap(), [hold("shop.ini")]);
+    assert!(trouble.borrow().as_ref().is_some_and(|told| told.contains("another program reads")));
+    other.execute("COMMIT").await.unwrap();
+    opened.store.append_samples(vec![minute()]).done().await.unwrap();
+    assert_eq!(*trouble.borrow(), None);
+    assert!(journal() <= 1 << 20, "the room is given back");
 }
 
 #[tokio::test]
