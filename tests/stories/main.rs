@@ -43,6 +43,7 @@ mod starved;
 mod static_files;
 mod stats;
 mod storm;
+mod strangers;
 mod stuck;
 mod tls;
 mod tour;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         stuck::STORIES,
         deaths::STORIES,
         storm::STORIES,
+        strangers::STORIES,
         database::STORIES,
         removal::STORIES,
         frozen::STORIES,
