@@ -16,8 +16,13 @@ if "HOSTILE_IMPORT_FILE" in os.environ:
     # So that an import after a reload can have another fault than the first.
     with open(os.environ["HOSTILE_IMPORT_FILE"]) as file:
         mode = file.read().strip()
+# How long it takes may stand behind it.
+mode, _, seconds = mode.partition(" ")
+if seconds:
+    on_import.SECONDS = float(seconds)
 if mode:
     on_import.MODES[mode]()
+routes.imported_as = mode
 if mode == "missing":
     del application
 elif mode == "not-callable":

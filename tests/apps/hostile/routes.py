@@ -11,6 +11,8 @@ import time
 
 from hostile import harm
 
+imported_as = ""
+
 
 def plain(start_response, body=b"well", headers=(), status="200 OK"):
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), *headers])
@@ -123,6 +125,7 @@ def crash_in_thread():
 ROUTES = {
     "": lambda start, rest: plain(start),
     "pid": lambda start, rest: plain(start, str(os.getpid()).encode()),
+    "mode": lambda start, rest: plain(start, imported_as.encode()),
     "cwd": lambda start, rest: plain(start, os.getcwd().encode()),
     "exit": lambda start, rest: after(start, lambda: os._exit(int(rest or 0))),  # A5
     "sys-exit": lambda start, rest: after(start, lambda: sys.exit(int(rest or 0))),
