@@ -17,6 +17,7 @@ mod files;
 mod fleet;
 mod frozen;
 mod gateway;
+mod gevent;
 mod golden;
 mod ground_rules;
 mod hang;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         silent::STORIES,
         stats::STORIES,
         static_files::STORIES,
+        gevent::STORIES,
         golden::STORIES,
         nginx::STORIES,
         pythons::STORIES,

@@ -10,12 +10,14 @@ use std::{
 use empery_config::{
     crew::Recycle,
     vassal::{
-        AppTarget as ConfiguredTarget, Door, Listener, Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
+        AppTarget as ConfiguredTarget, Door, Engine as Configured, Listener, MonkeyPatch as ConfiguredPatch,
+        Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
     },
 };
 use empery_control::{
     boot::{
-        AppBoot, AppListener, AppTarget, MASTER_BOOT_FD, Network, OptValue, Protocol, RecycleRules, RequestLog, Titles,
+        AppBoot, AppListener, AppTarget, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol,
+        RecycleRules, RequestLog, Titles,
     },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
@@ -148,6 +150,7 @@ pub(crate) fn app_boot(
         listeners: app_listeners(config, listeners)?,
         processes: config.processes,
         threads: config.threads,
+        engine: engine(config),
         scoreboard_fd,
         log_write_fd: surroundings.log.as_raw_fd(),
         log_spare_fd: surroundings.log_spare.as_ref().map(AsRawFd::as_raw_fd),
@@ -210,6 +213,19 @@ fn network(network: &empery_config::vassal::Network) -> Network {
 
 pub(crate) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn engine(config: &VassalConfig) -> Engine {
+    match config.engine {
+        Configured::Threads => Engine::Threads,
+        Configured::Gevent { patch } => Engine::Gevent {
+            patch: match patch {
+                ConfiguredPatch::Never => MonkeyPatch::Never,
+                ConfiguredPatch::BeforeApp => MonkeyPatch::BeforeApp,
+                ConfiguredPatch::InWorker => MonkeyPatch::InWorker,
+            },
+        },
+    }
 }
 
 fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<AppListener>, String> {

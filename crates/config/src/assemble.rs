@@ -2,6 +2,7 @@
 
 mod crew;
 mod draft;
+mod engine;
 mod listeners;
 mod logging;
 mod static_files;
@@ -59,6 +60,7 @@ pub(crate) fn assemble(
     }
     let stats = listeners::stats(&draft, &base, problems);
     let processes = draft.processes.unwrap_or(1);
+    let (threads, engine) = draft.engine.finish(problems);
     let (recycle, crew) = draft.crew.finish(processes, problems);
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
@@ -80,7 +82,8 @@ pub(crate) fn assemble(
         stats,
         stats_http: draft.stats_http,
         processes,
-        threads: draft.threads.unwrap_or(1),
+        threads,
+        engine,
         uid: draft.uid,
         gid: draft.gid,
         umask: draft.umask,

@@ -37,8 +37,10 @@ pub struct VassalConfig {
     pub stats_http: bool,
     /// `processes`/`workers`, at least 1.
     pub processes: u32,
-    /// `threads`, at least 1.
+    /// `threads`, or `gevent`: requests of one process at once, at least 1.
     pub threads: u32,
+    /// What runs them.
+    pub engine: Engine,
     /// `uid`, a number or a name.
     pub uid: Option<String>,
     /// `gid`, a number or a name.
@@ -391,4 +393,28 @@ pub struct Effective {
     pub value: Option<String>,
     /// Where it stands.
     pub origin: crate::problem::Origin,
+}
+
+/// What runs the requests of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Engine {
+    /// Threads.
+    #[default]
+    Threads,
+    /// `gevent`: greenlets of the main thread.
+    Gevent {
+        /// When `gevent.monkey.patch_all()` is called.
+        patch: MonkeyPatch,
+    },
+}
+
+/// When gevent replaces what blocks in the standard library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MonkeyPatch {
+    /// Never: the app does it, or does without.
+    Never,
+    /// `gevent-early-monkey-patch`: before the app is imported.
+    BeforeApp,
+    /// `gevent-monkey-patch`: in each worker, before it serves.
+    InWorker,
 }

@@ -212,8 +212,11 @@ pub struct AppBoot {
     pub listeners: Vec<AppListener>,
     /// `processes`.
     pub processes: u32,
-    /// `threads`.
+    /// `threads`, or `gevent`: requests of one worker at once.
     pub threads: u32,
+    /// What runs them.
+    #[serde(default)]
+    pub engine: Engine,
     /// The scoreboard of the generation (a sealed memfd, inherited).
     pub scoreboard_fd: FdNumber,
     /// A read end of the pipe behind `log_write_fd`, which nobody reads: a worker that outlives the only other one does not
@@ -267,6 +270,30 @@ pub struct AppBoot {
     pub link_path: Option<PathBuf>,
     /// Number of reloads before this generation (`uwsgi.is_a_reload`).
     pub reloads: u64,
+}
+
+/// What runs the requests of a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Engine {
+    /// Threads.
+    #[default]
+    Threads,
+    /// Greenlets of the main thread.
+    Gevent {
+        /// When the standard library is patched.
+        patch: MonkeyPatch,
+    },
+}
+
+/// When `gevent.monkey.patch_all()` is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MonkeyPatch {
+    /// Not by us.
+    Never,
+    /// Before the app is imported.
+    BeforeApp,
+    /// In each worker, before it serves.
+    InWorker,
 }
 
 /// When a worker asks its master to be replaced. A 0 is never.

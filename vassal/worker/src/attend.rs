@@ -10,7 +10,15 @@ use std::{os::fd::AsRawFd, os::fd::OwnedFd, sync::atomic::Ordering};
 use empery_control::worker::{FromWorker, Signals};
 use pyo3::{create_exception, exceptions::PyBaseException, ffi, prelude::*, types::PyDict};
 
-use crate::{python, serve::farewell, stacks, stray, worker::Worker};
+use crate::{
+    python,
+    serve::{
+        farewell,
+        green::{self, Found},
+    },
+    stacks, stray,
+    worker::Worker,
+};
 
 create_exception!(
     uwsgi,
@@ -108,6 +116,11 @@ pub(crate) fn attend(py: Python<'_>, heard_by: HeardBy) -> PyResult<()> {
         let state = &worker.slot(core).state;
         let struck = state.struck_ns.load(Ordering::Acquire);
         let runs = struck != 0 && struck == state.started_monotonic_ns.load(Ordering::Acquire);
+        if runs && let Some(found) = green::strike(py, core, overdue) {
+            is_struck |= matches!(found, Found::Running);
+            state.struck_ns.store(0, Ordering::Release);
+            continue;
+        }
         // Only a handler can interrupt what the main thread waits for.
         if !runs || (core == 0 && heard_by == HeardBy::Leader) {
             continue;
@@ -122,7 +135,11 @@ pub(crate) fn attend(py: Python<'_>, heard_by: HeardBy) -> PyResult<()> {
             set_async(py, state.thread_ident.load(Ordering::Relaxed), Some(&py.get_type::<Harakiri>()));
         }
     }
-    if is_struck { Err(Harakiri::new_err("the request ran longer than harakiri allows")) } else { Ok(()) }
+    if is_struck { Err(overdue()) } else { Ok(()) }
+}
+
+fn overdue() -> PyErr {
+    Harakiri::new_err("the request ran longer than harakiri allows")
 }
 
 /// The request of this thread is over: what was to end it must not end the next.

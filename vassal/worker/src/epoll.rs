@@ -48,6 +48,11 @@ impl Epoll {
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
+    /// Readable while there are events (epoll(7)).
+    pub(crate) fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
     pub(crate) fn add(&self, fd: RawFd, watch: Watch, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, watch.flags(), token)
     }

@@ -1,5 +1,6 @@
-//! Forks a worker out of the zygote: twice, through Python's own `os.fork()`, so that CPython's hooks run (logging,
-//! random, ssl rely on `os.register_at_fork`) and the worker's parent becomes the master, the nearest subreaper (prctl(2)).
+//! Forks a worker out of the zygote: twice, through Python's own fork, so that CPython's hooks run (logging, random, ssl rely
+//! on `os.register_at_fork`) and the worker's parent becomes the master, the nearest subreaper (prctl(2)). `posix` is
+//! what `os` is made of: gevent replaces `os.fork` and `os.waitpid` by some that run its loop, and nothing is to run here.
 
 use pyo3::prelude::*;
 
@@ -16,7 +17,7 @@ pub(crate) enum Forked {
 /// Forks.
 pub(crate) fn fork(py: Python<'_>) -> PyResult<Forked> {
     python::flush(py);
-    let os = py.import("os")?;
+    let os = py.import("posix")?;
     let (read, write): (i32, i32) = os.call_method0("pipe")?.extract()?;
     let child: i32 = match os.call_method0("fork").and_then(|pid| pid.extract()) {
         Ok(pid) => pid,

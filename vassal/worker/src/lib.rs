@@ -13,6 +13,7 @@ mod attend;
 mod autoreload;
 mod epoll;
 mod fork;
+mod gevent;
 mod leave;
 mod line;
 mod load;

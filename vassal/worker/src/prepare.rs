@@ -5,7 +5,7 @@ use empery_control::boot::AppBoot;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use pyo3::{prelude::*, types::PyList};
 
-use crate::uwsgi_module;
+use crate::{gevent, uwsgi_module};
 
 /// Does all of it. The error is one sentence.
 pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
@@ -14,7 +14,8 @@ pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
         nix::unistd::chdir(directory).map_err(|error| format!("chdir = {}: {}", directory.display(), error.desc()))?;
     }
     interpreter(py, boot)
-        .map_err(|error| format!("the interpreter cannot be prepared: {}", crate::python::one_line(py, &error)))
+        .map_err(|error| format!("the interpreter cannot be prepared: {}", crate::python::one_line(py, &error)))?;
+    gevent::prepare(py, boot)
 }
 
 /// Dispositions and mask are inherited through fork and exec: a shell that starts us in the background ignores SIGINT,

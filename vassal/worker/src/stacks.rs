@@ -9,6 +9,8 @@ use pyo3::{
     types::{PyDict, PyString},
 };
 
+use crate::{os, serve::green};
+
 /// Longest source file that is read for its lines, in bytes.
 const SOURCE_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -25,12 +27,23 @@ pub(crate) fn collect(py: Python<'_>) -> PyResult<Vec<ThreadStack>> {
     let current = current.cast::<PyDict>()?;
     let names = names(py);
     let mut sources = Sources::default();
-    let each_bytes = TEXT_MAX_BYTES / current.len().max(1);
+    let greenlets = green::sitting(py);
+    let each_bytes = TEXT_MAX_BYTES / (current.len() + greenlets.len()).max(1);
+    let running = green::ident(py);
     let mut threads = Vec::new();
-    for (ident, frame) in current.iter() {
-        let ident: u64 = ident.extract()?;
+    for (ident, frame) in greenlets.into_iter().filter_map(|(ident, frame)| Some((ident, frame?))) {
         let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
+        let name = Some("a greenlet".to_owned());
+        threads.push(ThreadStack { name, ident, core: None, request: None, frames, frames_left_out });
+    }
+    for (ident, frame) in current.iter() {
+        let mut ident: u64 = ident.extract()?;
         let name = names.get(&ident).cloned();
+        if ident == os::thread_ident() {
+            // With greenlets this is what the running one does.
+            ident = running;
+        }
+        let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
         threads.push(ThreadStack { name, ident, core: None, request: None, frames, frames_left_out });
     }
     Ok(threads)

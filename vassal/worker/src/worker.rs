@@ -21,7 +21,7 @@ use empery_sys::scoreboard::Scoreboard;
 use pyo3::prelude::*;
 
 use crate::{
-    attend, autoreload, leave,
+    attend, autoreload, gevent, leave,
     line::Line,
     load::{self, CollectorIs},
     log::Log,
@@ -182,6 +182,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyRe
             None => return Ok(22),
         },
     };
+    gevent::after_fork(py, worker.boot)?;
     uwsgi_module::after_fork(py, &app)?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;

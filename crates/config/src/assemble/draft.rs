@@ -9,12 +9,11 @@ use crate::{
     vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, RequestLimits, Titles},
 };
 
-use super::{crew::CrewDraft, logging, static_files::StaticDraft, tls, values::Value};
+use super::{crew::CrewDraft, engine::EngineDraft, logging, static_files::StaticDraft, tls, values::Value};
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
 /// Most threads of one worker.
-const THREADS_MAX: u32 = 1024;
 /// `harakiri-graceful-signal` by default, and the highest signal there is (signal(7)).
 const SIGTERM: i32 = 15;
 const SIGNAL_MAX: u32 = 64;
@@ -73,7 +72,7 @@ pub(super) struct Draft {
     pub(super) stats: Option<(String, Origin)>,
     pub(super) stats_http: bool,
     pub(super) processes: Option<u32>,
-    pub(super) threads: Option<u32>,
+    pub(super) engine: EngineDraft,
     pub(super) uid: Option<String>,
     pub(super) gid: Option<String>,
     pub(super) umask: Option<u32>,
@@ -126,7 +125,7 @@ impl Default for Draft {
             stats: None,
             stats_http: false,
             processes: None,
-            threads: None,
+            engine: EngineDraft::default(),
             uid: None,
             gid: None,
             umask: None,
@@ -168,6 +167,7 @@ impl Draft {
         if !(self.take_app(&mut value)
             || self.take_process(&mut value)
             || self.take_request(&mut value)
+            || self.engine.take(&mut value)
             || self.crew.take(&mut value)
             || self.static_files.take(&mut value))
         {
@@ -220,9 +220,6 @@ impl Draft {
     fn take_process(&mut self, value: &mut Value<'_>) -> bool {
         match value.directive.key.as_str() {
             "processes" | "workers" => self.processes = value.count(PROCESSES_MAX),
-            // Without threads there is still the one of the process.
-            "threads" if value.text() == "0" => self.threads = None,
-            "threads" => self.threads = value.count(THREADS_MAX),
             "uid" | "immediate-uid" => self.uid = value.required(),
             "gid" | "immediate-gid" => self.gid = value.required(),
             "umask" => match u32::from_str_radix(&value.text(), 8) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     facts::{Facts, NoFiles},
     read::{Entry, Outcome, read},
-    vassal::{AppTarget, Protocol, VassalConfig},
+    vassal::{AppTarget, Engine, MonkeyPatch, Protocol, VassalConfig},
 };
 
 pub(super) fn outcome(lines: &str) -> Outcome {
@@ -128,6 +128,29 @@ fn processes_and_threads_must_be_numbers_from_1() {
     assert!(error("processes = 0").contains("from 1 to"));
     assert!(error("processes = $(N)").contains("from 1 to"));
     assert!(error("threads = -1").contains("from 1 to"));
+}
+
+#[test]
+fn what_runs_requests_is_threads_or_gevent() {
+    let engine = |lines: &str| {
+        let config = config(lines);
+        (config.threads, config.engine)
+    };
+    assert_eq!(engine("threads = 2"), (2, Engine::Threads));
+    assert_eq!(engine("gevent = 100"), (100, Engine::Gevent { patch: MonkeyPatch::Never }));
+    assert_eq!(engine("loop = gevent\nasync = 7"), (7, Engine::Gevent { patch: MonkeyPatch::Never }));
+    assert_eq!(
+        engine("gevent = 5\nthreads = 1\ngevent-monkey-patch = true"),
+        (5, Engine::Gevent { patch: MonkeyPatch::InWorker })
+    );
+    assert_eq!(
+        engine("gevent = 5\ngevent-monkey-patch = true\ngevent-early-monkey-patch = true"),
+        (5, Engine::Gevent { patch: MonkeyPatch::BeforeApp })
+    );
+    assert!(error("gevent = 10\nthreads = 4").contains("threads = 4"));
+    assert!(error("async = 10").contains("names no engine"));
+    assert!(error("loop = asyncio\nasync = 10").contains("`asyncio` is not there"));
+    assert!(error("gevent = 0").contains("from 1 to"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 49] = [
+pub const CODES: [(&str, &str); 50] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
     ("bad-format", "a file is not of the format that its name or option says"),
@@ -26,6 +26,7 @@ pub const CODES: [(&str, &str); 49] = [
     ("no-app", "no app is named"),
     ("no-listener", "no address is named"),
     ("no-shared-socket", "`=N` names a shared socket that is not there"),
+    ("no-such-engine", "what is to run the requests is not there, or two things are to"),
     ("not-resolved", "`resolve` found no address"),
     ("not-utf8", "a line is not UTF-8"),
     ("nul-byte", "a line has a NUL byte in it"),

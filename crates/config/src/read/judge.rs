@@ -139,8 +139,8 @@ fn plugin(name: &str) -> Plugin {
             refused("Python 2, which is not hosted", "port the app to Python 3; CPython 3.9 and newer are hosted")
         }
         _ if name.starts_with("python") => Plugin::BuiltIn,
-        "0" | "http" | "corerouter" | "logfile" | "cheaper_busyness" | "echo" | "nagios" | "ping" | "signal"
-        | "sslrouter" => Plugin::BuiltIn,
+        "0" | "gevent" | "gevent3" | "http" | "corerouter" | "logfile" | "cheaper_busyness" | "echo" | "nagios"
+        | "ping" | "signal" | "sslrouter" => Plugin::BuiltIn,
         "rack" | "fiber" | "rbthreads" => refused("Ruby, which is not served", "serve the app with Puma"),
         _ if name.starts_with("ruby") || name.starts_with("rack") => {
             refused("Ruby, which is not served", "serve the app with Puma")
@@ -154,8 +154,8 @@ fn plugin(name: &str) -> Plugin {
         "v8" => refused("JavaScript, which is not served", "serve the app with Node.js"),
         "gccgo" | "go" => refused("Go, which is not served", "a Go app serves itself with net/http"),
         "pypy" | "pypy3" => refused("PyPy, which is not hosted", "use CPython 3.9 or newer"),
-        "gevent" | "gevent3" | "greenlet" | "asyncio" | "asyncio3" | "tornado" | "tornado3" | "ugreen" => {
-            refused("asynchronous modes, which come with a later release", "remove it and raise `threads`")
+        "greenlet" | "asyncio" | "asyncio3" | "tornado" | "tornado3" | "ugreen" => {
+            refused("another asynchronous mode than gevent", "say `gevent = 100`, or remove it and raise `threads`")
         }
         _ => Plugin::Unknown,
     }

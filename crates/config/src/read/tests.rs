@@ -186,7 +186,7 @@ fn what_is_not_spoken_is_refused_with_what_to_do_instead() {
 #[test]
 fn plugins_of_other_languages_are_refused_by_name() {
     for (plugin, word) in
-        [("rack", "Ruby"), ("php", "PHP"), ("psgi", "Perl"), ("gevent", "asynchronous"), ("python27", "Python 2")]
+        [("rack", "Ruby"), ("php", "PHP"), ("psgi", "Perl"), ("asyncio", "asynchronous"), ("python27", "Python 2")]
     {
         let outcome = file(&format!("[uwsgi]\nplugin = {plugin}\nhttp-socket = :8000\n"));
         assert_eq!(codes(&outcome), ["plugin-refused"]);

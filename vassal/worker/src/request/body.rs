@@ -8,7 +8,10 @@ use empery_wire::{chunked, fastcgi::stdin, framing::Body};
 use pyo3::{exceptions::PyOSError, prelude::*};
 
 use super::{patience::Patience, send::send_all};
-use crate::os::{self, Ready};
+use crate::{
+    gevent,
+    os::{self, Ready},
+};
 
 /// How much is received at once, in bytes.
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -281,10 +284,16 @@ impl BodyStream {
                 Err(error) => return Ok(Err(format!("error during {asked} on wsgi.input: {error}"))),
             }
             let (fd, patience) = (self.fd, &mut self.patience);
-            match py.detach(|| patience.wait(fd, Ready::Read)) {
+            let waited = match gevent::is_engine() {
+                true => patience.wait_in_greenlet(py, fd, Ready::Read),
+                false => py.detach(|| patience.wait(fd, Ready::Read)),
+            };
+            match waited {
                 Ok(true) => {}
                 Ok(false) => return Ok(Err(format!("timeout during {asked} on wsgi.input"))),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => py.check_signals()?,
+                // What ends the greenlet is the app's to see.
+                Err(error) if error.get_ref().is_some_and(|inner| inner.is::<PyErr>()) => return Err(error.into()),
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }

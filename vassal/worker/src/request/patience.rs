@@ -8,8 +8,12 @@ use empery_wire::{
     limits::{ANSWER_MIN_BYTES_PER_S, BODY_MIN_BYTES_PER_S},
     pace::Pace,
 };
+use pyo3::prelude::*;
 
-use crate::os::{self, Ready};
+use crate::{
+    gevent,
+    os::{self, Ready},
+};
 
 /// With one client, in one direction, for one request.
 pub(super) struct Patience {
@@ -45,12 +49,21 @@ impl Patience {
 
     /// Waits for the client; false when the time is over.
     pub(super) fn wait(&mut self, fd: RawFd, ready: Ready) -> io::Result<bool> {
+        self.wait_by(|wait_ms| os::wait(fd, ready, wait_ms))
+    }
+
+    /// As [`Patience::wait`] in a greenlet: the others run meanwhile. The error may be an exception of Python.
+    pub(super) fn wait_in_greenlet(&mut self, py: Python<'_>, fd: RawFd, ready: Ready) -> io::Result<bool> {
+        self.wait_by(|wait_ms| Ok(gevent::wait(py, fd, ready, Some(wait_ms))?))
+    }
+
+    fn wait_by(&mut self, wait: impl FnOnce(u64) -> io::Result<bool>) -> io::Result<bool> {
         let wait_ms = self.pace.next_wait_ms(self.waited_ns / 1_000_000, self.moved_bytes);
         if wait_ms == 0 {
             return Ok(false);
         }
         let began_ns = os::monotonic_ns();
-        let result = os::wait(fd, ready, wait_ms);
+        let result = wait(wait_ms);
         self.waited_ns += os::monotonic_ns() - began_ns;
         result
     }

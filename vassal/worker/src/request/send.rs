@@ -7,7 +7,10 @@ use empery_wire::limits::ANSWER_HELD_MAX_BYTES;
 use pyo3::prelude::*;
 
 use super::patience::Patience;
-use crate::os::{self, Ready};
+use crate::{
+    gevent,
+    os::{self, Ready},
+};
 
 /// Sends all pieces, one behind the other, as long as there is patience with the client.
 pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], patience: &mut Patience) -> io::Result<()> {
@@ -47,20 +50,24 @@ fn send_but(
     if sent == whole || whole - sent <= may_stay {
         return Ok(sent);
     }
-    py.detach(|| {
+    let mut send_on = |wait: &mut dyn FnMut(&mut Patience) -> io::Result<bool>| {
         while whole - sent > may_stay {
             match os::send(fd, skip(pieces, sent)) {
                 Ok(more) => {
                     sent += more;
                     patience.moved(more);
                 }
-                Err(error) if os::would_block(&error) => wait_for_client(fd, patience)?,
+                Err(error) if os::would_block(&error) => wait_for_client(wait(patience))?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(sent)
-    })
+    };
+    if gevent::is_engine() {
+        return send_on(&mut |patience| patience.wait_in_greenlet(py, fd, Ready::Write));
+    }
+    py.detach(|| send_on(&mut |patience| patience.wait(fd, Ready::Write)))
 }
 
 /// Sends what the client takes at once; the rest is put behind what was left over before.
@@ -80,8 +87,8 @@ pub(super) fn send_now(fd: RawFd, pieces: [&[u8]; 3], unsent: &mut Vec<u8>) -> i
     Ok(())
 }
 
-fn wait_for_client(fd: RawFd, patience: &mut Patience) -> io::Result<()> {
-    match patience.wait(fd, Ready::Write) {
+fn wait_for_client(waited: io::Result<bool>) -> io::Result<()> {
+    match waited {
         Ok(true) => Ok(()),
         Ok(false) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes the answer too slowly")),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),

@@ -130,6 +130,14 @@ impl Serving {
 
     /// Waits for events, or until something is due.
     pub(super) fn wait(&self, lead: &mut Lead) -> Option<Next> {
+        match self.see_to_deadlines(lead) {
+            Ok(due_ms) => self.take_events(lead, due_ms),
+            Err(next) => Some(next),
+        }
+    }
+
+    /// Does what is due, and says in how many ms something is again.
+    pub(super) fn see_to_deadlines(&self, lead: &mut Lead) -> Result<Option<u64>, Next> {
         let now = now_ms();
         self.expire(now);
         self.reopen(lead, now);
@@ -139,7 +147,7 @@ impl Serving {
             // What was closed just now may have been the last.
             self.drain_on(lead);
             if self.phase() == Phase::Done {
-                return Some(Next::End);
+                return Err(Next::End);
             }
         }
         let due = [
@@ -148,7 +156,12 @@ impl Serving {
             self.seeks_in_ms(lead, now),
             lead.handovers.gives_up_in_ms(now),
         ];
-        match self.gather(lead, due.into_iter().flatten().min()) {
+        Ok(due.into_iter().flatten().min())
+    }
+
+    /// Takes what epoll knows, or will know within so many ms.
+    pub(super) fn take_events(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> Option<Next> {
+        match self.gather(lead, timeout_ms) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Some(Next::Signalled),
             Err(error) => {
                 self.worker.log(&format!("epoll_wait: {error}"));

@@ -11,6 +11,7 @@ mod control;
 mod drain;
 pub(crate) mod farewell;
 mod frozen;
+pub(crate) mod green;
 mod lead;
 mod orphan;
 pub(crate) mod outgoing;
@@ -28,6 +29,7 @@ use std::{
     },
 };
 
+use empery_control::boot::Engine;
 use empery_wire::limits::BODY_MIN_BYTES_PER_S;
 use pyo3::{
     exceptions::PyRuntimeError,
@@ -303,6 +305,9 @@ pub(crate) fn now_ms() -> u64 {
 /// Serves until the worker is drained. The main thread serves too: signal handlers and event loops of the app want it.
 pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> PyResult<()> {
     SERVING.get_or_init(|| serving);
+    if let Engine::Gevent { .. } = serving.worker.boot.engine {
+        return green::run(py, serving, &app);
+    }
     let others = PyList::empty(py);
     if serving.worker.boot.threads > 1 {
         let threading = py.import("threading")?;

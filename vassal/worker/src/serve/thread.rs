@@ -40,13 +40,19 @@ pub(super) fn run(
 }
 
 /// Python's handlers run on the main thread only; elsewhere this does nothing (PyErr_CheckSignals).
-fn look_after_signals(py: Python<'_>, serving: &Serving) {
-    let Err(error) = py.check_signals() else { return };
+pub(super) fn look_after_signals(py: Python<'_>, serving: &Serving) {
+    if let Err(error) = py.check_signals() {
+        look_after(py, serving, &error);
+    }
+}
+
+/// Something was raised outside of any request.
+pub(super) fn look_after(py: Python<'_>, serving: &Serving, error: &PyErr) {
     if error.is_instance_of::<PyKeyboardInterrupt>(py) {
         // SIGINT asks this worker to go: what it has begun is finished.
         serving.leave();
     } else {
-        python::print_exception(py, &error);
+        python::print_exception(py, error);
     }
 }
 
@@ -56,33 +62,61 @@ fn serve(
     tools: &mut Tools,
     place: Place,
     mut connection: Box<Connection>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Role {
-    let protocol =
-        serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
     serving.watch_for_parting();
     let inside = serving.relay.enter_app();
-    // A panic must not unwind into Python nor take the other connections with it.
-    let after = catch_unwind(AssertUnwindSafe(|| match protocol {
-        Protocol::Http => request::http::serve(py, tools, &mut connection, buffer),
-        Protocol::Uwsgi => request::uwsgi::serve(py, tools, &mut connection, buffer),
-        Protocol::FastCgi => request::fastcgi::serve(py, tools, &mut connection, buffer),
-        Protocol::Scgi => request::scgi::serve(py, tools, &mut connection, buffer),
-    }));
-    let after = after.unwrap_or_else(|_| {
-        tools.after_panic(py);
-        After::Reset
-    });
+    let after = answer(py, serving, tools, &mut connection, buffer);
     let role = serving.relay.leave_app(inside);
     serving.settle();
+    dispose(py, serving, place, connection, after, buffer);
+    if role == Role::Follows {
+        // There may be a request to serve, a deadline to wait for, or nothing to drain any more.
+        os::raise(&serving.wake);
+    }
+    role
+}
+
+/// Has what is in the buffer answered.
+pub(super) fn answer(
+    py: Python<'_>,
+    serving: &Serving,
+    tools: &mut Tools,
+    connection: &mut Connection,
+    buffer: &mut [u8],
+) -> After {
+    let protocol =
+        serving.worker.boot.listeners.get(connection.listener).map_or(Protocol::Http, |listener| listener.protocol);
+    // A panic must not unwind into Python nor take the other connections with it.
+    let after = catch_unwind(AssertUnwindSafe(|| match protocol {
+        Protocol::Http => request::http::serve(py, tools, connection, buffer),
+        Protocol::Uwsgi => request::uwsgi::serve(py, tools, connection, buffer),
+        Protocol::FastCgi => request::fastcgi::serve(py, tools, connection, buffer),
+        Protocol::Scgi => request::scgi::serve(py, tools, connection, buffer),
+    }));
+    after.unwrap_or_else(|_| {
+        tools.after_panic(py);
+        After::Reset
+    })
+}
+
+/// Puts the connection where it belongs after that.
+pub(super) fn dispose(
+    py: Python<'_>,
+    serving: &Serving,
+    place: Place,
+    mut connection: Box<Connection>,
+    after: After,
+    buffer: &[u8],
+) {
     match after {
         After::NeedMore if connection.has_ended => serving.answered(place, connection, Then::Close),
         After::NeedMore => {
-            connection.received = buffer.as_slice().into();
+            connection.received = buffer.into();
             serving.put_back(place, connection);
         }
         After::NeedBody { bytes } => {
-            connection.received = buffer.as_slice().into();
+            connection.received = buffer.into();
             connection.wanted_bytes = bytes;
             serving.put_back(place, connection);
         }
@@ -92,12 +126,7 @@ fn serve(
         After::Close => serving.close_served(py, place, connection),
         After::Reset => serving.reset(place, connection),
     }
-    if role == Role::Follows {
-        // There may be a request to serve, a deadline to wait for, or nothing to drain any more.
-        os::raise(&serving.wake);
-    }
-    role
 }
 
 /// A buffer that one long head has made larger than this is not kept.
-const BUFFER_KEPT_BYTES: usize = 128 * 1024;
+pub(super) const BUFFER_KEPT_BYTES: usize = 128 * 1024;

@@ -11,7 +11,12 @@ use pyo3::{
 };
 
 use super::add_functions;
-use crate::{attend::Harakiri, os, serve::Serving, worker::Worker};
+use crate::{
+    attend::Harakiri,
+    os,
+    serve::{Serving, green},
+    worker::Worker,
+};
 
 /// Prefix and append of process titles.
 static AFFIXES: OnceLock<(String, String)> = OnceLock::new();
@@ -66,9 +71,9 @@ fn setprocname(name: &str) {
 /// Limits the request of the calling thread to so many seconds from now; 0 takes its limit back. `harakiri` holds beside it.
 /// Outside of a request it does nothing.
 #[pyfunction]
-fn set_user_harakiri(seconds: u64) {
+fn set_user_harakiri(py: Python<'_>, seconds: u64) {
     let (Some(worker), Some(serving)) = (Worker::here(), Serving::here()) else { return };
-    let ident = os::thread_ident();
+    let ident = green::ident(py);
     for core in 0..worker.boot.threads {
         let state = &worker.slot(core).state;
         let started_ns = state.started_monotonic_ns.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use empery_control::{
-    boot::{AppBoot, AppListener, AppTarget, Protocol, Titles, WorkerBoot},
+    boot::{AppBoot, AppListener, AppTarget, Engine, Protocol, Titles, WorkerBoot},
     bootstrap::BOOTSTRAP,
     ids::{GenerationId, WorkerId, WorkerRef},
     worker::{FromWorker, FromZygote, ToWorker, ToZygote},
@@ -173,6 +173,7 @@ impl Generation {
             ],
             processes: 1,
             threads: 1,
+            engine: Engine::Threads,
             scoreboard_fd: -1,
             log_write_fd: log.as_raw_fd(),
             head_max_bytes: 65_536,
