@@ -74,13 +74,14 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits; None waits for ever. The tokens of what is readable are handed to `each`.
+    /// Waits; None waits for ever. The tokens of what is readable are handed to `each`. Says how many there were: as many as
+    /// `events` has room for may not be all.
     pub(crate) fn wait(
         &self,
         events: &mut Events,
         timeout_ms: Option<u64>,
         mut each: impl FnMut(u64),
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let timeout = timeout_ms.map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX));
         // SAFETY: `events` has room for as many events as are asked for.
         let number =
@@ -89,6 +90,6 @@ impl Epoll {
         for event in &events[..number] {
             each(event.u64);
         }
-        Ok(())
+        Ok(number)
     }
 }

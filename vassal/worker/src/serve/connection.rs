@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Received but not served: the beginning of a head, or requests sent ahead.
     pub(crate) received: Vec<u8>,
+    /// What was received is still to be looked at, when its turn comes: nothing more is received before.
+    pub(super) has_its_turn: bool,
     /// How much must have been received before it is worth looking at; 0 when that is not known.
     pub(super) wanted_bytes: usize,
     /// The client was told to send the body of the request that `received` begins with (100 Continue).
@@ -66,6 +68,7 @@ impl Connection {
             proxied: None,
             remote: None,
             received: Vec::new(),
+            has_its_turn: false,
             wanted_bytes: 0,
             has_continued: false,
             has_ended: false,

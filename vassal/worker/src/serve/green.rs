@@ -88,14 +88,14 @@ pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: &Py<PyAny>) ->
 
 /// Lets the greenlets run until epoll has something or something is due.
 fn wait(py: Python<'_>, serving: &'static Serving) -> Option<Next> {
-    let due_ms = match serving.see_to_deadlines(&mut serving.lead()) {
-        Ok(due_ms) => due_ms,
+    let due = match serving.see_to_deadlines(&mut serving.lead()) {
+        Ok(due) => due,
         Err(next) => return Some(next),
     };
-    if let Err(error) = gevent::wait(py, serving.epoll.as_raw_fd(), Ready::Read, due_ms) {
+    if let Err(error) = gevent::wait(py, serving.epoll.as_raw_fd(), Ready::Read, due.in_ms) {
         thread::look_after(py, serving, &error);
     }
-    serving.take_events(&mut serving.lead(), Some(0))
+    serving.take_events(&mut serving.lead(), Some(0), due.seen_ms)
 }
 
 impl Green {

@@ -59,6 +59,7 @@ pub(crate) struct Lead {
     events: Box<Events>,
     /// Tokens of events not looked at yet: connections, then listeners, so that what was begun is finished first.
     pub(super) pending: VecDeque<u64>,
+    heard: Heard,
     pub(super) again: Again,
     pub(super) gate: Gate,
     /// What a frozen worker leaves alone.
@@ -74,12 +75,46 @@ impl Lead {
         Self {
             events: Box::new(NO_EVENTS),
             pending: VecDeque::new(),
+            heard: Heard::default(),
             again: Again::new(),
             gate: Gate::Closed,
             frozen: Frozen::default(),
             is_starved: false,
             handovers: Handovers::default(),
             orphan: None,
+        }
+    }
+}
+
+/// When something is due.
+pub(super) struct Due {
+    /// In so many ms; None is never.
+    pub(super) in_ms: Option<u64>,
+    /// As seen at this moment, in ms of the monotonic clock.
+    pub(super) seen_ms: u64,
+}
+
+/// Up to when everybody was heard. While the leader is inside the app nobody is; whoever spoke in time meanwhile is not late.
+#[derive(Default)]
+struct Heard {
+    until_ms: u64,
+    /// When epoll was first asked of what it has told since then.
+    asked_ms: u64,
+    /// So many events, one call's room after the other.
+    told: usize,
+}
+
+impl Heard {
+    /// Epoll was asked and told of so many; the next time it is asked, these were looked at. What had no room comes before what
+    /// was told already, so that after as many as there are `connections` none is left out.
+    fn told(&mut self, asked_ms: u64, number: usize, connections: impl FnOnce() -> usize) {
+        if self.told == 0 {
+            self.asked_ms = asked_ms;
+        }
+        self.told += number;
+        if number < NO_EVENTS.len() || self.told > connections() {
+            self.until_ms = self.asked_ms;
+            self.told = 0;
         }
     }
 }
@@ -119,6 +154,7 @@ impl Serving {
             let Some(place) = self.ready().pop_front() else { break };
             let taken = self.slab().take(place);
             if let Some(mut connection) = taken {
+                connection.has_its_turn = false;
                 *buffer = std::mem::take(&mut connection.received);
                 // Others have waited as long: what epoll knows comes first the next time.
                 let _ = self.gather(lead, Some(0));
@@ -131,15 +167,15 @@ impl Serving {
     /// Waits for events, or until something is due.
     pub(super) fn wait(&self, lead: &mut Lead) -> Option<Next> {
         match self.see_to_deadlines(lead) {
-            Ok(due_ms) => self.take_events(lead, due_ms),
+            Ok(due) => self.take_events(lead, due.in_ms, due.seen_ms),
             Err(next) => Some(next),
         }
     }
 
-    /// Does what is due, and says in how many ms something is again.
-    pub(super) fn see_to_deadlines(&self, lead: &mut Lead) -> Result<Option<u64>, Next> {
+    /// Does what is due, and says when something is again.
+    pub(super) fn see_to_deadlines(&self, lead: &mut Lead) -> Result<Due, Next> {
         let now = now_ms();
-        self.expire(now);
+        self.expire(lead.heard.until_ms);
         self.reopen(lead, now);
         self.seek_master(lead, now);
         self.give_up_answers(lead, now);
@@ -156,11 +192,11 @@ impl Serving {
             self.seeks_in_ms(lead, now),
             lead.handovers.gives_up_in_ms(now),
         ];
-        Ok(due.into_iter().flatten().min())
+        Ok(Due { in_ms: due.into_iter().flatten().min(), seen_ms: now })
     }
 
-    /// Takes what epoll knows, or will know within so many ms.
-    pub(super) fn take_events(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> Option<Next> {
+    /// Takes what epoll knows, or will know within so many ms; `seen_ms` is when the deadlines were seen to.
+    pub(super) fn take_events(&self, lead: &mut Lead, timeout_ms: Option<u64>, seen_ms: u64) -> Option<Next> {
         match self.gather(lead, timeout_ms) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Some(Next::Signalled),
             Err(error) => {
@@ -168,16 +204,19 @@ impl Serving {
                 self.enter(Phase::Done);
                 Some(Next::End)
             }
-            Ok(()) => None,
+            Ok(number) => {
+                lead.heard.told(seen_ms, number, || self.slab().count());
+                None
+            }
         }
     }
 
-    fn gather(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> std::io::Result<()> {
+    fn gather(&self, lead: &mut Lead, timeout_ms: Option<u64>) -> std::io::Result<usize> {
         let Lead { events, pending, again, .. } = lead;
         again.waited();
         let mut listeners = [0; 8];
         let mut listeners_number = 0;
-        self.epoll.wait(events, timeout_ms, |token| {
+        let number = self.epoll.wait(events, timeout_ms, |token| {
             if token & LISTENER == LISTENER && listeners_number < listeners.len() {
                 listeners[listeners_number] = token;
                 listeners_number += 1;
@@ -186,7 +225,7 @@ impl Serving {
             }
         })?;
         pending.extend(&listeners[..listeners_number]);
-        Ok(())
+        Ok(number)
     }
 
     /// A connection has something to say.
@@ -205,6 +244,12 @@ impl Serving {
         match connection.coming {
             Coming::Request if lead.frozen.holds(&connection) => {
                 self.park(lead, place, connection);
+                None
+            }
+            // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
+            Coming::Request if connection.has_its_turn => {
+                let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
+                self.slab().put(place, connection, deadline_ms);
                 None
             }
             Coming::Request => self.receive_request(place, connection, buffer),
@@ -265,9 +310,10 @@ impl Serving {
         }
     }
 
-    fn expire(&self, now: u64) {
+    /// Ends the waiting for those whose time was over at that moment.
+    fn expire(&self, at_ms: u64) {
         loop {
-            let Some((place, connection)) = self.slab().expired(now) else { return };
+            let Some((place, connection)) = self.slab().expired(at_ms) else { return };
             if connection.sending.is_some() {
                 self.sent_in_time(place, connection);
                 continue;

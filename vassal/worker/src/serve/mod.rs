@@ -258,6 +258,7 @@ impl Serving {
     /// Takes a connection back that has sent more than was served.
     pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
         connection.waits_since_ms = now_ms();
+        connection.has_its_turn = true;
         let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
         self.slab().put(place, connection, deadline_ms);
         self.ready().push_back(place);

@@ -168,11 +168,11 @@ impl Slab {
         self.wheel[(slot % SLOTS) as usize].push(index);
     }
 
-    /// Takes out one connection whose deadline has passed.
+    /// Takes out one connection whose deadline has passed at that moment, which may lie back a while.
     pub(crate) fn expired(&mut self, now_ms: u64) -> Option<(Place, Box<Connection>)> {
         let now_slot = now_ms / SLOT_MS;
         if self.hanging == 0 {
-            self.turned_to = now_slot;
+            self.turned_to = self.turned_to.max(now_slot);
             return None;
         }
         loop {

@@ -1,0 +1,128 @@
+//! Clients that send ahead of the answers: more than anybody should keep, with the end behind it, or while the worker is busy.
+#![allow(clippy::unwrap_used)]
+
+mod driver;
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+
+use driver::{Generation, Listeners, app_of, connect, pace, read_to_end};
+
+const APP: &str = "
+import resource
+import time
+
+def application(environ, start_response):
+    path = environ['PATH_INFO']
+    if path.startswith('/sleep/'):
+        time.sleep(float(path[7:]))
+    start_response('200 OK', [])
+    if path == '/peak':
+        return [b'peak %d.' % resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+    if path == '/large':
+        return [b'l' * (8 << 20)]
+    return [b'ok']
+";
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+/// One request and its answer on a connection that goes on.
+fn ask(client: &mut TcpStream, path: &str) -> String {
+    client.write_all(request(path).as_bytes()).unwrap();
+    let mut buffer = [0; 4096];
+    let read = client.read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..read]).into_owned()
+}
+
+fn peak_kib(client: &mut TcpStream) -> u64 {
+    let answer = ask(client, "/peak");
+    answer.split("peak ").nth(1).unwrap().trim_end_matches('.').parse().unwrap()
+}
+
+#[test]
+fn h8_a_flood_of_requests_sent_ahead_is_left_to_the_kernel_and_served_as_fast_as_any() {
+    const NUMBER: usize = 60_000;
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("flood", APP), &listeners, |_| {});
+    let mut client = connect(&listeners);
+    let before_kib = peak_kib(&mut client);
+    let mut writer = client.try_clone().unwrap();
+    let flood = std::thread::spawn(move || {
+        let some = request("/").repeat(1000);
+        for _ in 0..NUMBER / 1000 {
+            writer.write_all(some.as_bytes()).unwrap();
+        }
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let answers = read_to_end(client);
+    flood.join().unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), NUMBER, "{}", &answers[answers.len().saturating_sub(200)..]);
+    let grown_kib = peak_kib(&mut connect(&listeners)).saturating_sub(before_kib);
+    assert!(grown_kib < 1024, "the worker grew by {grown_kib} KiB");
+    generation.drain();
+}
+
+#[test]
+fn h8_h9_the_end_behind_requests_sent_ahead_cuts_no_answer() {
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let mut generation = Generation::serving(app_of("end-ahead", APP), &listeners, |boot| {
+            boot.threads = threads;
+            boot.write_timeout_ms = 20_000;
+        });
+        let mut client = connect(&listeners);
+        assert!(ask(&mut client, "/").ends_with("ok"));
+        let ahead = [request("/"), request("/"), request("/large")].concat();
+        client.write_all(ahead.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        // Others have their turn while this one does not read.
+        for _ in 0..10 {
+            assert!(ask(&mut connect(&listeners), "/").ends_with("ok"));
+        }
+        let answers = read_to_end(client);
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3);
+        assert!(answers.ends_with(&"l".repeat(8 << 20)), "{} bytes came", answers.len());
+        generation.drain();
+    }
+}
+
+#[test]
+fn whoever_spoke_in_time_while_the_worker_was_inside_the_app_is_not_late() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("busy", APP), &listeners, |boot| {
+        boot.client_timeout_ms = 600;
+        boot.keepalive_timeout_ms = 600;
+    });
+    // More than epoll tells at once.
+    let mut idle: Vec<TcpStream> = (0..150).map(|_| connect(&listeners)).collect();
+    for client in &mut idle {
+        assert!(ask(client, "/").ends_with("ok"));
+    }
+    let mut half = connect(&listeners);
+    half.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut silent = connect(&listeners);
+    silent.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut busy = connect(&listeners);
+    busy.write_all(request("/sleep/2").as_bytes()).unwrap();
+    pace(100);
+    half.write_all(b"Host: h\r\nConnection: close\r\n\r\n").unwrap();
+    for client in &mut idle {
+        client.write_all(request("/").as_bytes()).unwrap();
+    }
+    let began = Instant::now();
+    for client in &mut idle {
+        let mut buffer = [0; 1024];
+        let read = client.read(&mut buffer).unwrap();
+        assert!(buffer[..read].starts_with(b"HTTP/1.1 200 OK"), "{:?}", String::from_utf8_lossy(&buffer[..read]));
+    }
+    assert!(read_to_end(half).starts_with("HTTP/1.1 200 OK"));
+    assert!(read_to_end(silent).starts_with("HTTP/1.1 408"), "whoever said nothing more is late");
+    assert!(began.elapsed() < Duration::from_secs(15));
+    drop((busy, idle));
+    generation.drain();
+}
