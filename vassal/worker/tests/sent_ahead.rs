@@ -6,22 +6,30 @@ mod driver;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
-use driver::{Generation, Listeners, app_of, connect, pace, read_to_end};
+use driver::{DEADLINE, Generation, Listeners, app_of, connect, get, pace, read_to_end};
+use empery_control::boot::Protocol;
 
 const APP: &str = "
 import resource
 import time
 
+ahead = 0
+
 def application(environ, start_response):
+    global ahead
+    ahead += environ['REMOTE_ADDR'] == ''
     path = environ['PATH_INFO']
     if path.startswith('/sleep/'):
         time.sleep(float(path[7:]))
     start_response('200 OK', [])
     if path == '/peak':
         return [b'peak %d.' % resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+    if path == '/ahead':
+        return [b'ahead %d.' % ahead]
     if path == '/large':
         return [b'l' * (8 << 20)]
     return [b'ok']
@@ -124,5 +132,41 @@ fn whoever_spoke_in_time_while_the_worker_was_inside_the_app_is_not_late() {
     assert!(read_to_end(silent).starts_with("HTTP/1.1 408"), "whoever said nothing more is late");
     assert!(began.elapsed() < Duration::from_secs(15));
     drop((busy, idle));
+    generation.drain();
+}
+
+#[test]
+fn h8_a_refusal_that_its_client_does_not_take_holds_nobody_up() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("refusal-ahead", APP), &listeners, |boot| {
+        boot.listeners[1].protocol = Protocol::Http;
+        boot.write_timeout_ms = 60_000;
+    });
+    // Over a unix socket each answer takes its own room: for one of these the refusal is the first that finds none.
+    let clients: Vec<UnixStream> = (260..300)
+        .map(|number| {
+            let mut client = UnixStream::connect(&listeners.uwsgi_path).unwrap();
+            client.set_read_timeout(Some(DEADLINE)).unwrap();
+            let ahead = format!("{}NONSENSE\r\n\r\n", request("/").repeat(number));
+            client.write_all(ahead.as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    // Until nothing goes on there any more.
+    let mut before = String::new();
+    loop {
+        let now = get(&listeners, "/ahead");
+        assert!(now.ends_with('.'), "others are served, not {now:?}");
+        if now.lines().last() == before.lines().last() {
+            break;
+        }
+        before = now;
+        pace(200);
+    }
+    for (number, client) in (260..).zip(clients) {
+        let answers = read_to_end(client);
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), number);
+        assert_eq!(answers.matches("HTTP/1.1 400 Bad Request").count(), 1, "and the refusal comes when there is room");
+    }
     generation.drain();
 }

@@ -7,17 +7,19 @@ use pyo3::prelude::*;
 use super::{
     After, Tools, environ,
     framing::Asked,
-    held,
-    patience::Patience,
-    reply,
+    held, reply,
     request_line::Spoken,
-    send, static_file,
+    static_file,
     who::Who,
     wsgi::{self, Request},
 };
 use crate::{
     os, python,
-    serve::{Serving, connection::Connection},
+    serve::{
+        Serving,
+        connection::Connection,
+        outgoing::{Outgoing, Then},
+    },
 };
 
 /// Serves the request at the beginning of the buffer, if it is whole; before the first one there may have to be a
@@ -61,21 +63,21 @@ fn refuse_proxy(tools: &Tools, connection: &Connection, reason: &str) -> After {
 fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
     let (head, consumed) = match http::parse(buffer, &tools.limits) {
         Parsed::NeedMore => return After::NeedMore,
-        Parsed::Bad(bad) => return refuse(py, tools, connection, bad),
+        Parsed::Bad(bad) => return refuse(tools, connection, bad),
         Parsed::Head { head, consumed } => (head, consumed),
     };
     let from_gateway =
         tools.worker.boot.listeners.get(connection.listener).is_some_and(|listener| listener.from_gateway);
     let who = match Who::of(connection, &tools.trusted, from_gateway, &head.headers) {
         Ok(who) => who,
-        Err(bad) => return refuse(py, tools, connection, bad),
+        Err(bad) => return refuse(tools, connection, bad),
     };
     if !connection.has_ended
         && let Some(bytes) = held::wants(head.body, &buffer[consumed..], &mut tools.scratch)
     {
         // Who has begun to send does not wait to be told to (RFC 9110 section 10.1.1).
         let is_waited_for = head.expect_continue && buffer.len() == consumed && !connection.has_continued;
-        if is_waited_for && let Err(after) = go_on(py, tools, connection) {
+        if is_waited_for && let Err(after) = go_on(connection) {
             return after;
         }
         return After::NeedBody { bytes: consumed + bytes };
@@ -138,16 +140,20 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
     }
 }
 
-/// Tells the client to send its body.
-fn go_on(py: Python<'_>, tools: &Tools, connection: &mut Connection) -> Result<(), After> {
+/// Tells the client to send its body. One that does not take even that has earlier answers to read first, and need not
+/// wait for this one (RFC 9110 section 10.1.1).
+fn go_on(connection: &mut Connection) -> Result<(), After> {
+    const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     connection.has_continued = true;
-    let mut patience = Patience::for_answer(tools.worker.boot);
-    send::send_all(py, connection.raw(), [b"HTTP/1.1 100 Continue\r\n\r\n", b"", b""], &mut patience)
-        .map_err(|_| After::Close)
+    match os::send(connection.raw(), [GO_ON, b"", b""]) {
+        Ok(sent) if sent == GO_ON.len() => Ok(()),
+        Err(error) if os::would_block(&error) => Ok(()),
+        Ok(_) | Err(_) => Err(After::Close),
+    }
 }
 
-/// Says why, and reads on for a while so that the client gets to read it.
-fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
+/// Says why, as fast as the client takes it, and reads on for a while so that the client gets to read it.
+fn refuse(tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
     let counters = &tools.worker.slot(tools.core).counters;
     counters.errors_4xx.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     tools.worker.log(&format!(
@@ -156,12 +162,8 @@ fn refuse(py: Python<'_>, tools: &mut Tools, connection: &Connection, bad: Bad) 
         bad.reason,
         bad.status
     ));
-    let answer = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
-    let mut patience = Patience::for_answer(tools.worker.boot);
-    match send::send_all(py, connection.raw(), [&answer, b"", b""], &mut patience) {
-        Ok(()) => After::Rest,
-        Err(_) => After::Close,
-    }
+    let bytes = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
+    After::Send(Outgoing { bytes, file: None, then: Then::Rest })
 }
 
 /// A head that did not become whole in time. Sent as far as the client takes it at once: the leader does not wait for it.
