@@ -102,9 +102,18 @@ const VERSION_1: &[u8] = b"PROXY TCP4 203.0.113.9 127.0.0.1 4711 443\r\n";
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x12\x67\x01\xbb";
 
 fn proxied(ground: &Ground) -> Result<()> {
-    let more = "http-enable-proxy-protocol = true\ntrusted-proxies = 127.0.0.0/8\n";
-    let (mut vassal, pair, port) = serving(ground, "show", more)?;
+    let plain = ground.port()?;
+    let more = format!(
+        "http-enable-proxy-protocol = true\ntrusted-proxies = 127.0.0.0/8\nhttp-to-https = 127.0.0.1:{plain}\n"
+    );
+    let (mut vassal, pair, port) = serving(ground, "show", &more)?;
     vassal.master.says("serves", PATIENCE)?;
+    // Where everybody is sent on, the header is read past when it is there: the same balancer may stand before both.
+    for header in [VERSION_1, VERSION_2, b""] {
+        let balanced = Balancer::start(plain, header, 3)?;
+        let answer = http::get(balanced.port, "/a")?;
+        ensure!(answer.status == 301 && answer.header("location") == Some("https://localhost/a"), "{answer:?}");
+    }
     for (header, step) in [(VERSION_1, 1000), (VERSION_1, 1), (VERSION_2, 1000), (VERSION_2, 5)] {
         let balanced = Balancer::start(port, header, step)?;
         for protocol in ["--http2", "--http1.1"] {

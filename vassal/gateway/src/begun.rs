@@ -51,6 +51,25 @@ impl Begun {
             }
         }
     }
+
+    /// Reads past a PROXY protocol header where nobody is asked who the client is: one that is not there is not missed, as
+    /// in uWSGI.
+    pub(crate) async fn past_any_header(mut self) -> io::Result<Self> {
+        loop {
+            match proxy::parse(&self.held) {
+                Parsed::Head { consumed, .. } => {
+                    self.held.advance(consumed);
+                    return Ok(self);
+                }
+                Parsed::Bad(_) => return Ok(self),
+                Parsed::NeedMore => {
+                    if self.stream.read_buf(&mut self.held).await? == 0 {
+                        return Ok(self);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl AsyncRead for Begun {

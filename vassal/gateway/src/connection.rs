@@ -60,6 +60,8 @@ pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
     let connection = http1::Builder::new()
         .auto_date_header(false)
         .max_headers(HEADERS_MAX)
+        // A client that has said all it wants to is waiting for its answer.
+        .half_close(true)
         .max_buf_size(usize::try_from(manners.head_max_bytes).unwrap_or(usize::MAX).max(8192))
         // Its own deadline would also end a connection that rests between two requests.
         .header_read_timeout(None)

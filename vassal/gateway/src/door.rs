@@ -119,8 +119,7 @@ impl Door {
                             drop(guest);
                         }),
                         Kind::ToHttps(port) => tokio::spawn(async move {
-                            let redirects = |activity| ToHttps { port, activity };
-                            serve_http1(stream, house.manners, &house.floor, redirects).await;
+                            house.to_https(stream, port, self.is_proxied).await;
                             drop(guest);
                         }),
                     };
@@ -179,6 +178,17 @@ impl House {
             true => serve_http2(stream, self.manners, &self.floor, exchange).await,
             false => serve_http1(stream, self.manners, &self.floor, exchange).await,
         }
+    }
+
+    async fn to_https(self: Arc<Self>, stream: TcpStream, port: Option<u16>, is_proxied: bool) {
+        let mut stream = Begun::new(stream);
+        if is_proxied {
+            match tokio::time::timeout(HANDSHAKE_WITHIN, stream.past_any_header()).await {
+                Ok(Ok(begun)) => stream = begun,
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+        serve_http1(stream, self.manners, &self.floor, |activity| ToHttps { port, activity }).await;
     }
 
     /// The handshake, with the certificate of the name that the client asks for, or the door's. None when it fails: the

@@ -137,6 +137,26 @@ async fn an_upgrade_passes_through_and_then_bytes_go_both_ways_untouched() {
     assert_eq!(rest, b"bye");
 }
 
+#[tokio::test]
+async fn h9_a_client_that_says_no_more_gets_its_answer() {
+    let (go, wait) = mpsc::channel();
+    let workers = worker(move |_, mut stream| {
+        head(&mut stream);
+        wait.recv_timeout(SOON).unwrap();
+        stream.write_all(OK).unwrap();
+    });
+    let mut client = connect(&workers, PATIENT);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), client.read(&mut [0])).await;
+    assert!(early.is_err(), "the connection ended before the answer: {early:?}");
+    go.send(()).unwrap();
+    let said = until(&mut client, "ok").await;
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("ok"), "{said}");
+    let rest = tokio::time::timeout(SOON, client.read(&mut [0])).await.unwrap().unwrap();
+    assert_eq!(rest, 0, "and then it ends");
+}
+
 /// A worker that serves one request on its first connection, hangs up at the next (after `answer_begins`), and serves
 /// everything on later connections. Tells of every head it reads.
 fn hangs_up_once(answer_begins: &'static [u8]) -> (Arc<Workers>, mpsc::Receiver<String>) {

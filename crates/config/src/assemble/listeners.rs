@@ -46,7 +46,7 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             owner: draft.socket_owner.clone().filter(|_| is_path),
             reuse_port: draft.reuse_port,
             // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
-            proxy_protocol: proxied && protocol == Protocol::Http && !matches!(listen.door, Door::ToHttps(_)),
+            proxy_protocol: proxied && protocol == Protocol::Http,
             door: listen.door.clone(),
             nph: listen.variant == Variant::Nph,
             defer_accept: draft.defer_accept,
