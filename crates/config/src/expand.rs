@@ -5,7 +5,10 @@
 //! A value that holds placeholders itself is expanded further, however deep; a text that does not come to an end is a
 //! problem. All work is bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use crate::{
     facts::{Facts, FileError, Files, Reader},
@@ -19,8 +22,6 @@ use crate::{
 const VALUE_MAX_BYTES: usize = 64 * 1024;
 /// Most replacements in one value.
 const REPLACEMENTS_MAX: usize = 1000;
-/// Longest text between the parentheses of a placeholder, in bytes.
-const PLACEHOLDER_MAX_BYTES: usize = 512;
 /// Most bytes looked at and moved for one entry.
 const WORK_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What looking at one placeholder costs beside its bytes.
@@ -171,35 +172,26 @@ impl Expander {
         directive: &Directive,
         mut get: impl FnMut(&str) -> Option<String>,
     ) -> Option<String> {
-        let opening = [symbol, '('].iter().collect::<String>();
-        if self.work > WORK_MAX_BYTES || !value.contains(&opening) {
+        if self.work > WORK_MAX_BYTES || !value.contains(&[symbol, '('].iter().collect::<String>()) {
             return None;
         }
         let mut text = value.to_owned();
-        let mut from = 0;
+        let mut scan = Scan::default();
         let mut replacements = 0;
-        while let Some(start) = text[from..].find(&opening).map(|at| from + at) {
-            let inside = closing(&text, start + 2).map(|end| &text[start + 2..end]);
-            self.work += PLACEHOLDER_COST_BYTES + inside.map_or(PLACEHOLDER_MAX_BYTES, str::len);
-            let found =
-                inside.filter(|name| !name.is_empty()).and_then(|name| Some((get(name)?, start + 2 + name.len())));
-            if let Some((found, end)) = found {
-                replacements += 1;
-                self.work += text.len() + found.len();
-                if text.len() + found.len() <= VALUE_MAX_BYTES {
-                    text.replace_range(start..=end, &found);
-                } else {
-                    replacements = REPLACEMENTS_MAX + 1;
-                }
-                from = start;
-            } else {
-                // What is inside may still be a placeholder of its own.
-                from = start + 2;
-            }
-            if replacements > REPLACEMENTS_MAX || self.work > WORK_MAX_BYTES {
+        while let Some(found) = scan.next(&text, symbol) {
+            self.work += PLACEHOLDER_COST_BYTES + found.key.len();
+            let Some(content) = get(&text[found.key.clone()]) else { continue };
+            replacements += 1;
+            self.work += text.len() + content.len();
+            if replacements > REPLACEMENTS_MAX
+                || text.len() + content.len() > VALUE_MAX_BYTES
+                || self.work > WORK_MAX_BYTES
+            {
                 self.expanded.problems.push(endless(directive));
                 return None;
             }
+            text.replace_range(found.key.start - 2..=found.key.end, &content);
+            scan = Scan { at: found.again_from, ..Scan::default() };
         }
         Some(text)
     }
@@ -214,18 +206,66 @@ impl Expander {
     }
 }
 
-/// Where the parenthesis that was opened before `from` closes.
-fn closing(text: &str, from: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, byte) in text.as_bytes().iter().enumerate().skip(from).take(PLACEHOLDER_MAX_BYTES) {
-        match byte {
-            b'(' => depth += 1,
-            b')' if depth == 0 => return Some(at),
-            b')' => depth -= 1,
-            _ => {}
+/// The way through a text from one `symbol(key)` to the next, as `uwsgi_apply_config_pass` goes it: a symbol inside an open
+/// parenthesis begins anew, so that the innermost comes first, and what it is replaced by is looked at again together with
+/// what was left open before it.
+#[derive(Default)]
+struct Scan {
+    at: usize,
+    /// Where the first symbol stands that no other text has followed.
+    chain_from: Option<usize>,
+    place: Place,
+}
+
+#[derive(Default)]
+enum Place {
+    #[default]
+    Text,
+    Symbol,
+    Key {
+        from: usize,
+        depth: usize,
+    },
+}
+
+/// A key between its parentheses.
+struct Found {
+    key: Range<usize>,
+    /// Where to look on when it is replaced.
+    again_from: usize,
+}
+
+impl Scan {
+    fn next(&mut self, text: &str, symbol: char) -> Option<Found> {
+        for byte in text.bytes().skip(self.at) {
+            let at = self.at;
+            self.at += 1;
+            self.place = match (&self.place, byte) {
+                (_, byte) if char::from(byte) == symbol => {
+                    self.chain_from.get_or_insert(at);
+                    Place::Symbol
+                }
+                (Place::Symbol, b'(') => Place::Key { from: at + 1, depth: 0 },
+                (Place::Key { from, depth }, b'(') => Place::Key { from: *from, depth: depth + 1 },
+                (Place::Key { from, depth: 0 }, b')') => {
+                    let key = *from..at;
+                    self.place = Place::Text;
+                    let again_from = self.chain_from.take().unwrap_or(key.start - 2);
+                    if key.is_empty() {
+                        continue;
+                    }
+                    return Some(Found { key, again_from });
+                }
+                (Place::Key { from, depth }, b')') => Place::Key { from: *from, depth: depth - 1 },
+                (Place::Key { from, depth }, _) => Place::Key { from: *from, depth: *depth },
+                (Place::Text | Place::Symbol, _) => {
+                    self.chain_from = None;
+                    Place::Text
+                }
+            };
         }
+        None
     }
-    None
 }
 
 fn endless(directive: &Directive) -> Problem {

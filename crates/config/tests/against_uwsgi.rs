@@ -2,7 +2,8 @@
 //! to the same configuration. First a list of texts, then random ones over tokenizer, placeholders, logic and includes.
 //!
 //! Keys are unknown to uWSGI on purpose: it keeps them as placeholders, does nothing with them, and shows them with
-//! `--show-config` after all its passes. Without a uWSGI the tests say that they skip. EMPERY_LONG=1 takes more texts.
+//! `--show-config` after all its passes. Without a uWSGI the tests say that they skip. EMPERY_LONG=1 takes 5,000 texts,
+//! EMPERY_CONFIGURATIONS=N takes N.
 //!
 //! What the generator leaves out, because it is different on purpose (docs/from-uwsgi.md): `%` before a letter that is no
 //! variable or at the end of a line, a placeholder at the start of a value whose value is one itself, blanks around the
@@ -92,10 +93,10 @@ fn uwsgi_and_empery_read_the_same_configuration() {
 #[test]
 fn uwsgi_and_empery_read_the_same_random_configurations() {
     let Some(uwsgi) = uwsgi() else { return };
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let is_long = std::env::var_os("EMPERY_LONG").is_some();
-    let count: u64 = if is_long { 5_000 } else { 300 };
-    let seed: u64 =
-        std::env::var("EMPERY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(against::fresh_seed);
+    let count = number("EMPERY_CONFIGURATIONS").unwrap_or(if is_long { 5_000 } else { 300 });
+    let seed = number("EMPERY_SEED").unwrap_or_else(against::fresh_seed);
     println!("{count} random configurations; EMPERY_SEED={seed}");
     std::thread::scope(|scope| {
         for half in 0..2 {

@@ -56,6 +56,18 @@ fn placeholders_in_placeholders_are_followed_in_either_direction() {
 }
 
 #[test]
+fn the_innermost_placeholder_comes_first_and_what_was_left_open_is_looked_at_again() {
+    let x = ("x", "n");
+    assert_eq!(last(&[x, ("a", "%(%(x")]), "%(%(x");
+    assert_eq!(last(&[x, ("a", "%(%(x)")]), "%(n");
+    assert_eq!(last(&[x, ("n", "v"), ("a", "%(%(x))")]), "v");
+    assert_eq!(last(&[x, ("nn", "v"), ("a", "-%(%(x)%(x))-")]), "-v-");
+    assert_eq!(last(&[x, ("a", "%(a %b %(x))")]), "%(a %b n)", "the outer one was given up at %b");
+    assert_eq!(last(&[("p", "(x)"), x, ("a", "%%(p)")]), "n");
+    assert_eq!(last(&[x, ("a", "%(none %(none) %(x))")]), "%(none %(none) n)");
+}
+
+#[test]
 fn an_environment_variable_may_name_a_placeholder_but_not_the_other_way_round() {
     let facts = Facts { environment: [("A".into(), "%(b)".into())].into(), ..Facts::default() };
     let mut directives =
