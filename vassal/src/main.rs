@@ -1,6 +1,7 @@
 //! The vassal: one app and its master. This file is the table of contents; see `ARCHITECTURE.md` for the walks.
 #![forbid(unsafe_code)]
 
+mod apps;
 mod boot_output;
 mod cli;
 mod clock;

@@ -10,14 +10,14 @@ use std::{
 use empery_config::{
     crew::Recycle,
     vassal::{
-        AppTarget as ConfiguredTarget, Door, Engine as Configured, Listener, MonkeyPatch as ConfiguredPatch,
-        Protocol as ConfiguredProtocol, RequestLimits, VassalConfig,
+        Door, Engine as Configured, Listener, MonkeyPatch as ConfiguredPatch, Protocol as ConfiguredProtocol, Python,
+        RequestLimits, VassalConfig,
     },
 };
 use empery_control::{
     boot::{
-        AppBoot, AppListener, AppTarget, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol,
-        RecycleRules, RequestLog, Titles,
+        AppBoot, AppListener, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol, RecycleRules, RequestLog,
+        Titles,
     },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
@@ -26,7 +26,7 @@ use empery_lifecycle::ids::GenerationId;
 use empery_sys::spawn::{Child, Spawn, spawn};
 
 use crate::{
-    extension, interpreter,
+    apps, extension, interpreter,
     listeners::{Held, Listeners},
     static_files,
 };
@@ -81,13 +81,11 @@ pub(crate) fn start(config: &VassalConfig, descriptors: Descriptors, inherited: 
     let stderr = descriptors.boot_output.try_clone().map_err(|error| format!("no descriptor is left: {error}"))?;
     let shown = python.display().to_string();
     let child = spawn(Spawn {
-        args: vec![
-            python.clone().into_os_string(),
-            "-c".into(),
-            BOOTSTRAP.into(),
-            extension.into_os_string(),
-            channel.to_string().into(),
-        ],
+        args: [python.clone().into_os_string()]
+            .into_iter()
+            .chain(flags(&config.python))
+            .chain(["-c".into(), BOOTSTRAP.into(), extension.into_os_string(), channel.to_string().into()])
+            .collect(),
         program: python,
         env: environment(std::env::vars_os(), &config.env),
         directory: None,
@@ -100,6 +98,12 @@ pub(crate) fn start(config: &VassalConfig, descriptors: Descriptors, inherited: 
     .map_err(|error| format!("{shown} cannot be started: {error}"))?;
     drop(descriptors.channel);
     Ok(child)
+}
+
+/// `no-site` and `optimize` as python(1) is told them.
+fn flags(python: &Python) -> Vec<OsString> {
+    let no_site = python.no_site.then(|| "-S".into());
+    no_site.into_iter().chain((0..python.optimize).map(|_| "-O".into())).collect()
 }
 
 /// The environment of the app: the master's own without what was meant for the master, then `env` and `unenv` in order.
@@ -132,16 +136,10 @@ pub(crate) fn app_boot(
     surroundings: &Surroundings,
     reloads: u64,
 ) -> Result<AppBoot, String> {
-    let target = match &config.app.target {
-        Some(ConfiguredTarget::Module(module)) => AppTarget::Module(module.clone()),
-        Some(ConfiguredTarget::File(path)) => AppTarget::File(path.clone()),
-        None => return Err("the configuration names no app: say \"module\" or \"wsgi-file\"".to_owned()),
-    };
     let (titles, request, log) = (&config.titles, &config.request, &config.log);
     Ok(AppBoot {
         generation,
-        target,
-        callable: config.app.callable.clone(),
+        apps: apps::told(&config.app)?,
         chdir: config.app.chdir.clone(),
         chdir2: config.app.chdir2.clone(),
         pythonpath: config.python.pythonpath.clone(),
@@ -184,6 +182,7 @@ pub(crate) fn app_boot(
         opt: opt(config),
         static_files: static_files::told(&config.static_files),
         py_autoreload_s: config.py_autoreload_s,
+        py_autoreload_ignore: config.py_autoreload_ignore.clone(),
         master_pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
         outlive_master: surroundings.link_path.is_some() && !config.no_orphans,
         link_path: surroundings.link_path.clone(),

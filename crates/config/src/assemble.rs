@@ -1,5 +1,6 @@
 //! Builds the typed configuration from expanded directives: which options mean what, their defaults and ranges.
 
+mod apps;
 mod crew;
 mod draft;
 mod engine;
@@ -9,14 +10,14 @@ mod static_files;
 mod tls;
 mod values;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::{
     facts::Facts,
     gather::{Directive, Given},
     problem::{Origin, Problem},
     read::Command,
-    vassal::{App, AppTarget, Effective, Python, SniDirectory, VassalConfig},
+    vassal::{App, Effective, Python, SniDirectory, VassalConfig},
 };
 
 use draft::Draft;
@@ -49,7 +50,11 @@ pub(crate) fn assemble(
     let base = draft.chdir.as_ref().map_or_else(|| working_directory.to_owned(), |chdir| working_directory.join(chdir));
     let from_base = |path: &String| base.join(path);
     let from_start = |path: &String| working_directory.join(path);
-    let app = app(&mut draft, &base, problems);
+    let app = App {
+        chdir: draft.chdir.is_some().then(|| base.clone()),
+        chdir2: draft.chdir2.as_ref().map(|path| base.join(path)),
+        ..std::mem::take(&mut draft.apps).finish(working_directory, problems)
+    };
     let mut listeners = listeners::listeners(&draft, &base, problems);
     let on_demand = facts.on_demand.as_ref();
     let held = on_demand.and_then(|address| listeners::on_demand(address, &draft, (&base, name), problems));
@@ -70,6 +75,8 @@ pub(crate) fn assemble(
             home: draft.home.as_ref().map(from_base),
             python: draft.python,
             pythonpath: draft.pythonpath.iter().map(from_base).collect(),
+            no_site: draft.no_site,
+            optimize: draft.optimize,
         },
         app,
         listeners,
@@ -105,43 +112,9 @@ pub(crate) fn assemble(
         },
         titles: draft.titles,
         py_autoreload_s: draft.py_autoreload_s,
+        py_autoreload_ignore: draft.py_autoreload_ignore,
         static_files: draft.static_files.finish(&base),
         effective: directives.into_iter().map(effective).collect(),
-    }
-}
-
-/// uWSGI loads `module` before `wsgi-file`, and the first app gets the requests.
-fn app(draft: &mut Draft, base: &Path, problems: &mut Vec<Problem>) -> App {
-    let mut callable = draft.callable.take().unwrap_or_else(|| "application".to_owned());
-    if let (Some(_), Some((_, at))) = (&draft.module, &draft.wsgi_file) {
-        let message = "both `module` and `wsgi-file` are named; the module is the app, as in uWSGI";
-        problems.push(Problem::warning("two-apps", at.clone(), message).hint("remove one of them"));
-    }
-    let target = match (draft.module.take(), draft.wsgi_file.take()) {
-        (Some((module, at)), _) => {
-            let (name, after_colon) =
-                module.split_once(':').map_or((module.as_str(), None), |(name, rest)| (name, Some(rest)));
-            if let Some(name) = after_colon.filter(|name| !name.is_empty()) {
-                callable = name.to_owned();
-            }
-            if name.is_empty() || name.contains('/') {
-                let message = format!(
-                    "`{module}` is not a module; expected a dotted name like `project.wsgi` or `project.wsgi:application`"
-                );
-                problems.push(Problem::error("bad-value", at, message).hint("a path is named with `wsgi-file = PATH`"));
-            }
-            Some(AppTarget::Module(name.to_owned()))
-        }
-        (None, Some((path, _))) => Some(AppTarget::File(PathBuf::from(path))),
-        (None, None) => None,
-    };
-    App {
-        target,
-        callable,
-        chdir: draft.chdir.is_some().then(|| base.to_owned()),
-        chdir2: draft.chdir2.as_ref().map(|path| base.join(path)),
-        lazy_apps: draft.lazy_apps,
-        pyargv: std::mem::take(&mut draft.pyargv),
     }
 }
 
@@ -164,7 +137,7 @@ fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem
     }) {
         return;
     }
-    if app.target.is_none() {
+    if !app.is_named() {
         let message = "no app is named; expected `module = pkg.mod:callable` or `wsgi-file = PATH`";
         let hint = "name the WSGI callable, for example `module = project.wsgi:application`";
         problems.push(Problem::error("no-app", whole(name), message).hint(hint));

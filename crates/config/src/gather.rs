@@ -43,7 +43,7 @@ pub(crate) struct Directive {
 }
 
 /// Options that act while a file is read; `$(NAME)` and `%(key)` mean nothing in them. Sorted.
-const IMMEDIATE: [&str; 88] = [
+const IMMEDIATE: [&str; 90] = [
     "autoload",
     "blacklist",
     "command-mode",
@@ -100,6 +100,8 @@ const IMMEDIATE: [&str; 88] = [
     "immediate-uid",
     "include",
     "ini",
+    "ini-paste",
+    "ini-paste-logged",
     "inject-after",
     "inject-before",
     "iprint",
@@ -242,7 +244,9 @@ impl<'a> Gatherer<'a> {
         let Directive { key, value_at, .. } = directive;
         let text = directive.value.as_deref().unwrap_or_default();
         match key.as_str() {
-            "ini" | "xml" | "xmlconfig" | "yaml" | "yml" | "json" | "js" => self.file_option(key, text, value_at),
+            "ini" | "ini-paste" | "ini-paste-logged" | "xml" | "xmlconfig" | "yaml" | "yml" | "json" | "js" => {
+                self.file_option(key, text, value_at);
+            }
             "include" | "config" => self.include(text, value_at),
             "inject-before" => self.injected.before.push((text.to_owned(), value_at.clone())),
             "inject-after" => self.injected.after.push((text.to_owned(), value_at.clone())),

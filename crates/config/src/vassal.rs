@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::apps::{App, AppTarget};
 use crate::{
     address::Address,
     crew::{Crew, Recycle},
@@ -19,7 +20,7 @@ use crate::{
 /// Everything a vassal is told by its configuration. Defaults are uWSGI's unless `docs/from-uwsgi.md` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VassalConfig {
-    /// The app; None is an error unless nothing is to be served.
+    /// The apps; none is an error unless nothing is to be served.
     pub app: App,
     /// Which interpreter.
     pub python: Python,
@@ -75,6 +76,8 @@ pub struct VassalConfig {
     pub titles: Titles,
     /// `py-autoreload`, in s; 0 is off.
     pub py_autoreload_s: u32,
+    /// `py-auto-reload-ignore`: modules that are not watched.
+    pub py_autoreload_ignore: Vec<String>,
     /// `static-map` and its relatives.
     pub static_files: StaticFiles,
     /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
@@ -102,33 +105,6 @@ impl VassalConfig {
     }
 }
 
-/// The app and how it is loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct App {
-    /// Where the callable is; None when the configuration names no app.
-    pub target: Option<AppTarget>,
-    /// `callable`, default `application`; `name()` calls a factory.
-    pub callable: String,
-    /// `chdir`.
-    pub chdir: Option<PathBuf>,
-    /// `chdir2`.
-    pub chdir2: Option<PathBuf>,
-    /// `lazy-apps` (and `lazy`).
-    pub lazy_apps: bool,
-    /// `pyargv`, split at spaces.
-    pub pyargv: Vec<String>,
-}
-
-/// Where the callable is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AppTarget {
-    /// `module`/`wsgi`/`-w`, the part before `:`.
-    Module(String),
-    /// `wsgi-file`/`file`.
-    File(PathBuf),
-}
-
 /// Which interpreter, and its search path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Python {
@@ -138,6 +114,10 @@ pub struct Python {
     pub python: Option<String>,
     /// `pythonpath`/`pp`, in order.
     pub pythonpath: Vec<PathBuf>,
+    /// `no-site`: the module `site` is not imported, so there are no site-packages.
+    pub no_site: bool,
+    /// `optimize`: 1 leaves assertions out, 2 docstrings too.
+    pub optimize: u8,
 }
 
 /// A listening socket.

@@ -8,7 +8,7 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::static_files::StaticFiles;
+use crate::{apps::Apps, static_files::StaticFiles};
 
 /// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
 /// without it runs alone. Removed from the environment before anything of the app runs.
@@ -139,16 +139,6 @@ pub struct Network {
     pub prefix_bits: u8,
 }
 
-/// Where the WSGI callable is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AppTarget {
-    /// `module`/`wsgi`: a dotted module name.
-    Module(String),
-    /// `wsgi-file`/`file`: a path, loaded as module `uwsgi_file_<path with underscores>`.
-    File(PathBuf),
-}
-
 /// A value of `uwsgi.opt`: bytes there, True for an option without a value, a list when it was repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -194,10 +184,8 @@ impl AppBoot {
 pub struct AppBoot {
     /// Which generation it is.
     pub generation: GenerationId,
-    /// Where the callable is.
-    pub target: AppTarget,
-    /// Name of the callable in its module; `name()` calls a factory. Default `application`.
-    pub callable: String,
+    /// What it serves.
+    pub apps: Apps,
     /// `chdir`: before the app is loaded.
     pub chdir: Option<PathBuf>,
     /// `chdir2`: after the app is loaded.
@@ -254,7 +242,7 @@ pub struct AppBoot {
     pub request_log: RequestLog,
     /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
     pub log_x_forwarded_for: bool,
-    /// `wsgi-env-behaviour`, `manage-script-name` and the like come as they are widened; the process titles:
+    /// The process titles.
     pub titles: Titles,
     /// `uwsgi.opt`.
     pub opt: Vec<(String, OptValue)>,
@@ -262,6 +250,9 @@ pub struct AppBoot {
     pub static_files: StaticFiles,
     /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
     pub py_autoreload_s: u32,
+    /// `py-auto-reload-ignore`: names of modules that it does not look at.
+    #[serde(default)]
+    pub py_autoreload_ignore: Vec<String>,
     /// Pid of the master, for `uwsgi.masterpid()`.
     pub master_pid: i32,
     /// Whether workers outlive their master (under an emperor) or finish and exit when it dies (alone; also `no-orphans`).

@@ -10,12 +10,14 @@
 //! | [`worker`] | master and its zygotes and workers, over socketpairs |
 //! | [`gateway`] | master and its gateway, over a socketpair |
 //! | [`bootstrap`] | the first Python statements of a zygote |
+//! | [`apps`] | which apps a zygote loads |
 //! | [`boot`] | what a master or a zygote is started with |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
 //! | [`stacks`] | what the threads of a worker do: worker, master, brain and whoever asks |
 //! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
 //! | [`fleet`] | what the brain publishes to the dashboard, the API and the command line, and what these ask of it |
 
+pub mod apps;
 pub mod boot;
 pub mod bootstrap;
 pub mod fleet;

@@ -1,7 +1,7 @@
 //! `py-autoreload = N`: worker 1 watches the files of the imported modules, and the Python files beside those of the
 //! app, which may be the ones that do not import yet. One thread of Python, because that is where `sys.modules` is.
 
-use empery_control::{boot::AppTarget, worker::FromWorker};
+use empery_control::{apps::AppTarget, worker::FromWorker};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyModule},
@@ -13,14 +13,18 @@ use crate::worker::Worker;
 const WATCH: &std::ffi::CStr = cr#"
 import os, sys, threading
 
-def files(extra):
+def files(extra, ignored):
     found = set(extra)
     own = set()
-    for module in list(sys.modules.values()):
+    unseen = set()
+    for name, module in list(sys.modules.items()):
         path = getattr(module, '__file__', None)
         if not isinstance(path, str):
             continue
         path = os.path.abspath(path)
+        if name in ignored:
+            unseen.add(path)
+            continue
         found.add(path)
         if not path.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
             own.add(os.path.dirname(path))
@@ -30,7 +34,7 @@ def files(extra):
         except OSError:
             continue
         found.update(os.path.join(directory, name) for name in names if name.endswith('.py'))
-    return found
+    return found - unseen
 
 def stamp(path):
     try:
@@ -39,21 +43,21 @@ def stamp(path):
         return None
     return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
-def watch(seconds, extra, changed):
-    known = {path: stamp(path) for path in files(extra)}
+def watch(seconds, extra, ignored, changed):
+    known = {path: stamp(path) for path in files(extra, ignored)}
     pause = threading.Event()
     while True:
         pause.wait(seconds)
         moved = False
-        for path in files(extra):
+        for path in files(extra, ignored):
             now = stamp(path)
             moved = moved or (path in known and now is not None and now != known[path])
             known[path] = now if now is not None else known.get(path)
         if moved:
             changed()
 
-def start(seconds, extra, changed):
-    threading.Thread(target=watch, args=(seconds, extra, changed), name='py-autoreload', daemon=True).start()
+def start(seconds, extra, ignored, changed):
+    threading.Thread(target=watch, args=(seconds, extra, ignored, changed), name='py-autoreload', daemon=True).start()
 "#;
 
 /// Starts the thread, when it is asked for and this is the worker for it.
@@ -62,14 +66,23 @@ pub(crate) fn start(py: Python<'_>, worker: &Worker) -> PyResult<()> {
     if boot.py_autoreload_s == 0 || worker.reference.worker.0 != 1 {
         return Ok(());
     }
-    let extra = match &boot.target {
-        AppTarget::File(path) => vec![std::path::absolute(path)?.to_string_lossy().into_owned()],
-        AppTarget::Module(_) => Vec::new(),
-    };
+    let apps = boot.apps.main.iter().chain(boot.apps.mounts.iter().map(|mount| &mount.app));
+    let files = apps.filter_map(|app| match &app.target {
+        AppTarget::File(path) => Some(path),
+        AppTarget::Module(_) | AppTarget::Code(_) | AppTarget::Paste { .. } => None,
+    });
+    let extra = files
+        .map(|path| Ok(std::path::absolute(path)?.to_string_lossy().into_owned()))
+        .collect::<std::io::Result<Vec<String>>>()?;
     let module = PyModule::from_code(py, WATCH, c"py-autoreload", c"empery_autoreload")?;
     // What the file is made of is not the app's business.
     py.import("sys")?.getattr("modules")?.cast::<PyDict>()?.del_item("empery_autoreload")?;
-    module.getattr("start")?.call1((boot.py_autoreload_s, extra, pyo3::wrap_pyfunction!(changed, py)?))?;
+    module.getattr("start")?.call1((
+        boot.py_autoreload_s,
+        extra,
+        boot.py_autoreload_ignore.clone(),
+        pyo3::wrap_pyfunction!(changed, py)?,
+    ))?;
     Ok(())
 }
 

@@ -23,9 +23,9 @@ use pyo3::prelude::*;
 use crate::{
     attend, autoreload, gevent, leave,
     line::Line,
-    load::{self, CollectorIs},
+    load::{self, CollectorIs, Loaded},
     log::Log,
-    os, python,
+    mounts, os, python,
     recycling::Recycling,
     serve::{self, Serving},
     stray, title, uwsgi_module,
@@ -125,7 +125,7 @@ pub(crate) fn run(
     boot: &'static AppBoot,
     reference: WorkerRef,
     (line, crash): (OwnedFd, Option<OwnedFd>),
-    app: Option<Py<PyAny>>,
+    app: Option<Loaded>,
 ) -> i32 {
     match begin(py, boot, reference, line, crash).and_then(|worker| live(py, worker, app)) {
         Ok(code) => code,
@@ -174,7 +174,7 @@ fn begin(
     Ok(worker)
 }
 
-fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyResult<i32> {
+fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResult<i32> {
     let app = match app {
         Some(app) => app,
         None => match load_here(py, worker)? {
@@ -183,6 +183,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyRe
         },
     };
     gevent::after_fork(py, worker.boot)?;
+    let app = mounts::keep(app, &worker.boot.apps);
     uwsgi_module::after_fork(py, &app)?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;
@@ -195,7 +196,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Py<PyAny>>) -> PyRe
 }
 
 /// The import under `lazy-apps`; None when it failed and the master knows.
-fn load_here(py: Python<'_>, worker: &Worker) -> PyResult<Option<Py<PyAny>>> {
+fn load_here(py: Python<'_>, worker: &Worker) -> PyResult<Option<Loaded>> {
     let began = os::monotonic_ns();
     let (app, word) = match load::load(py, worker.boot) {
         Ok(app) => (Some(app), FromWorker::AppLoaded { import_ms: (os::monotonic_ns() - began) / 1_000_000 }),

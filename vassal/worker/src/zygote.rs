@@ -15,8 +15,9 @@ use pyo3::prelude::*;
 
 use crate::{
     fork::{Forked, fork},
+    imports,
     line::{self, Heard},
-    load::{self, CollectorIs, LoadFailure},
+    load::{self, CollectorIs, LoadFailure, Loaded},
     os::{self, OnExec, Ready},
     prepare, python, start_over, title, worker,
 };
@@ -72,6 +73,10 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     }
     load::collector(py, CollectorIs::Off)?;
     let began = Instant::now();
+    if let Err(failure) = imports::early(py, &boot.apps.imports) {
+        python::flush(py);
+        return Ok(refused(channel.as_fd(), failure));
+    }
     let app = if boot.lazy_apps {
         None
     } else {
@@ -166,7 +171,7 @@ fn refused(channel: BorrowedFd<'_>, failure: LoadFailure) -> Turn {
     Turn::Leave(FAILED_APP)
 }
 
-fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app: Option<Py<PyAny>>) -> PyResult<Turn> {
+fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app: Option<Loaded>) -> PyResult<Turn> {
     while let Some((word, fds)) = next_word(py, channel.as_fd()) {
         match word {
             ToZygote::Fork(WorkerBoot { worker }) => {

@@ -9,7 +9,9 @@ use crate::{
     vassal::{Door, Log, NamedCertificate, Network, NotANetwork, Protocol, RequestLimits, Titles},
 };
 
-use super::{crew::CrewDraft, engine::EngineDraft, logging, static_files::StaticDraft, tls, values::Value};
+use super::{
+    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, static_files::StaticDraft, tls, values::Value,
+};
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -17,6 +19,8 @@ const PROCESSES_MAX: u32 = 4096;
 /// `harakiri-graceful-signal` by default, and the highest signal there is (signal(7)).
 const SIGTERM: i32 = 15;
 const SIGNAL_MAX: u32 = 64;
+/// What there is for an interpreter to leave out (`python -OO`).
+const OPTIMIZE_MAX: u32 = 2;
 /// `buffer-size` by default and at most: what the length field of the uwsgi protocol can say, rounded up.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
 
@@ -43,16 +47,14 @@ pub(super) enum Variant {
 
 /// What has been said so far; paths as written.
 pub(super) struct Draft {
-    pub(super) module: Option<(String, Origin)>,
-    pub(super) wsgi_file: Option<(String, Origin)>,
-    pub(super) callable: Option<String>,
+    pub(super) apps: AppsDraft,
     pub(super) chdir: Option<String>,
     pub(super) chdir2: Option<String>,
-    pub(super) lazy_apps: bool,
-    pub(super) pyargv: Vec<String>,
     pub(super) home: Option<String>,
     pub(super) python: Option<String>,
     pub(super) pythonpath: Vec<String>,
+    pub(super) no_site: bool,
+    pub(super) optimize: u8,
     pub(super) listeners: Vec<Listen>,
     /// `shared-socket`, in order: what `=N` counts.
     pub(super) shared: Vec<(String, Origin)>,
@@ -91,22 +93,21 @@ pub(super) struct Draft {
     pub(super) log: Log,
     pub(super) titles: Titles,
     pub(super) py_autoreload_s: u32,
+    pub(super) py_autoreload_ignore: Vec<String>,
     pub(super) static_files: StaticDraft,
 }
 
 impl Default for Draft {
     fn default() -> Draft {
         Draft {
-            module: None,
-            wsgi_file: None,
-            callable: None,
+            apps: AppsDraft::default(),
             chdir: None,
             chdir2: None,
-            lazy_apps: false,
-            pyargv: Vec::new(),
             home: None,
             python: None,
             pythonpath: Vec::new(),
+            no_site: false,
+            optimize: 0,
             listeners: Vec::new(),
             shared: Vec::new(),
             sni: Vec::new(),
@@ -155,6 +156,7 @@ impl Default for Draft {
             log: Log { requests: true, ..Log::default() },
             titles: Titles::default(),
             py_autoreload_s: 0,
+            py_autoreload_ignore: Vec::new(),
             static_files: StaticDraft::default(),
         }
     }
@@ -164,7 +166,8 @@ impl Draft {
     /// Applies one directive; those that mean nothing for a running vassal pass by.
     pub(super) fn take(&mut self, directive: &Directive, problems: &mut Vec<Problem>) {
         let mut value = Value { directive, problems };
-        if !(self.take_app(&mut value)
+        if !(self.apps.take(&mut value)
+            || self.take_python(&mut value)
             || self.take_process(&mut value)
             || self.take_request(&mut value)
             || self.engine.take(&mut value)
@@ -175,25 +178,21 @@ impl Draft {
         }
     }
 
-    fn take_app(&mut self, value: &mut Value<'_>) -> bool {
-        let at = || value.directive.value_at.clone();
+    fn take_python(&mut self, value: &mut Value<'_>) -> bool {
         match value.directive.key.as_str() {
-            "module" | "wsgi" => self.module = Some((value.text(), at())),
-            "wsgi-file" | "file" => {
-                self.wsgi_file = value.required().map(|path| (path, value.directive.value_at.clone()))
-            }
-            "callable" => self.callable = value.required(),
             "chdir" => self.chdir = value.required(),
             "chdir2" => self.chdir2 = value.required(),
-            "lazy-apps" | "lazy" => self.lazy_apps = value.boolean(),
-            "pyargv" => {
-                self.pyargv = value.text().split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
-            }
             "home" | "virtualenv" | "venv" | "pyhome" => self.home = value.required(),
             "python" => self.python = self.interpreter(value),
             "pythonpath" | "pp" | "python-path" | "early-pythonpath" | "early-python-path" => {
                 self.pythonpath.extend(value.required())
             }
+            "no-site" => self.no_site = value.boolean(),
+            "optimize" => {
+                self.optimize =
+                    value.number_up_to(OPTIMIZE_MAX).and_then(|level| u8::try_from(level).ok()).unwrap_or(0);
+            }
+            "py-auto-reload-ignore" => self.py_autoreload_ignore.extend(value.required()),
             "env" => self.env.extend(environment(value)),
             "unenv" => self.env.extend(value.required().map(|name| (name, None))),
             "py-autoreload" | "py-auto-reload" | "python-autoreload" | "python-auto-reload" => {

@@ -81,7 +81,7 @@ impl Gatherer<'_> {
     /// `ini = FILE`, `yaml = FILE` and so on.
     pub(super) fn file_option(&mut self, option: &str, value: &str, at: &Origin) {
         let format = match option {
-            "ini" => Format::Ini,
+            "ini" | "ini-paste" | "ini-paste-logged" => Format::Ini,
             "xml" | "xmlconfig" => Format::Xml,
             "yaml" | "yml" => Format::Yaml,
             _ => Format::Json,

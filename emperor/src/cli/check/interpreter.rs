@@ -100,15 +100,16 @@ fn ask(plan: &RunPlan, python: &Path) -> Result<Answer, String> {
     let mut child = command.spawn().map_err(|error| format!("{shown} cannot be started: {error}"))?;
     let mut path = vec![PathBuf::from(".")];
     path.extend(config.python.pythonpath.iter().cloned());
-    let question = match &config.app.target {
-        Some(AppTarget::Module(name)) => {
-            Question { path, module: Some(name), file: None, callable: &config.app.callable }
-        }
-        Some(AppTarget::File(file)) => {
-            Question { path, module: None, file: Some(file), callable: &config.app.callable }
-        }
-        None => Question { path, module: None, file: None, callable: &config.app.callable },
+    let app = &config.app;
+    let first = app.mounts.first().map(|mount| (&mount.target, &mount.callable));
+    let (module, file, callable) = match app.target.as_ref().map(|target| (target, &app.callable)).or(first) {
+        Some((AppTarget::Module(name), callable)) => (Some(name.as_str()), None, callable),
+        Some((AppTarget::File(file), callable)) => (None, Some(file.as_path()), callable),
+        // Only the interpreter: what would be run is code of the configuration, or of paste.
+        Some((AppTarget::Paste(_) | AppTarget::Code(_), callable)) => (None, None, callable),
+        None => (None, None, &app.callable),
     };
+    let question = Question { path, module, file, callable };
     let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that has ended already tells why by its end.

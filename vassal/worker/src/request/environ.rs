@@ -40,7 +40,9 @@ impl Templates {
         put(&common, "wsgi.input_terminated", true)?;
         // Of most requests; those with a body get their own.
         put(&common, "wsgi.input", Py::new(py, Input::empty())?)?;
-        put(&common, "wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        if !boot.apps.no_file_wrapper {
+            put(&common, "wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        }
         put(&common, "uwsgi.version", PyBytes::new(py, crate::uwsgi_module::VERSION.as_bytes()))?;
         put(&common, "uwsgi.node", PyBytes::new(py, &crate::uwsgi_module::hostname()))?;
         if boot.threads > 1 {

@@ -34,6 +34,7 @@ use pyo3::prelude::*;
 
 use crate::{
     attend,
+    mounts::{self, Mounts},
     serve::{Serving, farewell::Owed, outgoing::Outgoing},
     worker::Worker,
 };
@@ -68,6 +69,8 @@ pub(crate) struct Tools {
     pub(crate) worker: &'static Worker,
     pub(crate) core: u32,
     app: Py<PyAny>,
+    /// Those beside it; None when there are none.
+    mounts: Option<&'static Mounts>,
     limits: Limits,
     trusted: Trusted,
     names: names::Names,
@@ -89,6 +92,7 @@ impl Tools {
             worker,
             core,
             app,
+            mounts: mounts::here(),
             limits: Limits {
                 head_max_bytes: boot.head_max_bytes as usize,
                 headers_max: HEADERS_MAX,

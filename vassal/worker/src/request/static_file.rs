@@ -69,7 +69,8 @@ pub(super) fn of_http(
     }
     let mut path_info = std::mem::take(&mut tools.scratch);
     percent_decode(head.target.path, &mut path_info);
-    let after = look(py, tools, files, request, &path_info, b"", &wishes);
+    let below = tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info));
+    let after = look(py, tools, files, request, below, b"", &wishes);
     tools.scratch = path_info;
     after
 }
@@ -97,7 +98,8 @@ pub(super) fn of_vars(
             }
         }
     }
-    look(py, tools, files, request, path_info, document_root, &wishes)
+    let below = tools.mounts.map_or(path_info, |mounts| mounts.rest(path_info));
+    look(py, tools, files, request, below, document_root, &wishes)
 }
 
 fn look(

@@ -207,7 +207,12 @@ fn run(
     request: &Request<'_>,
 ) -> Ending {
     let worker = tools.worker;
-    let called = call(tools.app.bind(py), environ, start_response);
+    let called = match tools.mounts {
+        None => call(tools.app.bind(py), environ, start_response),
+        Some(mounts) => mounts
+            .choose(py, environ)
+            .and_then(|app| call(app.unwrap_or_else(|| tools.app.bind(py)), environ, start_response)),
+    };
     if stray::is_child() {
         stray::leave(py, worker, called.as_ref().err());
     }

@@ -10,7 +10,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList, PyModule},
 };
 
-use crate::{os, python};
+use crate::{mounts, os, python};
 
 /// The uWSGI whose behaviour is offered: libraries compare it with the versions that had this or that defect.
 pub(crate) const VERSION: &str = "2.0.31";
@@ -62,6 +62,9 @@ pub(crate) fn after_fork(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     let module = py.import(NAME)?;
     if let Ok(applications) = module.getattr("applications")?.cast::<PyDict>() {
         applications.set_item("", app)?;
+        for (point, app) in mounts::here().into_iter().flat_map(|mounts| mounts.all()) {
+            applications.set_item(point, app)?;
+        }
     }
     call_hook(py, "post_fork_hook");
     Ok(())

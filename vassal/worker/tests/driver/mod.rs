@@ -19,7 +19,8 @@ use std::{
 };
 
 use empery_control::{
-    boot::{AppBoot, AppListener, AppTarget, Engine, Protocol, Titles, WorkerBoot},
+    apps::{App, AppTarget, Apps},
+    boot::{AppBoot, AppListener, Engine, Protocol, Titles, WorkerBoot},
     bootstrap::BOOTSTRAP,
     ids::{GenerationId, WorkerId, WorkerRef},
     worker::{FromWorker, FromZygote, ToWorker, ToZygote},
@@ -160,8 +161,7 @@ impl Generation {
         let log = log();
         let mut boot = AppBoot {
             generation: GenerationId(number),
-            target,
-            callable: "application".into(),
+            apps: Apps { main: Some(App { target, callable: "application".into() }), ..Apps::default() },
             chdir: None,
             chdir2: None,
             pythonpath: Vec::new(),
@@ -195,6 +195,7 @@ impl Generation {
             opt: Vec::new(),
             static_files: Default::default(),
             py_autoreload_s: 0,
+            py_autoreload_ignore: Vec::new(),
             master_pid: std::process::id() as i32,
             outlive_master: false,
             link_path: None,

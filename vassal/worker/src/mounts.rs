@@ -1,0 +1,130 @@
+//! Which of several apps answers a request, by SCRIPT_NAME as it comes or as PATH_INFO makes it (`manage-script-name`;
+//! uWSGI: `uwsgi_get_app_id`, and core/protocol.c). A vassal with one app never comes here.
+
+use std::sync::OnceLock;
+
+use empery_control::apps::Apps;
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyString},
+};
+
+use crate::{load::Loaded, worker::Worker};
+
+/// The apps at mount points, and how one is chosen.
+pub(crate) struct Mounts {
+    mounted: Vec<Mounted>,
+    manage_script_name: bool,
+    ignore_script_name: bool,
+}
+
+struct Mounted {
+    /// As written: what SCRIPT_NAME is compared with.
+    point: String,
+    app: Py<PyAny>,
+}
+
+impl Mounted {
+    /// The prefix of paths; `/` is none.
+    fn prefix(&self) -> &str {
+        self.point.strip_suffix('/').unwrap_or(&self.point)
+    }
+}
+
+static MOUNTS: OnceLock<Mounts> = OnceLock::new();
+
+/// Those of this process; None when there are none.
+pub(crate) fn here() -> Option<&'static Mounts> {
+    MOUNTS.get()
+}
+
+/// Keeps what is mounted, in a worker that is about to serve; the app that answers when nothing fits comes back.
+pub(crate) fn keep(loaded: Loaded, apps: &Apps) -> Py<PyAny> {
+    let Loaded { app, mounted } = loaded;
+    if !mounted.is_empty() {
+        MOUNTS.get_or_init(|| Mounts {
+            mounted: mounted.into_iter().map(|(point, app)| Mounted { point, app }).collect(),
+            manage_script_name: apps.manage_script_name,
+            ignore_script_name: apps.ignore_script_name,
+        });
+    }
+    app
+}
+
+impl Mounts {
+    /// Mount points and apps.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Py<PyAny>)> {
+        self.mounted.iter().map(|mounted| (mounted.point.as_str(), &mounted.app))
+    }
+
+    /// What is left of PATH_INFO for the app and for static files.
+    pub(crate) fn rest<'p>(&self, path_info: &'p [u8]) -> &'p [u8] {
+        match self.longest(path_info) {
+            Some(mounted) => &path_info[mounted.prefix().len()..],
+            None => path_info,
+        }
+    }
+
+    /// The longest mount point that the path begins with, in whole segments.
+    fn longest(&self, path_info: &[u8]) -> Option<&Mounted> {
+        if !self.manage_script_name {
+            return None;
+        }
+        let fits = |mounted: &&Mounted| {
+            let prefix = mounted.prefix().as_bytes();
+            let rest = path_info.strip_prefix(prefix);
+            !prefix.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        // Of two of one length the first.
+        self.mounted.iter().rev().filter(fits).max_by_key(|mounted| mounted.prefix().len())
+    }
+
+    /// The app for a request, whose SCRIPT_NAME and PATH_INFO are set with `manage-script-name`; None when no point fits.
+    pub(crate) fn choose<'py>(
+        &self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<&Bound<'py, PyAny>>> {
+        let text = |name: &str| -> PyResult<String> {
+            let value = environ.get_item(name)?.and_then(|value| value.cast_into::<PyString>().ok());
+            Ok(value.map_or_else(String::new, |value| value.to_string_lossy().into_owned()))
+        };
+        let chosen = if self.manage_script_name {
+            let path_info = text("PATH_INFO")?;
+            // Latin-1 of the path against a point that may be UTF-8: both as bytes.
+            let bytes: Vec<u8> = path_info.chars().map(|character| character as u8).collect();
+            match self.longest(&bytes) {
+                Some(mounted) => {
+                    let prefix = crate::python::latin1(py, mounted.prefix().as_bytes())?;
+                    environ.set_item("SCRIPT_NAME", prefix)?;
+                    environ.set_item("PATH_INFO", crate::python::latin1(py, &bytes[mounted.prefix().len()..])?)?;
+                    Some(mounted)
+                }
+                None => self.named(&text("SCRIPT_NAME")?),
+            }
+        } else {
+            self.named(&text("SCRIPT_NAME")?)
+        };
+        Ok(chosen.filter(|_| !self.ignore_script_name).map(|mounted| mounted.app.bind(py)))
+    }
+
+    fn named(&self, script_name: &str) -> Option<&Mounted> {
+        self.mounted.iter().find(|mounted| mounted.point == script_name && !script_name.is_empty())
+    }
+}
+
+/// What answers when there is no app for a request.
+pub(crate) fn nobody(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    Ok(pyo3::wrap_pyfunction!(no_app, py)?.into_any().unbind())
+}
+
+#[pyfunction]
+fn no_app<'py>(environ: &Bound<'py, PyDict>, start_response: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = environ.py();
+    if let Some(worker) = Worker::here() {
+        worker.log("--- no python application found, check your startup logs for errors ---");
+    }
+    let headers = vec![("Content-Type", "text/plain")];
+    start_response.call1(("500 Internal Server Error", headers))?;
+    Ok(vec![pyo3::types::PyBytes::new(py, b"Internal Server Error").into_any()])
+}
