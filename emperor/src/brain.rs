@@ -2,6 +2,7 @@
 //! user; it may die at any moment, and its successor learns everything again. This file brings it up, in order.
 
 mod clock;
+pub(crate) mod common;
 mod fleet_task;
 mod history;
 mod inputs;
@@ -100,7 +101,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     }
 
     let living = living_masters(&keeper).await?;
-    let reader = Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid });
+    let reader =
+        Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid }).with_common(settings.common.common());
     let log_places = LogPlaces::new(&settings.state, &settings.vassals);
     let publisher = Publisher::new(frame(&settings, peer));
     let operations = Operations::default();

@@ -9,10 +9,13 @@ mod broken;
 mod browser;
 mod check;
 mod clients;
+mod common;
+mod corpus;
 mod crew;
 mod database;
 mod deaths;
 mod failpoints;
+mod fifo;
 mod files;
 mod fleet;
 mod frozen;
@@ -21,6 +24,7 @@ mod gevent;
 mod golden;
 mod ground_rules;
 mod hang;
+mod hooks;
 mod hostile;
 mod https;
 mod identity;
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         broken::STORIES,
         browser::STORIES,
         watch::STORIES,
+        fifo::STORIES,
         files::STORIES,
         saves::STORIES,
         kill::STORIES,
@@ -105,10 +110,13 @@ fn main() -> ExitCode {
         logs::STORIES,
         recycle::STORIES,
         midway::STORIES,
+        common::STORIES,
+        corpus::STORIES,
         crew::STORIES,
         fleet::STORIES,
         check::STORIES,
         clients::STORIES,
+        hooks::STORIES,
         hostile::STORIES,
         bodies::STORIES,
     ];

@@ -26,6 +26,7 @@ pub(crate) fn gather(working_directory: String, is_a_reload: bool) -> Facts {
             .collect(),
         is_a_reload,
         on_demand: None,
+        common: Default::default(),
     }
 }
 

@@ -3,15 +3,16 @@
 use std::sync::{Mutex, PoisonError};
 
 use empery_config::{
-    facts::Facts,
+    facts::{self, Facts},
     problem::{Colour, Problem, Severity},
     read::{Entry, Outcome},
 };
+use empery_control::boot::{Common, MasterBoot};
 use empery_lifecycle::ids::RevisionId;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    facts::{self, Commands, Disk},
+    facts::{Commands, Disk},
     revision::Revision,
     station::FIRST_REVISION,
 };
@@ -21,21 +22,30 @@ use crate::{
 /// # Errors
 /// The first error in one sentence with its place.
 pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
-    read_on_demand(entry, id, directory, None)
+    let is_a_reload = id != FIRST_REVISION && directory.is_none();
+    accept(outcome_of(entry, directory, is_a_reload, Given::default()), entry, id)
 }
 
-/// The same of a vassal for which the emperor holds a socket, at this address.
+/// The same of a vassal of an emperor, who may hold a socket for it and say something for all its vassals.
 ///
 /// # Errors
 /// The first error in one sentence with its place.
-pub(crate) fn read_on_demand(
+pub(crate) fn read_governed(
     entry: &Entry,
     id: RevisionId,
     directory: Option<String>,
-    address: Option<String>,
+    boot: &MasterBoot,
 ) -> Result<Revision, String> {
-    let is_a_reload = id != FIRST_REVISION && directory.is_none();
-    accept(outcome_of(entry, directory, is_a_reload, address), entry, id)
+    let Common { before, after } = boot.common.clone();
+    let given = Given { on_demand: boot.on_demand.clone(), common: facts::Common { before, after } };
+    accept(outcome_of(entry, directory, false, given), entry, id)
+}
+
+/// What an emperor adds to a vassal's file.
+#[derive(Default)]
+struct Given {
+    on_demand: Option<String>,
+    common: facts::Common,
 }
 
 /// Makes a revision of what was read. Problems are said in the log.
@@ -53,14 +63,14 @@ pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<
 
 /// Reads an entry without saying anything.
 pub(crate) fn outcome(entry: &Entry) -> Outcome {
-    outcome_of(entry, None, false, None)
+    outcome_of(entry, None, false, Given::default())
 }
 
 /// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
-fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, on_demand: Option<String>) -> Outcome {
+fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, given: Given) -> Outcome {
     let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
-    let facts = facts::gather(directory.unwrap_or_else(facts::working_directory), is_a_reload);
-    let facts = Facts { on_demand, ..facts };
+    let facts = crate::facts::gather(directory.unwrap_or_else(crate::facts::working_directory), is_a_reload);
+    let facts = Facts { on_demand: given.on_demand, common: given.common, ..facts };
     empery_config::read::read(entry, &facts, &Disk { commands })
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use empery_config::{
     read::{Entry, Outcome},
+    runtime::Moment,
     vassal::VassalConfig,
 };
 use empery_lifecycle::generations::{Generations, Policy};
@@ -19,6 +20,7 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::{
     gateway::TlsFiles,
+    hooks,
     listeners::{Listeners, Source},
     log::{
         self,
@@ -72,6 +74,8 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
         log_to(path, config)?;
     }
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
+    hooks::run(config, Moment::Asap)?;
+    hooks::run(config, Moment::PreJail)?;
     if let Some(mask) = config.umask {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
     }
@@ -82,7 +86,10 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
     pidfile::write(&config.pidfiles);
     let tls_files = TlsFiles::open(config);
     hand_over_log(config)?;
+    hooks::run(config, Moment::InJail)?;
+    hooks::run(config, Moment::AsRoot)?;
     drop_privileges(config)?;
+    hooks::run(config, Moment::AsUser)?;
     tls_files.tell_of_those_not_renewed();
     if let Some(path) = &config.log.logto2 {
         log_to(path, config)?;
@@ -190,6 +197,7 @@ async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revisio
     if let Some(log_read) = &prepared.log_read {
         pump(log_read)?;
     }
+    hooks::run(&revision.config, Moment::MasterStart)?;
     let station = Station::alone(arguments, prepared.log_read);
     let config = &revision.config;
     title::set(&config.titles);
@@ -204,6 +212,7 @@ async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revisio
         stats: stats.map_err(|error| format!("the stats socket cannot be served: {error}"))?,
         pidfiles: config.pidfiles.clone(),
         vacuum: config.vacuum,
+        at_exit: hooks::of_the_end(config),
     });
     supervisor.deploy(FIRST_OPERATION, FIRST_REVISION, Ok(Arc::new(revision)));
     Ok(supervisor.run(inputs).await)

@@ -193,6 +193,6 @@ impl Governed {
         let path = self.boot.config_path.to_string_lossy().into_owned();
         let directory = self.boot.config_path.parent().map(|parent| parent.to_string_lossy().into_owned());
         let entry = Entry::File { path, content: self.content.clone() };
-        reading::read_on_demand(&entry, self.revision, directory, self.boot.on_demand.clone())
+        reading::read_governed(&entry, self.revision, directory, &self.boot)
     }
 }

@@ -18,6 +18,7 @@ use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
 
 use crate::{
     gateway::TlsFiles,
+    hooks,
     listeners::{Held, Listeners, Source},
     log, runtime, signals, standalone,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
@@ -107,6 +108,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
         pidfiles,
         vacuum: config.is_some_and(|config| config.vacuum),
+        at_exit: config.map(hooks::of_the_end).unwrap_or_default(),
         station,
     });
     supervisor.set_frozen(frozen);

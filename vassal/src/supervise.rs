@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use empery_config::runtime::Hook;
 use empery_control::{
     link::{FromMaster, WorkerView},
     scoreboard::Totals,
@@ -53,9 +54,9 @@ use self::{
     worker_id::Who,
 };
 use crate::{
-    clock, doorbell::Doorbell, gateway::TlsFiles, handover::Handovers, link::brain::Brain, link::orphan::OrphanHandle,
-    listeners::Listeners, revision::Revisions, station::Station, stats::serve::StatsServer, succession::Image,
-    touch::Watch, zygote::Surroundings,
+    clock, doorbell::Doorbell, fifo::Fifos, gateway::TlsFiles, handover::Handovers, link::brain::Brain,
+    link::orphan::OrphanHandle, listeners::Listeners, revision::Revisions, station::Station, stats::serve::StatsServer,
+    succession::Image, touch::Watch, zygote::Surroundings,
 };
 
 /// uWSGI's exit code when the app could not be loaded (UWSGI_FAILED_APP_CODE).
@@ -86,6 +87,7 @@ pub(crate) struct Supervisor {
     unsent: Vec<FromMaster>,
     stats: Option<StatsServer>,
     touch: Option<Watch>,
+    fifos: Option<Fifos>,
     harakiri_at: Option<Moment>,
     stack_askings: StackAskings,
     looked_for_stopped: Moment,
@@ -99,6 +101,7 @@ pub(crate) struct Supervisor {
     recycle_at: Option<Moment>,
     /// Pidfiles and sockets to be removed at the end.
     vacuum: bool,
+    at_exit: Vec<Hook>,
     pidfiles: Vec<PathBuf>,
     /// A revision may have lost its last process, or its chance to get one.
     listeners_changed: bool,
@@ -142,6 +145,8 @@ pub(crate) struct Parts {
     pub(crate) pidfiles: Vec<PathBuf>,
     /// Whether they and the sockets are removed at the end, also when nothing ever serves.
     pub(crate) vacuum: bool,
+    /// What is done when the vassal stops.
+    pub(crate) at_exit: Vec<Hook>,
 }
 
 impl Supervisor {
@@ -167,6 +172,7 @@ impl Supervisor {
             unsent: Vec::new(),
             stats: parts.stats,
             touch: None,
+            fifos: None,
             harakiri_at: None,
             stack_askings: StackAskings::default(),
             looked_for_stopped: clock::now(),
@@ -175,6 +181,7 @@ impl Supervisor {
             doorbell: None,
             recycle_at: None,
             vacuum: parts.vacuum,
+            at_exit: parts.at_exit,
             pidfiles: parts.pidfiles,
             listeners_changed: false,
             retired: Totals::default(),
@@ -322,6 +329,7 @@ impl Supervisor {
         step!("master.leave");
         let code = self.leaving.unwrap_or(0);
         self.end_what_is_left(inputs).await;
+        crate::hooks::at_exit(&self.at_exit);
         if self.vacuum {
             self.listeners.vacuum();
             if let Some(stats) = self.stats.take() {

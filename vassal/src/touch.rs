@@ -1,6 +1,8 @@
-//! `touch-reload`, `touch-logreopen`, `touch-logrotate`: looks at the files once a second, as uWSGI does, and only while there are any to look at.
+//! `touch-reload`, `touch-logreopen`, `touch-logrotate`, `fs-reload`: looks at the files once a second, as uWSGI does, and only while there are any to look at.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -12,26 +14,49 @@ use crate::supervise::input::{Inbox, Input};
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Watched {
+    /// By their times.
+    pub(crate) files: Vec<PathBuf>,
+    /// With what lies in them, when they are directories.
+    pub(crate) trees: Vec<PathBuf>,
+}
+
 /// Watches until dropped.
 pub(crate) struct Watch {
-    paths: Vec<PathBuf>,
+    watched: Watched,
     task: AbortHandle,
+}
+
+/// What was seen of a path.
+#[derive(PartialEq, Eq)]
+enum Seen {
+    /// None while it is not there: coming and going are changes too.
+    File(Option<SystemTime>),
+    /// It, and everything directly in it.
+    Tree(Option<SystemTime>, BTreeMap<OsString, Option<SystemTime>>),
 }
 
 impl Watch {
     /// Starts to watch; None when there is nothing to watch.
-    pub(crate) fn start(paths: &[PathBuf], inbox: Inbox) -> Option<Self> {
-        if paths.is_empty() {
+    pub(crate) fn start(watched: Watched, inbox: Inbox) -> Option<Self> {
+        if watched == Watched::default() {
             return None;
         }
-        let mut seen: Vec<_> = paths.iter().map(|path| (path.clone(), modified(path))).collect();
+        let files = watched.files.iter().map(|path| (path.clone(), file(path)));
+        let trees = watched.trees.iter().map(|path| (path.clone(), tree(path)));
+        let mut seen: Vec<(PathBuf, Seen)> = files.chain(trees).collect();
         let task = tokio::spawn(async move {
             let mut clock = tokio::time::interval(EVERY);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 clock.tick().await;
                 for (path, before) in &mut seen {
-                    let now = modified(path);
+                    let now = match before {
+                        Seen::File(_) => file(path),
+                        Seen::Tree(..) => tree(path),
+                    };
                     if now != *before {
                         *before = now;
                         inbox.put(Input::Touched(path.clone()));
@@ -39,12 +64,12 @@ impl Watch {
                 }
             }
         });
-        Some(Self { paths: paths.to_vec(), task: task.abort_handle() })
+        Some(Self { watched, task: task.abort_handle() })
     }
 
     /// What is watched.
-    pub(crate) fn paths(&self) -> &[PathBuf] {
-        &self.paths
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
     }
 }
 
@@ -54,7 +79,16 @@ impl Drop for Watch {
     }
 }
 
-/// None while the file is not there: coming and going are changes too.
+fn file(path: &Path) -> Seen {
+    Seen::File(modified(path))
+}
+
+fn tree(path: &Path) -> Seen {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| (entry.file_name(), modified(&entry.path()));
+    Seen::Tree(modified(path), entries.map(of).collect())
+}
+
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
 }

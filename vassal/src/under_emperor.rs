@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use empery_config::runtime::Moment;
 use empery_control::boot::MasterBoot;
 use empery_failpoint::point;
 use empery_lifecycle::generations::{Generations, Policy};
@@ -15,6 +16,7 @@ use empery_sys::{inherited, memfd};
 
 use crate::{
     gateway::TlsFiles,
+    hooks,
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
     log::{self, pump},
@@ -81,6 +83,10 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
     Ok((boot, inheritance))
 }
 
+/// Moments of hooks before the master begins to watch. The keeper has bound the sockets and dropped the privileges.
+const AT_THE_START: [Moment; 6] =
+    [Moment::Asap, Moment::PreJail, Moment::InJail, Moment::AsRoot, Moment::AsUser, Moment::MasterStart];
+
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
     let Inheritance { content, listeners, tls_files: opened, kept, log_write } = inheritance;
     let mut tls_files = TlsFiles::default();
@@ -97,7 +103,13 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
             nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
         }
     }
+    let at_exit = offer.as_ref().map(|revision| hooks::of_the_end(&revision.config)).unwrap_or_default();
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
+    if let Ok(revision) = &offer {
+        for moment in AT_THE_START {
+            hooks::run(&revision.config, moment)?;
+        }
+    }
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
     let policy = offer
@@ -119,6 +131,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         stats: None,
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
+        at_exit,
     });
     supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();

@@ -28,7 +28,7 @@ use empery_sys::spawn::{Child, Spawn, spawn};
 use crate::{
     apps, extension, interpreter,
     listeners::{Held, Listeners},
-    static_files,
+    process, static_files,
 };
 
 /// Environment variable that names the worker extension, for builds and tests that keep it elsewhere.
@@ -156,7 +156,7 @@ pub(crate) fn app_boot(
         body_max_bytes: request.body_max_bytes,
         client_timeout_ms: millis(request.client_timeout),
         body_timeout_ms: millis(request.client_timeout),
-        write_timeout_ms: millis(request.client_timeout),
+        write_timeout_ms: millis(request.send_timeout.unwrap_or(request.client_timeout)),
         trusted_proxies: trusted_proxies(request),
         keepalive_timeout_ms: millis(request.keepalive_timeout),
         recycle: recycle_rules(&config.recycle),
@@ -172,6 +172,7 @@ pub(crate) fn app_boot(
         log_4xx: log.log_4xx,
         log_5xx: log.log_5xx,
         log_x_forwarded_for: log.x_forwarded_for,
+        process: process::told(config),
         titles: Titles {
             auto: titles.auto,
             prefix: titles.prefix.clone(),

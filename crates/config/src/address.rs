@@ -107,6 +107,8 @@ fn parse_host(host: &str) -> Result<IpAddr, AddressError> {
     let parsed = match bracketed {
         Some("") => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        // The one name that means the same everywhere (RFC 6761 section 6.3).
+        None if host == "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     };
     parsed.ok_or_else(|| AddressError::Host(host.to_owned()))
@@ -183,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_host_name_is_refused_because_names_are_not_resolved() {
-        assert!(canonical("localhost:8000").contains("names are not resolved"));
+        assert!(canonical("example.org:8000").contains("names are not resolved"));
+        assert_eq!(canonical("localhost:8000"), "127.0.0.1:8000");
         assert!(canonical("127.0.0.*:8000").contains("names are not resolved"));
     }
 

@@ -6,6 +6,7 @@ mod draft;
 mod engine;
 mod listeners;
 mod logging;
+mod runtime;
 mod static_files;
 mod tls;
 mod values;
@@ -66,6 +67,7 @@ pub(crate) fn assemble(
     let stats = listeners::stats(&draft, &base, problems);
     let processes = draft.processes.unwrap_or(1);
     let (threads, engine) = draft.engine.finish(problems);
+    let (runtime, variables) = draft.runtime.finish();
     let (recycle, crew) = draft.crew.finish(processes, problems);
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
@@ -94,15 +96,18 @@ pub(crate) fn assemble(
         uid: draft.uid,
         gid: draft.gid,
         umask: draft.umask,
-        env: environment.early.into_iter().chain(draft.env).chain(environment.directories).collect(),
+        env: environment.early.into_iter().chain(draft.env).chain(variables).chain(environment.directories).collect(),
         vacuum: draft.vacuum,
         pidfiles: draft.pidfiles.iter().map(from_start).collect(),
         touch_reload: draft.touch_reload.iter().map(from_base).collect(),
+        fs_reload: draft.fs_reload.iter().map(from_base).collect(),
+        master_fifo: draft.master_fifo.iter().map(from_base).collect(),
         die_on_term: draft.die_on_term,
         mercy: draft.mercy,
         boot_deadline: draft.boot_deadline,
         no_orphans: draft.no_orphans,
         request: draft.request,
+        runtime,
         recycle,
         crew,
         log: crate::vassal::Log {

@@ -27,6 +27,17 @@ pub struct Facts {
     pub is_a_reload: bool,
     /// Where an emperor holds a socket for this vassal: it listens there whether or not it says so.
     pub on_demand: Option<String>,
+    /// What the emperor says for all its vassals.
+    pub common: Common,
+}
+
+/// Options that an emperor gives every vassal, as uWSGI's puts them on the command line around the vassal's file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Common {
+    /// `inherit`, `include` and `set` before the file, with their values.
+    pub before: Vec<(String, String)>,
+    /// `inherit` and `include` behind it.
+    pub after: Vec<(String, String)>,
 }
 
 /// Why another file was not read.

@@ -157,6 +157,8 @@ pub(crate) struct Gatherer<'a> {
     firsts: BTreeMap<String, Option<String>>,
     first: Option<FileNames>,
     last_ini: Option<String>,
+    /// The vassal's file, as it is called, when it is an emperor's.
+    vassal: Option<String>,
     open: Vec<(String, String)>,
     includes: usize,
     bytes: usize,
@@ -182,6 +184,7 @@ impl<'a> Gatherer<'a> {
             firsts: BTreeMap::new(),
             first: None,
             last_ini: None,
+            vassal: None,
             open: Vec::new(),
             includes: 0,
             bytes: 0,

@@ -23,6 +23,7 @@ pub mod problem;
 pub mod read;
 pub mod reference;
 pub mod registry;
+pub mod runtime;
 pub mod show;
 pub mod static_files;
 mod suggest;

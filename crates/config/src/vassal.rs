@@ -14,6 +14,7 @@ pub use crate::apps::{App, AppTarget};
 use crate::{
     address::Address,
     crew::{Crew, Recycle},
+    runtime::Runtime,
     static_files::StaticFiles,
 };
 
@@ -56,6 +57,10 @@ pub struct VassalConfig {
     pub pidfiles: Vec<PathBuf>,
     /// `touch-reload`: a change of one of these reloads.
     pub touch_reload: Vec<PathBuf>,
+    /// `fs-reload`, `fs-brutal-reload`: a change of one of these, or of what lies directly in it, reloads.
+    pub fs_reload: Vec<PathBuf>,
+    /// `master-fifo`: named pipes in which each byte is a command.
+    pub master_fifo: Vec<PathBuf>,
     /// `die-on-term`: None when not said. Only an explicit `false` keeps uWSGI's reload on SIGTERM.
     pub die_on_term: Option<bool>,
     /// `worker-reload-mercy`, 60 s.
@@ -66,6 +71,8 @@ pub struct VassalConfig {
     pub no_orphans: bool,
     /// Limits of a request.
     pub request: RequestLimits,
+    /// Limits of processes, options of sockets, hooks.
+    pub runtime: Runtime,
     /// When a worker is replaced.
     pub recycle: Recycle,
     /// How many workers there are.
@@ -282,6 +289,10 @@ pub struct RequestLimits {
     pub head_max_bytes: u32,
     /// `limit-post`, in bytes; 0 is no limit.
     pub body_max_bytes: u64,
+    /// `post-buffering`, in bytes: bodies of this length or more go into a file before the app is called; 0 is off.
+    pub body_to_file_bytes: u64,
+    /// `so-send-timeout`: how long a client may take nothing of an answer; None is `socket-timeout`.
+    pub send_timeout: Option<Duration>,
     /// `socket-timeout`, ours 30 s.
     pub client_timeout: Duration,
     /// `trusted-proxies` (ours): who may speak for a client; None when it is not said.

@@ -8,7 +8,7 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{apps::Apps, static_files::StaticFiles};
+use crate::{apps::Apps, process::Process, static_files::StaticFiles};
 
 /// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
 /// without it runs alone. Removed from the environment before anything of the app runs.
@@ -60,10 +60,22 @@ pub struct MasterBoot {
     /// An address to listen on besides those of the file: the vassal is on demand, and its first client waits there.
     #[serde(default)]
     pub on_demand: Option<String>,
+    /// What the emperor says for all its vassals.
+    #[serde(default)]
+    pub common: Common,
     /// The uid and gid the keeper dropped to before the exec.
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+}
+
+/// Options that an emperor gives every vassal: names and values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Common {
+    /// Before the vassal's file.
+    pub before: Vec<(String, String)>,
+    /// Behind it.
+    pub after: Vec<(String, String)>,
 }
 
 /// A listening socket that exists already.
@@ -242,6 +254,9 @@ pub struct AppBoot {
     pub request_log: RequestLog,
     /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
     pub log_x_forwarded_for: bool,
+    /// What its processes are like.
+    #[serde(default)]
+    pub process: Process,
     /// The process titles.
     pub titles: Titles,
     /// `uwsgi.opt`.

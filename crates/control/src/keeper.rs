@@ -9,6 +9,8 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::boot::Common;
+
 /// The environment variable that tells the brain the number of its end of the socketpair.
 pub const KEEPER_FD: &str = "EMPERY_KEEPER_FD";
 
@@ -135,6 +137,9 @@ pub struct StartMaster {
     /// See [`crate::boot::MasterBoot::on_demand`].
     #[serde(default)]
     pub on_demand: Option<String>,
+    /// What the emperor says for all its vassals.
+    #[serde(default)]
+    pub common: Common,
 }
 
 /// A listening socket to be bound.

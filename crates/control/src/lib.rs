@@ -12,6 +12,7 @@
 //! | [`bootstrap`] | the first Python statements of a zygote |
 //! | [`apps`] | which apps a zygote loads |
 //! | [`boot`] | what a master or a zygote is started with |
+//! | [`process`] | what a zygote and its workers are like, and what they do around the app |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
 //! | [`stacks`] | what the threads of a worker do: worker, master, brain and whoever asks |
 //! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod keeper;
 pub mod link;
 pub mod places;
+pub mod process;
 pub mod scoreboard;
 pub mod stacks;
 pub mod static_files;

@@ -11,7 +11,7 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::stacks::WorkerStacks;
+use crate::{boot::Common, stacks::WorkerStacks};
 
 /// Version of this protocol. An emperor speaks to masters of its own version and the one before.
 pub const LINK_VERSION: u32 = 1;
@@ -42,6 +42,9 @@ pub enum Order {
         /// See [`crate::boot::MasterBoot::on_demand`].
         #[serde(default)]
         on_demand: Option<String>,
+        /// What the emperor says for all its vassals.
+        #[serde(default)]
+        common: Common,
     },
     /// The answer to [`FromMaster::TlsFilesAsked`]: one descriptor for each.
     TlsFiles {

@@ -13,8 +13,10 @@
 #![allow(unsafe_code)]
 
 pub mod channel;
+pub mod hooks;
 pub mod identity;
 pub mod inherited;
+pub mod limits;
 pub mod listen;
 pub mod lock;
 pub mod memfd;

@@ -227,6 +227,7 @@ impl Tools {
             tls_files: tls_files(plan),
             frozen,
             on_demand: reading.on_demand.clone(),
+            common: self.reader.common().clone(),
         };
         let started = match point!("brain.start").map_err(setup).and_then(|()| content_fd(&reading)) {
             Ok(content) => self.keeper.ask(Ask::StartMaster(Box::new(order)), vec![content]).await,
@@ -268,6 +269,7 @@ impl Tools {
             new_listeners: keys.clone(),
             tls_files,
             on_demand: reading.on_demand.clone(),
+            common: self.reader.common().clone(),
         };
         let sent = async {
             let link = link.ok_or_else(|| "there is no link to it".to_owned())?;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use empery_lifecycle::fleet::Policy;
 
-use super::scan::on_demand::OnDemand;
+use super::{common::CommonOptions, scan::on_demand::OnDemand};
 
 /// Where everything is, and where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -30,6 +30,9 @@ pub(crate) struct BrainSettings {
     /// Which vassals wait for their first client.
     #[command(flatten)]
     pub(crate) on_demand: OnDemand,
+    /// What is said for all vassals.
+    #[command(flatten)]
+    pub(crate) common: CommonOptions,
     /// What an earlier brain began: see [`super::fleet_task`]'s upgrade.
     #[arg(long, hide = true)]
     pub(crate) upgrade: Option<String>,
@@ -92,6 +95,7 @@ impl BrainSettings {
             // With `=`: a value may begin with a dash.
             args.extend(value.map(|value| [OsString::from(flag), "=".into(), value].into_iter().collect::<OsString>()));
         }
+        args.extend(self.common.to_args());
         args
     }
 }

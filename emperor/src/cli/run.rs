@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::places as defaults;
 use crate::{
     brain::{
+        common::CommonOptions,
         scan::on_demand::OnDemand,
         settings::{BrainSettings, MassRemoval},
     },
@@ -59,6 +60,8 @@ pub(super) struct Options {
     parallel_boots: Option<u32>,
     #[command(flatten)]
     on_demand: OnDemand,
+    #[command(flatten)]
+    common: CommonOptions,
     /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal- and emperor-on-demand- stand below uid-policy, mass-removal and on-demand
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -79,6 +82,11 @@ struct ConfigFile {
     mass_removal: MassRemovalPolicy,
     parallel_boots: Option<u32>,
     on_demand: OnDemandSockets,
+    vassal_set: Vec<String>,
+    vassals_include: Vec<String>,
+    vassals_include_before: Vec<String>,
+    vassals_inherit: Vec<String>,
+    vassals_inherit_before: Vec<String>,
 }
 
 /// Which vassals wait for their first client.
@@ -162,6 +170,13 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         mass_removal,
         parallel_boots,
         on_demand,
+        common: options.common.or(CommonOptions {
+            set: file.vassal_set,
+            include: file.vassals_include,
+            include_before: file.vassals_include_before,
+            inherit: file.vassals_inherit,
+            inherit_before: file.vassals_inherit_before,
+        }),
         upgrade: None,
     };
     let usual = keeper::UidPolicy::default();

@@ -34,7 +34,7 @@ pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> 
 /// uWSGI's shorter names of options that an emperor takes.
 fn spelt_out(word: OsString) -> OsString {
     let Some(text) = word.to_str() else { return word };
-    for (short, long) in ON_DEMAND_ALIASES {
+    for (short, long) in ALIASES {
         if let Some(rest) = text.strip_prefix("--").and_then(|text| text.strip_prefix(short))
             && (rest.is_empty() || rest.starts_with('='))
         {
@@ -45,13 +45,23 @@ fn spelt_out(word: OsString) -> OsString {
 }
 
 /// Names of core/uwsgi.c for the same options.
-const ON_DEMAND_ALIASES: [(&str, &str); 2] = [
+const ALIASES: [(&str, &str); 3] = [
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-ext", "emperor-on-demand-extension"),
+    ("vassals-set", "vassal-set"),
 ];
 
 /// Options that mean the same in an emperor's ini file and on the command line.
-const TAKEN: [&str; 3] = ["emperor-on-demand-extension", "emperor-on-demand-directory", "emperor-on-demand-exec"];
+const TAKEN: [&str; 8] = [
+    "emperor-on-demand-extension",
+    "emperor-on-demand-directory",
+    "emperor-on-demand-exec",
+    "vassal-set",
+    "vassals-include",
+    "vassals-include-before",
+    "vassals-inherit",
+    "vassals-inherit-before",
+];
 
 fn directory_of(file: &Path, more: &mut Vec<OsString>) -> Result<OsString, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -86,7 +96,7 @@ fn emperor_of(text: &str) -> (Option<String>, Vec<String>, Vec<OsString>) {
             // Always so here.
             "master" => {}
             other => {
-                let name = ON_DEMAND_ALIASES.iter().find(|(short, _)| *short == other).map_or(other, |(_, long)| long);
+                let name = ALIASES.iter().find(|(short, _)| *short == other).map_or(other, |(_, long)| long);
                 if TAKEN.contains(&name) {
                     taken.push(format!("--{name}={value}").into());
                 } else {
@@ -123,6 +133,8 @@ mod tests {
         let text =
             "[other]\nemperor = /no\n[uwsgi]\n; a comment\nmaster = true\nemperor = /etc/vassals\nuid = www-data\n";
         assert_eq!(emperor_of(text), (Some("/etc/vassals".to_owned()), vec!["uid".to_owned()], Vec::new()));
+        let common = emperor_of("[uwsgi]\nemperor = /v\nvassals-set = processes=2\nvassals-include = /c.ini\n");
+        assert_eq!(common.2, words(&["--vassal-set=processes=2", "--vassals-include=/c.ini"]));
         assert_eq!(emperor_of("[uwsgi]\nmodule = app\n").0, None);
         let on_demand = emperor_of("[uwsgi]\nemperor = /v\nemperor-on-demand-ext = .socket\n");
         assert_eq!(on_demand.2, words(&["--emperor-on-demand-extension=.socket"]));

@@ -89,6 +89,7 @@ impl Desk {
             brain_uid_path: places::brain_uid(&self.runtime),
             frozen: order.frozen,
             on_demand: order.on_demand.clone(),
+            common: order.common.clone(),
             uid: order.identity.uid,
             gid: order.identity.gid,
         };

@@ -9,12 +9,18 @@ use std::{
 use empery_config::vassal::VassalConfig;
 
 /// Options that go with it, and what `emperor run` calls them.
-const PASSED_ON: [(&str, &str); 5] = [
+const PASSED_ON: [(&str, &str); 11] = [
     ("emperor-on-demand-ext", "emperor-on-demand-extension"),
     ("emperor-on-demand-extension", "emperor-on-demand-extension"),
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-directory", "emperor-on-demand-directory"),
     ("emperor-on-demand-exec", "emperor-on-demand-exec"),
+    ("vassal-set", "vassal-set"),
+    ("vassals-set", "vassal-set"),
+    ("vassals-include", "vassals-include"),
+    ("vassals-include-before", "vassals-include-before"),
+    ("vassals-inherit", "vassals-inherit"),
+    ("vassals-inherit-before", "vassals-inherit-before"),
 ];
 
 /// Becomes the emperor. Returns only when that failed.

@@ -32,6 +32,7 @@ impl Supervisor {
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.touched(&path),
+            Input::Commanded(command) => self.commanded(command),
             Input::ClientWaits => self.client_waits(),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
@@ -52,6 +53,28 @@ impl Supervisor {
         }
     }
 
+    /// A byte of `master-fifo`. There is one kind of reload, and stopping at once is asking twice.
+    fn commanded(&mut self, command: char) {
+        match command {
+            'r' | 'R' | 'w' | 'W' | 'c' => self.reload(&format!("master-fifo was told `{command}`")),
+            'q' => self.stop(),
+            'Q' => {
+                self.stop();
+                self.stop();
+            }
+            'p' => self.suspend_or_resume(),
+            'P' => crate::pidfile::write(&self.pidfiles),
+            'l' => log::reopen(),
+            'L' => log::rotate(),
+            's' => self.say_status(),
+            '+' | '-' | 'B' | 'C' | 'E' | 'f' | 'S' => {
+                log::say(&format!("*** `{command}` of master-fifo is not done here ***"));
+            }
+            // As in uWSGI: a line break behind a command, for one. Every pipe that is named is read, so that none is chosen.
+            _ => {}
+        }
+    }
+
     /// A file that the revision in service names, under one option or several.
     fn touched(&mut self, path: &Path) {
         let serving = self.machine.serving().and_then(|(generation, _)| self.generations.get(&generation));
@@ -64,7 +87,7 @@ impl Supervisor {
         if is_among(&config.log.touch_reopen) {
             log::reopen();
         }
-        if is_among(&config.touch_reload) {
+        if is_among(&config.touch_reload) || is_among(&config.fs_reload) {
             self.reload(&format!("{} has been touched", path.display()));
         }
     }

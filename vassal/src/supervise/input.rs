@@ -37,6 +37,8 @@ pub(crate) enum Input {
     GatewaySilent(u64),
     /// A file of `touch-reload` changed.
     Touched(PathBuf),
+    /// A byte came through `master-fifo`.
+    Commanded(char),
     /// Somebody has connected to a vassal at rest.
     ClientWaits,
     /// Somebody connected to the stats socket.

@@ -130,9 +130,10 @@ impl Supervisor {
             return;
         }
         match order {
-            Order::Deploy { operation, revision, new_listeners, tls_files, on_demand } => {
+            Order::Deploy { operation, revision, new_listeners, tls_files, on_demand, common } => {
                 if let Station::Governed(governed) = &mut self.station {
                     governed.boot.on_demand = on_demand;
+                    governed.boot.common = common;
                 }
                 self.ordered_deploy(operation, revision, (new_listeners, tls_files), descriptors);
             }

@@ -9,9 +9,10 @@ use empery_lifecycle::{
 
 use super::{Supervisor, seconds};
 use crate::{
+    fifo::Fifos,
     log,
     station::{OWN_OPERATIONS, Station},
-    touch::Watch,
+    touch::{Watch, Watched},
 };
 
 impl Supervisor {
@@ -54,9 +55,17 @@ impl Supervisor {
         let revision = std::sync::Arc::clone(&generation.revision);
         let config = &revision.config;
         self.vacuum = config.vacuum;
-        let watched = [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat();
-        if self.touch.as_ref().map_or(&[][..], Watch::paths) != watched {
-            self.touch = Watch::start(&watched, self.inbox.clone());
+        let watched = Watched {
+            files: [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat(),
+            trees: config.fs_reload.clone(),
+        };
+        if self.touch.as_ref().map_or(&Watched::default(), Watch::watched) != &watched {
+            self.touch = Watch::start(watched, self.inbox.clone());
+        }
+        if self.fifos.as_ref().map_or(&[][..], Fifos::paths) != config.master_fifo {
+            // The old ones first: they may have the same names.
+            self.fifos = None;
+            self.fifos = Some(Fifos::start(&config.master_fifo, &self.inbox));
         }
         self.gateways_follow(config);
         self.serve_stats(config);

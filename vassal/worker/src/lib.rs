@@ -14,6 +14,7 @@ mod autoreload;
 mod epoll;
 mod fork;
 mod gevent;
+mod hooks;
 mod imports;
 mod leave;
 mod line;

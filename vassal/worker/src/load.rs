@@ -12,7 +12,7 @@ use pyo3::{
     types::{PyDict, PyModule, PyString, PyTuple},
 };
 
-use crate::{imports, mounts, os, python};
+use crate::{hooks, imports, mounts, os, python};
 
 /// Most names that a sentence about a missing callable offers.
 const OFFERED_NAMES_MAX: usize = 8;
@@ -46,6 +46,7 @@ pub(crate) struct Loaded {
 
 /// Imports what is to be there beside the apps, and loads these.
 pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Loaded, LoadFailure> {
+    hooks::run(py, &boot.process.pre_app)?;
     imports::with_apps(py, &boot.apps.imports)?;
     let apps = &boot.apps;
     let mut mounted = Vec::new();
@@ -77,6 +78,7 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Loaded, LoadFailure
         Some(app) => app,
         None => mounts::nobody(py).map_err(|error| LoadFailure::of(py, "no app can be made", &error))?,
     };
+    hooks::run(py, &boot.process.post_app)?;
     Ok(Loaded { app, mounted })
 }
 

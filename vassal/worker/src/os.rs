@@ -191,16 +191,33 @@ pub(crate) fn defer_accept(listener: RawFd, at_most_s: libc::c_int) {
     set_tcp_option(listener, libc::TCP_DEFER_ACCEPT, at_most_s);
 }
 
+/// The kernel's buffers of connections, in bytes (socket(7)); 0 leaves one as it is. Accepted connections inherit them.
+pub(crate) fn buffers(listener: RawFd, send_bytes: u32, receive_bytes: u32) {
+    for (option, bytes) in [(libc::SO_SNDBUF, send_bytes), (libc::SO_RCVBUF, receive_bytes)] {
+        if bytes > 0 {
+            set_option(listener, libc::SOL_SOCKET, option, bytes.cast_signed());
+        }
+    }
+}
+
+/// Whether the kernel asks idle clients for a sign of life (socket(7), SO_KEEPALIVE). Accepted connections inherit it.
+pub(crate) fn keepalive(listener: RawFd, is_on: bool) {
+    set_option(listener, libc::SOL_SOCKET, libc::SO_KEEPALIVE, libc::c_int::from(is_on));
+}
+
+/// Lets so many clients send with their first packet (tcp(7), TCP_FASTOPEN). Fails on unix sockets.
+pub(crate) fn fast_open(listener: RawFd, queue: libc::c_int) {
+    set_tcp_option(listener, libc::TCP_FASTOPEN, queue);
+}
+
 fn set_tcp_option(fd: RawFd, option: libc::c_int, value: libc::c_int) {
+    set_option(fd, libc::IPPROTO_TCP, option, value);
+}
+
+fn set_option(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: an int is readable, and its size is what is said.
     let _ = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            option,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
+        libc::setsockopt(fd, level, option, (&raw const value).cast(), size_of_val(&value) as libc::socklen_t)
     };
 }
 

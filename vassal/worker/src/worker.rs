@@ -17,11 +17,11 @@ use empery_control::{
     worker::{FromWorker, Signals},
 };
 use empery_failpoint::point;
-use empery_sys::scoreboard::Scoreboard;
+use empery_sys::{limits, scoreboard::Scoreboard};
 use pyo3::prelude::*;
 
 use crate::{
-    attend, autoreload, gevent, leave,
+    attend, autoreload, gevent, hooks, leave,
     line::Line,
     load::{self, CollectorIs, Loaded},
     log::Log,
@@ -148,6 +148,11 @@ fn begin(
         os::duplicate_onto(boot.log_write_fd, stream)?;
     }
     title::worker(boot, reference.worker.0);
+    if boot.process.cpus_per_worker > 0
+        && let Err(error) = limits::bind_to_cpus(reference.worker.0, boot.process.cpus_per_worker)
+    {
+        os::write_stderr(format!("*** cpu-affinity does not take effect: {error} ***\n").as_bytes());
+    }
     load::collector(py, CollectorIs::On)?;
     // SAFETY: the zygote keeps the number open for all its workers, and nothing in it closes it.
     let scoreboard_fd = unsafe { BorrowedFd::borrow_raw(boot.scoreboard_fd) };
@@ -175,6 +180,10 @@ fn begin(
 }
 
 fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResult<i32> {
+    if let Err(failure) = hooks::run(py, &worker.boot.process.post_fork) {
+        worker.log(&failure.sentence);
+        return Ok(1);
+    }
     let app = match app {
         Some(app) => app,
         None => match load_here(py, worker)? {

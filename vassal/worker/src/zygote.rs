@@ -71,6 +71,9 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     if let Err(sentence) = prepare::prepare(py, boot) {
         return Ok(refused(channel.as_fd(), LoadFailure { sentence, traceback: None }));
     }
+    for failure in empery_sys::limits::take_on(&boot.process) {
+        os::write_stderr(format!("*** {failure} ***\n").as_bytes());
+    }
     load::collector(py, CollectorIs::Off)?;
     let began = Instant::now();
     if let Err(failure) = imports::early(py, &boot.apps.imports) {

@@ -10,7 +10,8 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, static_files::StaticDraft, tls, values::Value,
+    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, runtime::RuntimeDraft, static_files::StaticDraft, tls,
+    values::Value,
 };
 
 /// Most workers of one vassal.
@@ -82,12 +83,15 @@ pub(super) struct Draft {
     pub(super) vacuum: bool,
     pub(super) pidfiles: Vec<String>,
     pub(super) touch_reload: Vec<String>,
+    pub(super) fs_reload: Vec<String>,
+    pub(super) master_fifo: Vec<String>,
     pub(super) die_on_term: Option<bool>,
     pub(super) mercy: Duration,
     pub(super) boot_deadline: Duration,
     pub(super) no_orphans: bool,
     pub(super) request: RequestLimits,
     pub(super) crew: CrewDraft,
+    pub(super) runtime: RuntimeDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
     pub(super) log: Log,
@@ -134,6 +138,8 @@ impl Default for Draft {
             vacuum: false,
             pidfiles: Vec::new(),
             touch_reload: Vec::new(),
+            fs_reload: Vec::new(),
+            master_fifo: Vec::new(),
             die_on_term: None,
             mercy: Duration::from_secs(60),
             boot_deadline: Duration::from_secs(60),
@@ -141,6 +147,8 @@ impl Default for Draft {
             request: RequestLimits {
                 head_max_bytes: HEAD_MAX_BYTES,
                 body_max_bytes: 0,
+                body_to_file_bytes: 0,
+                send_timeout: None,
                 client_timeout: Duration::from_secs(30),
                 trusted_proxies: None,
                 keepalive_timeout: Duration::from_secs(75),
@@ -151,6 +159,7 @@ impl Default for Draft {
                 harakiri_verbose: false,
             },
             crew: CrewDraft::default(),
+            runtime: RuntimeDraft::default(),
             logto: None,
             logto2: None,
             log: Log { requests: true, ..Log::default() },
@@ -172,6 +181,7 @@ impl Draft {
             || self.take_request(&mut value)
             || self.engine.take(&mut value)
             || self.crew.take(&mut value)
+            || self.runtime.take(&mut value)
             || self.static_files.take(&mut value))
         {
             self.take_listening(&mut value);
@@ -230,6 +240,8 @@ impl Draft {
             "touch-reload" | "touch-chain-reload" | "touch-workers-reload" => {
                 self.touch_reload.extend(value.required())
             }
+            "fs-reload" | "fs-brutal-reload" => self.fs_reload.extend(value.required()),
+            "master-fifo" => self.master_fifo.extend(value.required()),
             "die-on-term" => self.die_on_term = Some(value.boolean()),
             "worker-reload-mercy" => self.mercy = value.seconds().unwrap_or(self.mercy),
             "boot-deadline" => match value.seconds() {
@@ -257,6 +269,10 @@ impl Draft {
                 Some(bytes) => self.request.head_max_bytes = bytes,
             },
             "limit-post" => self.request.body_max_bytes = value.number().unwrap_or(0),
+            "post-buffering" => self.request.body_to_file_bytes = value.number().unwrap_or(0),
+            "so-send-timeout" | "socket-send-timeout" | "so-write-timeout" | "socket-write-timeout" => {
+                self.request.send_timeout = value.seconds().filter(|timeout| !timeout.is_zero());
+            }
             "socket-timeout" => match value.seconds() {
                 Some(timeout) if !timeout.is_zero() => self.request.client_timeout = timeout,
                 _ => {}

@@ -140,7 +140,6 @@ fn parse(text: &str, at: &Origin, base: &Path, problems: &mut Vec<Problem>) -> O
         Err(error) => error,
     };
     let hint = match &error {
-        AddressError::Host(host) if host == "localhost" => "write `127.0.0.1:PORT`".to_owned(),
         AddressError::Host(host) if host == "*" => "write `:PORT` for all addresses".to_owned(),
         AddressError::Host(host) if host.starts_with("unix") => "write the path of the socket alone".to_owned(),
         AddressError::Host(_) | AddressError::Port(_) | AddressError::Empty | AddressError::Nul => {

@@ -117,8 +117,8 @@ fn sockets_may_live_in_the_abstract_namespace() {
 
 #[test]
 fn a_bad_address_says_what_to_write() {
-    let outcome = outcome("http-socket = localhost:8000");
-    assert_eq!(outcome.problems[0].hint.as_deref(), Some("write `127.0.0.1:PORT`"));
+    let outcome = outcome("http-socket = example.org:8000");
+    assert!(outcome.problems[0].hint.as_deref().is_some_and(|hint| hint.starts_with("write `127.0.0.1:8000`")));
     assert_eq!((outcome.problems[0].origin.line, outcome.problems[0].origin.column), (4, 15));
 }
 

@@ -53,7 +53,19 @@ impl Gatherer<'_> {
         self.contents.insert(whole, Rc::from(content));
         let given = shown_name(path, self.facts).to_owned();
         let origin = Origin { file: given.clone(), ..Origin::default() };
+        let facts = self.facts;
+        self.vassal = Some(given.clone());
+        self.common(&facts.common.before);
         self.load(Format::of(path).unwrap_or(Format::Ini), Named { path: &given, section: None }, &origin);
+        self.common(&facts.common.after);
+    }
+
+    /// What the emperor says for all its vassals.
+    fn common(&mut self, options: &[(String, String)]) {
+        for (key, value) in options {
+            let at = Origin { file: EMPEROR.to_owned(), ..Origin::default() };
+            self.add(key.clone(), Some(value.clone()), at.clone(), at);
+        }
     }
 
     /// `inherit = FILE`, which uWSGI reads after all values have been expanded. The number of the first new directive.
@@ -127,7 +139,12 @@ impl Gatherer<'_> {
             Err(problem) => return self.problem(*problem),
         };
         let resolve = if self.first.is_some() { Resolve::Links } else { Resolve::Nothing };
-        let names = FileNames::of(given, named.section, resolve, self.facts, self.files);
+        // A file that is the emperor's for all vassals speaks of the vassal that it is read for.
+        let vassal = self.vassal.clone().filter(|_| at.file == EMPEROR);
+        let names = match &vassal {
+            Some(vassal) => FileNames::of(vassal, None, Resolve::Nothing, self.facts, self.files),
+            None => FileNames::of(given, named.section, resolve, self.facts, self.files),
+        };
         let first = self.first.get_or_insert_with(|| names.clone()).clone();
         if format == Format::Ini {
             self.last_ini = Some(given.to_owned());
@@ -213,6 +230,9 @@ impl Gatherer<'_> {
         Ok(content)
     }
 }
+
+/// What origins of the emperor's options for all vassals name as their file.
+const EMPEROR: &str = "the emperor";
 
 /// The scheme of what a command prints.
 pub(crate) const EXEC: &str = "exec://";

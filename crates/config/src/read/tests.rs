@@ -332,3 +332,29 @@ fn harakiri_has_a_graceful_side() {
     let usual = limits("harakiri = 9\n");
     assert_eq!((usual.harakiri_graceful_timeout, usual.harakiri_graceful_signal), (None, 15));
 }
+
+#[test]
+fn what_an_emperor_says_for_all_comes_around_the_file_and_speaks_of_the_vassal() {
+    struct Common;
+    impl Files for Common {
+        fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+            match path {
+                "/c/common.ini" => Ok(b"[uwsgi]\nenv = A=%n %N\nini = :two\n[two]\nenv = B=%s\n".to_vec()),
+                _ => Err(FileError::NotFound),
+            }
+        }
+    }
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let common = crate::facts::Common {
+        before: vec![pair("set", "processes=3")],
+        after: vec![pair("include", "/c/common.ini"), pair("inherit", "/c/common.ini")],
+    };
+    let facts = Facts { common, ..facts() };
+    let content = format!("{APP}processes = 2\n").into_bytes();
+    let outcome = read(&Entry::File { path: "/etc/vassals/shop.ini".into(), content }, &facts, &Common);
+    let config = outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.problems));
+    assert_eq!(config.processes, 2, "the vassal's own file comes later");
+    // What such a file includes speaks of itself.
+    let twice = [("A", "shop shop"), ("B", "common.ini"), ("A", "shop shop"), ("B", "common.ini")];
+    assert_eq!(config.env, twice.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
+}

@@ -7,12 +7,12 @@ use std::{
 };
 
 use empery_config::{
-    facts::Facts,
+    facts::{self, Facts},
     problem::{Origin, Problem, Severity},
     read::{Entry, Outcome, read},
     vassal::VassalConfig,
 };
-use empery_control::fleet::ProblemView;
+use empery_control::{boot::Common, fleet::ProblemView};
 use empery_lifecycle::{
     fleet::{Identity, Verdict},
     ids::{RevisionId, VassalName},
@@ -90,12 +90,27 @@ pub(crate) struct Reader {
     /// The keeper's: what a vassal is that names no user.
     keeper: Identity,
     facts: Arc<Facts>,
+    /// What is said for all vassals.
+    common: Arc<Common>,
 }
 
 impl Reader {
     /// For vassals of this directory under a keeper with these ids.
     pub(crate) fn new(directory: &Path, keeper: Identity) -> Reader {
-        Reader { directory: directory.into(), keeper, facts: Arc::new(machine_facts(directory, keeper)) }
+        let facts = Arc::new(machine_facts(directory, keeper));
+        Reader { directory: directory.into(), keeper, facts, common: Arc::default() }
+    }
+
+    /// The same where something is said for all vassals.
+    pub(crate) fn with_common(self, common: Common) -> Reader {
+        let Common { before, after } = common.clone();
+        let facts = Facts { common: facts::Common { before, after }, ..(*self.facts).clone() };
+        Reader { facts: Arc::new(facts), common: Arc::new(common), ..self }
+    }
+
+    /// What is said for all vassals.
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
     }
 
     /// Where the file of this name is.
@@ -223,6 +238,7 @@ fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
             .collect(),
         // A vassal's reading of its own file is never one, either: both must come to the same sockets.
         is_a_reload: false,
+        common: facts::Common::default(),
         on_demand: None,
     }
 }

@@ -78,6 +78,7 @@ fn order(serial: u64, listeners: &[&str]) -> StartMaster {
         listeners: listeners.iter().map(ToString::to_string).collect(),
         frozen: false,
         on_demand: None,
+        common: Default::default(),
     }
 }
 

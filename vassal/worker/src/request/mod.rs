@@ -3,6 +3,7 @@
 
 mod account;
 mod body;
+mod buffered;
 mod cgi;
 mod environ;
 pub(crate) mod fastcgi;

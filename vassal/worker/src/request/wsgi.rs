@@ -16,6 +16,7 @@ use super::{
     After, Tools,
     account::Began,
     body::BodyEnd,
+    buffered,
     file_wrapper::FileWrapper,
     framing::{Asked, Cut, Whole},
     input::Input,
@@ -84,7 +85,14 @@ pub(super) fn answer(
             worker.boot.body_max_bytes,
         );
         let input = Py::new(py, input)?;
-        environ.set_item(&tools.names.input, &input)?;
+        match worker.boot.process.body_to_file_bytes {
+            0 => environ.set_item(&tools.names.input, &input)?,
+            // A body that is not whole stays what it is: the app gets the error when it reads.
+            to_file_bytes => match buffered::whole(input.bind(py), to_file_bytes) {
+                Ok(whole) => environ.set_item(&tools.names.input, whole)?,
+                Err(_) => environ.set_item(&tools.names.input, &input)?,
+            },
+        }
         Some(input)
     };
     let held = input.as_ref().map(|input| input.clone_ref(py));

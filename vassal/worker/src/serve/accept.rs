@@ -6,7 +6,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use empery_control::{boot::AppListener, scoreboard::Slot};
+use empery_control::{boot::AppListener, process::Process, scoreboard::Slot};
 
 use super::{
     Next, Serving,
@@ -44,9 +44,14 @@ pub(super) fn first_scarce_descriptor() -> std::io::Result<RawFd> {
 }
 
 /// Tells the kernel what the connections of the listeners are like. What another generation has told it is overwritten.
-pub(super) fn prepare(listeners: &[AppListener]) {
+pub(super) fn prepare(listeners: &[AppListener], process: &Process) {
     for listener in listeners {
         os::no_delay(listener.fd);
+        os::buffers(listener.fd, process.send_buffer_bytes, process.receive_buffer_bytes);
+        os::keepalive(listener.fd, process.keepalive);
+        if process.fast_open > 0 {
+            os::fast_open(listener.fd, process.fast_open.cast_signed());
+        }
         os::defer_accept(listener.fd, if listener.defer_accept { DEFERRED_S } else { 0 });
     }
 }

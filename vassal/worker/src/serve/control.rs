@@ -13,6 +13,7 @@ use pyo3::Python;
 use super::{Phase, Serving, connection::Connection, lead::Lead};
 use crate::{
     attend::{self, HeardBy},
+    hooks,
     line::Heard,
     os,
 };
@@ -42,6 +43,7 @@ impl Serving {
                 if self.phase() == Phase::Serving {
                     step!("worker.switch");
                     self.open_gate_unless_frozen(lead);
+                    hooks::accepting(self.worker);
                 }
             }
             ToWorker::Freeze => self.freeze(lead),

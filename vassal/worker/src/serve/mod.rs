@@ -141,7 +141,7 @@ impl Serving {
         if let Some(line) = serving.worker.line.raw() {
             serving.epoll.add(line, Watch::Level, lead::LINE)?;
         }
-        accept::prepare(&worker.boot.listeners);
+        accept::prepare(&worker.boot.listeners, &worker.boot.process);
         Ok(serving)
     }
 
@@ -312,6 +312,9 @@ pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> 
     let others = PyList::empty(py);
     if serving.worker.boot.threads > 1 {
         let threading = py.import("threading")?;
+        if serving.worker.boot.process.thread_stack_bytes > 0 {
+            threading.call_method1("stack_size", (serving.worker.boot.process.thread_stack_bytes,))?;
+        }
         for core in 1..serving.worker.boot.threads {
             let options = PyDict::new(py);
             options.set_item("target", pyo3::wrap_pyfunction!(serve_core, py)?)?;

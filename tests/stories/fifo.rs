@@ -1,0 +1,45 @@
+//! `master-fifo` and `fs-reload`: commands by a named pipe, and a directory whose changes reload.
+
+use std::{fs, os::unix::fs::FileTypeExt, os::unix::fs::PermissionsExt, time::Duration};
+
+use anyhow::{Result, ensure};
+use empery_tests::{ground::Ground, http, runner::Story, vassal::Vassal};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("fifo/each-byte-is-a-command", commands),
+    Story::new("fifo/fs-reload-sees-what-lies-in-its-directory", directory),
+];
+
+fn commands(ground: &Ground) -> Result<()> {
+    let (port, fifo) = (ground.port()?, ground.path("fifo"));
+    let more = format!("master = true\nmaster-fifo = {}\npidfile = {}\n", fifo.display(), ground.path("pid").display());
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "ids", &more))?;
+    let before = super::boot_of(&vassal.answers(port)?);
+    let facts = fs::metadata(&fifo)?;
+    ensure!(facts.file_type().is_fifo() && facts.permissions().mode() & 0o777 == 0o600, "{facts:?}");
+    // As a shell writes it, with a line break that means nothing.
+    fs::write(&fifo, "r\n")?;
+    super::boot_changes(port, &before)?;
+    fs::remove_file(ground.path("pid"))?;
+    fs::write(&fifo, "Ps+")?;
+    vassal.master.says("serves with 1 workers", Duration::from_secs(5))?;
+    vassal.master.says("`+` of master-fifo is not done here", Duration::from_secs(5))?;
+    ensure!(fs::read_to_string(ground.path("pid"))?.trim() == vassal.master.pid().to_string());
+    fs::write(&fifo, "q")?;
+    ensure!(vassal.master.exited(Duration::from_secs(10))?.success(), "{}", vassal.master.output());
+    Ok(())
+}
+
+fn directory(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let watched = ground.write("watched/file", "one")?;
+    let more = format!("master = true\nfs-reload = {}\n", ground.path("watched").display());
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "ids", &more))?;
+    let mut before = super::boot_of(&vassal.answers(port)?);
+    fs::write(&watched, "two")?;
+    super::boot_changes(port, &before)?;
+    before = super::boot_of(&http::get(port, "/")?);
+    fs::write(ground.path("watched/another"), "")?;
+    super::boot_changes(port, &before)?;
+    vassal.stop()
+}
