@@ -18,6 +18,7 @@ mod sample;
 pub(crate) mod scan;
 mod serve;
 pub(crate) mod settings;
+mod stats_server;
 mod summary;
 mod unit;
 mod vital;
@@ -146,6 +147,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         return Ok(());
     }
 
+    let stats_address = settings.stats_address()?;
     let watch = Watch::new(&settings.vassals, Arc::clone(&wake));
     let to_inbox = inbox.clone();
     let vital = Vital::new("the scanner", inbox.clone());
@@ -156,6 +158,9 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     });
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
     tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
+    if let Some(address) = stats_address {
+        tokio::spawn(stats_server::serve(address, realm.snapshot.clone(), inbox.clone()));
+    }
     tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
     tokio::spawn(unit::check_kill_mode(inbox));
     task.run(inputs, asked).await;

@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) uid_policy: UidPolicy,
     /// `on-demand.extension`.
     pub(crate) on_demand_extension: Option<String>,
+    /// `emperor-pidfile`.
+    pub(crate) pidfile: Option<PathBuf>,
 }
 
 /// Keeps until it is told to leave. Answers with the emperor's exit code.
@@ -79,6 +81,11 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let brain = BrainSeat::new(program.clone(), &settings.brain_args, brain_identity);
     rooms::name_brain(&settings.runtime, brain.ids()).context("writing down who the brain is")?;
     let desk = Desk::open(&settings, &program, brain.ids()).context("looking for masters that live")?;
+    if let Some(pidfile) = &settings.pidfile
+        && let Err(error) = std::fs::write(pidfile, format!("{}\n", std::process::id()))
+    {
+        tracing::error!(path = %pidfile.display(), %error, "emperor-pidfile cannot be written");
+    }
     tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
     Keeper { program, rooms, signals, brain, desk, shutting_down: false, at_once: false, takedown: None }.keep()
 }

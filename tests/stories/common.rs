@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use empery_tests::{emperor::Emperor, ground::Ground, http, runner::Story, wait};
 
-pub(crate) const STORIES: &[Story] = &[Story::new("common/every-vassal-has-what-the-emperor-says-for-all", for_all)];
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("common/every-vassal-has-what-the-emperor-says-for-all", for_all),
+    Story::new("common/emperor-stats-and-a-pidfile-are-uwsgi-s", stats),
+];
 
 const APP: &str = "\
 import os, uwsgi
@@ -46,5 +49,61 @@ fn for_all(ground: &Ground) -> Result<()> {
         let told = http::get(ports[0], "/").ok()?.text();
         (told == "one(one.ini) after one yes 2 2").then_some(())
     })?;
+    emperor.stop()
+}
+
+/// The keys of a vassal in uWSGI's statistics of an emperor (core/emperor.c).
+const KEYS: [&str; 20] = [
+    "accepting",
+    "born",
+    "cursed",
+    "first_run",
+    "gid",
+    "id",
+    "last_accepting",
+    "last_heartbeat",
+    "last_loyal",
+    "last_mod",
+    "last_ready",
+    "last_run",
+    "loyal",
+    "monitor",
+    "on_demand",
+    "pid",
+    "ready",
+    "respawns",
+    "uid",
+    "zerg",
+];
+
+fn stats(ground: &Ground) -> Result<()> {
+    let (port, stats) = (ground.port()?, ground.port()?);
+    let pidfile = ground.path("emperor.pid");
+    let mut emperor = Emperor::prepare(ground)?.with(&[
+        "--emperor-stats",
+        &format!("127.0.0.1:{stats}"),
+        "--emperor-pidfile",
+        &pidfile.to_string_lossy(),
+    ]);
+    emperor.up()?;
+    emperor.drop_file("good.ini", &super::ini(port, "ids", ""))?;
+    emperor.loyal("good.ini")?;
+    emperor.drop_file("bad.ini", &super::ini(port + 1, "no_such_module_anywhere", ""))?;
+    emperor.vassal_until("bad.ini", "to be cursed", |vassal| vassal["state"] == "cursed")?;
+    let told = wait::until_ok("the statistics of both", Duration::from_secs(10), || {
+        let told = super::stats::read(stats)?;
+        ensure!(told["blacklist"].as_array().is_some_and(|cursed| cursed.len() == 1), "{told}");
+        Ok(told)
+    })?;
+    let keeper = emperor.keeper_pid()?;
+    ensure!(told["pid"] == keeper && told["emperor_tyrant"] == 0 && told["throttle_level"] == 0, "{told}");
+    let vassals = told["vassals"].as_array().context("vassals")?;
+    let good = vassals.iter().find(|vassal| vassal["id"] == "good.ini").context("the good one")?;
+    let mut keys: Vec<&str> = good.as_object().context("an object")?.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    ensure!(keys == KEYS, "{keys:?}");
+    ensure!(good["loyal"] == 1 && good["accepting"] == 1 && good["born"].as_u64() > Some(0), "{good}");
+    ensure!(told["blacklist"][0]["id"] == "bad.ini", "{told}");
+    ensure!(std::fs::read_to_string(pidfile)?.trim() == keeper.to_string());
     emperor.stop()
 }

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
+use anyhow::Context;
+use empery_config::address::Address;
 use empery_lifecycle::fleet::Policy;
 
 use super::{common::CommonOptions, scan::on_demand::OnDemand};
@@ -30,6 +32,9 @@ pub(crate) struct BrainSettings {
     /// Which vassals wait for their first client.
     #[command(flatten)]
     pub(crate) on_demand: OnDemand,
+    /// Where uWSGI's statistics of an emperor are served.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) emperor_stats: Option<String>,
     /// What is said for all vassals.
     #[command(flatten)]
     pub(crate) common: CommonOptions,
@@ -68,6 +73,16 @@ impl BrainSettings {
         }
     }
 
+    /// `emperor-stats`, understood.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub(crate) fn stats_address(&self) -> anyhow::Result<Option<Address>> {
+        let Some(text) = &self.emperor_stats else { return Ok(None) };
+        let address = Address::parse(text, &self.vassals).with_context(|| format!("emperor-stats: {text}"))?;
+        Ok(Some(address))
+    }
+
     /// The arguments after the program's name, so that [`clap`] reads the same settings back.
     pub(crate) fn to_args(&self) -> Vec<OsString> {
         let mut args = vec![OsString::from("brain")];
@@ -95,6 +110,7 @@ impl BrainSettings {
             // With `=`: a value may begin with a dash.
             args.extend(value.map(|value| [OsString::from(flag), "=".into(), value].into_iter().collect::<OsString>()));
         }
+        args.extend(self.emperor_stats.iter().map(|address| format!("--emperor-stats={address}").into()));
         args.extend(self.common.to_args());
         args
     }

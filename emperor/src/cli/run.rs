@@ -60,6 +60,12 @@ pub(super) struct Options {
     parallel_boots: Option<u32>,
     #[command(flatten)]
     on_demand: OnDemand,
+    /// Where uWSGI's statistics of an emperor are served, JSON on connect: HOST:PORT, or the path of a socket that the brain may make
+    #[arg(long, value_name = "ADDR")]
+    emperor_stats: Option<String>,
+    /// A file that gets the pid of the emperor
+    #[arg(long, value_name = "FILE")]
+    emperor_pidfile: Option<PathBuf>,
     #[command(flatten)]
     common: CommonOptions,
     /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal- and emperor-on-demand- stand below uid-policy, mass-removal and on-demand
@@ -82,6 +88,8 @@ struct ConfigFile {
     mass_removal: MassRemovalPolicy,
     parallel_boots: Option<u32>,
     on_demand: OnDemandSockets,
+    emperor_stats: Option<String>,
+    emperor_pidfile: Option<PathBuf>,
     vassal_set: Vec<String>,
     vassals_include: Vec<String>,
     vassals_include_before: Vec<String>,
@@ -177,8 +185,10 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
             inherit: file.vassals_inherit,
             inherit_before: file.vassals_inherit_before,
         }),
+        emperor_stats: options.emperor_stats.or(file.emperor_stats),
         upgrade: None,
     };
+    brain.stats_address()?;
     let usual = keeper::UidPolicy::default();
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),
@@ -186,6 +196,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         vassals: brain.vassals,
         state: brain.state,
         runtime: brain.runtime,
+        pidfile: options.emperor_pidfile.or(file.emperor_pidfile),
         brain_user: options.user.or(file.user),
         uid_policy: keeper::UidPolicy {
             allow_root: options.allow_root.or(file.uid_policy.allow_root).unwrap_or(usual.allow_root),

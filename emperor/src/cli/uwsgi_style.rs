@@ -45,17 +45,20 @@ fn spelt_out(word: OsString) -> OsString {
 }
 
 /// Names of core/uwsgi.c for the same options.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 4] = [
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-ext", "emperor-on-demand-extension"),
     ("vassals-set", "vassal-set"),
+    ("emperor-stats-server", "emperor-stats"),
 ];
 
 /// Options that mean the same in an emperor's ini file and on the command line.
-const TAKEN: [&str; 8] = [
+const TAKEN: [&str; 10] = [
     "emperor-on-demand-extension",
     "emperor-on-demand-directory",
     "emperor-on-demand-exec",
+    "emperor-stats",
+    "emperor-pidfile",
     "vassal-set",
     "vassals-include",
     "vassals-include-before",

@@ -52,6 +52,7 @@ pub(super) fn desk(room: &Room) -> super::desk::Desk {
         brain_args: Vec::new(),
         brain_user: None,
         on_demand_extension: None,
+        pidfile: None,
         uid_policy: UidPolicy::default(),
     };
     let mut desk = Desk::open(&settings, &room.path().join("emperor"), own_identity()).unwrap();

@@ -9,12 +9,15 @@ use std::{
 use empery_config::vassal::VassalConfig;
 
 /// Options that go with it, and what `emperor run` calls them.
-const PASSED_ON: [(&str, &str); 11] = [
+const PASSED_ON: [(&str, &str); 14] = [
     ("emperor-on-demand-ext", "emperor-on-demand-extension"),
     ("emperor-on-demand-extension", "emperor-on-demand-extension"),
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-directory", "emperor-on-demand-directory"),
     ("emperor-on-demand-exec", "emperor-on-demand-exec"),
+    ("emperor-stats", "emperor-stats"),
+    ("emperor-stats-server", "emperor-stats"),
+    ("emperor-pidfile", "emperor-pidfile"),
     ("vassal-set", "vassal-set"),
     ("vassals-set", "vassal-set"),
     ("vassals-include", "vassals-include"),
