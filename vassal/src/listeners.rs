@@ -230,6 +230,7 @@ fn spec(key: &str, listener: &Listener) -> Result<ListenSpec, String> {
         mode: listener.mode,
         owner,
         reuse_port: listener.reuse_port,
+        freebind: listener.freebind,
     })
 }
 
@@ -282,6 +283,8 @@ mod tests {
             mode: None,
             owner: None,
             reuse_port: false,
+            freebind: false,
+            workers: Vec::new(),
             proxy_protocol: false,
             door: Door::Workers,
             nph: false,

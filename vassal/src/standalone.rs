@@ -186,7 +186,7 @@ fn identity_of(config: &VassalConfig) -> Result<Option<DropTo>, String> {
     let uid = user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
     // Without a gid the user's own group: uWSGI would leave the process in root's.
     let gid = gid.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(|| getegid().as_raw());
-    Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name) }))
+    Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name).filter(|_| !config.no_initgroups) }))
 }
 
 async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revision) -> Result<u8, String> {

@@ -253,6 +253,7 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                     ConfiguredProtocol::Scgi => Protocol::Scgi,
                 },
                 fd: held.socket.as_raw_fd(),
+                workers: listener.workers.clone(),
                 // uWSGI's http-socket says the host's name here, whatever address it is bound to.
                 server_name: hostname.clone(),
                 server_port,

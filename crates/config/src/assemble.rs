@@ -95,6 +95,7 @@ pub(crate) fn assemble(
         engine,
         uid: draft.uid,
         gid: draft.gid,
+        no_initgroups: draft.no_initgroups,
         umask: draft.umask,
         env: environment.early.into_iter().chain(draft.env).chain(variables).chain(environment.directories).collect(),
         vacuum: draft.vacuum,

@@ -47,6 +47,8 @@ pub struct VassalConfig {
     pub uid: Option<String>,
     /// `gid`, a number or a name.
     pub gid: Option<String>,
+    /// `no-initgroups`: no groups beside it.
+    pub no_initgroups: bool,
     /// `umask`, as a number.
     pub umask: Option<u32>,
     /// `env`, in order: `(name, Some(value))` sets, `(name, None)` is `unenv`.
@@ -142,6 +144,10 @@ pub struct Listener {
     pub owner: Option<(String, Option<String>)>,
     /// `reuse-port`.
     pub reuse_port: bool,
+    /// `freebind`: the address need not be there yet (ip(7), IP_FREEBIND).
+    pub freebind: bool,
+    /// `map-socket`: the workers that accept here, counted from 1; all when there are none.
+    pub workers: Vec<u32>,
     /// `enable-proxy-protocol` for `http-socket`, `http-enable-proxy-protocol` for `http` and `https`.
     pub proxy_protocol: bool,
     /// `fastcgi-nph-socket`, `scgi-nph-socket`: an answer begins with a status line.

@@ -123,6 +123,9 @@ pub struct AppListener {
     pub protocol: Protocol,
     /// The inherited descriptor.
     pub fd: FdNumber,
+    /// `map-socket`: the workers that accept here; all when there are none.
+    #[serde(default)]
+    pub workers: Vec<u32>,
     /// SERVER_NAME and SERVER_PORT for HTTP requests that do not say: the bound host (or host name) and port; empty port for unix.
     pub server_name: String,
     /// See `server_name`.

@@ -157,6 +157,9 @@ pub struct ListenSpec {
     pub owner: Option<(Option<u32>, Option<u32>)>,
     /// `reuse-port`.
     pub reuse_port: bool,
+    /// `freebind`.
+    #[serde(default)]
+    pub freebind: bool,
 }
 
 /// Where to listen.

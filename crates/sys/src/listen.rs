@@ -66,6 +66,9 @@ fn bind_unnamed(spec: &ListenSpec) -> io::Result<(OwnedFd, ListenAddress)> {
                 // `[::]` takes IPv4 too, whatever net.ipv6.bindv6only says.
                 setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
             }
+            if spec.freebind {
+                setsockopt(&fd, sockopt::IpFreebind, &true)?;
+            }
             if spec.reuse_port {
                 setsockopt(&fd, sockopt::ReusePort, &true)?;
             }
@@ -236,7 +239,15 @@ mod tests {
     use super::*;
 
     fn spec(address: ListenAddress, key: &str) -> ListenSpec {
-        ListenSpec { key: key.to_owned(), address, backlog: 10, mode: Some(0o600), owner: None, reuse_port: false }
+        ListenSpec {
+            key: key.to_owned(),
+            address,
+            backlog: 10,
+            mode: Some(0o600),
+            owner: None,
+            reuse_port: false,
+            freebind: false,
+        }
     }
 
     fn room() -> std::path::PathBuf {

@@ -85,6 +85,7 @@ mod tests {
             mode: Some(0o660),
             owner,
             reuse_port: false,
+            freebind: false,
         }
     }
 

@@ -85,6 +85,7 @@ pub(crate) fn bind(config: &VassalConfig) -> Result<Option<StatsSocket>, String>
         mode: config.listeners.iter().find_map(|listener| listener.mode),
         owner: None,
         reuse_port: false,
+        freebind: false,
     };
     let (socket, bound) = empery_sys::listen::bind(&spec).map_err(|error| format!("stats: {error}"))?;
     let path = match bound {

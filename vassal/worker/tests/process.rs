@@ -3,7 +3,7 @@
 
 mod driver;
 
-use driver::{Generation, Listeners, app_of, assert_answer, exchange, get, until};
+use driver::{Generation, Listeners, app_of, assert_answer, exchange, get, until, uwsgi};
 use empery_control::{
     boot::AppBoot,
     process::{AcceptingHook, Hook},
@@ -118,4 +118,26 @@ fn post_buffering_makes_a_body_that_can_be_rewound_and_a_long_one_a_file() {
     let chunked =
         b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\nb\r\n0\r\n\r\n";
     assert_answer(&exchange(&listeners, chunked), "a chunked one", &["3 2 False"], &[]);
+}
+
+#[test]
+fn a_mapped_socket_is_served_by_its_workers_only() {
+    let listeners = Listeners::new();
+    let text = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'ok']\n";
+    let _generation = Generation::serving(app_of("mapped", text), &listeners, |boot: &mut AppBoot| {
+        boot.processes = 2;
+        // The first worker, which is the only one that runs here, has the second socket.
+        boot.listeners[0].workers = vec![2];
+        boot.listeners[1].workers = vec![1];
+    });
+    assert_answer(
+        &uwsgi(&listeners, 0, &[("REQUEST_METHOD", "GET"), ("PATH_INFO", "/")], b""),
+        "its own",
+        &["ok"],
+        &[],
+    );
+    let mut stream = std::net::TcpStream::connect(listeners.address()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(driver::read_to_end(stream), "<timeout>");
 }

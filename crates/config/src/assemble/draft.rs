@@ -69,6 +69,9 @@ pub(super) struct Draft {
     pub(super) socket_mode: Option<u32>,
     pub(super) socket_owner: Option<(String, Option<String>)>,
     pub(super) reuse_port: bool,
+    pub(super) freebind: bool,
+    /// `map-socket`: the number of a socket, its workers, and where that is said.
+    pub(super) mapped: Vec<(usize, Vec<u32>, Origin)>,
     pub(super) defer_accept: bool,
     pub(super) proxy_protocol: bool,
     pub(super) router_proxy_protocol: bool,
@@ -78,6 +81,7 @@ pub(super) struct Draft {
     pub(super) engine: EngineDraft,
     pub(super) uid: Option<String>,
     pub(super) gid: Option<String>,
+    pub(super) no_initgroups: bool,
     pub(super) umask: Option<u32>,
     pub(super) env: Vec<(String, Option<String>)>,
     pub(super) vacuum: bool,
@@ -124,6 +128,8 @@ impl Default for Draft {
             socket_mode: None,
             socket_owner: None,
             reuse_port: false,
+            freebind: false,
+            mapped: Vec::new(),
             defer_accept: true,
             proxy_protocol: false,
             router_proxy_protocol: false,
@@ -133,6 +139,7 @@ impl Default for Draft {
             engine: EngineDraft::default(),
             uid: None,
             gid: None,
+            no_initgroups: false,
             umask: None,
             env: Vec::new(),
             vacuum: false,
@@ -231,6 +238,7 @@ impl Draft {
             "processes" | "workers" => self.processes = value.count(PROCESSES_MAX),
             "uid" | "immediate-uid" => self.uid = value.required(),
             "gid" | "immediate-gid" => self.gid = value.required(),
+            "no-initgroups" => self.no_initgroups = value.boolean(),
             "umask" => match u32::from_str_radix(&value.text(), 8) {
                 Ok(umask @ 0..=0o777) => self.umask = Some(umask),
                 _ => value.bad("an octal number like 022", "write three octal digits"),
@@ -350,6 +358,8 @@ impl Draft {
                 });
             }
             "reuse-port" => self.reuse_port = value.boolean(),
+            "freebind" => self.freebind = value.boolean(),
+            "map-socket" => self.mapped.extend(mapped(value)),
             "no-defer-accept" => self.defer_accept = !value.boolean(),
             "stats" | "stats-server" => {
                 self.stats = value.required().map(|text| (text, value.directive.value_at.clone()))
@@ -375,6 +385,19 @@ fn trusted_proxies(value: &mut Value<'_>, into: &mut Vec<Network>) {
             }
         }
     }
+}
+
+/// `SOCKET:WORKER,WORKER`.
+fn mapped(value: &mut Value<'_>) -> Option<(usize, Vec<u32>, Origin)> {
+    let text = value.text();
+    let parsed = text.split_once(':').and_then(|(number, workers)| {
+        let workers: Result<Vec<u32>, _> = workers.split(',').map(|worker| worker.trim().parse()).collect();
+        Some((number.trim().parse().ok()?, workers.ok()?))
+    });
+    if parsed.is_none() {
+        value.bad("`SOCKET:WORKER,WORKER`, such as `0:1,2`", "sockets are counted from 0, workers from 1");
+    }
+    parsed.map(|(number, workers)| (number, workers, value.directive.value_at.clone()))
 }
 
 /// `NAME=value`; a name alone removes the variable, as putenv(3) does for uWSGI.

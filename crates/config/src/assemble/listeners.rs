@@ -21,6 +21,7 @@ const ON_DEMAND_MODE: u32 = 0o666;
 pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
     let mut seen = BTreeSet::new();
     let mut listeners = Vec::new();
+    let mut mapped = Mapped { of: &draft.mapped, counted: 0 };
     for listen in &draft.listeners {
         let Some(text) = unshared(&listen.text, draft, &listen.at, problems) else { continue };
         let Some(address) = parse(text, &listen.at, base, problems) else { continue };
@@ -45,6 +46,8 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             mode: draft.socket_mode.filter(|_| is_path),
             owner: draft.socket_owner.clone().filter(|_| is_path),
             reuse_port: draft.reuse_port,
+            freebind: draft.freebind,
+            workers: mapped.next_workers(listen.variant),
             // As in uWSGI only for HTTP: the other protocols carry the client's address themselves.
             proxy_protocol: proxied && protocol == Protocol::Http,
             door: listen.door.clone(),
@@ -58,7 +61,33 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
         listeners.extend(has_uwsgi.then(|| from_gateway(Protocol::Uwsgi)));
     }
     unused_shared_sockets(draft, problems);
+    mapped.tell_unused(problems);
     listeners
+}
+
+/// `map-socket` while the sockets are counted: from 0, those of a router (`http`, `https`) aside.
+struct Mapped<'d> {
+    of: &'d [(usize, Vec<u32>, Origin)],
+    counted: usize,
+}
+
+impl Mapped<'_> {
+    /// The workers of the next socket; none are all.
+    fn next_workers(&mut self, variant: Variant) -> Vec<u32> {
+        if variant == Variant::Router {
+            return Vec::new();
+        }
+        self.counted += 1;
+        let own = self.of.iter().filter(|(number, _, _)| number + 1 == self.counted);
+        own.flat_map(|(_, workers, _)| workers.iter().copied()).collect()
+    }
+
+    fn tell_unused(&self, problems: &mut Vec<Problem>) {
+        for (number, _, at) in self.of.iter().filter(|(number, _, _)| *number >= self.counted) {
+            let message = format!("`map-socket` names socket {number}, and there are {}", self.counted);
+            problems.push(Problem::error("bad-value", at.clone(), message).hint("sockets are counted from 0"));
+        }
+    }
 }
 
 /// The socket that an emperor holds for a vassal on demand, when no line names it: `protocol` is spoken there, and everybody
@@ -78,6 +107,8 @@ pub(super) fn on_demand(
         mode: draft.socket_mode.or(Some(ON_DEMAND_MODE)).filter(|_| is_path),
         owner: draft.socket_owner.clone().filter(|_| is_path),
         reuse_port: false,
+        freebind: false,
+        workers: Vec::new(),
         proxy_protocol: draft.proxy_protocol && draft.protocol == Protocol::Http,
         nph: false,
         defer_accept: draft.defer_accept,
@@ -93,6 +124,8 @@ fn from_gateway(protocol: Protocol) -> Listener {
         mode: None,
         owner: None,
         reuse_port: false,
+        freebind: false,
+        workers: Vec::new(),
         proxy_protocol: false,
         nph: false,
         defer_accept: false,

@@ -269,3 +269,13 @@ fn trusted_proxies_are_addresses_and_ranges_and_nothing_else() {
         assert!(error(&format!("trusted-proxies = {wrong}")).contains("addresses and ranges"), "{wrong}");
     }
 }
+
+#[test]
+fn sockets_are_mapped_by_their_numbers_without_those_of_a_router() {
+    let config = config("http = :8000\nhttp-socket = :8001\nmap-socket = 1:2,3\nmap-socket = 0:1\nfreebind = true");
+    let workers: Vec<_> =
+        config.listeners.iter().map(|listener| (listener.workers.clone(), listener.freebind)).collect();
+    assert_eq!(workers, [(vec![1], true), (vec![], true), (vec![2, 3], true)]);
+    assert!(error("map-socket = 1:1").contains("names socket 1, and there are 1"));
+    assert!(error("map-socket = first").contains("expected `SOCKET:WORKER,WORKER`"));
+}

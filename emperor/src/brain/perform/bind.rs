@@ -122,6 +122,7 @@ fn listen_spec(listener: &Listener) -> Result<ListenSpec, FailureReason> {
         mode: listener.mode,
         owner: owner.transpose()?,
         reuse_port: listener.reuse_port,
+        freebind: listener.freebind,
     })
 }
 

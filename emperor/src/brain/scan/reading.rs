@@ -213,7 +213,8 @@ impl Reader {
                 "name a user with `uid = ...`",
             ));
         }
-        Some(RunPlan { config, identity: wanted, user: user.and_then(|user| user.name) })
+        let user = user.and_then(|user| user.name).filter(|_| !config.no_initgroups);
+        Some(RunPlan { config, identity: wanted, user })
     }
 }
 

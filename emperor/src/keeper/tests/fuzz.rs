@@ -22,6 +22,7 @@ fn requests() -> Vec<Vec<u8>> {
         mode: Some(0o666),
         owner: None,
         reuse_port: true,
+        freebind: false,
     };
     let master = MasterKey { vassal: vassal.clone(), berth: Berth::B, serial: MasterSerial(1) };
     let asks = [

@@ -59,6 +59,7 @@ fn tcp(key: &str, address: &str) -> ListenSpec {
         mode: None,
         owner: None,
         reuse_port: false,
+        freebind: false,
     }
 }
 

@@ -63,6 +63,9 @@ impl Serving {
             return;
         }
         for (index, listener) in self.worker.boot.listeners.iter().enumerate() {
+            if !listener.workers.is_empty() && !listener.workers.contains(&self.worker.reference.worker.0) {
+                continue;
+            }
             if let Err(error) = self.epoll.add(listener.fd, Watch::Exclusive, LISTENER | index as u64) {
                 self.worker.log(&format!("{} cannot be watched: {error}", listener.key));
             }

@@ -285,6 +285,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
         key: key.into(),
         protocol,
         fd,
+        workers: Vec::new(),
         server_name: "127.0.0.1".into(),
         server_port: port.to_string(),
         proxy_protocol: false,
