@@ -121,6 +121,26 @@ fn post_buffering_makes_a_body_that_can_be_rewound_and_a_long_one_a_file() {
 }
 
 #[test]
+fn a_body_that_cannot_be_buffered_is_an_error_and_never_an_empty_one() {
+    let text = r#"
+import tempfile
+tempfile.tempdir = '/nonexistent'
+def application(environ, start_response):
+    start_response('200 OK', [])
+    try:
+        return [b'read ' + environ['wsgi.input'].read()]
+    except OSError as error:
+        return [b'told ' + str(error).encode()]
+"#;
+    let listeners = Listeners::new();
+    let _generation = Generation::serving(app_of("unbuffered", text), &listeners, |boot: &mut AppBoot| {
+        boot.process.body_to_file_bytes = 10;
+    });
+    let post = b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 20\r\n\r\n0123456789abcdefghij";
+    assert_answer(&exchange(&listeners, post), "no place for a file", &["told FileNotFoundError"], &["read "]);
+}
+
+#[test]
 fn a_mapped_socket_is_served_by_its_workers_only() {
     let listeners = Listeners::new();
     let text = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'ok']\n";

@@ -109,6 +109,15 @@ impl BodyStream {
         }
     }
 
+    /// What has been read of it is lost: whoever reads on is told why.
+    pub(super) fn break_off(&mut self, reason: String) {
+        self.ready = Vec::new();
+        self.ready_start = 0;
+        if !matches!(self.source, Source::Broken(_)) {
+            self.source = Source::Broken(reason);
+        }
+    }
+
     /// What can be read without waiting.
     pub(super) fn available(&self) -> &[u8] {
         &self.ready[self.ready_start..]

@@ -44,6 +44,11 @@ impl Input {
         self.body.is_here()
     }
 
+    /// What has been read of it is lost: whoever reads on is told why.
+    pub(super) fn break_off(&mut self, reason: String) {
+        self.body.break_off(reason);
+    }
+
     /// The request is over. Also how often reading failed.
     pub(super) fn finish(&mut self) -> (BodyEnd, u64) {
         (self.body.finish(), self.body.read_errors)

@@ -87,10 +87,13 @@ pub(super) fn answer(
         let input = Py::new(py, input)?;
         match worker.boot.process.body_to_file_bytes {
             0 => environ.set_item(&tools.names.input, &input)?,
-            // A body that is not whole stays what it is: the app gets the error when it reads.
             to_file_bytes => match buffered::whole(input.bind(py), to_file_bytes) {
                 Ok(whole) => environ.set_item(&tools.names.input, whole)?,
-                Err(_) => environ.set_item(&tools.names.input, &input)?,
+                // The app gets the error when it reads.
+                Err(error) => {
+                    input.bind(py).borrow_mut().break_off(python::one_line(py, &error));
+                    environ.set_item(&tools.names.input, &input)?;
+                }
             },
         }
         Some(input)
