@@ -16,8 +16,8 @@ use empery_config::{
 };
 use empery_control::{
     boot::{
-        AppBoot, AppListener, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol, RecycleRules, RequestLog,
-        Titles,
+        AppBoot, AppListener, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol, RecycleRules,
+        RequestLog, Titles,
     },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,

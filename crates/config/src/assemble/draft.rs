@@ -10,8 +10,8 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, runtime::RuntimeDraft, static_files::StaticDraft, tls,
-    values::Value,
+    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, runtime::RuntimeDraft, static_files::StaticDraft,
+    tls, values::Value,
 };
 
 /// Most workers of one vassal.
