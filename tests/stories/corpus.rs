@@ -227,7 +227,7 @@ fn addresses(effective: &[(String, String)], here: &Path) -> Vec<(Spoken, Target
             "socket" | "uwsgi-socket" => Spoken::Uwsgi,
             _ => continue,
         };
-        let port = value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = value.rsplit_once(':').and_then(|(_, port)| rewrite::leading_number(port));
         let target = match port {
             Some(port) => Target::from(port),
             None => Target::from(&base.join(value)),

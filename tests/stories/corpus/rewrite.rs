@@ -92,12 +92,13 @@ fn value(key: &str, value: &str, root: &Path, next_port: &mut u16) -> String {
     }
     if ADDRESSES.contains(&key)
         && let Some((host, port)) = value.rsplit_once(':')
-        && let Ok(_) = port.trim().parse::<u16>()
+        && leading_number(port).is_some()
     {
         *next_port += 1;
         // Other addresses than these are other machines'.
         let host = if matches!(host, "" | "0.0.0.0" | "127.0.0.1" | "localhost" | "[::]") { host } else { "127.0.0.1" };
-        return format!("{host}:{}", *next_port - 1);
+        let behind = port.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        return format!("{host}:{}{behind}", *next_port - 1);
     }
     if PREFIXED.contains(&key)
         && let Some((prefix, rest)) = value.split_once('=')
@@ -105,6 +106,12 @@ fn value(key: &str, value: &str, root: &Path, next_port: &mut u16) -> String {
         return format!("{prefix}={}", paths(rest, root));
     }
     paths(value, root)
+}
+
+/// A port as uWSGI reads it, by atoi(3): whatever stands behind its digits.
+pub(super) fn leading_number(text: &str) -> Option<u16> {
+    let digits = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
+    text[..digits].parse().ok()
 }
 
 /// The root in front of every absolute path.
