@@ -8,11 +8,13 @@ use serde_json::Value;
 /// A room, and the rooms it may import. What is not listed may not be imported.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("empery-lifecycle", &[]),
-    ("empery-config", &[]),
+    // what is said about single requests
+    ("empery-config", &["empery-rules"]),
+    ("empery-rules", &[]),
     ("empery-wire", &[]),
     ("empery-failpoint", &[]),
-    // ids only
-    ("empery-control", &["empery-lifecycle"]),
+    // ids, and what workers are told about single requests
+    ("empery-control", &["empery-lifecycle", "empery-rules"]),
     // encodes and decodes what it carries
     ("empery-sys", &["empery-control", "empery-failpoint", "empery-lifecycle"]),
     // ids, and the views it gives back
@@ -36,7 +38,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // wire: the headers in which it speaks for its clients
     ("empery-gateway", &["empery-control", "empery-sys", "empery-wire"]),
-    ("empery-worker", &["empery-wire", "empery-control", "empery-failpoint", "empery-sys", "empery-lifecycle"]),
+    (
+        "empery-worker",
+        &["empery-wire", "empery-control", "empery-failpoint", "empery-rules", "empery-sys", "empery-lifecycle"],
+    ),
     ("empery-web-ui", &["empery-control", "empery-config", "empery-store", "empery-lifecycle"]),
     ("empery-tests", &[]),
 ];

@@ -29,6 +29,7 @@ mod hostile;
 mod https;
 mod identity;
 mod kill;
+mod log_lines;
 mod logs;
 mod midway;
 mod nginx;
@@ -41,6 +42,7 @@ mod realm;
 mod recycle;
 mod reload;
 mod removal;
+mod routes;
 mod saves;
 mod silent;
 mod soak;
@@ -108,6 +110,8 @@ fn main() -> ExitCode {
         starved::STORIES,
         failpoints::STORIES,
         logs::STORIES,
+        log_lines::STORIES,
+        routes::STORIES,
         recycle::STORIES,
         midway::STORIES,
         common::STORIES,

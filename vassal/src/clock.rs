@@ -26,7 +26,14 @@ pub(crate) fn unix_us() -> u64 {
 
 /// Local time as ctime(3) writes it and uWSGI logs it.
 pub(crate) fn ctime() -> String {
-    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+    local_time("%a %b %e %H:%M:%S %Y")
+}
+
+/// Local time in a format of strftime(3). What is none of its conversions stays as it is.
+pub(crate) fn local_time(format: &str) -> String {
+    let lenient = jiff::fmt::strtime::Config::new().lenient(true);
+    let now = jiff::fmt::strtime::BrokenDownTime::from(&jiff::Zoned::now());
+    now.to_string_with_config(&lenient, format).unwrap_or_default()
 }
 
 fn since_epoch() -> Duration {

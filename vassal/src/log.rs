@@ -1,14 +1,19 @@
 //! Where everything that the vassal says and its app prints goes: the vassal's own stderr, or a file that rotates (`logto`;
 //! under an emperor always).
 //!
+//! Where loggers, routes or encoders are named, each line is looked at, and goes where [`sorter`] sends it.
+//!
 //! Saying something never fails: a full disk loses lines of the log, never a request, and how much was lost is told when
 //! there is room again.
 
+mod encode;
 pub(crate) mod file;
 mod last;
 mod lines;
+mod outlet;
 pub(crate) mod pump;
 mod retire;
+mod sorter;
 
 use std::{
     io::Write,
@@ -16,21 +21,38 @@ use std::{
 };
 
 use empery_config::vassal::Log as Configured;
+use empery_control::boot::REQUEST_LINE_MARK;
 
 use self::{
     file::{Care, LogFile},
     lines::{Kind, Lines, Rate, Shape},
+    sorter::{Sorter, Whose},
 };
 
-static LOG: Mutex<Log> = Mutex::new(Log { file: None, shape: Shape::Plain, rate: Rate::unlimited(), made: Vec::new() });
+static LOG: Mutex<Log> = Mutex::new(Log {
+    file: None,
+    sorter: None,
+    shape: Shape::Plain,
+    prefix: None,
+    rate: Rate::unlimited(),
+    made: Vec::new(),
+    sorted: Vec::new(),
+});
 
 struct Log {
     /// None: stderr is the log.
     file: Option<LogFile>,
+    /// None: every line goes there as it is.
+    sorter: Option<Sorter>,
+    /// What lines look like.
     shape: Shape,
+    /// What the vassal's own lines begin with (`log-date`), a format of strftime(3).
+    prefix: Option<String>,
     rate: Rate,
     /// Room for what is about to be written.
     made: Vec<u8>,
+    /// Room for what of it no logger takes.
+    sorted: Vec<u8>,
 }
 
 /// What one writer prints, in pieces as they come.
@@ -46,16 +68,24 @@ pub(crate) fn use_file(file: LogFile) {
 pub(crate) fn follow(config: &Configured) {
     let mut log = lock();
     log.shape = if config.json { Shape::Json } else { Shape::Plain };
+    log.prefix = config.prefix.clone().filter(|_| !config.json);
     log.rate = Rate::of(config.lines_per_s_max);
+}
+
+/// Opens the loggers that a configuration names, with the rights that this process has by now.
+pub(crate) fn open_loggers(config: &Configured) {
+    let mut log = lock();
+    log.sorter = Sorter::open(config, log.sorter.take());
 }
 
 /// One line of the master's own: never dropped by the rate.
 pub(crate) fn say(line: &str) {
     let mut log = lock();
     log.made.clear();
-    let Log { shape, made, .. } = &mut *log;
-    shape.line(Kind::Vassal, line.as_bytes(), made);
-    log.put();
+    let dated = log.prefix.as_deref().map(|format| crate::clock::local_time(format) + line);
+    let shape = log.shape;
+    shape.line(Kind::Vassal, dated.as_deref().unwrap_or(line).as_bytes(), &mut log.made);
+    log.put(Made::InShape);
 }
 
 impl Stream {
@@ -64,18 +94,19 @@ impl Stream {
         last::keep(bytes);
         let mut log = lock();
         log.made.clear();
-        let Log { shape, rate, made, .. } = &mut *log;
-        self.0.take(bytes, *shape, rate, crate::clock::unix_s(), made);
-        log.put();
+        let shape = log.shape_of_prints();
+        let Log { rate, made, .. } = &mut *log;
+        self.0.take(bytes, shape, rate, crate::clock::unix_s(), made);
+        log.put(Made::AsPrinted);
     }
 
     /// Nothing more comes: what has no line's end is a line.
     pub(crate) fn end(&mut self) {
         let mut log = lock();
         log.made.clear();
-        let Log { shape, made, .. } = &mut *log;
-        self.0.end(*shape, made);
-        log.put();
+        let shape = log.shape_of_prints();
+        self.0.end(shape, &mut log.made);
+        log.put(Made::AsPrinted);
     }
 }
 
@@ -94,9 +125,10 @@ pub(crate) fn owes_note() -> bool {
 pub(crate) fn tell_dropped() {
     let mut log = lock();
     log.made.clear();
-    let Log { shape, rate, made, .. } = &mut *log;
-    rate.tell(*shape, crate::clock::unix_s(), made);
-    log.put();
+    let shape = log.shape_of_prints();
+    let Log { rate, made, .. } = &mut *log;
+    rate.tell(shape, crate::clock::unix_s(), made);
+    log.put(Made::AsPrinted);
 }
 
 /// Takes care of the file otherwise from now on.
@@ -116,28 +148,76 @@ pub(crate) fn truncate() {
 
 /// Closes the file and opens what has its name now; nothing to do on stderr.
 pub(crate) fn reopen() {
-    if let Some(file) = lock().file.as_mut() {
-        file.reopen();
-    }
+    lock().each_file(LogFile::reopen);
 }
 
 /// Begins a new file; nothing to do on stderr.
 pub(crate) fn rotate() {
-    if let Some(file) = lock().file.as_mut() {
-        file.rotate();
-    }
+    lock().each_file(LogFile::rotate);
 }
 
 impl Log {
-    fn put(&mut self) {
-        if self.made.is_empty() {
+    fn put(&mut self, how: Made) {
+        let Log { file, sorter, shape, made, sorted, .. } = self;
+        let bytes = match sorter {
+            Some(sorter) => {
+                sorted.clear();
+                let shape = if how == Made::InShape { Shape::Whole } else { *shape };
+                sort(sorter, shape, made, sorted);
+                sorted
+            }
+            None => made,
+        };
+        if bytes.is_empty() {
             return;
         }
-        match &mut self.file {
-            Some(file) => file.append(&self.made, self.shape),
+        match file {
+            Some(file) => file.append(bytes, *shape),
             // Nobody is left to be told when stderr itself is gone.
-            None => drop(std::io::stderr().write_all(&self.made)),
+            None => drop(std::io::stderr().write_all(bytes)),
         }
+    }
+
+    /// Lines that are sorted are waited for until they are whole, and take their shape only then.
+    fn shape_of_prints(&self) -> Shape {
+        if self.sorter.is_some() { Shape::Whole } else { self.shape }
+    }
+
+    fn each_file(&mut self, mut act: impl FnMut(&mut LogFile)) {
+        if let Some(sorter) = &mut self.sorter {
+            sorter.each_file(&mut act);
+        }
+        self.file.iter_mut().for_each(act);
+    }
+}
+
+/// How lines were made that are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// They look as they shall.
+    InShape,
+    /// They are what somebody has printed.
+    AsPrinted,
+}
+
+/// Sends each of these lines its way, in this shape.
+fn sort(sorter: &mut Sorter, shape: Shape, lines: &[u8], standard: &mut Vec<u8>) {
+    let mut mark = [0; 4];
+    let mark = REQUEST_LINE_MARK.encode_utf8(&mut mark).as_bytes();
+    let mut object = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let of_request = line.strip_prefix(mark);
+        let whose = if of_request.is_some() { Whose::Request } else { Whose::Other };
+        let text = match shape {
+            Shape::Json => {
+                object.clear();
+                shape.line(Kind::App, line, &mut object);
+                object.strip_suffix(b"\n").unwrap_or(&object)
+            }
+            Shape::Plain | Shape::Whole => of_request.unwrap_or(line),
+        };
+        sorter.put(whose, text, standard);
     }
 }
 

@@ -94,8 +94,10 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
     if let Some(path) = &config.log.logto2 {
         log_to(path, config)?;
     }
+    log::open_loggers(&config.log);
     let log = &config.log;
-    let is_read = log.logto.is_some() || log.logto2.is_some() || log.json || log.lines_per_s_max > 0;
+    let is_read =
+        log.logto.is_some() || log.logto2.is_some() || log.json || log.lines_per_s_max > 0 || log.sorts_lines();
     let (log_read, log) = if is_read {
         let (read, write) = cloexec_pipe().map_err(|error| format!("no pipe for the log: {error}"))?;
         (Some(read), write)
@@ -143,9 +145,15 @@ pub(crate) fn pump(log_read: &OwnedFd) -> Result<(), String> {
 /// becomes of the file follow.
 pub(crate) fn log_where_told(alone: &Alone, config: &VassalConfig) {
     if alone.log_read.is_none() {
+        if config.log.sorts_lines() {
+            log::say(
+                "*** loggers are opened when this vassal is started anew: its workers write to stderr by themselves ***",
+            );
+        }
         return;
     }
     log::follow(&config.log);
+    log::open_loggers(&config.log);
     log::take_care(Care::of(&config.log, Care::none()));
 }
 

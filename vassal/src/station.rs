@@ -152,6 +152,7 @@ impl Governed {
     /// Opens the log that a configuration names, else the emperor's own, unless that is where the log goes already.
     pub(crate) fn log_where_told(&mut self, config: &VassalConfig) {
         log::follow(&config.log);
+        log::open_loggers(&config.log);
         let wanted = config.log.logto2.clone().or_else(|| config.log.logto.clone());
         let care = Care::of(&config.log, if wanted.is_some() { Care::none() } else { default_care() });
         if wanted == self.log_path {

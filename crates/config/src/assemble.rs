@@ -4,8 +4,12 @@ mod apps;
 mod crew;
 mod draft;
 mod engine;
+mod headers;
 mod listeners;
+mod log_format;
+mod loggers;
 mod logging;
+mod routes;
 mod runtime;
 mod static_files;
 mod tls;
@@ -46,6 +50,7 @@ pub(crate) fn assemble(
     for directive in directives.iter().filter(|directive| directive.given != Given::Placeholder) {
         draft.take(directive, problems);
     }
+    loggers::tell_of_routes_to_nobody(&directives, &draft.log, problems);
     let working_directory = Path::new(&facts.working_directory);
     // uWSGI changes directory before it binds and before Python starts; only pidfiles and logs are opened earlier.
     let base = draft.chdir.as_ref().map_or_else(|| working_directory.to_owned(), |chdir| working_directory.join(chdir));
@@ -120,6 +125,8 @@ pub(crate) fn assemble(
         py_autoreload_s: draft.py_autoreload_s,
         py_autoreload_ignore: draft.py_autoreload_ignore,
         static_files: draft.static_files.finish(&base),
+        routes: draft.routes,
+        headers: draft.headers,
         effective: directives.into_iter().map(effective).collect(),
     }
 }

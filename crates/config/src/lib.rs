@@ -18,6 +18,7 @@ pub mod facts;
 mod formats;
 mod gather;
 mod glob;
+pub mod loggers;
 mod magic;
 pub mod problem;
 pub mod read;

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
 pub use crate::apps::{App, AppTarget};
 use crate::{
     address::Address,
     crew::{Crew, Recycle},
+    loggers::Lines,
     runtime::Runtime,
     static_files::StaticFiles,
 };
@@ -89,6 +91,10 @@ pub struct VassalConfig {
     pub py_autoreload_ignore: Vec<String>,
     /// `static-map` and its relatives.
     pub static_files: StaticFiles,
+    /// `route` and its relatives.
+    pub routes: Routes,
+    /// `add-header` and its relatives.
+    pub headers: Headers,
     /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
     pub effective: Vec<Effective>,
 }
@@ -340,6 +346,22 @@ pub struct Log {
     pub zero: bool,
     /// `log-micros`: the time of a request in µs instead of ms.
     pub micros: bool,
+    /// `log-format`: what a request line looks like; None is uWSGI's own shape.
+    pub format: Option<LineFormat>,
+    /// `log-format-strftime`: `%(ftime)` is as `log-date` says.
+    pub strftime: bool,
+    /// `log-date` when it is a format (strftime(3)).
+    pub date_format: Option<String>,
+    /// `log-date`, `log-prefix`: what each of the vassal's own lines begins with, a format of strftime(3).
+    pub prefix: Option<String>,
+    /// Where lines go, but for those of requests when these have loggers or routes of their own.
+    pub lines: Lines,
+    /// Where lines of requests go, when it is said.
+    pub requests_lines: Lines,
+    /// `log-drain`: lines in which one of these is found are dropped.
+    pub drains: Vec<String>,
+    /// `log-filter`: when there are any, so is a line in which none of them is found.
+    pub filters: Vec<String>,
     /// `log-json` (ours): each line is a JSON object.
     pub json: bool,
     /// `log-max-rate` (ours): lines per second beyond which lines are dropped and counted; 0 is no limit.
@@ -364,6 +386,22 @@ pub struct Log {
     pub touch_reopen: Vec<PathBuf>,
     /// `touch-logrotate`.
     pub touch_rotate: Vec<PathBuf>,
+}
+
+impl Log {
+    /// Whether lines of requests go their own way.
+    #[must_use]
+    pub fn separates_requests(&self) -> bool {
+        !(self.requests_lines.loggers.is_empty() && self.requests_lines.routes.is_empty())
+    }
+
+    /// Whether each line is looked at before it is written.
+    #[must_use]
+    pub fn sorts_lines(&self) -> bool {
+        self.separates_requests()
+            || self.lines != Lines::default()
+            || !(self.drains.is_empty() && self.filters.is_empty())
+    }
 }
 
 /// What `ps` shows.

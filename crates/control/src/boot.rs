@@ -6,6 +6,7 @@ use empery_lifecycle::{
     fleet::MasterKey,
     ids::{GenerationId, OperationId, RevisionId, WorkerRef},
 };
+use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
 use crate::{apps::Apps, process::Process, static_files::StaticFiles};
@@ -166,12 +167,12 @@ pub enum OptValue {
     Many(Vec<String>),
 }
 
-/// What begins a request line that is JSON: it tells the master that it is not the app's. No text of people begins with it
+/// What begins a request line that is JSON or has a logger of its own: it tells the master that it is not the app's. No text of people begins with it
 /// (ASCII, record separator).
 pub const REQUEST_LINE_MARK: char = '\u{1e}';
 
 /// Which requests are logged beside those of `log-4xx` and `log-5xx`, and how.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestLog {
     /// `log-slow`, in ms; 0 is off.
     pub slow_ms: u64,
@@ -183,6 +184,15 @@ pub struct RequestLog {
     pub micros: bool,
     /// `log-json`.
     pub json: bool,
+    /// Request lines begin with [`REQUEST_LINE_MARK`]: they have loggers of their own. Those of `log-json` always do.
+    #[serde(default)]
+    pub marked: bool,
+    /// `log-format`.
+    #[serde(default)]
+    pub format: Option<LineFormat>,
+    /// `log-date`, `log-prefix`: what the worker's own lines begin with, a format of strftime(3).
+    #[serde(default)]
+    pub prefix: Option<String>,
 }
 
 impl AppBoot {
@@ -266,6 +276,12 @@ pub struct AppBoot {
     pub opt: Vec<(String, OptValue)>,
     /// `static-map` and its relatives.
     pub static_files: StaticFiles,
+    /// `route` and its relatives.
+    #[serde(default)]
+    pub routes: Routes,
+    /// `add-header` and its relatives.
+    #[serde(default)]
+    pub headers: Headers,
     /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
     pub py_autoreload_s: u32,
     /// `py-auto-reload-ignore`: names of modules that it does not look at.

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use empery_config::loggers::Destination;
 use empery_control::places;
 use empery_lifecycle::ids::VassalName;
 
@@ -25,11 +26,16 @@ impl LogPlaces {
         LogPlaces { state: state.into(), vassals: vassals.into(), named: Arc::default() }
     }
 
-    /// The file says where it logs (`logto`), or does not.
+    /// The file says where it logs (`logto`, or a `logger` that is a file), or does not.
     pub(crate) fn set(&self, name: &VassalName, reading: &Reading) {
         let Some(plan) = &reading.plan else { return };
         let log = &plan.config.log;
-        match log.logto2.as_ref().or(log.logto.as_ref()) {
+        let logger =
+            log.lines.loggers.iter().filter(|logger| logger.name.is_none()).find_map(|logger| match &logger.to {
+                Destination::File { path, .. } => Some(path),
+                _ => None,
+            });
+        match logger.or(log.logto2.as_ref()).or(log.logto.as_ref()) {
             Some(path) => self.named().insert(name.clone(), self.vassals.join(path)),
             None => self.named().remove(name),
         };

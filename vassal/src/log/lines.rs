@@ -21,6 +21,8 @@ pub(super) enum Kind {
 pub(super) enum Shape {
     /// As it is.
     Plain,
+    /// As it is, but only when it is whole.
+    Whole,
     /// `log-json`.
     Json,
 }
@@ -29,7 +31,7 @@ impl Shape {
     /// Adds a line, which has no end of its own.
     pub(super) fn line(self, kind: Kind, text: &[u8], out: &mut Vec<u8>) {
         match self {
-            Shape::Plain => out.extend_from_slice(text),
+            Shape::Plain | Shape::Whole => out.extend_from_slice(text),
             Shape::Json => match request_line(text) {
                 Some(object) => out.extend_from_slice(object),
                 None => out.extend_from_slice(object(kind, text).to_string().as_bytes()),
@@ -144,7 +146,7 @@ impl Lines {
             _ if self.is_dropped => {}
             // Shown as it comes: a question without a line's end is seen before it is answered.
             Shape::Plain => out.extend_from_slice(part),
-            Shape::Json => self.held.extend_from_slice(part),
+            Shape::Whole | Shape::Json => self.held.extend_from_slice(part),
         }
     }
 
@@ -155,7 +157,7 @@ impl Lines {
             _ if self.is_dropped => {}
             Shape::Plain if held.is_empty() => out.push(b'\n'),
             // Begun when lines were still held back.
-            Shape::Plain | Shape::Json => shape.line(Kind::App, &held, out),
+            Shape::Plain | Shape::Whole | Shape::Json => shape.line(Kind::App, &held, out),
         }
     }
 }

@@ -11,9 +11,9 @@ use empery_control::worker::{FromWorker, Signals};
 use pyo3::{create_exception, exceptions::PyBaseException, ffi, prelude::*, types::PyDict};
 
 use crate::{
-    python,
+    os, python,
     serve::{
-        farewell,
+        Serving, farewell,
         green::{self, Found},
     },
     stacks, stray,
@@ -140,6 +140,20 @@ pub(crate) fn attend(py: Python<'_>, heard_by: HeardBy) -> PyResult<()> {
 
 fn overdue() -> PyErr {
     Harakiri::new_err("the request ran longer than harakiri allows")
+}
+
+/// Limits a request, of this core and begun at this moment, to so many seconds from now; 0 takes its limit back.
+pub(crate) fn limit(worker: &Worker, serving: &Serving, (core, began_ns): (u32, u64), seconds: u64) {
+    let state = &worker.slot(core).state;
+    if seconds == 0 {
+        state.limited_ns.store(0, Ordering::Release);
+        return;
+    }
+    let ends_ns = os::monotonic_ns().saturating_add(seconds.saturating_mul(1_000_000_000));
+    state.limit_ends_ns.store(ends_ns, Ordering::Relaxed);
+    state.limited_ns.store(began_ns, Ordering::Release);
+    serving.owed[core as usize].limit();
+    worker.say(&FromWorker::LimitSet);
 }
 
 /// The request of this thread is over: what was to end it must not end the next.

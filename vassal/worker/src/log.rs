@@ -2,9 +2,20 @@
 //! reads the log: a line without room is dropped, counted, and told of as soon as there is room again. What the app prints
 //! does wait (pipe(7)), and is never dropped here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ffi::CString,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use empery_control::boot::AppBoot;
 
 use crate::os;
+
+/// What a line of the worker's own begins with (`log-date`).
+pub(crate) fn date(boot: &AppBoot) -> String {
+    let format = boot.request_log.prefix.as_deref().and_then(|text| CString::new(text).ok());
+    format.map_or_else(String::new, |format| os::local_time(os::realtime_ns() / 1_000_000_000, &format))
+}
 
 /// See the module.
 pub(crate) struct Log {

@@ -3,6 +3,7 @@
 //! What is not on the request path goes through `empery-sys` or nix.
 
 use std::{
+    ffi::CStr,
     io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -333,19 +334,23 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
 
 /// Local time as ctime(3) writes it, without the line's end: `Sun Nov 22 12:09:41 2026`.
 pub(crate) fn ctime(unix_s: u64) -> String {
+    local_time(unix_s, c"%a %b %e %H:%M:%S %Y")
+}
+
+/// Local time in a format of strftime(3); as much of it as fits into 256 bytes, or nothing.
+pub(crate) fn local_time(unix_s: u64, format: &CStr) -> String {
     let time = unix_s as libc::time_t;
     // SAFETY: zeros are a valid tm.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };
-    let mut text = [0_u8; 64];
-    // SAFETY: valid places for both, and asctime_r needs 26 bytes of the 64.
-    unsafe {
+    let mut text = [0_u8; 256];
+    // SAFETY: valid places for both, and a format that ends; strftime writes no more than it is told there is room for.
+    let length = unsafe {
         if libc::localtime_r(&time, &mut parts).is_null() {
             return "-".to_owned();
         }
-        libc::strftime(text.as_mut_ptr().cast(), text.len(), c"%a %b %e %H:%M:%S %Y".as_ptr(), &parts);
-    }
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    String::from_utf8_lossy(&text[..end]).into_owned()
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &parts)
+    };
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, in English whatever the app has set as its locale.

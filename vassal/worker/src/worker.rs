@@ -24,10 +24,10 @@ use crate::{
     attend, autoreload, gevent, hooks, leave,
     line::Line,
     load::{self, CollectorIs, Loaded},
-    log::Log,
+    log::{self, Log},
     mounts, os, python,
     recycling::Recycling,
-    serve::{self, Serving},
+    serve::{self, Serving, green},
     stray, title, uwsgi_module,
 };
 
@@ -81,7 +81,17 @@ impl Worker {
     /// Writes a line to the log.
     pub(crate) fn log(&self, text: &str) {
         let worker = self.reference.worker.0;
-        self.log.write(worker, format!("[worker {worker}] {text}\n").as_bytes());
+        self.log.write(worker, format!("{}[worker {worker}] {text}\n", log::date(self.boot)).as_bytes());
+    }
+
+    /// The request that the calling thread, or greenlet, serves: its core, and when it began on the monotonic clock.
+    pub(crate) fn request_of_this_thread(&self, py: Python<'_>) -> Option<(u32, u64)> {
+        let ident = green::ident(py);
+        (0..self.boot.threads).find_map(|core| {
+            let state = &self.slot(core).state;
+            let began_ns = state.started_monotonic_ns.load(Ordering::Relaxed);
+            (state.thread_ident.load(Ordering::Relaxed) == ident && began_ns != 0).then_some((core, began_ns))
+        })
     }
 
     /// Counts a request, and asks for a successor when it is time.

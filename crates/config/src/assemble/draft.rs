@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use empery_rules::{headers::Headers, routes::Routes};
+
 use crate::{
     gather::Directive,
     problem::{Origin, Problem},
@@ -10,8 +12,8 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, logging, runtime::RuntimeDraft, static_files::StaticDraft,
-    tls, values::Value,
+    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes, runtime::RuntimeDraft,
+    static_files::StaticDraft, tls, values::Value,
 };
 
 /// Most workers of one vassal.
@@ -103,6 +105,8 @@ pub(super) struct Draft {
     pub(super) py_autoreload_s: u32,
     pub(super) py_autoreload_ignore: Vec<String>,
     pub(super) static_files: StaticDraft,
+    pub(super) routes: Routes,
+    pub(super) headers: Headers,
 }
 
 impl Default for Draft {
@@ -174,6 +178,8 @@ impl Default for Draft {
             py_autoreload_s: 0,
             py_autoreload_ignore: Vec::new(),
             static_files: StaticDraft::default(),
+            routes: Routes::default(),
+            headers: Headers::default(),
         }
     }
 }
@@ -189,7 +195,9 @@ impl Draft {
             || self.engine.take(&mut value)
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
-            || self.static_files.take(&mut value))
+            || self.static_files.take(&mut value)
+            || routes::take(&mut self.routes, &mut value)
+            || headers::take(&mut self.headers, &mut value))
         {
             self.take_listening(&mut value);
         }

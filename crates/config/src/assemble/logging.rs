@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use crate::{value, vassal::Log};
+use empery_rules::line::LineFormat;
 
-use super::values::Value;
+use crate::{problem::Problem, value, vassal::Log};
+
+use super::{log_format, loggers, values::Value};
 
 /// Most full files that are kept.
 const KEEP_MAX: u32 = 1000;
@@ -20,6 +22,12 @@ pub(super) fn take(log: &mut Log, value: &mut Value<'_>) -> bool {
         "log-zero" => log.zero = value.boolean(),
         "log-micros" => log.micros = value.boolean(),
         "log-x-forwarded-for" => log.x_forwarded_for = value.boolean(),
+        "log-format" | "logformat" => {
+            let pieces = log_format::pieces(value);
+            log.format = pieces.map(|pieces| LineFormat { pieces, ftime: None });
+        }
+        "log-format-strftime" | "logformat-strftime" => log.strftime = value.boolean(),
+        "log-date" | "logdate" | "log-prefix" => date(log, value),
         "log-json" => log.json = value.boolean(),
         "log-max-rate" => log.lines_per_s_max = value.number().unwrap_or(0),
         "log-maxsize" => log.max_bytes = value.number().unwrap_or(0),
@@ -35,9 +43,31 @@ pub(super) fn take(log: &mut Log, value: &mut Value<'_>) -> bool {
         "logfile-chown" => log.chown = value.boolean(),
         "touch-logreopen" => log.touch_reopen.extend(value.required().map(Into::into)),
         "touch-logrotate" => log.touch_rotate.extend(value.required().map(Into::into)),
-        _ => return false,
+        _ => return loggers::take(log, value),
     }
     true
+}
+
+/// Without a format it is that of ctime(3). uWSGI has one place for all three options, so `log-prefix` is one with no date in
+/// it (core/uwsgi.c, `uwsgi_opt_log_date`); there `false` is a text, too, and here it is what it says.
+fn date(log: &mut Log, value: &mut Value<'_>) {
+    let text = value.text();
+    if text.is_empty() || ["true", "1", "on", "yes"].iter().any(|on| text.eq_ignore_ascii_case(on)) {
+        log.prefix.get_or_insert_with(|| "%a %b %e %H:%M:%S %Y - ".to_owned());
+        return;
+    }
+    if ["false", "0", "off", "no"].iter().any(|off| text.eq_ignore_ascii_case(off)) {
+        log.prefix = None;
+        return;
+    }
+    if value.directive.key != "log-prefix" && !text.contains('%') {
+        let message =
+            format!("`{} = {text}`: there is no date in it; each line begins with `{text}`", value.directive.key);
+        let hint = "write `log-date = true`, or a format such as `%%Y-%%m-%%d %%H:%%M:%%S` (strftime(3))";
+        value.problems.push(Problem::warning("bad-value", value.directive.value_at.clone(), message).hint(hint));
+    }
+    log.prefix = Some(format!("{text} - "));
+    log.date_format = Some(text);
 }
 
 /// A number of seconds, or a word.
@@ -58,6 +88,10 @@ fn period(value: &mut Value<'_>) -> Option<u64> {
 
 /// Makes the paths absolute: the log is opened from where uWSGI was started, touched files are looked for from `base`.
 pub(super) fn resolved(mut log: Log, working_directory: &Path, base: &Path) -> Log {
+    loggers::resolve(&mut log, base);
+    if let Some(format) = &mut log.format {
+        format.ftime = log.date_format.clone().filter(|_| log.strftime);
+    }
     if let Some(name) = &mut log.backup_name {
         *name = working_directory.join(&*name);
     }

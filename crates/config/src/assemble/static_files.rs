@@ -41,7 +41,7 @@ impl StaticDraft {
             "static-gzip-dir" | "static-gzip-prefix" => self.compressed.prefixes.extend(value.required()),
             "static-gzip-ext" | "static-gzip-suffix" => self.compressed.suffixes.extend(value.required()),
             "static-gzip" => {
-                let pattern = value.required().and_then(|pattern| pattern_of(value, pattern));
+                let pattern = value.required().and_then(|pattern| value.pattern(pattern));
                 self.compressed.patterns.extend(pattern);
             }
             "static-expires" | "static-expires-mtime" => self.expires.extend(by_pattern(value, ExpiresOf::File)),
@@ -114,7 +114,7 @@ fn by_pattern(value: &mut Value<'_>, of: fn(String) -> ExpiresOf) -> Option<Expi
         value.bad("a regular expression, a blank and a number of seconds", "write for example `\\.css$ 3600`");
         return None;
     };
-    let pattern = pattern_of(value, pattern)?;
+    let pattern = value.pattern(pattern)?;
     Some(Expires { of: of(pattern), from: from(value), seconds })
 }
 
@@ -131,22 +131,6 @@ fn by_type(value: &mut Value<'_>) -> Option<Expires> {
 
 fn from(value: &Value<'_>) -> ExpiresFrom {
     if value.directive.key.ends_with("-mtime") { ExpiresFrom::Change } else { ExpiresFrom::Request }
-}
-
-/// The pattern when it is one. Matching takes time in proportion to the path, so look-around and back-references,
-/// which PCRE has and an attacker may make slow, are not there.
-fn pattern_of(value: &mut Value<'_>, pattern: String) -> Option<String> {
-    match regex::bytes::RegexBuilder::new(&pattern).unicode(false).build() {
-        Ok(_) => Some(pattern),
-        Err(error) => {
-            let why = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            value.bad(
-                &format!("a regular expression: {why}"),
-                "look-around and back-references are not supported; the rest is as in PCRE",
-            );
-            None
-        }
-    }
 }
 
 fn sender(value: &mut Value<'_>) -> Option<Sender> {

@@ -77,6 +77,22 @@ impl Value<'_> {
         self.number().map(|seconds| Duration::from_secs(seconds.min(SECONDS_MAX)))
     }
 
+    /// The pattern when it is one. Matching takes time in proportion to the text, so look-around and back-references,
+    /// which PCRE has and an attacker may make slow, are not there.
+    pub(super) fn pattern(&mut self, pattern: String) -> Option<String> {
+        match regex::bytes::RegexBuilder::new(&pattern).unicode(false).build() {
+            Ok(_) => Some(pattern),
+            Err(error) => {
+                let why = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                self.bad(
+                    &format!("a regular expression: {why}"),
+                    "look-around and back-references are not supported; the rest is as in PCRE",
+                );
+                None
+            }
+        }
+    }
+
     /// Tells that the value is not what was expected.
     pub(super) fn bad(&mut self, expected: &str, hint: &str) {
         let message = format!("`{} = {}`: expected {expected}", self.directive.key, self.text());

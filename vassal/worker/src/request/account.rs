@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{
     Tools,
     request_line::{Answered, Spoken},
+    routing,
 };
 use crate::os;
 
@@ -13,17 +14,21 @@ use crate::os;
 pub(super) struct Began {
     /// On the monotonic clock.
     pub(super) monotonic_ns: u64,
-    pub(super) unix_ms: u64,
+    pub(super) unix_us: u64,
 }
 
 impl Began {
     /// At this moment.
     pub(super) fn now() -> Self {
-        Self { monotonic_ns: os::monotonic_ns(), unix_ms: os::realtime_ns() / 1_000_000 }
+        Self { monotonic_ns: os::monotonic_ns(), unix_us: os::realtime_ns() / 1000 }
+    }
+
+    pub(super) fn unix_ms(self) -> u64 {
+        self.unix_us / 1000
     }
 
     pub(super) fn unix_s(self) -> u64 {
-        self.unix_ms / 1000
+        self.unix_us / 1_000_000
     }
 }
 
@@ -47,6 +52,12 @@ impl Tools {
         } else if answered.status >= 400 {
             counters.errors_4xx.fetch_add(1, Ordering::Relaxed);
         }
-        self.lines.write(self.worker, self.core, spoken, answered, began.unix_s(), took_us);
+        if let Some(routed) = spoken.vars.routed {
+            routing::follow_last(self, spoken, answered, began);
+            if routed.said().has_no_line {
+                return;
+            }
+        }
+        self.lines.write(self.worker, self.core, spoken, answered, began, took_us);
     }
 }

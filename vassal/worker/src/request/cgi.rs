@@ -1,5 +1,7 @@
 //! What the protocols that carry CGI variables have in common once their heads are understood.
 
+use std::sync::Arc;
+
 use empery_control::scoreboard::HeadKind;
 use empery_wire::framing::Body;
 use pyo3::prelude::*;
@@ -9,7 +11,10 @@ use super::{
     framing::Asked,
     records,
     request_line::Spoken,
+    routing,
+    rules::Routed,
     static_file,
+    vars::{Source, Vars},
     who::Who,
     wsgi::{self, Request},
 };
@@ -43,7 +48,12 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
         }
     };
     let find = |name: &[u8]| incoming.vars.iter().rfind(|(key, _)| *key == name).map_or(&b""[..], |(_, value)| *value);
-    let request = Request {
+    let listener = tools.worker.boot.listeners.get(connection.listener);
+    let vars = Vars { source: Source::Cgi(incoming.vars), who: &who, listener, routed: None };
+    let routed = tools.serving.rules.as_ref().map(|_| Arc::<Routed>::default());
+    let outcome = routed.as_ref().map(|routed| routing::follow(py, tools, &vars, routed));
+    let vars = Vars { routed: routed.as_deref(), ..vars };
+    let mut request = Request {
         spoken: Spoken {
             method: find(b"REQUEST_METHOD"),
             uri: find(b"REQUEST_URI"),
@@ -53,12 +63,14 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             forwarded_for: find(b"HTTP_X_FORWARDED_FOR"),
             vars_number: incoming.vars.len(),
             head_bytes: incoming.head_bytes,
+            vars: &vars,
         },
         kind: HeadKind::Uwsgi,
         peer: connection.peer,
         head: incoming.block,
         behind: incoming.behind,
         body: incoming.body,
+        routed: None,
         asked: Asked {
             fd: connection.raw(),
             is_http: false,
@@ -69,7 +81,12 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             client_keeps: incoming.keeps,
         },
     };
-    if let Some(after) = static_file::of_vars(py, tools, incoming.vars, &request) {
+    let changed = routed.as_deref().map(Routed::of_line);
+    if let Some(changed) = &changed {
+        request.spoken = changed.over(request.spoken);
+    }
+    let routed_after = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome));
+    if let Some(after) = routed_after.or_else(|| static_file::of_vars(py, tools, incoming.vars, &request)) {
         return match (after, incoming.records) {
             (After::Send(outgoing), Some(request_id)) => {
                 records::send(py, tools, connection.raw(), request_id, outgoing).unwrap_or(After::Close)
@@ -84,6 +101,11 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             return After::Close;
         }
     };
+    request.routed = routed.clone();
+    if let Some(Err(error)) = routed.as_ref().map(|routed| environ::add_routed(&environ, routed)) {
+        python::print_exception(py, &error);
+        return After::Close;
+    }
     match wsgi::answer(py, tools, connection, &environ, &request) {
         Ok(after) => after,
         Err(error) => {

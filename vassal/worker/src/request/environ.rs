@@ -10,14 +10,14 @@ use pyo3::{
     types::{PyBytes, PyDict, PyString},
 };
 
-use super::{Tools, file_wrapper::FileWrapper, input::Input, known::Entry, names::Names, who::Who};
+use super::{Tools, file_wrapper::FileWrapper, input::Input, known::Entry, names::Names, rules::Routed, who::Who};
 use crate::{python, serve::connection::Connection};
 
 /// What a request is unless it says otherwise.
 const METHOD: &str = "GET";
 
 /// Prefix of the variables by which a peer of uWSGI may load code and read files; only the scheme is honoured here.
-const CONTROL_PREFIX: &[u8] = b"UWSGI_";
+pub(super) const CONTROL_PREFIX: &[u8] = b"UWSGI_";
 
 /// The dictionaries to copy, one for each listener.
 pub(super) struct Templates {
@@ -259,6 +259,24 @@ pub(super) fn of_vars<'py>(
         None => {}
     }
     Ok(environ)
+}
+
+/// Variables as they are before the app sees them; those that are no texts are left out.
+pub(super) fn kept(environ: &Bound<'_, PyDict>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let text = |object: &Bound<'_, PyAny>| -> Option<Vec<u8>> {
+        Some(python::in_latin1(object.cast::<PyString>().ok()?).ok()?.bytes().to_vec())
+    };
+    environ.iter().filter_map(|(name, value)| Some((text(&name)?, text(&value)?))).collect()
+}
+
+/// What routes have made of a request.
+pub(super) fn add_routed(environ: &Bound<'_, PyDict>, routed: &Routed) -> PyResult<()> {
+    let py = environ.py();
+    for (name, value) in &routed.said().vars {
+        let name = if name == b"UWSGI_SCHEME" { "wsgi.url_scheme".into() } else { String::from_utf8_lossy(name) };
+        environ.set_item(name, python::latin1(py, value)?)?;
+    }
+    Ok(())
 }
 
 /// PATH_INFO for a web server that sends none. nginx's `fastcgi_params` and `scgi_params` put the whole path into SCRIPT_NAME

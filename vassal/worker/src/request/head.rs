@@ -95,8 +95,8 @@ impl AnswerHead {
     }
 
     /// Adds header lines that are whole.
-    pub(super) fn lines(&mut self, lines: &[u8], number: u32) {
-        self.headers_number += number;
+    pub(super) fn lines(&mut self, lines: &[u8]) {
+        self.headers_number += u32::try_from(memchr::memchr_iter(b'\n', lines).count()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(lines);
     }
 

@@ -1,5 +1,7 @@
 //! HTTP/1.1 on a worker's listener.
 
+use std::sync::Arc;
+
 use empery_control::{scoreboard::HeadKind, worker::Proxied};
 use empery_wire::{Bad, Parsed, http, proxy};
 use pyo3::prelude::*;
@@ -9,7 +11,10 @@ use super::{
     framing::Asked,
     held, reply,
     request_line::Spoken,
+    routing,
+    rules::Routed,
     static_file,
+    vars::{Source, Vars},
     who::Who,
     wsgi::{self, Request},
 };
@@ -66,8 +71,8 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         Parsed::Bad(bad) => return refuse(tools, connection, bad),
         Parsed::Head { head, consumed } => (head, consumed),
     };
-    let from_gateway =
-        tools.worker.boot.listeners.get(connection.listener).is_some_and(|listener| listener.from_gateway);
+    let listener = tools.worker.boot.listeners.get(connection.listener);
+    let from_gateway = listener.is_some_and(|listener| listener.from_gateway);
     let who = match Who::of(connection, &tools.trusted, from_gateway, &head.headers) {
         Ok(who) => who,
         Err(bad) => return refuse(tools, connection, bad),
@@ -93,6 +98,10 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             .find(|header| header.name.eq_ignore_ascii_case(name))
             .map_or(&b""[..], |header| header.value)
     };
+    let vars = Vars { source: Source::Http(&head), who: &who, listener, routed: None };
+    let routed = tools.serving.rules.as_ref().map(|_| Arc::<Routed>::default());
+    let outcome = routed.as_ref().map(|routed| routing::follow(py, tools, &vars, routed));
+    let vars = Vars { routed: routed.as_deref(), ..vars };
     let mut request = Request {
         spoken: Spoken {
             method: head.method.as_bytes(),
@@ -103,12 +112,14 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             forwarded_for: if tools.worker.boot.log_x_forwarded_for { find("x-forwarded-for") } else { b"" },
             vars_number: head.headers.len(),
             head_bytes: consumed,
+            vars: &vars,
         },
         kind: HeadKind::Http,
         peer: who.peer,
         head: &buffer[..consumed],
         behind: &buffer[consumed..],
         body: head.body,
+        routed: None,
         asked: Asked {
             fd: connection.raw(),
             is_http: true,
@@ -119,6 +130,13 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             client_keeps: head.keep_alive,
         },
     };
+    let changed = routed.as_deref().map(Routed::of_line);
+    if let Some(changed) = &changed {
+        request.spoken = changed.over(request.spoken);
+    }
+    if let Some(after) = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome)) {
+        return after;
+    }
     if let Some(after) = static_file::of_http(py, tools, &head, &request) {
         return after;
     }
@@ -129,6 +147,11 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             return After::Close;
         }
     };
+    request.routed = routed.clone();
+    if let Some(Err(error)) = routed.as_ref().map(|routed| environ::add_routed(&environ, routed)) {
+        python::print_exception(py, &error);
+        return After::Close;
+    }
     request.spoken.vars_number = environ.len();
     match wsgi::answer(py, tools, connection, &environ, &request) {
         Ok(after) => after,

@@ -1,16 +1,20 @@
 //! The line that is logged for a request, in exactly the shape of uWSGI 2.0 (core/logging.c, `uwsgi_logit_simple`), which log
-//! parsers of the world know; or as a JSON object (`log-json`).
+//! parsers of the world know; as `log-format` says; or as a JSON object (`log-json`).
+
+mod format;
 
 use std::io::Write;
 
 use empery_control::boot::{AppBoot, REQUEST_LINE_MARK};
 
+use super::{account::Began, vars::Vars};
 use crate::{os, worker::Worker};
 
 /// Longest line: what a pipe takes in one piece (PIPE_BUF, pipe(7)).
 const LINE_MAX_BYTES: usize = 4096;
 
 /// What a request says about itself.
+#[derive(Clone, Copy)]
 pub(super) struct Spoken<'b> {
     pub(super) method: &'b [u8],
     pub(super) uri: &'b [u8],
@@ -22,6 +26,8 @@ pub(super) struct Spoken<'b> {
     pub(super) vars_number: usize,
     /// Length of the head.
     pub(super) head_bytes: usize,
+    /// Everything else.
+    pub(super) vars: &'b Vars<'b>,
 }
 
 /// What became of it.
@@ -32,6 +38,8 @@ pub(super) struct Answered {
     pub(super) head_bytes: u64,
     pub(super) body_bytes: u64,
     pub(super) used_sendfile: bool,
+    pub(super) write_errors: u64,
+    pub(super) read_errors: u64,
 }
 
 /// All that a line tells.
@@ -42,7 +50,7 @@ struct Told<'b> {
     address: &'b [u8],
     spoken: &'b Spoken<'b>,
     answered: &'b Answered,
-    started_unix_s: u64,
+    began: Began,
     took_us: u64,
 }
 
@@ -51,6 +59,7 @@ struct Told<'b> {
 pub(super) struct Lines {
     at_unix_s: u64,
     ctime: String,
+    times: format::Times,
     line: Vec<u8>,
 }
 
@@ -62,7 +71,7 @@ impl Lines {
         core: u32,
         spoken: &Spoken<'_>,
         answered: &Answered,
-        started_unix_s: u64,
+        began: Began,
         took_us: u64,
     ) {
         let boot = worker.boot;
@@ -75,17 +84,22 @@ impl Lines {
         } else {
             spoken.remote_addr
         };
-        let told = Told { worker, core, address, spoken, answered, started_unix_s, took_us };
-        match boot.request_log.json {
-            true => self.put_json(&told),
-            false => self.put_plain(&told),
+        if boot.request_log.marked {
+            let mut mark = [0; 4];
+            self.line.extend_from_slice(REQUEST_LINE_MARK.encode_utf8(&mut mark).as_bytes());
+        }
+        let told = Told { worker, core, address, spoken, answered, began, took_us };
+        match &boot.request_log.format {
+            _ if boot.request_log.json => self.put_json(&told),
+            Some(format) => format::put_line(&mut self.line, format, &mut self.times, &told),
+            None => self.put_plain(&told),
         }
         worker.log.write(worker.reference.worker.0, &self.line);
     }
 
     fn put_plain(&mut self, told: &Told<'_>) {
-        let &Told { worker, core, address, spoken, answered, started_unix_s, took_us } = told;
-        let status = answered.status;
+        let &Told { worker, core, address, spoken, answered, began, took_us } = told;
+        let (status, started_unix_s) = (answered.status, began.unix_s());
         if self.at_unix_s != started_unix_s || self.ctime.is_empty() {
             self.at_unix_s = started_unix_s;
             self.ctime = os::ctime(started_unix_s);
@@ -118,9 +132,9 @@ impl Lines {
     }
 
     fn put_json(&mut self, told: &Told<'_>) {
-        let &Told { worker, core, address, spoken, answered, started_unix_s, took_us } = told;
+        let &Told { worker, core, address, spoken, answered, began, took_us } = told;
         let line = &mut self.line;
-        let time = os::rfc3339(started_unix_s);
+        let time = os::rfc3339(began.unix_s());
         let _ = write!(
             line,
             "{REQUEST_LINE_MARK}{{\"time\":\"{time}\",\"kind\":\"request\",\"pid\":{},\"core\":{core}",

@@ -13,6 +13,7 @@ use super::{
     framing::{Asked, Cut, Framing, Whole},
     head::AnswerHead,
     patience::Patience,
+    reply_rules::{Instead, Reply},
     request_line::Answered,
     send::{send_all, send_last, send_now},
 };
@@ -68,6 +69,8 @@ pub(super) struct Response {
     /// What the client did not take at once of such an answer, or of the last piece of another.
     pub(super) unsent: Vec<u8>,
     pub(super) unsent_file: Option<FileSpan>,
+    /// What is changed about it.
+    reply: Option<Box<Reply>>,
 }
 
 impl Response {
@@ -94,6 +97,7 @@ impl Response {
             has_ended: false,
             unsent: Vec::new(),
             unsent_file: None,
+            reply: None,
         }
     }
 
@@ -124,6 +128,12 @@ impl Response {
         self.is_known = false;
         self.is_last = false;
         self.has_ended = false;
+        self.reply = None;
+    }
+
+    /// It is not all the app's.
+    pub(super) fn change(&mut self, reply: Reply) {
+        self.reply = Some(Box::new(reply));
     }
 
     /// The request is over: late calls of `write` reach nobody.
@@ -157,6 +167,9 @@ impl Response {
 
     /// Takes a checked header. An error is a sentence about the app.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        if self.reply.as_ref().is_some_and(|reply| !reply.shows(name, value)) {
+            return Ok(());
+        }
         self.head.header(name, value)
     }
 
@@ -168,6 +181,8 @@ impl Response {
             head_bytes: self.head_bytes,
             body_bytes: self.body_bytes,
             used_sendfile: self.used_sendfile,
+            write_errors: self.client_is_gone.into(),
+            read_errors: 0,
         }
     }
 
@@ -178,6 +193,9 @@ impl Response {
     /// Settles the framing and finishes the head. `whole` is the length of the body when all of it is known.
     fn finish_head(&mut self, py: Python<'_>, whole: Option<u64>) -> Framing {
         let asked = self.asked;
+        if let Some(reply) = &self.reply {
+            reply.add_to(&mut self.head);
+        }
         let whole = if self.has_body() { whole } else { None };
         let length = self.head.content_length.or(whole);
         let framing = match length {
@@ -216,6 +234,9 @@ impl Response {
 
     /// Sends the only item there is.
     pub(super) fn send_whole(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
+        if let Some(instead) = self.instead(py) {
+            return self.send_instead(py, instead);
+        }
         self.is_known = true;
         if self.phase == Phase::Started {
             let framing = self.finish_head(py, Some(body.len() as u64));
@@ -223,6 +244,34 @@ impl Response {
             return self.send_first(py, framing, body);
         }
         self.send(py, body)
+    }
+
+    /// What routes put in the place of the app's answer, whose head is known and not out yet.
+    fn instead(&mut self, py: Python<'_>) -> Option<Instead> {
+        if self.phase != Phase::Started {
+            return None;
+        }
+        self.reply.as_mut()?.ask(py, self.status, self.body_bytes)
+    }
+
+    /// Sends that, and nothing of what the app gives.
+    fn send_instead(&mut self, py: Python<'_>, instead: Instead) -> Result<(), Cut> {
+        let Instead::Answer(answer) = instead else {
+            self.client_is_gone = true;
+            return Err(Cut::Client);
+        };
+        self.start(answer.number, &answer.status);
+        for (name, value) in &answer.headers {
+            // They say nothing of the length, about which alone there could be an error.
+            let _ = self.header(name.as_bytes(), value);
+        }
+        self.head.closes |= answer.closes;
+        self.is_known = true;
+        let framing = self.finish_head(py, Some(answer.body.len() as u64));
+        self.phase = Phase::Sent(framing);
+        let result = self.send_first(py, framing, &answer.body);
+        self.phase = Phase::Sent(Framing::NoBody);
+        result
     }
 
     /// Answers for an app that failed before it had sent anything; tells nothing about the inside.
@@ -241,6 +290,9 @@ impl Response {
             }
             _ if body.is_empty() => Ok(()),
             Phase::Started => {
+                if let Some(instead) = self.instead(py) {
+                    return self.send_instead(py, instead);
+                }
                 let framing = self.finish_head(py, None);
                 self.phase = Phase::Sent(framing);
                 self.send_first(py, framing, body)
@@ -346,6 +398,9 @@ impl Response {
 
     /// Gives a file away to be sent from `offset`; `length` bytes of it are there. The app may close its own descriptor.
     pub(super) fn send_file(&mut self, py: Python<'_>, file: RawFd, offset: i64, length: u64) -> Result<(), Cut> {
+        if let Some(instead) = self.instead(py) {
+            return self.send_instead(py, instead);
+        }
         self.is_known = true;
         if self.phase == Phase::Started {
             let framing = self.finish_head(py, Some(length));
@@ -380,7 +435,9 @@ impl Response {
         if self.phase == Phase::Nothing {
             return Err(Cut::App(PyAssertionError::new_err("the app returned without calling start_response")));
         }
-        if self.phase == Phase::Started {
+        if let Some(instead) = self.instead(py) {
+            self.send_instead(py, instead)?;
+        } else if self.phase == Phase::Started {
             let framing = self.finish_head(py, Some(0));
             self.phase = Phase::Sent(framing);
             self.send_first(py, framing, b"")?;

@@ -1,19 +1,19 @@
 //! Requests that are answered without the app: from what a head says to [`crate::static_files`], and from the answer
-//! there to bytes. The loop sends them, so no thread is held by a slow client.
+//! there to what [`super::whole`] sends.
 
-use std::{borrow::Cow, io, os::unix::fs::FileExt, sync::atomic::Ordering};
+use std::{borrow::Cow, sync::atomic::Ordering};
 
-use empery_wire::{framing::Body, http, target::percent_decode};
+use empery_wire::{http, target::percent_decode};
 use pyo3::prelude::*;
 
-use super::{After, Tools, account::Began, head::AnswerHead, request_line::Answered, wsgi::Request};
-use crate::{
-    serve::outgoing::{FileSpan, Outgoing, Then},
-    static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting, answer},
+use super::{
+    After, Tools,
+    account::Began,
+    vars::Vars,
+    whole::{self, WholeAnswer},
+    wsgi::Request,
 };
-
-/// Files up to this size are sent together with their head: one packet, and no descriptor is kept while the client reads.
-const TOGETHER_MAX_BYTES: u64 = 16 * 1024;
+use crate::static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting};
 
 /// The headers that say how a file is wanted.
 #[derive(Default)]
@@ -28,6 +28,19 @@ struct Wishes<'r> {
 }
 
 impl<'r> Wishes<'r> {
+    /// Of variables.
+    fn of(vars: &Vars<'r>) -> Self {
+        Wishes {
+            if_match: vars.find(b"HTTP_IF_MATCH"),
+            if_none_match: vars.find(b"HTTP_IF_NONE_MATCH"),
+            if_modified_since: vars.find(b"HTTP_IF_MODIFIED_SINCE"),
+            if_unmodified_since: vars.find(b"HTTP_IF_UNMODIFIED_SINCE"),
+            if_range: vars.find(b"HTTP_IF_RANGE"),
+            range: vars.find(b"HTTP_RANGE"),
+            accept_encoding: vars.find(b"HTTP_ACCEPT_ENCODING"),
+        }
+    }
+
     /// Takes a header by its name, or by what CGI makes of it. Repeated ones are one list (RFC 9110 section 5.3).
     fn take(&mut self, name: &[u8], value: &'r [u8]) {
         let is = |known: &[u8]| {
@@ -68,9 +81,12 @@ pub(super) fn of_http(
         wishes.take(header.name.as_bytes(), header.value);
     }
     let mut path_info = std::mem::take(&mut tools.scratch);
-    percent_decode(head.target.path, &mut path_info);
+    match request.spoken.vars.routed.and_then(|routed| routed.variable(b"PATH_INFO")) {
+        Some(path) => path_info = path,
+        None => percent_decode(head.target.path, &mut path_info),
+    }
     let below = tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info));
-    let after = look(py, tools, files, request, below, b"", &wishes);
+    let after = look(py, tools, request, &Means::Path { path_info: below, document_root: b"" }, files, &wishes);
     tools.scratch = path_info;
     after
 }
@@ -98,19 +114,42 @@ pub(super) fn of_vars(
             }
         }
     }
-    let below = tools.mounts.map_or(path_info, |mounts| mounts.rest(path_info));
-    look(py, tools, files, request, below, document_root, &wishes)
+    let routed = |name: &[u8]| request.spoken.vars.routed.and_then(|routed| routed.variable(name));
+    let (routed_path, routed_root) = (routed(b"PATH_INFO"), routed(b"DOCUMENT_ROOT"));
+    let path_info = routed_path.as_deref().unwrap_or(path_info);
+    let means = Means::Path {
+        path_info: tools.mounts.map_or(path_info, |mounts| mounts.rest(path_info)),
+        document_root: routed_root.as_deref().unwrap_or(document_root),
+    };
+    look(py, tools, request, &means, files, &wishes)
+}
+
+/// Answers a request with the file of this path; None when it is not there.
+pub(super) fn of_path(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, path: &[u8]) -> Option<After> {
+    let files = tools.serving.static_files.as_ref()?;
+    look(py, tools, request, &Means::File(path), files, &Wishes::of(request.spoken.vars))
+}
+
+/// Which file is meant.
+enum Means<'r> {
+    /// The one that a rule leads to.
+    Path { path_info: &'r [u8], document_root: &'r [u8] },
+    /// This one.
+    File(&'r [u8]),
 }
 
 fn look(
     py: Python<'_>,
     tools: &mut Tools,
-    files: &StaticFiles,
     request: &Request<'_>,
-    path_info: &[u8],
-    document_root: &[u8],
+    means: &Means<'_>,
+    files: &StaticFiles,
     wishes: &Wishes<'_>,
 ) -> Option<After> {
+    let (path_info, document_root) = match *means {
+        Means::Path { path_info, document_root } => (path_info, document_root),
+        Means::File(path) => (path, &b""[..]),
+    };
     let began = Began::now();
     let asked = Asked {
         method: request.spoken.method,
@@ -129,11 +168,15 @@ fn look(
         now_unix_s: began.unix_s(),
     };
     // The kernel has most paths at hand; only for the others is Python's lock given away, and the wait shown.
-    let outcome = match files.answer(&asked, Waiting::Never) {
+    let look = |waiting| match means {
+        Means::Path { .. } => files.answer(&asked, waiting),
+        Means::File(path) => files.file(&asked, path, waiting),
+    };
+    let outcome = match look(Waiting::Never) {
         Outcome::WouldWait => {
             let slot = tools.worker.slot(tools.core);
-            slot.begin(began.monotonic_ns, began.unix_ms, request.kind, request.head, request.peer);
-            let outcome = py.detach(|| files.answer(&asked, Waiting::Allowed));
+            slot.begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
+            let outcome = py.detach(|| look(Waiting::Allowed));
             slot.end();
             outcome
         }
@@ -145,90 +188,21 @@ fn look(
     }
 }
 
-/// Hands the answer to the loop, and writes down that it was given.
+/// Writes down that it is a static file, and has it sent.
 fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) -> After {
     if let Some(why) = &answer.why {
         tools.worker.log(why);
     }
-    let asked = request.asked;
-    let has_body = request.body != Body::Length(0);
-    let keeps = (asked.is_http || asked.records.is_some())
-        && asked.client_keeps
-        && !has_body
-        && tools.serving.keeps_connections();
-    let (status, line) = answer.status.line();
-    let mut head = AnswerHead::default();
-    head.start(asked.before_status(), line.as_bytes());
-    head.lines(&answer.lines, answer.lines_number);
-    if let Some(length) = answer.length {
-        head.length(length);
-    }
-    if asked.is_http {
-        head.date(tools.dates.line(began.unix_s()));
-        if !keeps {
-            head.line(&[b"Connection: close\r\n"]);
-        } else if asked.minor_version == 0 {
-            head.line(&[b"Connection: keep-alive\r\n"]);
-        }
-    }
-    head.end();
-
-    let mut bytes = head.bytes().to_vec();
-    let head_bytes = bytes.len() as u64;
-    if !asked.is_head {
-        bytes.extend_from_slice(answer.text.as_bytes());
-    }
-    let then = if keeps {
-        Then::Keep { leftover: request.behind.to_vec() }
-    } else if has_body || !request.behind.is_empty() {
-        // Closing with unread bytes would reset the connection before the client has read its answer.
-        Then::Rest
-    } else {
-        Then::Close
-    };
-    let outgoing = outgoing(bytes, answer.file, then);
-    let answered = Answered {
-        status,
-        headers_number: head.headers_number(),
-        head_bytes,
-        body_bytes: if asked.is_head { 0 } else { answer.length.unwrap_or(0) },
-        used_sendfile: outgoing.as_ref().is_ok_and(|outgoing| outgoing.file.is_some()),
-    };
-    let took_us = tools.count(began);
     tools.worker.slot(tools.core).counters.static_requests.fetch_add(1, Ordering::Relaxed);
-    tools.count_answer(&request.spoken, &answered, began, took_us);
-    match outgoing {
-        Ok(outgoing) => After::Send(outgoing),
-        Err(error) => {
-            tools.worker.log(&format!("a static file cannot be sent: {error}"));
-            After::Reset
-        }
-    }
-}
-
-/// The head, then each part of the file behind the bytes that belong before it.
-fn outgoing(mut bytes: Vec<u8>, file: Option<answer::File>, mut then: Then) -> io::Result<Outgoing> {
-    let Some(answer::File { fd, parts, end }) = file else { return Ok(Outgoing { bytes, file: None, then }) };
-    if let [only] = parts.as_slice()
-        && only.span.length <= TOGETHER_MAX_BYTES
-    {
-        let head_bytes = bytes.len();
-        bytes.resize(head_bytes + only.span.length as usize, 0);
-        std::fs::File::from(fd).read_exact_at(&mut bytes[head_bytes..], only.span.offset)?;
-        return Ok(Outgoing { bytes, file: None, then });
-    }
-    if !end.is_empty() {
-        then = Then::Send(Box::new(Outgoing { bytes: end, file: None, then }));
-    }
-    let mut parts = parts.into_iter();
-    let first = parts.next();
-    for part in parts.rev() {
-        let file = Some(FileSpan { fd: fd.try_clone()?, offset: part.span.offset, left: part.span.length });
-        then = Then::Send(Box::new(Outgoing { bytes: part.before, file, then }));
-    }
-    let file = first.map(|part| {
-        bytes.extend_from_slice(&part.before);
-        FileSpan { fd, offset: part.span.offset, left: part.span.length }
-    });
-    Ok(Outgoing { bytes, file, then })
+    let (status, line) = answer.status.line();
+    let whole = WholeAnswer {
+        status,
+        status_line: line.as_bytes(),
+        lines: &answer.lines,
+        length: answer.length,
+        text: answer.text.as_bytes(),
+        file: answer.file,
+        closes: false,
+    };
+    whole::send(tools, request, whole, began)
 }

@@ -1,7 +1,7 @@
 //! Calls the app and sends what it returns (PEP 3333, "The Server/Gateway Side"): item by item, `close()` exactly once
 //! however it ends, and an app that fails before it said anything is answered for.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use empery_control::scoreboard::HeadKind;
 use empery_wire::framing::Body;
@@ -16,12 +16,14 @@ use super::{
     After, Tools,
     account::Began,
     body::BodyEnd,
-    buffered,
+    buffered, environ,
     file_wrapper::FileWrapper,
     framing::{Asked, Cut, Whole},
     input::Input,
     patience::Patience,
-    request_line::Spoken,
+    reply_rules::Reply,
+    request_line::{Answered, Spoken},
+    rules::Routed,
     start_response::StartResponse,
 };
 use crate::{
@@ -46,6 +48,8 @@ pub(super) struct Request<'b> {
     pub(super) behind: &'b [u8],
     pub(super) body: Body,
     pub(super) asked: Asked,
+    /// What rules have said of it, for its answer.
+    pub(super) routed: Option<Arc<Routed>>,
 }
 
 /// How the app did.
@@ -69,10 +73,17 @@ pub(super) fn answer(
 ) -> PyResult<After> {
     let began = Began::now();
     let worker = tools.worker;
-    worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms, request.kind, request.head, request.peer);
+    worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
     let asked = &request.asked;
     let manner = Manner { is_cgi: asked.is_cgi, is_head: asked.is_head, records: asked.records };
     tools.owed().begin(asked.fd, manner, worker.boot.harakiri_s > 0);
+    if let Some(routed) = request.spoken.vars.routed {
+        routed.begin(began.monotonic_ns);
+        let limit_s = routed.said().limit_s;
+        if let Some(limit_s) = limit_s {
+            attend::limit(worker, tools.serving, (tools.core, began.monotonic_ns), limit_s);
+        }
+    }
 
     let input = if request.body == Body::Length(0) {
         None
@@ -99,7 +110,7 @@ pub(super) fn answer(
         Some(input)
     };
     let held = input.as_ref().map(|input| input.clone_ref(py));
-    let start_response = prepare(py, tools, request, held, began.unix_s())?;
+    let start_response = prepare(py, tools, request, held, (environ, began))?;
 
     let ending = run(py, tools, &start_response, environ, request);
 
@@ -111,9 +122,11 @@ pub(super) fn answer(
         Ending::ClientGone => Some(After::Close),
     };
     let counters = &worker.slot(tools.core).counters;
+    let mut read_errors = 0;
     if let Some(input) = &input {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
-            let (end, read_errors) = input.finish();
+            let end;
+            (end, read_errors) = input.finish();
             counters.read_errors.fetch_add(read_errors, Ordering::Relaxed);
             match end {
                 BodyEnd::Whole { leftover: rest } => leftover = rest,
@@ -126,7 +139,7 @@ pub(super) fn answer(
         leftover.extend_from_slice(request.behind);
     }
     let unsent = unsent(&start_response);
-    let keeps = settle(py, tools, &start_response, request, began);
+    let keeps = settle(py, tools, &start_response, request, (began, read_errors));
     let after = match after {
         Some(after) => after,
         None if keeps => After::Keep { leftover },
@@ -159,7 +172,7 @@ fn prepare<'py>(
     tools: &mut Tools,
     request: &Request<'_>,
     input: Option<Py<Input>>,
-    unix_s: u64,
+    (environ, began): (&Bound<'_, PyDict>, Began),
 ) -> PyResult<Bound<'py, StartResponse>> {
     if !StartResponse::is_unshared(py, &tools.start_response) {
         tools.start_response = Py::new(py, StartResponse::new())?;
@@ -167,13 +180,19 @@ fn prepare<'py>(
     let start_response = tools.start_response.bind(py).clone();
     let mut asked = request.asked;
     asked.client_keeps &= tools.serving.keeps_connections();
-    start_response.try_borrow_mut()?.response.reset(
+    let mut held = start_response.try_borrow_mut()?;
+    held.response.reset(
         asked,
         Patience::for_answer(tools.worker.boot),
-        tools.dates.line(unix_s),
+        tools.dates.line(began.unix_s()),
         input,
         tools.serving.owed.get(tools.core as usize),
     );
+    if let (Some(rules), Some(routed)) = (&tools.serving.rules, &request.routed) {
+        let vars = rules.has_routes_of_answers().then(|| environ::kept(environ));
+        held.response.change(Reply::new(rules, Arc::clone(routed), vars.unwrap_or_default(), began));
+    }
+    drop(held);
     Ok(start_response)
 }
 
@@ -183,7 +202,7 @@ fn settle(
     tools: &mut Tools,
     start_response: &Bound<'_, StartResponse>,
     request: &Request<'_>,
-    began: Began,
+    (began, read_errors): (Began, u64),
 ) -> bool {
     let took_us = tools.count(began);
     let slot = tools.worker.slot(tools.core);
@@ -201,7 +220,8 @@ fn settle(
     if response.client_is_gone {
         slot.counters.write_errors.fetch_add(1, Ordering::Relaxed);
     }
-    tools.count_answer(&request.spoken, &response.answered(), began, took_us);
+    let answered = Answered { read_errors, ..response.answered() };
+    tools.count_answer(&request.spoken, &answered, began, took_us);
     let keeps = response.keeps && !response.client_is_gone;
     response.finish_with_request();
     slot.end();

@@ -30,6 +30,7 @@ use std::{
 };
 
 use empery_control::boot::Engine;
+use empery_rules::routes::Routes;
 use empery_wire::limits::BODY_MIN_BYTES_PER_S;
 use pyo3::{
     exceptions::PyRuntimeError,
@@ -40,6 +41,7 @@ use pyo3::{
 use crate::{
     epoll::{Epoll, Watch},
     os,
+    request::rules::Rules,
     serve::{
         connection::{Coming, Connection},
         farewell::Owed,
@@ -85,6 +87,7 @@ pub(crate) struct Serving {
     ready: Mutex<VecDeque<Place>>,
     /// What is answered without the app; None when there is nothing of the kind.
     pub(crate) static_files: Option<StaticFiles>,
+    pub(crate) rules: Option<Rules>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
     /// Wakes the leader.
@@ -115,15 +118,20 @@ pub(crate) enum Next {
 
 impl Serving {
     pub(crate) fn new(worker: &'static Worker) -> std::io::Result<Self> {
-        let static_files = StaticFiles::new(&worker.boot.static_files, |warning| {
-            // Once for all workers.
-            if worker.reference.worker.0 == 1 {
-                worker.log(&warning);
-            }
+        let boot = worker.boot;
+        let serves_files = !boot.static_files.rules.is_empty() || boot.routes != Routes::default();
+        let static_files = serves_files.then(|| {
+            StaticFiles::new(&boot.static_files, |warning| {
+                // Once for all workers.
+                if worker.reference.worker.0 == 1 {
+                    worker.log(&warning);
+                }
+            })
         });
         let serving = Self {
             worker,
-            static_files: static_files.map_err(std::io::Error::other)?,
+            static_files: static_files.transpose().map_err(std::io::Error::other)?,
+            rules: Rules::new(boot).map_err(std::io::Error::other)?,
             epoll: Epoll::new()?,
             relay: Relay::new()?,
             owed: (0..worker.boot.threads).map(|_| Owed::nothing()).collect(),

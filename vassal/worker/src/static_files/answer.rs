@@ -46,7 +46,6 @@ pub(crate) struct Answer {
     pub(crate) status: Status,
     /// Header lines, but for the length, each with its end.
     pub(crate) lines: Vec<u8>,
-    pub(crate) lines_number: u32,
     /// Of the body, as Content-Length says it; None where there can be no body.
     pub(crate) length: Option<u64>,
     /// The body when it is of our own making.
@@ -89,15 +88,8 @@ impl Answer {
     pub(crate) fn of_status(status: Status) -> Self {
         let (_, text) = status.line();
         let text = &text[4..];
-        let mut answer = Self {
-            status,
-            lines: Vec::new(),
-            lines_number: 0,
-            length: Some(text.len() as u64),
-            text,
-            file: None,
-            why: None,
-        };
+        let mut answer =
+            Self { status, lines: Vec::new(), length: Some(text.len() as u64), text, file: None, why: None };
         answer.line("Content-Type", "text/plain");
         answer
     }
@@ -108,11 +100,10 @@ impl Answer {
     }
 
     fn empty(status: Status, length: Option<u64>) -> Self {
-        Self { status, lines: Vec::new(), lines_number: 0, length, text: "", file: None, why: None }
+        Self { status, lines: Vec::new(), length, text: "", file: None, why: None }
     }
 
     fn line(&mut self, name: &str, value: &str) {
-        self.lines_number += 1;
         for piece in [name, ": ", value, "\r\n"] {
             self.lines.extend_from_slice(piece.as_bytes());
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 const EXTENSION_MAX_BYTES: usize = 32;
 
 /// The type of what has no type: nobody is to guess (and run as HTML what was uploaded as something else).
-const UNKNOWN: &str = "application/octet-stream";
+pub(super) const UNKNOWN: &str = "application/octet-stream";
 
 /// The tables.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ mod conditions;
 pub(crate) mod look;
 mod mime;
 mod path;
-mod range;
+pub(crate) mod range;
 
 pub(crate) use answer::Answer;
 use answer::Status;
@@ -86,14 +86,11 @@ enum Subject {
 }
 
 impl StaticFiles {
-    /// The rules; None when there are none. What is not there yet is told to `warn`.
+    /// The rules. What is not there yet is told to `warn`.
     ///
     /// # Errors
     /// When a pattern is none. The configuration has been checked, so it is a fault of ours.
-    pub(crate) fn new(told: &words::StaticFiles, warn: impl Fn(String)) -> Result<Option<Self>, regex::Error> {
-        if told.rules.is_empty() {
-            return Ok(None);
-        }
+    pub(crate) fn new(told: &words::StaticFiles, warn: impl Fn(String)) -> Result<Self, regex::Error> {
         for root in told.rules.iter().filter_map(|rule| rule.root.as_ref()) {
             if let Err(error) = std::fs::metadata(root) {
                 warn(format!("{}, from which static files are to be served: {error}", root.display()));
@@ -115,7 +112,7 @@ impl StaticFiles {
             };
             Ok(Expires { of, from_change: expires.from_change, seconds: expires.seconds })
         });
-        Ok(Some(Self {
+        Ok(Self {
             rules: told.rules.clone(),
             skip_ext: told.skip_ext.clone(),
             looker: Looker { kernel: Kernel::running(), index: told.index.clone(), safe: told.safe.clone() },
@@ -128,7 +125,7 @@ impl StaticFiles {
             expires: expires.collect::<Result<_, regex::Error>>()?,
             types,
             sender: told.sender,
-        }))
+        })
     }
 
     /// Whether a method is one that files are served for.
@@ -176,6 +173,30 @@ impl StaticFiles {
             }
         }
         refused.map_or(Outcome::ForTheApp, Outcome::Answer)
+    }
+
+    /// The file of this path, wherever it is.
+    pub(crate) fn file(&self, asked: &Asked<'_>, path: &[u8], waiting: Waiting) -> Outcome {
+        let root = Path::new("/");
+        let Ok(relative) = path::below(path) else { return Outcome::ForTheApp };
+        match self.looker.look(root, &relative, waiting) {
+            Looked::Found(found) => self.of_file(asked, root, found, waiting),
+            Looked::WouldWait => Outcome::WouldWait,
+            Looked::Forbidden => {
+                let why = format!("{} may not be read", path.escape_ascii());
+                Outcome::Answer(Answer::of_status(Status::Forbidden).because(why))
+            }
+            Looked::Absent | Looked::Outside => Outcome::ForTheApp,
+            Looked::Failed(error) => {
+                let why = format!("{} cannot be opened: {}", path.escape_ascii(), error.desc());
+                Outcome::Answer(Answer::of_status(Status::Failed).because(why))
+            }
+        }
+    }
+
+    /// The type of a file by its name; None when that does not say it.
+    pub(crate) fn type_of(&self, path: &[u8]) -> Option<&str> {
+        Some(self.types.of(path)).filter(|kind| *kind != mime::UNKNOWN)
     }
 
     fn skips(&self, path: &[u8]) -> bool {

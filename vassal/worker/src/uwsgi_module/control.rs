@@ -1,20 +1,15 @@
-//! The functions of `uwsgi` that do something: reload, stop, log, setprocname, set_user_harakiri.
+//! The functions of `uwsgi` that do something: reload, stop, setprocname, set_user_harakiri.
 
-use std::sync::{OnceLock, atomic::Ordering};
+use std::sync::OnceLock;
 
 use empery_control::{boot::AppBoot, worker::FromWorker};
 use empery_sys::process;
-use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
-    prelude::*,
-    types::{PyBytes, PyModule, PyString},
-};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyModule};
 
 use super::add_functions;
 use crate::{
-    attend::Harakiri,
-    os,
-    serve::{Serving, green},
+    attend::{Harakiri, limit},
+    serve::Serving,
     worker::Worker,
 };
 
@@ -23,7 +18,7 @@ static AFFIXES: OnceLock<(String, String)> = OnceLock::new();
 
 pub(super) fn add(py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
     AFFIXES.get_or_init(|| (boot.titles.prefix.clone(), boot.titles.append.clone()));
-    add_functions!(module, reload, stop, log, setprocname, set_user_harakiri);
+    add_functions!(module, reload, stop, setprocname, set_user_harakiri);
     module.add("Harakiri", py.get_type::<Harakiri>())?;
     Ok(())
 }
@@ -46,21 +41,6 @@ fn stop() -> PyResult<bool> {
     ask(&FromWorker::StopAsked)
 }
 
-/// Writes a line to the log. True.
-#[pyfunction]
-fn log(message: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let mut line = if let Ok(text) = message.cast::<PyString>() {
-        text.to_string_lossy().into_owned().into_bytes()
-    } else if let Ok(bytes) = message.cast::<PyBytes>() {
-        bytes.as_bytes().to_vec()
-    } else {
-        return Err(PyTypeError::new_err("uwsgi.log takes str or bytes"));
-    };
-    line.push(b'\n');
-    os::write_stderr(&line);
-    Ok(true)
-}
-
 /// Sets the process's title.
 #[pyfunction]
 fn setprocname(name: &str) {
@@ -73,22 +53,7 @@ fn setprocname(name: &str) {
 #[pyfunction]
 fn set_user_harakiri(py: Python<'_>, seconds: u64) {
     let (Some(worker), Some(serving)) = (Worker::here(), Serving::here()) else { return };
-    let ident = green::ident(py);
-    for core in 0..worker.boot.threads {
-        let state = &worker.slot(core).state;
-        let started_ns = state.started_monotonic_ns.load(Ordering::Relaxed);
-        if state.thread_ident.load(Ordering::Relaxed) != ident || started_ns == 0 {
-            continue;
-        }
-        if seconds == 0 {
-            state.limited_ns.store(0, Ordering::Release);
-            return;
-        }
-        let ends_ns = os::monotonic_ns().saturating_add(seconds.saturating_mul(1_000_000_000));
-        state.limit_ends_ns.store(ends_ns, Ordering::Relaxed);
-        state.limited_ns.store(started_ns, Ordering::Release);
-        serving.owed[core as usize].limit();
-        worker.say(&FromWorker::LimitSet);
-        return;
+    if let Some(request) = worker.request_of_this_thread(py) {
+        limit(worker, serving, request, seconds);
     }
 }

@@ -3,6 +3,7 @@
 
 mod control;
 mod facts;
+mod lines;
 
 use empery_control::boot::{AppBoot, OptValue};
 use pyo3::{
@@ -35,6 +36,7 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
     module.add("opt", options(py, boot)?)?;
     facts::add(py, &module)?;
     control::add(py, &module, boot)?;
+    lines::add(py, &module, boot)?;
     Ok(module)
 }
 

@@ -195,6 +195,8 @@ impl Generation {
             titles: Titles::default(),
             opt: Vec::new(),
             static_files: Default::default(),
+            routes: Default::default(),
+            headers: Default::default(),
             py_autoreload_s: 0,
             py_autoreload_ignore: Vec::new(),
             master_pid: std::process::id() as i32,

@@ -1,0 +1,208 @@
+//! What lines look like and where they go: `log-format`, `log-date`, `logger` and their relatives.
+
+use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use empery_tests::{
+    emperor::Emperor,
+    ground::Ground,
+    http::{self, Ask},
+    python,
+    runner::Story,
+    vassal::Vassal,
+    wait,
+};
+use serde_json::Value;
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("log-lines/log-format-says-what-uwsgi-says", as_uwsgi),
+    Story::new("log-lines/log-date-is-before-the-vassal-s-own-lines", dated),
+    Story::new("log-lines/loggers-routes-and-encoders", loggers),
+    Story::new("log-lines/a-logger-that-is-down-holds-no-request-up", down),
+    Story::new("log-lines/a-logger-of-a-vassal-under-an-emperor", under_an_emperor),
+];
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const APP: &str = "import uwsgi
+def application(environ, start_response):
+    if environ['PATH_INFO'] == '/say':
+        uwsgi.log('said')
+        print('printed', flush=True)
+    uwsgi.set_logvar('shop', 'books')
+    uwsgi.set_logvar(b'long', b'x' * 200)
+    known = [uwsgi.get_logvar('shop'), len(uwsgi.get_logvar('long')), uwsgi.get_logvar('other')]
+    body = repr(known).encode()
+    start_response('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))])
+    return [body]
+";
+
+/// A vassal file for the app above.
+fn ini(ground: &Ground, port: u16, more: &str) -> Result<String> {
+    ground.write("lines.py", APP)?;
+    let directory = ground.directory().display();
+    Ok(format!(
+        "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\npythonpath = {directory}\nmodule = lines\nmaster = true\n{more}"
+    ))
+}
+
+/// Waits until a file holds a text; the file.
+fn holds(path: &Path, text: &str) -> Result<String> {
+    wait::until(&format!("{text:?} in {}", path.display()), PATIENCE, || {
+        let content = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
+        content.contains(text).then_some(content)
+    })
+}
+
+/// The line of a request for this path.
+fn line_of(text: &str, path: &str) -> Result<String> {
+    let line = text.lines().find(|line| line.contains(&format!("uri={path} ")));
+    line.map(str::to_owned).with_context(|| format!("no line of {path} in {text}"))
+}
+
+/// Everything that does not change from run to run.
+const FORMAT: &str = "log-format = uri=%(uri) m=%(method) u=%(user) a=%(addr) p=%(proto) ua=%(uagent) r=%(referer) \
+    st=%(status) rs=%(rsize) cl=%(cl) wid=%(wid) sw=%(switches) core=%(core) m1=%(modifier1) m2=%(modifier2) we=%(werr) \
+    re=%(rerr) io=%(ioerr) shop=%(shop) no=%(nosuch) long=%(long) x=%(var.HTTP_X_ID) qs=%(var.QUERY_STRING) \
+    n=%(var.HTTP_NONE) mt=%(metric.worker.0.requests) 100%% (%(uri)) end";
+
+fn as_uwsgi(ground: &Ground) -> Result<()> {
+    let asks = || {
+        let first = Ask::get("/a%20b/c?d=e").header("X-Id", "7").header("User-Agent", "agent\tx");
+        [
+            ("/a%20b/c?d=e", first.header("Referer", "http://a/\"b\"")),
+            ("/post", Ask::post("/post").body("text/plain", b"four")),
+        ]
+    };
+    let mut lines = Vec::new();
+    let port = ground.port()?;
+    let text = ini(ground, port, FORMAT)?;
+    let mut vassal = Vassal::from_ini(ground, "ours.ini", &text)?;
+    vassal.answers(port)?;
+    for (path, ask) in asks() {
+        let answer = http::ask(port, ask)?;
+        ensure!(answer.text() == "[b'books', 200, None]", "{}", answer.text());
+        vassal.master.says(&format!("uri={path} "), PATIENCE)?;
+        lines.push(line_of(&vassal.master.output(), path)?);
+    }
+    vassal.stop()?;
+    let port = ground.port()?;
+    let file = ground.write("theirs.ini", &ini(ground, port, FORMAT)?)?;
+    let mut command = Command::new(python::program("uwsgi")?);
+    command.arg("--ini").arg(&file).arg("--need-app").arg("--die-on-term");
+    let mut uwsgi = ground.start("uwsgi", command)?;
+    wait::until_ok("uWSGI to answer", PATIENCE, || Ok(http::get(port, "/")?))?;
+    for (ours, (path, ask)) in lines.iter().zip(asks()) {
+        http::ask(port, ask)?;
+        uwsgi.says(&format!("uri={path} "), PATIENCE)?;
+        let theirs = line_of(&uwsgi.output(), path)?;
+        // A byte that steers terminals is shown as a question mark here.
+        let theirs = theirs.replace('\t', "?");
+        ensure!(*ours == theirs, "ours:   {ours}\ntheirs: {theirs}");
+    }
+    uwsgi.terminated(PATIENCE)?;
+    Ok(())
+}
+
+fn dated(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let text =
+        ini(ground, port, "log-date = %%Y!\nlog-format-strftime = true\nlog-format = ft=%(ftime) uri=%(uri) x\n")?;
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    http::get(port, "/say")?;
+    vassal.master.says("uri=/say x", PATIENCE)?;
+    let output = vassal.master.output();
+    let line = |text: &str| output.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned();
+    let own = line("*** Starting vassal");
+    let year = own.get(..4).context("no year")?;
+    ensure!(year.parse::<u16>().is_ok() && own.starts_with(&format!("{year}! - *** Starting")), "{own}");
+    ensure!(line("said") == format!("{year}! - said"), "{output}");
+    ensure!(line("printed") == "printed", "{output}");
+    ensure!(line("uri=/say") == format!("ft={year}! uri=/say x"), "{output}");
+    vassal.stop()
+}
+
+fn loggers(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let socket = UnixDatagram::bind(ground.path("log.sock"))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let directory = ground.directory().display();
+    let more = format!(
+        "logger = file:{directory}/all.log\nlogger = socket:{directory}/log.sock,shop \nlogger = said file:{directory}/said.log\n\
+         log-route = said ^said\nlog-drain = Starting\nlog-encoder = json {{\"unix\":${{unix}},\"msg\":\"${{msg}}\"}}\n\
+         req-logger = file:logfile={directory}/requests.log,maxsize=1000000\nlog-req-encoder = prefix R:\n"
+    );
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &ini(ground, port, &more)?)?;
+    vassal.answers(port)?;
+    http::get(port, "/say")?;
+    let requests = holds(&ground.path("requests.log"), "GET /say =>")?;
+    ensure!(requests.lines().all(|line| line.starts_with("R:[pid: ")), "{requests}");
+    let all = holds(&ground.path("all.log"), "printed")?;
+    for line in all.lines() {
+        let object: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        let message = object["msg"].as_str().context("no message")?;
+        ensure!(object["unix"].is_u64() && !message.contains("GET /") && message != "said", "{line}");
+        ensure!(!message.contains("Starting"), "{line}");
+    }
+    let said = holds(&ground.path("said.log"), "said")?;
+    ensure!(said.lines().count() == 1, "{said}");
+    wait::until_ok("the printed line on the socket", PATIENCE, || {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes)?;
+        let line = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        ensure!(line.starts_with("shop{\"unix\":") && line.contains("printed"), "{line}");
+        Ok(())
+    })?;
+    // A file of a logger that is moved is opened anew, as the log is.
+    fs::rename(ground.path("said.log"), ground.path("said.log.1"))?;
+    wait::until_ok("a new file", PATIENCE, || {
+        http::get(port, "/say")?;
+        ensure!(ground.path("said.log").exists());
+        Ok(())
+    })?;
+    vassal.stop()
+}
+
+fn down(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let directory = ground.directory().display();
+    let more = format!(
+        "processes = 2\nlogger = socket:{directory}/nobody.sock\nreq-logger = socket:{directory}/slow.sock\n\
+         logto = {directory}/app.log\n"
+    );
+    // Nobody ever reads it.
+    let _slow = UnixDatagram::bind(ground.path("slow.sock"))?;
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &ini(ground, port, &more)?)?;
+    vassal.answers(port)?;
+    for number in 0..2000 {
+        ensure!(http::get(port, &format!("/{number}"))?.status == 200);
+    }
+    holds(&ground.path("app.log"), "nobody.sock takes no lines")?;
+    holds(&ground.path("app.log"), "slow.sock takes no lines")?;
+    let reader = UnixDatagram::bind(ground.path("nobody.sock"))?;
+    reader.set_read_timeout(Some(PATIENCE))?;
+    http::get(port, "/say")?;
+    let mut bytes = [0; 4096];
+    let length = reader.recv(&mut bytes)?;
+    let note = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    ensure!(note.starts_with("*** ") && note.ends_with(" lines were lost: this logger took none ***\n"), "{note}");
+    holds(&ground.path("app.log"), "nobody.sock takes lines again")?;
+    vassal.stop()
+}
+
+fn under_an_emperor(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    let port = ground.port()?;
+    let log = ground.path("shop.log");
+    let text = ini(ground, port, &format!("logger = file:{}\nlog-format = uri=%(uri) x\n", log.display()))?;
+    emperor.drop_file("shop.ini", &text)?;
+    emperor.loyal("shop.ini")?;
+    http::get(port, "/say")?;
+    let content = holds(&log, "uri=/say x")?;
+    ensure!(content.contains("\nprinted\n"), "{content}");
+    // Whoever asks for the log is shown where it goes.
+    let shown = emperor.says("logs", &["shop.ini"])?.success()?;
+    ensure!(shown.contains("uri=/say x"), "{shown}");
+    emperor.stop()
+}
