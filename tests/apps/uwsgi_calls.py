@@ -25,7 +25,7 @@ def application(environ, start_response):
         "opt": sorted(key if isinstance(key, str) else key.decode() for key in uwsgi.opt),
     }
     try:
-        uwsgi.cache_get("x")
+        uwsgi.i_am_the_lord("x")
     except AttributeError:
         shown["absent"] = "AttributeError"
     body = json.dumps(shown).encode()

@@ -12,11 +12,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("empery-config", &["empery-rules"]),
     ("empery-rules", &[]),
     ("empery-wire", &[]),
+    ("empery-shared", &[]),
     ("empery-failpoint", &[]),
-    // ids, and what workers are told about single requests
-    ("empery-control", &["empery-lifecycle", "empery-rules"]),
+    // ids, what workers are told about single requests, and the sizes of what is shared
+    ("empery-control", &["empery-lifecycle", "empery-rules", "empery-shared"]),
     // encodes and decodes what it carries
-    ("empery-sys", &["empery-control", "empery-failpoint", "empery-lifecycle"]),
+    ("empery-sys", &["empery-control", "empery-failpoint", "empery-lifecycle", "empery-shared"]),
     // ids, and the views it gives back
     ("empery-store", &["empery-lifecycle", "empery-control", "empery-failpoint"]),
     (
@@ -34,13 +35,29 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // wire: the heads of its stats server
     (
         "empery-vassal",
-        &["empery-lifecycle", "empery-config", "empery-control", "empery-failpoint", "empery-sys", "empery-wire"],
+        &[
+            "empery-lifecycle",
+            "empery-config",
+            "empery-control",
+            "empery-failpoint",
+            "empery-shared",
+            "empery-sys",
+            "empery-wire",
+        ],
     ),
     // wire: the headers in which it speaks for its clients
     ("empery-gateway", &["empery-control", "empery-sys", "empery-wire"]),
     (
         "empery-worker",
-        &["empery-wire", "empery-control", "empery-failpoint", "empery-rules", "empery-sys", "empery-lifecycle"],
+        &[
+            "empery-wire",
+            "empery-control",
+            "empery-failpoint",
+            "empery-rules",
+            "empery-shared",
+            "empery-sys",
+            "empery-lifecycle",
+        ],
     ),
     ("empery-web-ui", &["empery-control", "empery-config", "empery-store", "empery-lifecycle"]),
     ("empery-tests", &[]),

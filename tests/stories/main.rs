@@ -32,6 +32,7 @@ mod kill;
 mod log_lines;
 mod logs;
 mod midway;
+mod module;
 mod nginx;
 mod on_demand;
 mod packaging;
@@ -44,6 +45,7 @@ mod reload;
 mod removal;
 mod routes;
 mod saves;
+mod shared;
 mod silent;
 mod soak;
 mod starved;
@@ -123,6 +125,8 @@ fn main() -> ExitCode {
         hooks::STORIES,
         hostile::STORIES,
         bodies::STORIES,
+        shared::STORIES,
+        module::STORIES,
     ];
     runner::main(&rooms.concat())
 }

@@ -22,6 +22,7 @@ mod peer;
 mod pidfile;
 mod process;
 mod reading;
+mod regions;
 mod revision;
 mod room;
 mod runtime;

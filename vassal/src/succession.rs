@@ -21,7 +21,7 @@ use empery_sys::memfd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor;
+use crate::{descriptor, regions::RegionLeft};
 
 /// The environment variable with the number of the descriptor that holds the [`Testament`].
 pub(crate) const TESTAMENT_FD: &str = "EMPERY_TESTAMENT_FD";
@@ -45,6 +45,9 @@ pub(crate) struct Testament {
     pub(crate) workers: Vec<WorkerLeft>,
     /// The scoreboards these write.
     pub(crate) scoreboards: Vec<(GenerationId, RawFd)>,
+    /// What workers share.
+    #[serde(default)]
+    pub(crate) regions: Vec<RegionLeft>,
     /// Counters of generations that are gone.
     pub(crate) retired: Totals,
     /// The stats socket.

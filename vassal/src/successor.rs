@@ -20,7 +20,9 @@ use crate::{
     gateway::TlsFiles,
     hooks,
     listeners::{Held, Listeners, Source},
-    log, runtime, signals, standalone,
+    log,
+    regions::Regions,
+    runtime, signals, standalone,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
     succession::{StationLeft, Testament},
     supervise::{Parts, Supervisor, input::Inbox},
@@ -59,6 +61,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         gateways,
         workers,
         scoreboards,
+        regions,
         retired,
         stats,
         log,
@@ -112,7 +115,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         station,
     });
     supervisor.set_frozen(frozen);
-    supervisor.go_on(retired, deploys, take_scoreboards(scoreboards)?);
+    supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_scoreboards(scoreboards)?);
     for gateway in gateways {
         let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;
         supervisor.carry_gateway(gateway, channel);

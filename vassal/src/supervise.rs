@@ -55,8 +55,8 @@ use self::{
 };
 use crate::{
     clock, doorbell::Doorbell, fifo::Fifos, gateway::TlsFiles, handover::Handovers, link::brain::Brain,
-    link::orphan::OrphanHandle, listeners::Listeners, revision::Revisions, station::Station, stats::serve::StatsServer,
-    succession::Image, touch::Watch, zygote::Surroundings,
+    link::orphan::OrphanHandle, listeners::Listeners, regions::Regions, revision::Revisions, station::Station,
+    stats::serve::StatsServer, succession::Image, touch::Watch, zygote::Surroundings,
 };
 
 /// uWSGI's exit code when the app could not be loaded (UWSGI_FAILED_APP_CODE).
@@ -70,6 +70,8 @@ pub(crate) struct Supervisor {
     surroundings: Surroundings,
     listeners: Listeners,
     tls_files: TlsFiles,
+    /// What workers share.
+    regions: Regions,
     gateways: Gateways,
     revisions: Revisions,
     generations: GenerationHandles,
@@ -159,6 +161,7 @@ impl Supervisor {
             surroundings: parts.surroundings,
             listeners: parts.listeners,
             tls_files: parts.tls_files,
+            regions: Regions::default(),
             gateways: Gateways::default(),
             revisions: Revisions::default(),
             generations: BTreeMap::new(),
@@ -290,6 +293,7 @@ impl Supervisor {
         }
         let generations = &self.generations;
         self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
+        self.regions.keep_only(|fd| generations.values().any(|generation| generation.regions.contains(&fd)));
         self.listeners_changed = true;
     }
 

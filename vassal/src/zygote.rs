@@ -17,10 +17,11 @@ use empery_config::{
 use empery_control::{
     boot::{
         AppBoot, AppListener, Engine, MASTER_BOOT_FD, MonkeyPatch, Network, OptValue, Protocol, RecycleRules,
-        RequestLog, Titles,
+        RequestLog, Titles, WebSocketRules,
     },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
+    shared::Shared,
 };
 use empery_lifecycle::ids::GenerationId;
 use empery_sys::spawn::{Child, Spawn, spawn};
@@ -76,6 +77,7 @@ pub(crate) fn start(config: &VassalConfig, descriptors: Descriptors, inherited: 
     let mut inherit: Vec<RawFd> = inherited.listeners.iter().map(|listener| listener.fd).collect();
     inherit.extend([channel, inherited.scoreboard_fd, inherited.log_write_fd]);
     inherit.extend(inherited.log_spare_fd);
+    inherit.extend(inherited.shared.descriptors());
     inherit.sort_unstable();
     inherit.dedup();
     let stderr = descriptors.boot_output.try_clone().map_err(|error| format!("no descriptor is left: {error}"))?;
@@ -132,7 +134,7 @@ pub(crate) fn app_boot(
     generation: GenerationId,
     config: &VassalConfig,
     listeners: &Listeners,
-    scoreboard_fd: RawFd,
+    (scoreboard_fd, shared): (RawFd, Shared),
     surroundings: &Surroundings,
     reloads: u64,
 ) -> Result<AppBoot, String> {
@@ -187,6 +189,12 @@ pub(crate) fn app_boot(
         static_files: static_files::told(&config.static_files),
         routes: config.routes.clone(),
         headers: config.headers.clone(),
+        shared,
+        websocket: WebSocketRules {
+            message_max_bytes: usize::try_from(request.websocket_max_bytes).unwrap_or(usize::MAX),
+            ping_every_s: request.websocket_ping_s,
+            pong_within_s: request.websocket_pong_s,
+        },
         py_autoreload_s: config.py_autoreload_s,
         py_autoreload_ignore: config.py_autoreload_ignore.clone(),
         master_pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),

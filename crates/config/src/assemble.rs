@@ -11,6 +11,7 @@ mod loggers;
 mod logging;
 mod routes;
 mod runtime;
+mod shared;
 mod static_files;
 mod tls;
 mod values;
@@ -127,6 +128,7 @@ pub(crate) fn assemble(
         static_files: draft.static_files.finish(&base),
         routes: draft.routes,
         headers: draft.headers,
+        shared: draft.regions.finish(&base, problems),
         effective: directives.into_iter().map(effective).collect(),
     }
 }

@@ -25,6 +25,7 @@ pub mod read;
 pub mod reference;
 pub mod registry;
 pub mod runtime;
+pub mod shared;
 pub mod show;
 pub mod static_files;
 mod suggest;

@@ -17,6 +17,7 @@ use crate::{
     crew::{Crew, Recycle},
     loggers::Lines,
     runtime::Runtime,
+    shared::Shared,
     static_files::StaticFiles,
 };
 
@@ -95,6 +96,8 @@ pub struct VassalConfig {
     pub routes: Routes,
     /// `add-header` and its relatives.
     pub headers: Headers,
+    /// What workers share: `cache2`, `locks`, `queue`, `sharedarea`, `metric`.
+    pub shared: Shared,
     /// Every option and placeholder in order with its final value, for `uwsgi.opt` and `--show-config`.
     pub effective: Vec<Effective>,
 }
@@ -309,6 +312,12 @@ pub struct RequestLimits {
     pub client_timeout: Duration,
     /// `trusted-proxies` (ours): who may speak for a client; None when it is not said.
     pub trusted_proxies: Option<Vec<Network>>,
+    /// `websocket-max-size`, in bytes (the option is in KiB), 1 MiB.
+    pub websocket_max_bytes: u64,
+    /// `websocket-ping-freq`, in s, 30.
+    pub websocket_ping_s: u64,
+    /// `websocket-pong-tolerance`, in s, 3.
+    pub websocket_pong_s: u64,
     /// `http-keepalive` in seconds, ours 75 s.
     pub keepalive_timeout: Duration,
     /// `harakiri`, in s; 0 is off.

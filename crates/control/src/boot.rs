@@ -9,7 +9,7 @@ use empery_lifecycle::{
 use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
-use crate::{apps::Apps, process::Process, static_files::StaticFiles};
+use crate::{apps::Apps, process::Process, shared::Shared, static_files::StaticFiles};
 
 /// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
 /// without it runs alone. Removed from the environment before anything of the app runs.
@@ -282,11 +282,17 @@ pub struct AppBoot {
     /// `add-header` and its relatives.
     #[serde(default)]
     pub headers: Headers,
+    /// What workers share: `cache2`, `locks`, `queue`, `sharedarea`, `metric`.
+    #[serde(default)]
+    pub shared: Shared,
     /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
     pub py_autoreload_s: u32,
     /// `py-auto-reload-ignore`: names of modules that it does not look at.
     #[serde(default)]
     pub py_autoreload_ignore: Vec<String>,
+    /// How WebSockets are kept (`websocket-max-size` and so on).
+    #[serde(default)]
+    pub websocket: WebSocketRules,
     /// Pid of the master, for `uwsgi.masterpid()`.
     pub master_pid: i32,
     /// Whether workers outlive their master (under an emperor) or finish and exit when it dies (alone; also `no-orphans`).
@@ -346,6 +352,23 @@ pub struct RecycleRules {
     pub exception_values: Vec<String>,
     /// `reload-on-exception-repr`.
     pub exception_reprs: Vec<String>,
+}
+
+/// How WebSockets are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebSocketRules {
+    /// Longest message, in bytes.
+    pub message_max_bytes: usize,
+    /// A client that says nothing for so many seconds is asked whether it is there; 0 is never.
+    pub ping_every_s: u64,
+    /// It has so many seconds to answer.
+    pub pong_within_s: u64,
+}
+
+impl Default for WebSocketRules {
+    fn default() -> Self {
+        Self { message_max_bytes: 1024 * 1024, ping_every_s: 30, pong_within_s: 3 }
+    }
 }
 
 /// What `ps` shows.

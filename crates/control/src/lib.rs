@@ -29,6 +29,7 @@ pub mod link;
 pub mod places;
 pub mod process;
 pub mod scoreboard;
+pub mod shared;
 pub mod stacks;
 pub mod static_files;
 pub mod stats;

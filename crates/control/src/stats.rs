@@ -26,10 +26,42 @@ pub struct Stats {
     pub cwd: String,
     /// One-key objects; always empty here.
     pub locks: Vec<serde_json::Value>,
+    /// The caches; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<Cache>,
     /// The listening sockets.
     pub sockets: Vec<Socket>,
     /// The workers, by id.
     pub workers: Vec<Worker>,
+}
+
+/// A cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Its name.
+    pub name: String,
+    /// Always uWSGI's own, `djb33x`: which one is used makes no difference to be seen.
+    pub hash: String,
+    /// Entries of its table.
+    pub hashsize: u64,
+    /// Longest key, in bytes.
+    pub keysize: u64,
+    /// Most items.
+    pub max_items: u64,
+    /// How many blocks there are.
+    pub blocks: u64,
+    /// Bytes of each.
+    pub blocksize: u64,
+    /// Items there are.
+    pub items: u64,
+    /// Lookups that found their item.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub miss: u64,
+    /// How often there was no room.
+    pub full: u64,
+    /// When it was last changed, unix s; 0 without `lastmod`.
+    pub last_modified_at: u64,
 }
 
 /// A listening socket.

@@ -8,6 +8,7 @@
 //! | [`listen`] | listening sockets and their queues |
 //! | [`identity`] | users, groups, and giving up privileges |
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
+//! | [`region`] | memory that processes share, with locks that outlive them |
 //! | [`pipe`], [`lock`] | pipes and locks |
 //! | [`inherited`] | descriptors a process was started with |
 #![allow(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod memfd;
 pub mod pipe;
 pub mod process;
 pub mod readable;
+pub mod region;
 pub mod scoreboard;
 pub mod seqpacket;
 pub mod spawn;

@@ -20,6 +20,7 @@ pub mod scgi;
 pub mod target;
 pub mod uwsgi;
 pub mod vars;
+pub mod websocket;
 
 /// The bounds of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

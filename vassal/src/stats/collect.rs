@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, os::fd::AsFd, sync::atomic::Ordering};
 use empery_config::vassal::{Protocol, VassalConfig};
 use empery_control::{
     scoreboard::{HeadKind, Slot, slot_index},
-    stats::{App, Core, RequestInfo, Socket, Stats, Worker},
+    stats::{App, Cache, Core, RequestInfo, Socket, Stats, Worker},
 };
 use empery_lifecycle::ids::{WorkerId, WorkerRef};
 
 use crate::{
     listeners::Listeners,
+    regions::Regions,
     supervise::generation::{Generation, WorkerHandle},
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct View<'a> {
     pub(crate) generation: Option<&'a Generation>,
     /// The sockets.
     pub(crate) listeners: &'a Listeners,
+    /// What workers share.
+    pub(crate) regions: &'a Regions,
 }
 
 /// The JSON, pretty-printed with tabs as uWSGI does it.
@@ -47,9 +50,30 @@ fn stats(view: &View<'_>) -> Stats {
         gid: nix::unistd::getgid().as_raw(),
         cwd: crate::facts::working_directory(),
         locks: Vec::new(),
+        caches: caches(view),
         sockets,
         workers: view.generation.map(workers).unwrap_or_default(),
     }
+}
+
+fn caches(view: &View<'_>) -> Vec<Cache> {
+    let Some(generation) = view.generation else { return Vec::new() };
+    let all = view.regions.caches(&generation.revision.config.shared).into_iter();
+    all.map(|(cache, counts)| Cache {
+        name: cache.name.clone(),
+        hash: "djb33x".to_owned(),
+        hashsize: cache.hashes,
+        keysize: cache.key_max_bytes,
+        max_items: cache.items,
+        blocks: cache.blocks,
+        blocksize: cache.block_bytes,
+        items: counts.items,
+        hits: counts.hits,
+        miss: counts.misses,
+        full: counts.full,
+        last_modified_at: counts.last_modified_s,
+    })
+    .collect()
 }
 
 fn sockets(view: &View<'_>) -> Vec<Socket> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
+    os::fd::{OwnedFd, RawFd},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Generation {
     pub(crate) scoreboard: Scoreboard,
     /// The memfd of it, for the brain and a successor.
     pub(crate) scoreboard_fd: OwnedFd,
+    /// The descriptors of the memory that its workers share.
+    pub(crate) regions: Vec<RawFd>,
     /// None once it is gone.
     pub(crate) zygote: Option<ZygoteHandle>,
     /// Those that are not gone.

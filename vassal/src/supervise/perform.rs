@@ -74,8 +74,16 @@ impl Supervisor {
         let (output_read, output_write) = empery_sys::pipe::cloexec_pipe().map_err(out_of_descriptors)?;
         let (ours, theirs) = seqpacket::pair().map_err(out_of_descriptors)?;
         let reloads = self.deploys.saturating_sub(1);
-        let app =
-            zygote::app_boot(id, config, &self.listeners, scoreboard_fd.as_raw_fd(), &self.surroundings, reloads)?;
+        let shared = self.regions.provide(&config.shared)?;
+        let regions = shared.descriptors().collect();
+        let app = zygote::app_boot(
+            id,
+            config,
+            &self.listeners,
+            (scoreboard_fd.as_raw_fd(), shared),
+            &self.surroundings,
+            reloads,
+        )?;
         let boot_output = BootOutput::start(output_read).map_err(out_of_descriptors)?;
         let channel = Channel::new(ours).map_err(out_of_descriptors)?;
         point!("master.boot").map_err(out_of_descriptors)?;
@@ -90,6 +98,7 @@ impl Supervisor {
             revision,
             scoreboard,
             scoreboard_fd,
+            regions,
             zygote: Some(ZygoteHandle { pid: child.pid, peer, exit: None, silent: false }),
             workers: BTreeMap::new(),
             boot_output: Some(boot_output),

@@ -28,6 +28,10 @@ impl Supervisor {
     pub(super) fn stats_view(&self) -> View<'_> {
         let serving = self.machine.serving().map(|(generation, _)| generation);
         let shown = serving.or_else(|| self.machine.booting().map(|(generation, ..)| generation));
-        View { generation: shown.and_then(|id| self.generations.get(&id)), listeners: &self.listeners }
+        View {
+            generation: shown.and_then(|id| self.generations.get(&id)),
+            listeners: &self.listeners,
+            regions: &self.regions,
+        }
     }
 }

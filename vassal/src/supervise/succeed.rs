@@ -17,6 +17,7 @@ use empery_sys::{
 use super::{Supervisor, gateways::Phase, perform::kill_child};
 use crate::{
     extension, log,
+    regions::Regions,
     station::Station,
     succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
 };
@@ -121,6 +122,7 @@ impl Supervisor {
             gateways: self.leave_gateways(&mut left),
             workers: self.leave_workers(&mut left),
             scoreboards: self.leave_scoreboards(&mut left),
+            regions: self.regions.leave(&mut left),
             retired: self.retired,
             stats: self.stats.as_ref().map(|stats| stats.leave(&mut left)),
             log: log.as_raw_fd(),
@@ -231,10 +233,12 @@ impl Supervisor {
         &mut self,
         retired: Totals,
         deploys: u64,
+        regions: Regions,
         scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>,
     ) {
         self.retired = retired;
         self.deploys = deploys;
+        self.regions = regions;
         self.carried =
             scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
     }

@@ -27,6 +27,7 @@ mod python;
 mod recycling;
 mod request;
 mod serve;
+mod shared;
 mod stacks;
 mod start_over;
 mod static_files;

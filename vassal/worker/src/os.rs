@@ -424,3 +424,31 @@ pub(crate) fn write_stderr(line: &[u8]) {
     // SAFETY: `line` is readable for its whole length.
     let _ = unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
 }
+
+/// Whether the other end of a connection is there, as far as is known: no error waits, and not its end either.
+pub(crate) fn is_connected(fd: RawFd) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: one byte of our own is offered, and nothing is taken from the socket.
+    let seen = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    seen > 0 || (seen < 0 && would_block(&io::Error::last_os_error()))
+}
+
+/// Writes all of it, waiting where the other end is slow.
+pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: as many bytes as the slice has.
+        match count(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }) {
+            Ok(written) => bytes = &bytes[written.min(bytes.len())..],
+            Err(error) if would_block(&error) => drop(wait(fd, Ready::Write, u64::MAX)?),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads once.
+pub(crate) fn read_once(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: as many bytes as the slice has.
+    count(unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) })
+}

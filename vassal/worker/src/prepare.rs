@@ -5,7 +5,7 @@ use empery_control::boot::AppBoot;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use pyo3::{prelude::*, types::PyList};
 
-use crate::{gevent, uwsgi_module};
+use crate::{gevent, shared, uwsgi_module};
 
 /// Does all of it. The error is one sentence.
 pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
@@ -69,6 +69,8 @@ fn interpreter(py: Python<'_>, boot: &AppBoot) -> PyResult<()> {
     }
     // A crash at import is told with its stack: the boot output is this stderr. Workers have a file of their own.
     py.import("faulthandler")?.call_method1("enable", (libc::STDERR_FILENO,))?;
+    let mapped = shared::map(&boot.shared)?;
+    shared::fill::fill(py, mapped, &boot.shared.fillings)?;
     let modules = sys.getattr("modules")?;
     modules.set_item("uwsgi", uwsgi_module::make(py, boot)?)
 }

@@ -112,6 +112,7 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
 pub(crate) fn inherited(boot: &AppBoot, channel: &OwnedFd) -> Vec<RawFd> {
     let mut fds = vec![channel.as_raw_fd(), boot.scoreboard_fd, boot.log_write_fd];
     fds.extend(boot.log_spare_fd);
+    fds.extend(boot.shared.descriptors());
     fds.extend(boot.listeners.iter().map(|listener| listener.fd));
     fds
 }

@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes, runtime::RuntimeDraft,
-    static_files::StaticDraft, tls, values::Value,
+    shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
 };
 
 /// Most workers of one vassal.
@@ -26,6 +26,8 @@ const SIGNAL_MAX: u32 = 64;
 const OPTIMIZE_MAX: u32 = 2;
 /// `buffer-size` by default and at most: what the length field of the uwsgi protocol can say, rounded up.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
+
+const KIBIBYTE: u64 = 1024;
 
 /// Where to listen, as written.
 pub(super) struct Listen {
@@ -107,6 +109,7 @@ pub(super) struct Draft {
     pub(super) static_files: StaticDraft,
     pub(super) routes: Routes,
     pub(super) headers: Headers,
+    pub(super) regions: SharedDraft,
 }
 
 impl Default for Draft {
@@ -163,6 +166,9 @@ impl Default for Draft {
                 client_timeout: Duration::from_secs(30),
                 trusted_proxies: None,
                 keepalive_timeout: Duration::from_secs(75),
+                websocket_max_bytes: 1024 * KIBIBYTE,
+                websocket_ping_s: 30,
+                websocket_pong_s: 3,
                 harakiri_s: 0,
                 harakiri_graceful_timeout: None,
                 harakiri_graceful_signal: SIGTERM,
@@ -180,6 +186,7 @@ impl Default for Draft {
             static_files: StaticDraft::default(),
             routes: Routes::default(),
             headers: Headers::default(),
+            regions: SharedDraft::default(),
         }
     }
 }
@@ -196,6 +203,7 @@ impl Draft {
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
             || self.static_files.take(&mut value)
+            || self.regions.take(&mut value)
             || routes::take(&mut self.routes, &mut value)
             || headers::take(&mut self.headers, &mut value))
         {
@@ -299,6 +307,15 @@ impl Draft {
                 _ => {}
             },
             "trusted-proxies" => trusted_proxies(value, self.request.trusted_proxies.get_or_insert_default()),
+            "websocket-max-size" | "websockets-max-size" => {
+                self.request.websocket_max_bytes = value.number().unwrap_or(0).saturating_mul(KIBIBYTE);
+            }
+            "websocket-ping-freq" | "websockets-ping-freq" => {
+                self.request.websocket_ping_s = value.number().unwrap_or(0);
+            }
+            "websocket-pong-tolerance" | "websockets-pong-tolerance" => {
+                self.request.websocket_pong_s = value.number().unwrap_or(0);
+            }
             "harakiri" => self.request.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
             "harakiri-graceful-timeout" => {
                 self.request.harakiri_graceful_timeout = value.seconds().filter(|timeout| !timeout.is_zero());

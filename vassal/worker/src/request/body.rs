@@ -123,6 +123,12 @@ impl BodyStream {
         &self.ready[self.ready_start..]
     }
 
+    /// Whether reading on need not wait for the client: something has come, the end too, or there is nothing to wait for.
+    pub(super) fn has_come(&self) -> bool {
+        let is_open = matches!(self.source, Source::Length { .. } | Source::Chunked(_) | Source::Records(_));
+        !is_open || self.fd < 0 || os::wait(self.fd, Ready::Read, 0).unwrap_or(true)
+    }
+
     /// The app has read these.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.ready_start = (self.ready_start + bytes).min(self.ready.len());

@@ -7,7 +7,7 @@ use empery_wire::framing::Body;
 use pyo3::prelude::*;
 
 use super::{
-    After, Tools, environ,
+    After, Tools, cached, environ,
     framing::Asked,
     records,
     request_line::Spoken,
@@ -86,7 +86,8 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
         request.spoken = changed.over(request.spoken);
     }
     let routed_after = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome));
-    if let Some(after) = routed_after.or_else(|| static_file::of_vars(py, tools, incoming.vars, &request)) {
+    let without_app = routed_after.or_else(|| cached::answer(py, tools, &request));
+    if let Some(after) = without_app.or_else(|| static_file::of_vars(py, tools, incoming.vars, &request)) {
         return match (after, incoming.records) {
             (After::Send(outgoing), Some(request_id)) => {
                 records::send(py, tools, connection.raw(), request_id, outgoing).unwrap_or(After::Close)

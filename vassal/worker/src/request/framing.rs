@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use pyo3::PyErr;
 
 /// Why sending ended.
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// The client is gone or does not read.
     Client,
     /// The app did something wrong.

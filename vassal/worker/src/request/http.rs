@@ -7,7 +7,7 @@ use empery_wire::{Bad, Parsed, http, proxy};
 use pyo3::prelude::*;
 
 use super::{
-    After, Tools, environ,
+    After, Tools, cached, environ,
     framing::Asked,
     held, reply,
     request_line::Spoken,
@@ -137,7 +137,8 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
     if let Some(after) = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome)) {
         return after;
     }
-    if let Some(after) = static_file::of_http(py, tools, &head, &request) {
+    let without_app = cached::answer(py, tools, &request);
+    if let Some(after) = without_app.or_else(|| static_file::of_http(py, tools, &head, &request)) {
         return after;
     }
     let environ = match environ::of_http(py, tools, connection, &head, &who) {

@@ -24,19 +24,46 @@ const DIRECT_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The stream.
 #[pyclass(module = "uwsgi", name = "_Input")]
-pub(super) struct Input {
+pub(crate) struct Input {
     body: BodyStream,
+    framing: Body,
 }
 
 impl Input {
     /// Of a request without a body.
     pub(super) fn empty() -> Self {
-        Self { body: BodyStream::empty() }
+        Self { body: BodyStream::empty(), framing: Body::Length(0) }
     }
 
     /// Of a request with one, of which `received` has come with the head.
     pub(super) fn new(fd: RawFd, body: Body, received: &[u8], patience: Patience, body_max_bytes: u64) -> Self {
-        Self { body: BodyStream::new(fd, body, received, patience, body_max_bytes) }
+        Self { body: BodyStream::new(fd, body, received, patience, body_max_bytes), framing: body }
+    }
+
+    /// Whether the client has not said how long it is.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.framing == Body::Chunked
+    }
+
+    /// How long it is, in bytes, when the client has said so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self.framing {
+            Body::Length(length) => Some(length),
+            Body::Chunked | Body::Records { .. } => None,
+        }
+    }
+
+    /// What has come, else what comes next; empty at its end. Without waiting None when nothing has come.
+    pub(crate) fn piece<'py>(&mut self, py: Python<'py>, waits: bool) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        // What has been received may be decoded still.
+        let _ = self.body.known_left();
+        if self.body.available().is_empty() {
+            if !waits && !self.body.has_come() {
+                return Ok(None);
+            }
+            self.body.more(py, "chunked_read()")?;
+        }
+        Ok(Some(self.cut(py, usize::MAX)))
     }
 
     /// Whether the client has nothing of this body left to send, as far as can be told without reading.

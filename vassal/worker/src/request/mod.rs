@@ -4,6 +4,7 @@
 mod account;
 mod body;
 mod buffered;
+mod cached;
 mod cgi;
 mod environ;
 pub(crate) mod fastcgi;
@@ -35,6 +36,7 @@ mod whole;
 mod wsgi;
 
 pub(crate) use http::refuse_slow;
+pub(crate) use start_response::StartResponse;
 
 use empery_wire::{Limits, forwarded::Trusted, limits::HEADERS_MAX};
 use pyo3::prelude::*;
@@ -82,7 +84,7 @@ pub(crate) struct Tools {
     trusted: Trusted,
     names: names::Names,
     templates: environ::Templates,
-    start_response: Py<start_response::StartResponse>,
+    start_response: Py<StartResponse>,
     known: known::KnownHeaders,
     last_uri: known::LastText,
     dates: reply::Dates,
@@ -112,7 +114,7 @@ impl Tools {
             ),
             names: names::Names::new(py),
             templates: environ::Templates::new(py, boot, core)?,
-            start_response: Py::new(py, start_response::StartResponse::new())?,
+            start_response: renewed(py, serving, core)?,
             known: known::KnownHeaders::default(),
             last_uri: known::LastText::default(),
             dates: reply::Dates::default(),
@@ -131,8 +133,20 @@ impl Tools {
         self.owed().end();
         self.worker.slot(self.core).end();
         attend::spare_the_next(py, self.worker, self.core);
-        if let Ok(fresh) = Py::new(py, start_response::StartResponse::new()) {
-            self.start_response = fresh;
-        }
+        // What could not be made stays as it is: the next request finds it shared and tries again.
+        let _ = self.renew(py);
     }
+
+    /// The app has kept the old one.
+    fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.start_response = renewed(py, self.serving, self.core)?;
+        Ok(())
+    }
+}
+
+/// A new one for a thread, which the `uwsgi` module finds.
+fn renewed(py: Python<'_>, serving: &Serving, core: u32) -> PyResult<Py<StartResponse>> {
+    let fresh = Py::new(py, StartResponse::new())?;
+    serving.set_answer_of(core, fresh.clone_ref(py));
+    Ok(fresh)
 }

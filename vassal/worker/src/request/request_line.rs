@@ -40,6 +40,8 @@ pub(super) struct Answered {
     pub(super) used_sendfile: bool,
     pub(super) write_errors: u64,
     pub(super) read_errors: u64,
+    /// The app wants the line (`uwsgi.log_this_request`).
+    pub(super) is_asked_for: bool,
 }
 
 /// All that a line tells.
@@ -163,6 +165,7 @@ impl Lines {
 fn is_wanted(boot: &AppBoot, answered: &Answered, took_us: u64) -> bool {
     let (status, more) = (answered.status, &boot.request_log);
     boot.log_requests
+        || answered.is_asked_for
         || (boot.log_4xx && (400..500).contains(&status))
         || (boot.log_5xx && status >= 500)
         || (more.slow_ms > 0 && took_us / 1000 >= more.slow_ms)

@@ -7,6 +7,7 @@ use empery_wire::fastcgi::record;
 use pyo3::{
     exceptions::{PyAssertionError, PyOSError},
     prelude::*,
+    types::PyDict,
 };
 
 use super::{
@@ -21,6 +22,7 @@ use crate::{
     os,
     serve::{farewell::Owed, outgoing::FileSpan},
     stray,
+    uwsgi_module::websocket::WebSocket,
 };
 
 /// Bodies up to this size are copied behind their chunk's size instead of being sent as pieces.
@@ -38,11 +40,11 @@ enum Phase {
 }
 
 /// The answer.
-pub(super) struct Response {
+pub(crate) struct Response {
     asked: Asked,
     patience: Patience,
     phase: Phase,
-    pub(super) status: u16,
+    pub(crate) status: u16,
     head: AnswerHead,
     /// Whether the connection is of use after this answer.
     pub(super) keeps: bool,
@@ -58,7 +60,7 @@ pub(super) struct Response {
     /// The app wanted to send more than its Content-Length.
     pub(super) too_long: bool,
     /// Made when the head goes out: whether the client may still be sending.
-    pub(super) input: Option<Py<super::input::Input>>,
+    pub(crate) input: Option<Py<super::input::Input>>,
     out: Vec<u8>,
     /// All of the answer is known: nobody waits for the client to take it.
     is_known: bool,
@@ -71,6 +73,12 @@ pub(super) struct Response {
     pub(super) unsent_file: Option<FileSpan>,
     /// What is changed about it.
     reply: Option<Box<Reply>>,
+    /// The app wants its line in the log, whatever is logged else.
+    pub(crate) is_logged: bool,
+    /// What the app was called with.
+    pub(crate) environ: Option<Py<PyDict>>,
+    /// The connection has become one.
+    pub(crate) websocket: Option<Box<WebSocket>>,
 }
 
 impl Response {
@@ -98,6 +106,9 @@ impl Response {
             unsent: Vec::new(),
             unsent_file: None,
             reply: None,
+            is_logged: false,
+            environ: None,
+            websocket: None,
         }
     }
 
@@ -129,6 +140,8 @@ impl Response {
         self.is_last = false;
         self.has_ended = false;
         self.reply = None;
+        self.is_logged = false;
+        self.websocket = None;
     }
 
     /// It is not all the app's.
@@ -136,11 +149,35 @@ impl Response {
         self.reply = Some(Box::new(reply));
     }
 
+    /// The descriptor of the connection; -1 when the request is over.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.asked.fd
+    }
+
+    /// What was sent is all that the client gets.
+    pub(crate) fn disconnect(&mut self) {
+        os::shut_down_sending(self.asked.fd);
+        self.keeps = false;
+        self.client_is_gone = true;
+    }
+
+    /// Sends bytes as they are, a head of the app's own making first: the connection ends behind them.
+    pub(crate) fn send_raw(&mut self, py: Python<'_>, bytes: &[u8]) -> Result<(), Cut> {
+        if !self.is_sent() {
+            self.status = 200;
+            self.keeps = false;
+            self.phase = Phase::Sent(Framing::Close);
+        }
+        self.body_bytes += bytes.len() as u64;
+        self.put(py, [bytes, b"", b""])
+    }
+
     /// The request is over: late calls of `write` reach nobody.
     pub(super) fn finish_with_request(&mut self) {
         self.asked.fd = -1;
         self.client_is_gone = true;
         self.input = None;
+        self.environ = None;
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -183,6 +220,7 @@ impl Response {
             used_sendfile: self.used_sendfile,
             write_errors: self.client_is_gone.into(),
             read_errors: 0,
+            is_asked_for: self.is_logged,
         }
     }
 
@@ -457,7 +495,7 @@ impl Response {
     }
 
     /// For `write()`: an exception the app can catch.
-    pub(super) fn write(&mut self, py: Python<'_>, body: &[u8]) -> PyResult<()> {
+    pub(crate) fn write(&mut self, py: Python<'_>, body: &[u8]) -> PyResult<()> {
         self.send(py, body).map_err(|cut| match cut {
             Cut::Client => PyOSError::new_err("write error: the client is gone"),
             Cut::App(error) => error,

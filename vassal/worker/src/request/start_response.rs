@@ -14,8 +14,8 @@ use crate::python::in_latin1;
 
 /// The callable.
 #[pyclass(module = "uwsgi", name = "start_response")]
-pub(super) struct StartResponse {
-    pub(super) response: Response,
+pub(crate) struct StartResponse {
+    pub(crate) response: Response,
     /// `self.write`, made once.
     write: Option<Py<PyAny>>,
 }
@@ -25,12 +25,13 @@ impl StartResponse {
         Self { response: Response::new(), write: None }
     }
 
-    /// Whether nobody but its thread holds it. The bound method refers to it, and so does the borrow here.
+    /// Whether nobody but its thread holds it. The bound method refers to it, [`crate::serve::Serving::answer_of`] does, and so
+    /// does the borrow here.
     pub(super) fn is_unshared(py: Python<'_>, this: &Py<Self>) -> bool {
         let Ok(inner) = this.try_borrow(py) else { return false };
         match &inner.write {
-            None => references(this) == 2,
-            Some(write) => references(this) == 3 && references(write) == 1,
+            None => references(this) == 3,
+            Some(write) => references(this) == 4 && references(write) == 1,
         }
     }
 }

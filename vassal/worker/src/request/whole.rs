@@ -84,6 +84,7 @@ pub(super) fn send(tools: &mut Tools, request: &Request<'_>, answer: WholeAnswer
         used_sendfile: outgoing.as_ref().is_ok_and(|outgoing| outgoing.file.is_some()),
         write_errors: 0,
         read_errors: 0,
+        is_asked_for: false,
     };
     let took_us = tools.count(began);
     tools.count_answer(&request.spoken, &answered, began, took_us);

@@ -34,6 +34,7 @@ use crate::{
         outgoing::{FileSpan, Outgoing, Then},
     },
     stray,
+    uwsgi_module::connection,
 };
 
 /// A request whose head is understood.
@@ -175,12 +176,13 @@ fn prepare<'py>(
     (environ, began): (&Bound<'_, PyDict>, Began),
 ) -> PyResult<Bound<'py, StartResponse>> {
     if !StartResponse::is_unshared(py, &tools.start_response) {
-        tools.start_response = Py::new(py, StartResponse::new())?;
+        tools.renew(py)?;
     }
     let start_response = tools.start_response.bind(py).clone();
     let mut asked = request.asked;
     asked.client_keeps &= tools.serving.keeps_connections();
     let mut held = start_response.try_borrow_mut()?;
+    held.response.environ = Some(environ.clone().unbind());
     held.response.reset(
         asked,
         Patience::for_answer(tools.worker.boot),
@@ -319,7 +321,8 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
         Err(_) => return Ending::Truncated,
     };
     if held.response.is_sent() {
-        return Ending::Truncated;
+        // Nobody takes what came over a WebSocket for a whole answer, and a reset would lose the last of it.
+        return if held.response.websocket.is_some() { Ending::Whole } else { Ending::Truncated };
     }
     let (status, phrase) = if error.is_instance_of::<attend::Harakiri>(py) {
         (504, "Gateway Timeout")
@@ -351,7 +354,14 @@ fn send_all_of(
         held.response.send_file(py, file.fd, file.offset, file.length)?;
         return held.response.finish(py);
     }
-    for item in iterable.try_iter().map_err(Cut::App)? {
+    let iterable = match iterable.try_iter() {
+        // The app has sent all of it already, and returns what `uwsgi.sendfile` gave it.
+        Err(_) if connection::is_sent_already(iterable) && held()?.response.is_sent() => {
+            return held()?.response.finish(py);
+        }
+        iterable => iterable.map_err(Cut::App)?,
+    };
+    for item in iterable {
         let item = item.map_err(Cut::App)?;
         let Ok(bytes) = item.cast::<PyBytes>() else {
             let kind = item.get_type().qualname().map_or_else(|_| "something else".to_owned(), |kind| kind.to_string());

@@ -41,7 +41,7 @@ use pyo3::{
 use crate::{
     epoll::{Epoll, Watch},
     os,
-    request::rules::Rules,
+    request::{StartResponse, rules::Rules},
     serve::{
         connection::{Coming, Connection},
         farewell::Owed,
@@ -50,6 +50,7 @@ use crate::{
         relay::{Followed, Relay, Role},
         slab::{Place, Slab},
     },
+    shared::{Shared, cache::Cache},
     static_files::StaticFiles,
     worker::Worker,
 };
@@ -76,6 +77,8 @@ pub(crate) struct Serving {
     relay: Relay,
     /// For each thread, what it owes to its client.
     pub(crate) owed: Box<[Owed]>,
+    /// For each thread, the answer of the request that it serves, or served last.
+    answers_of: Box<[Mutex<Option<Py<StartResponse>>>]>,
     /// Only with one thread and siblings.
     parting: Option<Parting>,
     /// Of the next connection that goes to another worker.
@@ -88,6 +91,8 @@ pub(crate) struct Serving {
     /// What is answered without the app; None when there is nothing of the kind.
     pub(crate) static_files: Option<StaticFiles>,
     pub(crate) rules: Option<Rules>,
+    /// The cache that has whole answers (`check-cache`).
+    pub(crate) answers: Option<&'static Cache>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
     /// Wakes the leader.
@@ -132,9 +137,11 @@ impl Serving {
             worker,
             static_files: static_files.transpose().map_err(std::io::Error::other)?,
             rules: Rules::new(boot).map_err(std::io::Error::other)?,
+            answers: Shared::here().and_then(|shared| shared.caches.get(shared.check?)),
             epoll: Epoll::new()?,
             relay: Relay::new()?,
             owed: (0..worker.boot.threads).map(|_| Owed::nothing()).collect(),
+            answers_of: (0..worker.boot.threads).map(|_| Mutex::new(None)).collect(),
             parting: Parting::new(worker)?,
             next_token: AtomicU64::new(0),
             lead: Mutex::new(Lead::new()),
@@ -151,6 +158,19 @@ impl Serving {
         }
         accept::prepare(&worker.boot.listeners, &worker.boot.process);
         Ok(serving)
+    }
+
+    /// The answer that a thread gives; None before it has given any.
+    pub(crate) fn answer_of<'py>(&self, py: Python<'py>, core: u32) -> Option<Bound<'py, StartResponse>> {
+        let answer = self.answers_of.get(core as usize)?.lock().unwrap_or_else(PoisonError::into_inner);
+        answer.as_ref().map(|answer| answer.bind(py).clone())
+    }
+
+    /// From now on a thread gives its answers by this.
+    pub(crate) fn set_answer_of(&self, core: u32, answer: Py<StartResponse>) {
+        if let Some(place) = self.answers_of.get(core as usize) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {

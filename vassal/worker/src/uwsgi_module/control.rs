@@ -9,16 +9,20 @@ use pyo3::{exceptions::PyValueError, prelude::*, types::PyModule};
 use super::add_functions;
 use crate::{
     attend::{Harakiri, limit},
+    os,
     serve::Serving,
     worker::Worker,
 };
+
+/// Longest message of `set_warning_message`, as in uWSGI.
+const WARNING_MAX_CHARACTERS: usize = 80;
 
 /// Prefix and append of process titles.
 static AFFIXES: OnceLock<(String, String)> = OnceLock::new();
 
 pub(super) fn add(py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
     AFFIXES.get_or_init(|| (boot.titles.prefix.clone(), boot.titles.append.clone()));
-    add_functions!(module, reload, stop, setprocname, set_user_harakiri);
+    add_functions!(module, reload, stop, setprocname, set_user_harakiri, set_warning_message, accepting, ready);
     module.add("Harakiri", py.get_type::<Harakiri>())?;
     Ok(())
 }
@@ -46,6 +50,25 @@ fn stop() -> PyResult<bool> {
 fn setprocname(name: &str) {
     let (prefix, append) = AFFIXES.get().map_or(("", ""), |(prefix, append)| (prefix.as_str(), append.as_str()));
     process::set_title(&format!("{prefix}{name}{append}"));
+}
+
+/// Tells everybody who reads the log what is wrong, in 80 characters or less. True.
+#[pyfunction]
+#[pyo3(signature = (message, /))]
+fn set_warning_message(message: &str) -> bool {
+    let shown: String = message.chars().take(WARNING_MAX_CHARACTERS).collect();
+    os::write_stderr(format!("*** {shown} ***\n").as_bytes());
+    true
+}
+
+/// Nothing: a worker accepts when its master has proved it.
+#[pyfunction]
+fn accepting() {}
+
+/// Whether the app runs in a worker: not while it is being imported before that.
+#[pyfunction]
+fn ready() -> bool {
+    Worker::here().is_some()
 }
 
 /// Limits the request of the calling thread to so many seconds from now; 0 takes its limit back. `harakiri` holds beside it.

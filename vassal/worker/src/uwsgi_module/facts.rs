@@ -1,10 +1,14 @@
 //! The functions of `uwsgi` that tell something: ids, counters, the workers as the scoreboard shows them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    os::fd::BorrowedFd,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use empery_control::scoreboard::{Slot, slot_index};
-use empery_sys::process;
+use empery_sys::{listen, process};
 use pyo3::{
+    exceptions::PyValueError,
     prelude::*,
     types::{PyBytes, PyDict, PyList, PyModule, PyTuple},
 };
@@ -13,7 +17,18 @@ use super::add_functions;
 use crate::{os, worker::Worker};
 
 pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(module, masterpid, worker_id, mule_id, total_requests, request_id, workers, mem, micros);
+    add_functions!(
+        module,
+        masterpid,
+        worker_id,
+        mule_id,
+        total_requests,
+        request_id,
+        workers,
+        mem,
+        micros,
+        listen_queue
+    );
     Ok(())
 }
 
@@ -53,8 +68,59 @@ fn mem() -> (u64, u64) {
     memory(std::process::id() as i32)
 }
 
-fn memory(pid: i32) -> (u64, u64) {
+/// Resident set and virtual size of a process, in bytes; 0 when there is none.
+pub(super) fn memory(pid: i32) -> (u64, u64) {
+    if pid == 0 {
+        return (0, 0);
+    }
     process::memory(pid).map_or((0, 0), |memory| (memory.rss_bytes, memory.vsz_bytes))
+}
+
+/// How many clients wait in the queue of a socket, by its number among those of the workers; 0 for a unix socket.
+///
+/// # Errors
+/// `ValueError` when there is no such socket.
+#[pyfunction]
+#[pyo3(signature = (socket=0, /))]
+fn listen_queue(socket: i64) -> PyResult<u64> {
+    queue_of(socket).ok_or_else(|| PyValueError::new_err(format!("unable to find socket {socket}")))
+}
+
+/// See [`listen_queue`]; None when there is no such socket.
+pub(super) fn queue_of(socket: i64) -> Option<u64> {
+    let listener = Worker::here()?.boot.listeners.get(usize::try_from(socket).ok()?)?;
+    // SAFETY: listeners are inherited and stay open as long as the process lives.
+    let fd = unsafe { BorrowedFd::borrow_raw(listener.fd) };
+    Some(listen::queue_length(fd).map_or(0, |(waiting, _)| waiting))
+}
+
+/// `uwsgi.magic_table`: what one-letter variables stand for that do not depend on a file.
+pub(super) fn magic_table(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let now_us = os::realtime_ns() / 1000;
+    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let group = nix::unistd::Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
+    let directory = std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let table = PyDict::new(py);
+    for (letter, value) in [
+        ("%", b"%".to_vec()),
+        ("(", b"%(".to_vec()),
+        ("[", b"\x1b".to_vec()),
+        ("G", group.into_bytes()),
+        ("T", now_us.to_string().into_bytes()),
+        ("U", user.into_bytes()),
+        ("V", super::VERSION.as_bytes().to_vec()),
+        ("g", gid.to_string().into_bytes()),
+        ("h", super::hostname()),
+        ("k", cores.to_string().into_bytes()),
+        ("t", (now_us / 1_000_000).to_string().into_bytes()),
+        ("u", uid.to_string().into_bytes()),
+        ("v", directory),
+    ] {
+        table.set_item(PyBytes::new(py, letter.as_bytes()), PyBytes::new(py, &value))?;
+    }
+    Ok(table)
 }
 
 /// Microseconds since 1970.
@@ -71,14 +137,34 @@ fn workers(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(py, all)
 }
 
-fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, PyDict>> {
+/// What the scoreboard says of a worker.
+pub(super) struct Numbers {
+    /// 0 while there is none.
+    pub(super) pid: i32,
+    pub(super) requests: u64,
+    pub(super) delta_requests: u64,
+    pub(super) exceptions: u64,
+    pub(super) is_busy: bool,
+    pub(super) running_us: u64,
+    pub(super) tx_bytes: u64,
+    pub(super) average_us: u64,
+    last_spawn_unix_s: u64,
+    pub(super) respawns: u64,
+}
+
+/// Of every worker.
+pub(super) fn numbers(here: &Worker) -> impl Iterator<Item = Numbers> {
+    (1..=here.boot.processes).map(|id| worker_numbers(here, id))
+}
+
+/// Of one, by its id.
+pub(super) fn worker_numbers(here: &Worker, id: u32) -> Numbers {
     let (processes, threads) = (here.boot.processes, here.boot.threads);
     let half = |spawn: u32| {
         (0..threads).map(move |core| here.scoreboard.slot(slot_index(processes, threads, id, spawn, core)))
     };
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let both = || half(0).chain(half(1));
-    let sum = |of: fn(&Slot) -> &AtomicU64| both().map(|slot| read(of(slot))).sum::<u64>();
+    let sum = |of: fn(&Slot) -> &AtomicU64| half(0).chain(half(1)).map(|slot| read(of(slot))).sum::<u64>();
     // The half of the process that lives: the later spawn.
     let now = [0, 1]
         .into_iter()
@@ -89,20 +175,37 @@ fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, P
             })
         })
         .unwrap_or(0);
-    let (mut pid, mut spawn, mut last_spawn, mut average, mut busy, mut delta) = (0, 0, 0, 0, false, 0);
+    let mut numbers = Numbers {
+        pid: 0,
+        requests: sum(|slot| &slot.counters.requests),
+        delta_requests: 0,
+        exceptions: sum(|slot| &slot.counters.exceptions),
+        is_busy: false,
+        running_us: sum(|slot| &slot.counters.running_us),
+        tx_bytes: sum(|slot| &slot.counters.tx_bytes),
+        average_us: 0,
+        last_spawn_unix_s: 0,
+        respawns: 0,
+    };
     for slot in half(now) {
         let state = &slot.state;
-        pid = state.pid.load(Ordering::Acquire) as i32;
-        spawn = state.spawn.load(Ordering::Relaxed);
-        last_spawn = read(&state.spawned_unix_s);
-        average = average.max(read(&state.avg_rt_us));
-        busy |= read(&state.started_monotonic_ns) != 0;
-        delta += read(&slot.counters.requests).saturating_sub(read(&state.requests_at_spawn));
+        numbers.pid = state.pid.load(Ordering::Acquire) as i32;
+        numbers.respawns = u64::from(state.spawn.load(Ordering::Relaxed)) + 1;
+        numbers.last_spawn_unix_s = read(&state.spawned_unix_s);
+        numbers.average_us = numbers.average_us.max(read(&state.avg_rt_us));
+        numbers.is_busy |= read(&state.started_monotonic_ns) != 0;
+        numbers.delta_requests += read(&slot.counters.requests).saturating_sub(read(&state.requests_at_spawn));
     }
-    let (rss, vsz) = if pid == 0 { (0, 0) } else { memory(pid) };
-    let requests = sum(|slot| &slot.counters.requests);
-    let exceptions = sum(|slot| &slot.counters.exceptions);
-    let status: &[u8] = match (pid, busy) {
+    if numbers.pid == 0 {
+        numbers.respawns = 0;
+    }
+    numbers
+}
+
+fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, PyDict>> {
+    let numbers = worker_numbers(here, id);
+    let (rss, vsz) = memory(numbers.pid);
+    let status: &[u8] = match (numbers.pid, numbers.is_busy) {
         (0, _) => b"cheap",
         (_, true) => b"busy",
         (_, false) => b"idle",
@@ -111,23 +214,23 @@ fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, P
     app.set_item("id", 0)?;
     app.set_item("modifier1", 0)?;
     app.set_item("mountpoint", PyBytes::new(py, b""))?;
-    app.set_item("requests", requests)?;
-    app.set_item("exceptions", exceptions)?;
+    app.set_item("requests", numbers.requests)?;
+    app.set_item("exceptions", numbers.exceptions)?;
     let all = PyDict::new(py);
     all.set_item("id", id)?;
-    all.set_item("pid", pid)?;
-    all.set_item("requests", requests)?;
-    all.set_item("delta_requests", delta)?;
+    all.set_item("pid", numbers.pid)?;
+    all.set_item("requests", numbers.requests)?;
+    all.set_item("delta_requests", numbers.delta_requests)?;
     all.set_item("signals", 0)?;
-    all.set_item("exceptions", exceptions)?;
+    all.set_item("exceptions", numbers.exceptions)?;
     all.set_item("status", PyBytes::new(py, status))?;
     all.set_item("rss", rss)?;
     all.set_item("vsz", vsz)?;
-    all.set_item("running_time", sum(|slot| &slot.counters.running_us))?;
-    all.set_item("last_spawn", last_spawn)?;
-    all.set_item("respawn_count", if pid == 0 { 0 } else { spawn + 1 })?;
-    all.set_item("tx", sum(|slot| &slot.counters.tx_bytes))?;
-    all.set_item("avg_rt", average)?;
+    all.set_item("running_time", numbers.running_us)?;
+    all.set_item("last_spawn", numbers.last_spawn_unix_s)?;
+    all.set_item("respawn_count", numbers.respawns)?;
+    all.set_item("tx", numbers.tx_bytes)?;
+    all.set_item("avg_rt", numbers.average_us)?;
     all.set_item("apps", PyList::new(py, [app])?)?;
     Ok(all)
 }

@@ -1,15 +1,15 @@
-//! The functions of `uwsgi` about the log: `log`, and `set_logvar` with what it sets.
+//! The functions of `uwsgi` about the log, and about the line that a request gets in it.
 
 use std::sync::OnceLock;
 
 use empery_control::boot::AppBoot;
 use pyo3::{
-    exceptions::PyTypeError,
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBytes, PyModule, PyString},
 };
 
-use super::add_functions;
+use super::{add_functions, request::current};
 use crate::{log as own_lines, os, request::log_variables, worker::Worker};
 
 /// For `log` while there is no worker yet.
@@ -17,7 +17,7 @@ static BOOT: OnceLock<AppBoot> = OnceLock::new();
 
 pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
     BOOT.get_or_init(|| boot.clone());
-    add_functions!(module, log, set_logvar, get_logvar);
+    add_functions!(module, log, set_logvar, get_logvar, log_this_request, logsize);
     Ok(())
 }
 
@@ -60,4 +60,21 @@ fn get_logvar<'py>(py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option
     let request = Worker::here().and_then(|worker| worker.request_of_this_thread(py));
     let value = request.and_then(|(_, began_ns)| log_variables::get(began_ns, &name));
     Ok(value.map(|value| PyBytes::new(py, &value)))
+}
+
+/// The request of this thread gets its line in the log, whatever is logged else.
+///
+/// # Errors
+/// `ValueError` outside of a request.
+#[pyfunction]
+fn log_this_request(py: Python<'_>) -> PyResult<()> {
+    let answer = current(py).ok_or_else(|| PyValueError::new_err("this thread serves no request"))?;
+    answer.try_borrow_mut()?.response.is_logged = true;
+    Ok(())
+}
+
+/// 0, as uWSGI says of a log that its master does not write.
+#[pyfunction]
+fn logsize() -> u64 {
+    0
 }

@@ -1,9 +1,21 @@
-//! The module `uwsgi` that apps import: the names that work here, and no others, so that an app that asks for a cache or a
-//! spooler gets the AttributeError it can handle.
+//! The module `uwsgi` that apps import: the names that work here, and no others, so that an app that asks for an SNMP counter
+//! gets the AttributeError it can handle, with what to use instead ([`absent`]).
 
+mod absent;
+mod areas;
+mod cache;
+pub(crate) mod connection;
 mod control;
 mod facts;
+mod files;
 mod lines;
+mod locks;
+mod metrics;
+mod queue;
+mod request;
+mod rpc;
+mod text;
+pub(crate) mod websocket;
 
 use empery_control::boot::{AppBoot, OptValue};
 use pyo3::{
@@ -23,7 +35,7 @@ const NAME: &str = "uwsgi";
 pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, PyModule>> {
     let module = PyModule::new(py, NAME)?;
     module.add("version", PyBytes::new(py, VERSION.as_bytes()))?;
-    module.add("version_info", (2, 0, 31, 0, ""))?;
+    module.add("version_info", (2, 0, 31, 0, PyBytes::new(py, b"")))?;
     module.add("hostname", PyBytes::new(py, &hostname()))?;
     module.add("numproc", boot.processes)?;
     module.add("cores", boot.threads)?;
@@ -33,10 +45,27 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
     module.add("is_a_reload", boot.reloads > 0)?;
     module.add("sockets", PyList::new(py, boot.listeners.iter().map(|listener| listener.fd))?)?;
     module.add("applications", PyDict::new(py))?;
+    module.add("loop", py.None())?;
+    module.add("unbit", py.None())?;
+    module.add("magic_table", facts::magic_table(py)?)?;
+    let pidfile = boot.opt.iter().find(|(name, _)| name == "pidfile");
+    if let Some((_, OptValue::One(path))) = pidfile {
+        module.add("pidfile", PyBytes::new(py, path.as_bytes()))?;
+    }
     module.add("opt", options(py, boot)?)?;
     facts::add(py, &module)?;
     control::add(py, &module, boot)?;
     lines::add(py, &module, boot)?;
+    cache::add(&module)?;
+    locks::add(&module)?;
+    queue::add(&module)?;
+    areas::add(&module)?;
+    metrics::add(&module)?;
+    rpc::add(&module)?;
+    files::add(&module)?;
+    connection::add(&module)?;
+    websocket::add(&module)?;
+    absent::add(&module)?;
     Ok(module)
 }
 

@@ -1,0 +1,101 @@
+//! What is made again, what is kept, and what is refused.
+
+use empery_config::{
+    facts::{Facts, NoFiles},
+    read::{Entry, read},
+};
+
+use super::*;
+
+fn shared(lines: &str) -> configured::Shared {
+    let content = format!("[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:8000\n{lines}\n");
+    let entry = Entry::File { path: "/v/app.ini".into(), content: content.into_bytes() };
+    read(&entry, &Facts::default(), &NoFiles).config.unwrap().shared
+}
+
+const SMALL: &str = "cache2 = name=a,items=5,blocksize=64,keysize=16,hashsize=7";
+
+fn store(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("empery-regions-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+#[test]
+fn the_next_generation_gets_the_same_region_and_one_of_another_size_a_new_one() {
+    let mut regions = Regions::default();
+    let first = regions.provide(&shared(SMALL)).unwrap();
+    assert_eq!(regions.provide(&shared(&format!("{SMALL},purge_lru=1"))).unwrap().caches[0].fd, first.caches[0].fd);
+    let larger = regions.provide(&shared(&SMALL.replace("items=5", "items=6"))).unwrap();
+    assert_ne!(larger.caches[0].fd, first.caches[0].fd);
+    assert_eq!(larger.locks, first.locks);
+    let used: Vec<RawFd> = larger.descriptors().collect();
+    regions.keep_only(|fd| used.contains(&fd));
+    assert_eq!(regions.held.len(), 2);
+}
+
+#[test]
+fn everything_that_is_asked_for_is_there_and_can_be_mapped() {
+    let mut regions = Regions::default();
+    let config = shared(&format!(
+        "{SMALL}\ncheck-cache = a\nlocks = 2\nqueue = 4\nsharedarea = 1\nmetric = name=m,initial_value=-3\n\
+         add-cache-item = a k=v\nload-file-in-cache = /etc/hostname"
+    ));
+    let words = regions.provide(&config).unwrap();
+    let fd_of = |wanted: RawFd| regions.held.values().find(|held| held.fd.as_raw_fd() == wanted).unwrap().fd.as_fd();
+    let layout = words.caches[0].shape.layout().unwrap();
+    let cache = Region::map(fd_of(words.caches[0].fd), layout.length()).unwrap();
+    assert!(Cache::is_there(&cache.lock().unwrap(), &layout));
+    let queue = words.queue.as_ref().unwrap();
+    let region = Region::map(fd_of(queue.fd), queue.shape.length().unwrap()).unwrap();
+    assert!(Queue::is_there(&region.lock().unwrap(), queue.shape));
+    assert!(Locks::map(fd_of(words.locks.as_ref().unwrap().fd), 3).is_ok());
+    let metrics = words.metrics.as_ref().unwrap();
+    let region = Region::map(fd_of(metrics.fd), Metrics::length(1)).unwrap();
+    assert_eq!(region.glance().word(words::metric_at(0)).cast_signed(), -3);
+    assert!(Region::map(fd_of(words.areas[0].fd), AREA_AT + 4096).is_ok());
+    assert_eq!((words.check, words.fillings.len(), words.descriptors().count()), (Some(0), 2, 5));
+}
+
+#[test]
+fn a_store_is_found_again_and_one_of_another_size_is_refused_or_replaced() {
+    let path = store("cache");
+    let with_store = format!("{SMALL},store={}", path.display());
+    let write = |regions: &mut Regions| {
+        let words = regions.provide(&shared(&with_store)).unwrap();
+        let layout = words.caches[0].shape.layout().unwrap();
+        let held = regions.held.values().find(|held| held.fd.as_raw_fd() == words.caches[0].fd).unwrap();
+        (Region::map(held.fd.as_fd(), layout.length()).unwrap(), layout, words.caches[0].rules.clone())
+    };
+    let mut regions = Regions::default();
+    let (region, layout, rules) = write(&mut regions);
+    Cache::open(&mut region.lock().unwrap(), &layout, &rules, 1).store(
+        b"k",
+        b"v",
+        0,
+        empery_shared::cache::Present::Replaced,
+    );
+    drop((region, regions));
+    let mut regions = Regions::default();
+    let (region, layout, rules) = write(&mut regions);
+    assert_eq!(Cache::open(&mut region.lock().unwrap(), &layout, &rules, 1).get(b"k").as_deref(), Some(&b"v"[..]));
+    drop((region, regions));
+    let other = with_store.replace("items=5", "items=6");
+    let error = Regions::default().provide(&shared(&other)).unwrap_err();
+    assert!(error.contains("the cache \"a\"") && error.contains("remove the file"), "{error}");
+    assert!(Regions::default().provide(&shared(&format!("{other},store_delete=1"))).is_ok());
+    std::fs::write(&path, "not a cache at all").unwrap();
+    assert!(Regions::default().provide(&shared(&with_store)).is_err());
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn an_area_of_a_file_must_be_as_long_as_it_says() {
+    let path = store("area");
+    std::fs::write(&path, "12345678").unwrap();
+    let area = |bytes: u32| shared(&format!("sharedarea = file={},size={bytes}", path.display()));
+    assert!(Regions::default().provide(&area(8)).unwrap().areas[0].file_fd.is_some());
+    let error = Regions::default().provide(&area(9)).unwrap_err();
+    assert!(error.contains("has 8 bytes, and the area 9"), "{error}");
+    std::fs::remove_file(path).unwrap();
+}
