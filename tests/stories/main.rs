@@ -12,6 +12,7 @@ mod clients;
 mod common;
 mod corpus;
 mod crew;
+mod daemons;
 mod database;
 mod deaths;
 mod failpoints;
@@ -33,7 +34,9 @@ mod log_lines;
 mod logs;
 mod midway;
 mod module;
+mod mules;
 mod nginx;
+mod noting;
 mod on_demand;
 mod packaging;
 mod pythons;
@@ -46,8 +49,10 @@ mod removal;
 mod routes;
 mod saves;
 mod shared;
+mod signals;
 mod silent;
 mod soak;
+mod spooler;
 mod starved;
 mod static_files;
 mod stats;
@@ -80,10 +85,13 @@ fn main() -> ExitCode {
         alone::STORIES,
         realm::STORIES,
         silent::STORIES,
+        signals::STORIES,
+        spooler::STORIES,
         stats::STORIES,
         static_files::STORIES,
         gevent::STORIES,
         golden::STORIES,
+        mules::STORIES,
         nginx::STORIES,
         pythons::STORIES,
         identity::STORIES,
@@ -101,6 +109,7 @@ fn main() -> ExitCode {
         storm::STORIES,
         strangers::STORIES,
         database::STORIES,
+        daemons::STORIES,
         removal::STORIES,
         frozen::STORIES,
         on_demand::STORIES,

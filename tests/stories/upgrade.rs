@@ -30,7 +30,7 @@ const VASSALS: usize = 3;
 
 /// Puts another build of a binary in place, as a package does: written aside, then renamed. What is behind the end of an
 /// ELF file changes nothing but which file it is.
-fn install(directory: &Path, name: &str) -> Result<()> {
+pub(crate) fn install(directory: &Path, name: &str) -> Result<()> {
     let (place, aside) = (directory.join(name), directory.join("aside"));
     fs::copy(empery_tests::ground::binary(name)?, &aside)?;
     fs::File::options().append(true).open(&aside)?.write_all(b"another build")?;

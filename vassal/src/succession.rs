@@ -21,7 +21,11 @@ use empery_sys::memfd;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use serde::{Deserialize, Serialize};
 
-use crate::{descriptor, regions::RegionLeft};
+use crate::{
+    descriptor,
+    regions::RegionLeft,
+    supervise::{beside::BesideLeft, posts_side::PostLeft},
+};
 
 /// The environment variable with the number of the descriptor that holds the [`Testament`].
 pub(crate) const TESTAMENT_FD: &str = "EMPERY_TESTAMENT_FD";
@@ -61,6 +65,12 @@ pub(crate) struct Testament {
     /// Whether nothing is accepted.
     #[serde(default)]
     pub(crate) frozen: bool,
+    /// What runs beside the workers.
+    #[serde(default)]
+    pub(crate) beside: BesideLeft,
+    /// Mules.
+    #[serde(default)]
+    pub(crate) posts: Vec<PostLeft>,
 }
 
 /// See [`crate::station::Station`].

@@ -68,6 +68,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         pidfiles,
         deploys,
         frozen,
+        beside,
+        posts,
     } = testament;
     let (inbox, inputs) = Inbox::new();
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -115,6 +117,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         station,
     });
     supervisor.set_frozen(frozen);
+    supervisor.carry_beside(beside);
     supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_scoreboards(scoreboards)?);
     for gateway in gateways {
         let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;
@@ -124,6 +127,10 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     for worker in workers {
         let channel = Channel::new(take(worker.fd, "a worker's channel")?).map_err(|error| error.to_string())?;
         supervisor.carry(worker, channel);
+    }
+    for post in posts {
+        let channel = Channel::new(take(post.fd, "a mule's channel")?).map_err(|error| error.to_string())?;
+        supervisor.carry_post(post, channel);
     }
     supervisor.deploy(operation, revision, offer.map(Arc::new));
     Ok(supervisor.run(inputs).await)

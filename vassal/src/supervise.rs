@@ -1,6 +1,7 @@
 //! The one task that owns a vassal: it hears what happened, tells the generation machine, and performs what the
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
+pub(crate) mod beside;
 mod crew_side;
 pub(crate) mod deaths;
 mod deploy;
@@ -15,9 +16,11 @@ pub(crate) mod input;
 mod left_behind;
 mod link_side;
 mod perform;
+pub(crate) mod posts_side;
 mod reap;
 mod recycle_side;
 mod report;
+pub(crate) mod signals_side;
 pub(crate) mod stacks;
 mod stats_side;
 pub(crate) mod stopped;
@@ -90,6 +93,10 @@ pub(crate) struct Supervisor {
     stats: Option<StatsServer>,
     touch: Option<Watch>,
     fifos: Option<Fifos>,
+    /// Daemons and the like.
+    beside: beside::Beside,
+    /// Mules.
+    posts: posts_side::PostSide,
     harakiri_at: Option<Moment>,
     stack_askings: StackAskings,
     looked_for_stopped: Moment,
@@ -176,6 +183,8 @@ impl Supervisor {
             stats: parts.stats,
             touch: None,
             fifos: None,
+            beside: beside::Beside::default(),
+            posts: posts_side::PostSide::default(),
             harakiri_at: None,
             stack_askings: StackAskings::default(),
             looked_for_stopped: clock::now(),
@@ -210,7 +219,8 @@ impl Supervisor {
             let wake_at =
                 [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
             let looks = [self.stack_askings.deadline(), self.stopped_deadline()];
-            let wake_at = wake_at.into_iter().chain(looks).flatten().min();
+            let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
+            let wake_at = wake_at.into_iter().chain(looks).chain(beside).flatten().min();
             tokio::select! {
                 // What has happened already goes before deadlines: this process may have slept, the others not.
                 biased;
@@ -233,6 +243,9 @@ impl Supervisor {
     fn wake(&mut self) {
         let now = clock::now();
         self.wake_gateways();
+        self.wake_beside();
+        self.wake_signals(now);
+        self.wake_posts(now);
         if self.harakiri_at.is_some_and(|at| at <= now) {
             self.harakiri(now);
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use empery_config::{
+    beside::{Mules, Spoolers},
     crew::Recycle,
     vassal::{
         Door, Engine as Configured, Listener, MonkeyPatch as ConfiguredPatch, Protocol as ConfiguredProtocol, Python,
@@ -21,6 +22,7 @@ use empery_control::{
     },
     bootstrap::BOOTSTRAP,
     keeper::ListenAddress,
+    posts::{MulesBoot, SpoolDirectory, SpoolersBoot},
     shared::Shared,
 };
 use empery_lifecycle::ids::GenerationId;
@@ -109,7 +111,7 @@ fn flags(python: &Python) -> Vec<OsString> {
 }
 
 /// The environment of the app: the master's own without what was meant for the master, then `env` and `unenv` in order.
-fn environment(
+pub(crate) fn environment(
     own: impl Iterator<Item = (OsString, OsString)>,
     changes: &[(String, Option<String>)],
 ) -> Vec<(OsString, OsString)> {
@@ -195,6 +197,8 @@ pub(crate) fn app_boot(
             ping_every_s: request.websocket_ping_s,
             pong_within_s: request.websocket_pong_s,
         },
+        mules: mules(&config.beside.mules),
+        spoolers: spoolers(&config.beside.spoolers),
         py_autoreload_s: config.py_autoreload_s,
         py_autoreload_ignore: config.py_autoreload_ignore.clone(),
         master_pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
@@ -217,6 +221,29 @@ fn recycle_rules(recycle: &Recycle) -> RecycleRules {
         exception_types: recycle.exceptions.types.clone(),
         exception_values: recycle.exceptions.values.clone(),
         exception_reprs: recycle.exceptions.reprs.clone(),
+    }
+}
+
+fn mules(mules: &Mules) -> MulesBoot {
+    MulesBoot {
+        patches: mules.patches.clone(),
+        farms: mules.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
+        harakiri_s: mules.harakiri_s,
+        queue_bytes: mules.queue_bytes,
+    }
+}
+
+fn spoolers(spoolers: &Spoolers) -> SpoolersBoot {
+    let directory = |(path, external): &(PathBuf, bool)| SpoolDirectory { path: path.clone(), external: *external };
+    SpoolersBoot {
+        directories: spoolers.directories.iter().map(directory).collect(),
+        processes: spoolers.processes,
+        frequency_s: spoolers.frequency_s,
+        max_tasks: spoolers.max_tasks,
+        harakiri_s: spoolers.harakiri_s,
+        chdir: spoolers.chdir.clone(),
+        quiet: spoolers.quiet,
+        imports: spoolers.imports.clone(),
     }
 }
 

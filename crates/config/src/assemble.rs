@@ -1,6 +1,7 @@
 //! Builds the typed configuration from expanded directives: which options mean what, their defaults and ranges.
 
 mod apps;
+mod beside;
 mod crew;
 mod draft;
 mod engine;
@@ -117,6 +118,7 @@ pub(crate) fn assemble(
         runtime,
         recycle,
         crew,
+        beside: draft.beside.finish(&base, problems),
         log: crate::vassal::Log {
             logto: draft.logto.as_ref().map(from_start),
             logto2: draft.logto2.as_ref().map(from_base),

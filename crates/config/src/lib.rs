@@ -10,6 +10,7 @@
 pub mod address;
 pub mod apps;
 mod assemble;
+pub mod beside;
 mod command_line;
 pub mod crew;
 mod environment_files;

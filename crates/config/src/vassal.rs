@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::apps::{App, AppTarget};
 use crate::{
     address::Address,
+    beside::Beside,
     crew::{Crew, Recycle},
     loggers::Lines,
     runtime::Runtime,
@@ -82,6 +83,8 @@ pub struct VassalConfig {
     pub recycle: Recycle,
     /// How many workers there are.
     pub crew: Crew,
+    /// What runs beside the workers.
+    pub beside: Beside,
     /// Logging.
     pub log: Log,
     /// Process titles.

@@ -9,7 +9,13 @@ use empery_lifecycle::{
 use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
-use crate::{apps::Apps, process::Process, shared::Shared, static_files::StaticFiles};
+use crate::{
+    apps::Apps,
+    posts::{MulesBoot, SpoolersBoot},
+    process::Process,
+    shared::Shared,
+    static_files::StaticFiles,
+};
 
 /// The environment variable that holds the number of the descriptor with a master's [`MasterBoot`]. A `vassal`
 /// without it runs alone. Removed from the environment before anything of the app runs.
@@ -285,6 +291,12 @@ pub struct AppBoot {
     /// What workers share: `cache2`, `locks`, `queue`, `sharedarea`, `metric`.
     #[serde(default)]
     pub shared: Shared,
+    /// `mule`, `mules`, `farm`.
+    #[serde(default)]
+    pub mules: MulesBoot,
+    /// `spooler` and its relatives.
+    #[serde(default)]
+    pub spoolers: SpoolersBoot,
     /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
     pub py_autoreload_s: u32,
     /// `py-auto-reload-ignore`: names of modules that it does not look at.

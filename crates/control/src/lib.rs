@@ -13,7 +13,9 @@
 //! | [`apps`] | which apps a zygote loads |
 //! | [`boot`] | what a master or a zygote is started with |
 //! | [`process`] | what a zygote and its workers are like, and what they do around the app |
+//! | [`posts`] | master and its mules and spoolers, over socketpairs |
 //! | [`scoreboard`] | workers write, master and brain read: shared memory |
+//! | [`signals`] | processes of an app and their master, about uWSGI signals |
 //! | [`stacks`] | what the threads of a worker do: worker, master, brain and whoever asks |
 //! | [`stats`] | the master's `stats` socket: uWSGI's JSON |
 //! | [`fleet`] | what the brain publishes to the dashboard, the API and the command line, and what these ask of it |
@@ -27,9 +29,11 @@ pub mod gateway;
 pub mod keeper;
 pub mod link;
 pub mod places;
+pub mod posts;
 pub mod process;
 pub mod scoreboard;
 pub mod shared;
+pub mod signals;
 pub mod stacks;
 pub mod static_files;
 pub mod stats;

@@ -4,11 +4,15 @@
 use std::net::SocketAddr;
 
 pub use empery_lifecycle::generations::RecycleReason;
-use empery_lifecycle::ids::{GenerationId, WorkerRef};
+use empery_lifecycle::{
+    ids::{GenerationId, WorkerRef},
+    posts::PostRef,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     boot::{AppBoot, Protocol, WorkerBoot},
+    signals::SignalWord,
     stacks::ThreadStack,
 };
 
@@ -21,6 +25,11 @@ pub enum ToZygote {
     /// Fork a worker (double fork: its parent is the master). Descriptors: the worker's end of its channel, then the
     /// memfd that faulthandler writes to.
     Fork(WorkerBoot),
+    /// Fork a mule or spooler in the same way. Descriptor: its end of its channel.
+    ForkPost {
+        /// Which.
+        post: PostRef,
+    },
     /// Exit; nothing is forked any more.
     Retire,
 }
@@ -51,6 +60,25 @@ pub enum FromZygote {
         worker: WorkerRef,
         /// Its pid.
         pid: i32,
+    },
+    /// A mule or spooler was forked.
+    PostForked {
+        /// Which.
+        post: PostRef,
+        /// Its pid.
+        pid: i32,
+    },
+    /// The fork of a mule or spooler failed.
+    PostNotForked {
+        /// Which.
+        post: PostRef,
+        /// One sentence.
+        sentence: String,
+    },
+    /// What the app has said of uWSGI signals at import; before [`Self::Loaded`].
+    Signals {
+        /// It.
+        word: SignalWord,
     },
     /// The fork failed.
     ForkFailed {
@@ -163,6 +191,11 @@ pub enum FromWorker {
     ReloadAsked,
     /// The app called `uwsgi.stop()`.
     StopAsked,
+    /// Something about uWSGI signals, perhaps with a descriptor.
+    Signals {
+        /// It.
+        word: SignalWord,
+    },
 }
 
 /// Real-time signals by which a worker's master reaches it while all its threads are inside the app. None when the app

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long to wait after the next failure: nothing at first, then `first`, doubling up to `longest`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Backoff {
     wait: Duration,
 }

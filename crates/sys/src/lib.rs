@@ -10,6 +10,7 @@
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
 //! | [`region`] | memory that processes share, with locks that outlive them |
 //! | [`pipe`], [`lock`] | pipes and locks |
+//! | [`inotify`] | changes of files and directories |
 //! | [`inherited`] | descriptors a process was started with |
 #![allow(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod channel;
 pub mod hooks;
 pub mod identity;
 pub mod inherited;
+pub mod inotify;
 pub mod limits;
 pub mod listen;
 pub mod lock;

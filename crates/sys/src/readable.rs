@@ -25,4 +25,12 @@ impl Readable {
     pub async fn ready(&self) -> io::Result<()> {
         self.0.readable().await.map(|mut guard| guard.retain_ready())
     }
+
+    /// Waits for more than there was the last time. The caller reads everything before it waits again.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub async fn more(&self) -> io::Result<()> {
+        self.0.readable().await.map(|mut guard| guard.clear_ready())
+    }
 }

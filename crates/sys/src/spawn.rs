@@ -83,6 +83,20 @@ pub fn spawn(spawn: Spawn) -> io::Result<Child> {
 /// When there are no processes or descriptors left, or a text holds a NUL.
 pub fn hold(spawn: Spawn) -> io::Result<Held> {
     let plan = Plan::lay_out(&spawn)?;
+    fork(spawn.program, &plan)
+}
+
+/// The same of a child that gets a signal when the calling thread ends (PR_SET_PDEATHSIG, prctl(2)), and never runs when
+/// that has happened before.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_mortal(spawn: Spawn, death_signal: i32) -> io::Result<Held> {
+    let plan = Plan { death: Some((death_signal, nix::unistd::getpid().as_raw())), ..Plan::lay_out(&spawn)? };
+    fork(spawn.program, &plan)
+}
+
+fn fork(program: PathBuf, plan: &Plan) -> io::Result<Held> {
     let (wait_for_go, go) = cloexec_pipe()?;
     let (outcome, report) = cloexec_pipe()?;
     let keep = plan.sorted_with(&[wait_for_go.as_raw_fd(), report.as_raw_fd()]);
@@ -103,7 +117,6 @@ pub fn hold(spawn: Spawn) -> io::Result<Held> {
         return Err(refused);
     }
     let pidfd = pidfd_open(pid)?;
-    let program = spawn.program;
     Ok(Held { child: Some(Child { pid, pidfd }), go: Some(go), outcome: File::from(outcome), program })
 }
 
@@ -156,15 +169,25 @@ enum Step {
     Gid,
     Uid,
     NotForGood,
+    Death,
     Exec,
 }
 
 impl Step {
     fn of(number: u8) -> Step {
-        [Step::Descriptors, Step::Session, Step::Directory, Step::Groups, Step::Gid, Step::Uid, Step::NotForGood]
-            .into_iter()
-            .find(|step| *step as u8 == number)
-            .unwrap_or(Step::Exec)
+        [
+            Step::Descriptors,
+            Step::Session,
+            Step::Directory,
+            Step::Groups,
+            Step::Gid,
+            Step::Uid,
+            Step::NotForGood,
+            Step::Death,
+        ]
+        .into_iter()
+        .find(|step| *step as u8 == number)
+        .unwrap_or(Step::Exec)
     }
 
     fn attempted(self) -> &'static str {
@@ -176,6 +199,7 @@ impl Step {
             Step::Gid => "setting the group of",
             Step::Uid => "setting the user of",
             Step::NotForGood => "giving up root for good for",
+            Step::Death => "arranging for our death to end",
             Step::Exec => "executing",
         }
     }
@@ -195,6 +219,8 @@ struct Plan {
     inherit: Vec<RawFd>,
     credentials: Option<Credentials>,
     new_session: bool,
+    /// The signal it gets when its parent, which has this pid, dies.
+    death: Option<(i32, i32)>,
 }
 
 impl Plan {
@@ -246,6 +272,7 @@ impl Plan {
             inherit: spawn.inherit.clone(),
             credentials: spawn.identity.as_ref().map(Credentials::look_up).transpose()?,
             new_session: spawn.new_session,
+            death: None,
         })
     }
 
@@ -312,7 +339,16 @@ impl Plan {
                 Refused::Uid => Step::Uid,
                 Refused::NotForGood => Step::NotForGood,
             }),
-        }
+        }?;
+        // Behind the change of identity, which takes it away (prctl(2)).
+        self.death.map_or(Ok(()), |(signal, parent)| {
+            // SAFETY: integers only; getppid cannot fail.
+            let done = unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_long::from(signal), 0_usize, 0_usize, 0_usize) == 0
+                    && libc::getppid() == parent
+            };
+            if done { Ok(()) } else { Err(Step::Death) }
+        })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod pace;
 pub mod proxy;
 pub mod scgi;
+pub mod spool;
 pub mod target;
 pub mod uwsgi;
 pub mod vars;

@@ -226,12 +226,16 @@ impl Supervisor {
     pub(super) fn leave_behind_gateways(&mut self, code: u8) {
         self.drain_gateways(|_| true);
         self.gateways.leaving = Some((code, clock::now().after(self.gateways.mercy)));
+        self.retire_daemons();
+        self.retire_posts();
         self.leave_when_alone();
     }
 
-    fn leave_when_alone(&mut self) {
+    pub(super) fn leave_when_alone(&mut self) {
         if let Some((code, _)) = self.gateways.leaving
             && self.gateways.all.is_empty()
+            && self.beside.daemons.are_over()
+            && self.posts.are_empty()
         {
             self.leaving = Some(code);
         }
@@ -267,6 +271,7 @@ impl Supervisor {
         }
         if self.gateways.leaving.is_some_and(|(_, by)| by <= now) {
             self.kill_gateways();
+            self.hurry_posts();
             if let Some((code, _)) = self.gateways.leaving.take() {
                 self.leaving = Some(code);
             }

@@ -17,7 +17,7 @@ use empery_lifecycle::{
 };
 use empery_sys::{process::How, scoreboard::Scoreboard};
 
-use super::{deaths::KilledFor, harakiri::Struck, stopped::Stopped};
+use super::{deaths::KilledFor, harakiri::Struck, signals_side::SignalDesk, stopped::Stopped};
 use crate::{boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image};
 
 /// See the module.
@@ -44,6 +44,8 @@ pub(crate) struct Generation {
     pub(crate) python: Option<String>,
     /// How often harakiri struck each worker.
     pub(crate) harakiris: BTreeMap<WorkerId, u64>,
+    /// What its app has said of uWSGI signals.
+    pub(crate) signals: SignalDesk,
     /// Its end was reported: once nothing of it is left, it is retired.
     pub(crate) ended: bool,
 }
@@ -92,6 +94,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) stopped: Option<Stopped>,
     /// It was to be killed before its pid was known.
     pub(crate) kill_when_known: bool,
+    /// Where uWSGI signals are delivered, once its app has registered functions.
+    pub(crate) letterbox: Option<OwnedFd>,
     /// The machine was told that it is to be replaced.
     pub(crate) recycle_told: bool,
 }

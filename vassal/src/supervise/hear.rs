@@ -13,6 +13,7 @@ use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, FailureReason},
     ids::{GenerationId, OrphanId, WorkerRef},
+    signals::Place,
 };
 
 use super::{Supervisor, input::Input, worker_id::Who};
@@ -24,6 +25,9 @@ impl Supervisor {
             Input::Signal(signal) => self.signal(signal),
             Input::ChildrenEnded => self.reap(),
             Input::FromZygote(generation, word) => self.heard_zygote(generation, word),
+            Input::FromPost(post, word, descriptors) => self.heard_post(post, word, descriptors),
+            Input::PostSilent(post) => self.post_silent(post),
+            Input::FileChanged(generation, signal) => self.raise(generation, signal),
             Input::ZygoteSilent(generation) => self.zygote_silent(generation),
             Input::FromWorker(worker, word, descriptors) => self.heard_worker(worker, word, descriptors),
             Input::WorkerSilent(worker) => self.worker_silent(worker),
@@ -34,6 +38,7 @@ impl Supervisor {
             Input::Touched(path) => self.touched(&path),
             Input::Commanded(command) => self.commanded(command),
             Input::ClientWaits => self.client_waits(),
+            Input::RemainsEnded => self.remains_ended(),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
             Input::Introduced(newcomer) => self.introduced(*newcomer),
@@ -81,6 +86,9 @@ impl Supervisor {
         let Some(revision) = serving.map(|generation| std::sync::Arc::clone(&generation.revision)) else { return };
         let config = &revision.config;
         let is_among = |paths: &[PathBuf]| paths.iter().any(|named| named == path);
+        self.daemons_touched(path);
+        self.signals_of_touched(path);
+        self.posts_touched(path, config);
         if is_among(&config.log.touch_rotate) {
             log::rotate();
         }
@@ -97,10 +105,13 @@ impl Supervisor {
         if self.stop_asked {
             log::say("*** stopping at once ***");
             self.kill_gateways();
+            self.hurry_daemons();
+            self.hurry_posts();
             self.tell(Event::StopNow);
         } else {
             log::say("*** stopping: requests in flight are finished first; a second signal stops at once ***");
             self.stop_asked = true;
+            self.retire_posts();
             self.stop_behind_gateways();
         }
     }
@@ -126,6 +137,9 @@ impl Supervisor {
             FromZygote::LoadFailed { sentence, traceback } => {
                 self.tell(Event::BootFailed { generation: id, reason: FailureReason::App { sentence, traceback } });
             }
+            FromZygote::PostForked { post, pid } => self.post_has_pid(post, pid),
+            FromZygote::PostNotForked { post, sentence } => self.post_not_forked(post, &sentence),
+            FromZygote::Signals { word } => self.heard_signals(id, None, word, Vec::new()),
             FromZygote::Forked { worker, pid } => self.worker_has_pid(worker, pid),
             FromZygote::ForkFailed { worker, sentence } => self.worker_lost(worker, sentence),
         }
@@ -161,6 +175,9 @@ impl Supervisor {
             FromWorker::RecycleAsked { why, detail } => self.recycle(worker, why, &detail),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),
+            FromWorker::Signals { word } => {
+                self.heard_signals(worker.generation, Some(Place::Worker(worker.worker.0)), word, descriptors)
+            }
             FromWorker::Handover { token, connection } => {
                 self.hand_over(Who::Worker(worker), token, connection, descriptors)
             }
@@ -183,11 +200,12 @@ impl Supervisor {
             | FromWorker::AppLoaded { .. }
             | FromWorker::LoadFailed { .. }
             | FromWorker::Pong { .. }
+            | FromWorker::Signals { .. }
             | FromWorker::RecycleAsked { .. } => {}
         }
     }
 
-    fn stop_by_app(&mut self) {
+    pub(super) fn stop_by_app(&mut self) {
         if !self.stop_asked {
             log::say("*** the app called uwsgi.stop() ***");
             self.stop();

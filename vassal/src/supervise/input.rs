@@ -5,9 +5,13 @@ use std::{os::fd::OwnedFd, path::PathBuf};
 use empery_control::{
     gateway::FromGateway,
     link::Order,
+    posts::FromPost,
     worker::{FromWorker, FromZygote, Introduction},
 };
-use empery_lifecycle::ids::{GenerationId, OrphanId, WorkerRef};
+use empery_lifecycle::{
+    ids::{GenerationId, OrphanId, WorkerRef},
+    posts::PostRef,
+};
 use empery_sys::channel::Channel;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +25,12 @@ pub(crate) enum Input {
     ChildrenEnded,
     /// A zygote said something.
     FromZygote(GenerationId, FromZygote),
+    /// A mule said something, with descriptors.
+    FromPost(PostRef, FromPost, Vec<OwnedFd>),
+    /// A mule will say nothing more.
+    PostSilent(PostRef),
+    /// Something that a uWSGI signal is raised for has changed.
+    FileChanged(GenerationId, u8),
     /// A zygote will say nothing more.
     ZygoteSilent(GenerationId),
     /// A worker said something, with descriptors.
@@ -41,6 +51,8 @@ pub(crate) enum Input {
     Commanded(char),
     /// Somebody has connected to a vassal at rest.
     ClientWaits,
+    /// What an earlier master's daemons have left is gone.
+    RemainsEnded,
     /// Somebody connected to the stats socket.
     StatsAsked(oneshot::Sender<String>),
     /// Somebody whose credentials were checked introduced himself on the link.

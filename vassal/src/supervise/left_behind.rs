@@ -30,7 +30,7 @@ impl Supervisor {
         let mut told = false;
         loop {
             self.reap();
-            let left = below();
+            let left = below(&self.beside.daemons.outliving());
             if left.is_empty() {
                 return;
             }
@@ -57,8 +57,14 @@ impl Supervisor {
     }
 }
 
-fn below() -> Vec<i32> {
-    process::descendants_of(Pid::this().as_raw()).unwrap_or_default()
+/// Everything but what outlives the vassal (`smart-attach-daemon`), and what is below that.
+fn below(outliving: &[i32]) -> Vec<i32> {
+    let mut below = process::descendants_of(Pid::this().as_raw()).unwrap_or_default();
+    for pid in outliving {
+        let spared = process::descendants_of(*pid).unwrap_or_default();
+        below.retain(|other| other != pid && !spared.contains(other));
+    }
+    below
 }
 
 fn send_to_all(pids: &[i32], signal: Signal) {

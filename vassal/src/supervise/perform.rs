@@ -20,6 +20,7 @@ use super::{
     EXIT_FAILED_APP, Supervisor,
     generation::{Generation, WorkerHandle, ZygoteHandle},
     input::Input,
+    signals_side::SignalDesk,
 };
 use crate::{
     boot_output::BootOutput,
@@ -106,6 +107,7 @@ impl Supervisor {
             extension: crate::extension::image(),
             python: None,
             harakiris: BTreeMap::new(),
+            signals: SignalDesk::default(),
             ended: false,
         })
     }
@@ -148,6 +150,7 @@ impl Supervisor {
             struck: None,
             stopped: None,
             kill_when_known: false,
+            letterbox: None,
             recycle_told: false,
         };
         self.freeze_newcomer(&handle);

@@ -27,6 +27,8 @@ impl Supervisor {
                 self.trial_ended(how);
             } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {
                 orphan.peer.is_gone();
+            } else if self.beside_ended(pid, how) || self.post_ended(pid, how) {
+                // Said there.
             } else if self.is_forking() {
                 self.unclaimed.insert(pid, how);
             }
@@ -50,7 +52,11 @@ impl Supervisor {
     }
 
     fn is_forking(&self) -> bool {
-        self.generations.values().any(|generation| generation.workers.values().any(|handle| handle.pid.is_none()))
+        self.are_forking_posts()
+            || self
+                .generations
+                .values()
+                .any(|generation| generation.workers.values().any(|handle| handle.pid.is_none()))
     }
 
     pub(super) fn worker_exited(&mut self, worker: WorkerRef, how: How) {

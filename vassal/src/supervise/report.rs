@@ -55,10 +55,12 @@ impl Supervisor {
         let revision = std::sync::Arc::clone(&generation.revision);
         let config = &revision.config;
         self.vacuum = config.vacuum;
-        let watched = Watched {
-            files: [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat(),
-            trees: config.fs_reload.clone(),
-        };
+        let beside = &config.beside;
+        let mut files = [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat();
+        files.extend(beside.daemons.iter().flat_map(|daemon| daemon.touch.iter().cloned()));
+        files.extend(beside.mules.touch.iter().chain(&beside.spoolers.touch).cloned());
+        files.extend(beside.signals.touched.iter().map(|(path, _)| path.clone()));
+        let watched = Watched { files, trees: config.fs_reload.clone() };
         if self.touch.as_ref().map_or(&Watched::default(), Watch::watched) != &watched {
             self.touch = Watch::start(watched, self.inbox.clone());
         }
@@ -73,6 +75,9 @@ impl Supervisor {
         self.arm_harakiri();
         self.arm_recycling();
         self.crew_follows(config);
+        self.beside_follows(config);
+        self.signals_begin(id, config);
+        self.posts_follow(id, config);
         crate::title::set(&config.titles);
     }
 
@@ -98,6 +103,7 @@ impl Supervisor {
     }
 
     fn end(&mut self, generation: GenerationId) {
+        self.signals_end(|id| id == generation);
         if let Some(generation) = self.generations.get_mut(&generation) {
             generation.ended = true;
         }

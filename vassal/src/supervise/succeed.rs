@@ -129,6 +129,8 @@ impl Supervisor {
             pidfiles: self.pidfiles.clone(),
             deploys: self.deploys,
             frozen: self.frozen,
+            beside: self.leave_beside(),
+            posts: self.leave_posts(&mut left),
         };
         let error = succession::succeed(&binary, &testament, &left);
         self.binary_refused(&error.to_string());

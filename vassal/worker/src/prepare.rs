@@ -5,7 +5,11 @@ use empery_control::boot::AppBoot;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use pyo3::{prelude::*, types::PyList};
 
-use crate::{gevent, shared, uwsgi_module};
+use crate::{
+    decorators, gevent,
+    posts::{queues, spooler},
+    shared, uwsgi_module,
+};
 
 /// Does all of it. The error is one sentence.
 pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
@@ -13,6 +17,8 @@ pub(crate) fn prepare(py: Python<'_>, boot: &AppBoot) -> Result<(), String> {
     if let Some(directory) = &boot.chdir {
         nix::unistd::chdir(directory).map_err(|error| format!("chdir = {}: {}", directory.display(), error.desc()))?;
     }
+    queues::make(&boot.mules).map_err(|error| format!("there are no queues for messages to mules: {error}"))?;
+    spooler::shared::make(&boot.spoolers)?;
     interpreter(py, boot)
         .map_err(|error| format!("the interpreter cannot be prepared: {}", crate::python::one_line(py, &error)))?;
     gevent::prepare(py, boot)
@@ -72,7 +78,8 @@ fn interpreter(py: Python<'_>, boot: &AppBoot) -> PyResult<()> {
     let mapped = shared::map(&boot.shared)?;
     shared::fill::fill(py, mapped, &boot.shared.fillings)?;
     let modules = sys.getattr("modules")?;
-    modules.set_item("uwsgi", uwsgi_module::make(py, boot)?)
+    modules.set_item("uwsgi", uwsgi_module::make(py, boot)?)?;
+    decorators::offer(py)
 }
 
 /// What a `pythonpath` names: what the pattern matches, or itself, as in uWSGI (uwsgi_opt_pythonpath).

@@ -28,7 +28,7 @@ use crate::{
     mounts, os, python,
     recycling::Recycling,
     serve::{self, Serving, green},
-    stray, title, uwsgi_module,
+    signals, stray, title, uwsgi_module,
 };
 
 /// The worker that this process is.
@@ -204,6 +204,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResul
     gevent::after_fork(py, worker.boot)?;
     let app = mounts::keep(app, &worker.boot.apps);
     uwsgi_module::after_fork(py, &app)?;
+    signals::begin()?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;
     serve::run(py, serving, app)?;

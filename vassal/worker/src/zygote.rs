@@ -19,7 +19,7 @@ use crate::{
     line::{self, Heard},
     load::{self, CollectorIs, LoadFailure, Loaded},
     os::{self, OnExec, Ready},
-    prepare, python, start_over, title, worker,
+    posts, prepare, python, signals, start_over, title, worker,
 };
 
 /// Exit code of a zygote that could not load the app: uWSGI's FAILED_APP.
@@ -101,6 +101,11 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
         start_over::lazily(py, boot, threads, &channel, &command_line)?;
     }
     load::freeze(py)?;
+    for word in signals::told_at_import() {
+        if line::say(channel.as_fd(), &FromZygote::Signals { word }, &[]).is_err() {
+            return Ok(Turn::Leave(0));
+        }
+    }
     let loaded = FromZygote::Loaded { import_ms, python: python::version(py), threads_at_import };
     if point!("zygote.loaded").is_err() || line::say(channel.as_fd(), &loaded, &[]).is_err() {
         return Ok(Turn::Leave(0));
@@ -130,7 +135,9 @@ fn first_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(Box<AppBoot>, 
             refused(channel, LoadFailure { sentence, traceback: None });
             None
         }
-        Heard::Word(ToZygote::Fork(_) | ToZygote::Retire, _) | Heard::Nothing | Heard::End => None,
+        Heard::Word(ToZygote::Fork(_) | ToZygote::ForkPost { .. } | ToZygote::Retire, _)
+        | Heard::Nothing
+        | Heard::End => None,
     }
 }
 
@@ -194,6 +201,20 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                     Err(error) => FromZygote::ForkFailed { worker, sentence: python::one_line(py, &error) },
                 };
                 if point!("zygote.forked").is_err() || line::say(channel.as_fd(), &answer, &[]).is_err() {
+                    break;
+                }
+            }
+            ToZygote::ForkPost { post } => {
+                let Some(line) = fds.into_iter().next() else { continue };
+                let answer = match fork(py) {
+                    Ok(Forked::Worker) => {
+                        drop(channel);
+                        return Ok(Turn::WorkerEnded(posts::run(py, boot, post, line, app)));
+                    }
+                    Ok(Forked::Zygote(pid)) => FromZygote::PostForked { post, pid },
+                    Err(error) => FromZygote::PostNotForked { post, sentence: python::one_line(py, &error) },
+                };
+                if line::say(channel.as_fd(), &answer, &[]).is_err() {
                     break;
                 }
             }

@@ -12,8 +12,8 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes, runtime::RuntimeDraft,
-    shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
+    apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes,
+    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
 };
 
 /// Most workers of one vassal.
@@ -100,6 +100,7 @@ pub(super) struct Draft {
     pub(super) request: RequestLimits,
     pub(super) crew: CrewDraft,
     pub(super) runtime: RuntimeDraft,
+    pub(super) beside: BesideDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
     pub(super) log: Log,
@@ -177,6 +178,7 @@ impl Default for Draft {
             },
             crew: CrewDraft::default(),
             runtime: RuntimeDraft::default(),
+            beside: BesideDraft::default(),
             logto: None,
             logto2: None,
             log: Log { requests: true, ..Log::default() },
@@ -202,6 +204,7 @@ impl Draft {
             || self.engine.take(&mut value)
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
+            || self.beside.take(&mut value)
             || self.static_files.take(&mut value)
             || self.regions.take(&mut value)
             || routes::take(&mut self.routes, &mut value)

@@ -23,6 +23,7 @@ use crate::{
     os::{self, Ready},
     python,
     request::Tools,
+    signals,
 };
 
 /// What the greenlets of a worker share.
@@ -73,6 +74,11 @@ pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: &Py<PyAny>) ->
             None => {}
             Some(Next::Signalled) => thread::look_after_signals(py, serving),
             Some(Next::End) => return Ok(()),
+            Some(Next::Raised) => {
+                if let Some(signal) = serving.take_raised() {
+                    gevent::spawn(py, &signals::as_call(py, signal)?)?;
+                }
+            }
             Some(Next::Serve(place, connection)) => {
                 let core = green.free_seat(py, serving);
                 let seat = &green.seats[core as usize];

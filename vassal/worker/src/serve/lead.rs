@@ -21,6 +21,8 @@ use crate::{
 pub(super) const LINE: u64 = SPECIAL;
 /// Token of the counter that wakes the leader.
 pub(super) const WAKE: u64 = SPECIAL | 1;
+/// Token of the letterbox.
+pub(super) const LETTERBOX: u64 = SPECIAL | 2;
 /// Tokens of listeners: this and their index.
 pub(super) const LISTENER: u64 = SPECIAL | 1 << 62;
 /// What has this bit is no connection's.
@@ -144,6 +146,7 @@ impl Serving {
                         os::lower(&self.wake);
                         None
                     }
+                    LETTERBOX => Some(Next::Raised),
                     _ if token & LISTENER == LISTENER => self.accept(lead, (token & !LISTENER) as usize, buffer),
                     _ => self.receive(lead, place(token), buffer),
                 };

@@ -16,6 +16,7 @@ mod lead;
 mod orphan;
 pub(crate) mod outgoing;
 mod parting;
+mod raised;
 mod relay;
 mod slab;
 mod thread;
@@ -51,6 +52,7 @@ use crate::{
         slab::{Place, Slab},
     },
     shared::{Shared, cache::Cache},
+    signals,
     static_files::StaticFiles,
     worker::Worker,
 };
@@ -117,6 +119,8 @@ pub(crate) enum Next {
     Serve(Place, Box<Connection>),
     /// Let Python look after signals.
     Signalled,
+    /// Run the function of a uWSGI signal.
+    Raised,
     /// Leave.
     End,
 }
@@ -155,6 +159,9 @@ impl Serving {
         serving.epoll.add(serving.wake.as_raw_fd(), Watch::Level, lead::WAKE)?;
         if let Some(line) = serving.worker.line.raw() {
             serving.epoll.add(line, Watch::Level, lead::LINE)?;
+        }
+        if let Some(letterbox) = signals::ready() {
+            serving.watch_letterbox(letterbox)?;
         }
         accept::prepare(&worker.boot.listeners, &worker.boot.process);
         Ok(serving)

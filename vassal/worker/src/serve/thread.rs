@@ -33,6 +33,7 @@ pub(super) fn run(
                     buffer = Vec::new();
                 }
             }
+            Next::Raised => role = serving.raised(py, core),
             Next::Signalled => look_after_signals(py, serving),
             Next::End => return Ok(()),
         }

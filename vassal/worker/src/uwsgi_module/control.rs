@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use empery_control::{boot::AppBoot, worker::FromWorker};
+use empery_control::{boot::AppBoot, posts::FromPost, worker::FromWorker};
 use empery_sys::process;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyModule};
 
@@ -10,6 +10,7 @@ use super::add_functions;
 use crate::{
     attend::{Harakiri, limit},
     os,
+    posts::PostProcess,
     serve::Serving,
     worker::Worker,
 };
@@ -27,7 +28,10 @@ pub(super) fn add(py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) 
     Ok(())
 }
 
-fn ask(word: &FromWorker) -> PyResult<bool> {
+fn ask(word: &FromWorker, of_post: &FromPost) -> PyResult<bool> {
+    if let Some(post) = PostProcess::here() {
+        return post.say(of_post, &[]).map(|()| true).map_err(|_| PyValueError::new_err("the master is gone"));
+    }
     let worker =
         Worker::here().ok_or_else(|| PyValueError::new_err("there is no worker yet: the app is being imported"))?;
     if worker.say(word) { Ok(true) } else { Err(PyValueError::new_err("the master is gone")) }
@@ -36,13 +40,13 @@ fn ask(word: &FromWorker) -> PyResult<bool> {
 /// Asks the master for a reload. True.
 #[pyfunction]
 fn reload() -> PyResult<bool> {
-    ask(&FromWorker::ReloadAsked)
+    ask(&FromWorker::ReloadAsked, &FromPost::ReloadAsked)
 }
 
 /// Asks the master to stop. True.
 #[pyfunction]
 fn stop() -> PyResult<bool> {
-    ask(&FromWorker::StopAsked)
+    ask(&FromWorker::StopAsked, &FromPost::StopAsked)
 }
 
 /// Sets the process's title.

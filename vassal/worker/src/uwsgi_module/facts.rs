@@ -2,10 +2,13 @@
 
 use std::{
     os::fd::BorrowedFd,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicI32, AtomicU64, Ordering},
 };
 
-use empery_control::scoreboard::{Slot, slot_index};
+use empery_control::{
+    boot::AppBoot,
+    scoreboard::{Slot, slot_index},
+};
 use empery_sys::{listen, process};
 use pyo3::{
     exceptions::PyValueError,
@@ -16,38 +19,24 @@ use pyo3::{
 use super::add_functions;
 use crate::{os, worker::Worker};
 
-pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(
-        module,
-        masterpid,
-        worker_id,
-        mule_id,
-        total_requests,
-        request_id,
-        workers,
-        mem,
-        micros,
-        listen_queue
-    );
+static MASTER_PID: AtomicI32 = AtomicI32::new(0);
+
+pub(super) fn add(module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
+    MASTER_PID.store(boot.master_pid, Ordering::Relaxed);
+    add_functions!(module, masterpid, worker_id, total_requests, request_id, workers, mem, micros, listen_queue);
     Ok(())
 }
 
-/// Pid of the master; 0 while the app is being imported.
+/// Pid of the master.
 #[pyfunction]
 fn masterpid() -> i32 {
-    Worker::here().map_or(0, |worker| worker.boot.master_pid)
+    MASTER_PID.load(Ordering::Relaxed)
 }
 
 /// From 1; 0 while the app is being imported.
 #[pyfunction]
 fn worker_id() -> u32 {
     Worker::here().map_or(0, |worker| worker.reference.worker.0)
-}
-
-/// There are no mules.
-#[pyfunction]
-fn mule_id() -> u32 {
-    0
 }
 
 /// Requests of all workers.

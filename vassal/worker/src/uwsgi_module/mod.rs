@@ -23,7 +23,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList, PyModule},
 };
 
-use crate::{mounts, os, python};
+use crate::{mounts, os, posts, python, signals};
 
 /// The uWSGI whose behaviour is offered: libraries compare it with the versions that had this or that defect.
 pub(crate) const VERSION: &str = "2.0.31";
@@ -53,7 +53,7 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
         module.add("pidfile", PyBytes::new(py, path.as_bytes()))?;
     }
     module.add("opt", options(py, boot)?)?;
-    facts::add(py, &module)?;
+    facts::add(&module, boot)?;
     control::add(py, &module, boot)?;
     lines::add(py, &module, boot)?;
     cache::add(&module)?;
@@ -65,6 +65,9 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
     files::add(&module)?;
     connection::add(&module)?;
     websocket::add(&module)?;
+    signals::add(&module)?;
+    posts::add(&module)?;
+    posts::spooler::add(py, &module, &boot.spoolers)?;
     absent::add(&module)?;
     Ok(module)
 }

@@ -199,6 +199,8 @@ impl Generation {
             routes: Default::default(),
             headers: Default::default(),
             websocket: Default::default(),
+            mules: Default::default(),
+            spoolers: Default::default(),
             py_autoreload_s: 0,
             py_autoreload_ignore: Vec::new(),
             master_pid: std::process::id() as i32,

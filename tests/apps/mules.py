@@ -1,0 +1,60 @@
+"""Mules: what they get and who they are, written down in files of the working directory."""
+
+import os
+
+import uwsgi
+
+
+def note(name, text):
+    with open(name, "a") as file:
+        file.write(f"{text}\n")
+
+
+def hook(message):
+    note("messages", f"{uwsgi.mule_id()} {message.decode()} {os.getpid()}")
+    if message == b"die":
+        os._exit(3)
+    if message == b"hang":
+        import time
+        time.sleep(1000)
+    if message == b"finish":
+        note("begun", os.getpid())
+        import time
+        while not os.path.exists("go-on"):
+            time.sleep(0.02)
+        note("finished", os.getpid())
+
+
+def ended():
+    if uwsgi.mule_id():
+        note("atexit", f"{uwsgi.mule_id()} {os.getpid()}")
+
+
+uwsgi.install_mule_msg_hook(hook)
+uwsgi.atexit = ended
+uwsgi.register_signal(1, "mules", lambda signal: note("mules", uwsgi.mule_id()))
+uwsgi.register_signal(2, "mule2", lambda signal: note("mule2", uwsgi.mule_id()))
+uwsgi.register_signal(3, "farm_team", lambda signal: note("team", uwsgi.mule_id()))
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    verb, _, rest = environ["PATH_INFO"].strip("/").partition("/")
+    if verb == "raise":
+        uwsgi.signal(int(rest))
+    elif verb == "any":
+        return [str(uwsgi.mule_msg(rest)).encode()]
+    elif verb == "to":
+        number, _, text = rest.partition("/")
+        try:
+            return [str(uwsgi.mule_msg(text.encode(), int(number) if number.isdigit() else number)).encode()]
+        except ValueError as error:
+            return [str(error).encode()]
+    elif verb == "farm":
+        uwsgi.farm_msg("team", rest)
+    elif verb == "get":
+        try:
+            uwsgi.mule_get_msg()
+        except ValueError as error:
+            return [str(error).encode()]
+    return [b"hello"]

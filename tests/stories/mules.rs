@@ -1,0 +1,148 @@
+//! Mules: processes of the app without requests. They get messages and signals, one holds each post at a time, and they go
+//! with their generation.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use empery_tests::{emperor::Emperor, ground::Ground, procfs, runner::Story, wait};
+use nix::sys::signal::Signal;
+
+use super::noting::{App, SOON, notes};
+
+pub(crate) const STORIES: &[Story] = &[
+    Story::new("mules/get-messages-and-signals", messages),
+    Story::new("mules/get-messages-and-signals-although-the-app-is-lazy", lazily),
+    Story::new("mules/run-scripts-and-never-two-at-once", scripts),
+    Story::new("mules/a-dead-or-stuck-one-is-replaced-and-its-messages-wait", replaced),
+    Story::new("mules/finish-what-they-have-begun-before-the-next-generation-s-start", finish),
+    Story::new("mules/p3-end-with-their-master-and-come-back-with-the-next", master_dies),
+];
+
+/// The last word of a line: a pid.
+fn pid(line: &str) -> Result<i32> {
+    Ok(line.rsplit(' ').next().context("no pid")?.parse()?)
+}
+
+fn first_words(lines: &[String]) -> BTreeSet<&str> {
+    lines.iter().filter_map(|line| line.split(' ').next()).collect()
+}
+
+fn messages(ground: &Ground) -> Result<()> {
+    let app = App::start(ground, "mules", "mules = 3\nfarm = team:2,3\nprocesses = 2\n")?;
+    app.get("/raise/1")?;
+    let mules = app.noted("mules", 3)?;
+    ensure!(first_words(&mules) == BTreeSet::from(["1", "2", "3"]), "{mules:?}");
+    app.get("/raise/2")?;
+    ensure!(app.noted("mule2", 1)? == ["2"], "{:?}", notes(ground, "mule2"));
+    app.get("/raise/3")?;
+    let team = app.noted("team", 1)?;
+    ensure!(team == ["2"] || team == ["3"], "{team:?}");
+    ensure!(app.get("/any/hello")? == "True" && app.get("/to/3/third")? == "True", "not sent");
+    app.get("/farm/all-of-us")?;
+    let got = app.noted("messages", 3)?;
+    let find = |text: &str| got.iter().find(|line| line.contains(text)).cloned().unwrap_or_default();
+    ensure!(find("third").starts_with('3'), "{got:?}");
+    ensure!(["2", "3"].contains(&&find("all-of-us")[..1]), "{got:?}");
+    ensure!(app.get("/to/9/x")? == "invalid mule number" && app.get("/to/nobody/x")? == "unknown farm", "who");
+    ensure!(app.get("/get")?.contains("only in a mule"), "a worker got a message");
+    app.vassal.stop()
+}
+
+fn lazily(ground: &Ground) -> Result<()> {
+    let app = App::start(ground, "mules", "mules = 1\nlazy-apps = true\n")?;
+    app.get("/raise/1")?;
+    ensure!(app.noted("mules", 1)? == ["1"], "{:?}", notes(ground, "mules"));
+    app.get("/any/hello")?;
+    let got = app.noted("messages", 1)?;
+    ensure!(got[0].starts_with("1 hello "), "{got:?}");
+    app.vassal.stop()
+}
+
+fn scripts(ground: &Ground) -> Result<()> {
+    // What a port is to a server: the second one would not start beside the first.
+    let script = ground.write(
+        "mule.py",
+        "import os, time, uwsgi, mules\n\
+         os.mkdir('taken')\n\
+         mules.note('scripts', f'{__name__} {uwsgi.mule_id()} {os.getpid()}')\n\
+         try:\n    while True:\n        message = uwsgi.mule_get_msg(timeout=1)\n        \
+         if message: mules.note('got', message.decode())\n\
+         finally:\n    os.rmdir('taken')\n",
+    )?;
+    let mut app =
+        App::start(ground, "mules", &format!("mule = {}\nmule = mules:hook_less\nmules = 1\n", script.display()))?;
+    let first = app.noted("scripts", 1)?;
+    ensure!(first[0].starts_with("__main__ 1 "), "{first:?}");
+    app.get("/to/1/hello")?;
+    app.noted("got", 1)?;
+    for generation in 2..4 {
+        app.vassal.signal(Signal::SIGHUP);
+        app.noted("scripts", generation)?;
+    }
+    let pids: Vec<i32> = notes(ground, "scripts").iter().map(|line| pid(line)).collect::<Result<_>>()?;
+    let living: Vec<&i32> = pids.iter().filter(|pid| procfs::alive(**pid)).collect();
+    ensure!(living == [pids.last().context("none")?], "{living:?} of {pids:?}");
+    app.vassal.master.says("the mule 2 is started again in", SOON)?;
+    ensure!(!app.vassal.master.output().contains("FileExistsError"), "{}", app.vassal.master.output());
+    app.vassal.stop()?;
+    ensure!(!ground.path("taken").exists(), "it was not left in peace");
+    Ok(())
+}
+
+fn replaced(ground: &Ground) -> Result<()> {
+    ground.write("touched", "")?;
+    let mut app = App::start(ground, "mules", "mules = 1\nmule-harakiri = 1\ntouch-mules-reload = touched\n")?;
+    app.get("/any/die")?;
+    app.get("/any/second")?;
+    app.noted("messages", 2)?;
+    app.get("/any/hang")?;
+    app.get("/any/fourth")?;
+    let got = app.noted("messages", 4)?;
+    app.vassal.master.says("*** HARAKIRI ON MULE 1", SOON)?;
+    let pids: BTreeSet<i32> = got.iter().map(|line| pid(line)).collect::<Result<_>>()?;
+    ensure!(pids.len() == 3, "{got:?}");
+    empery_tests::emperor::touch(&ground.path("touched"))?;
+    app.noted("atexit", 1)?;
+    app.get("/any/fifth")?;
+    let got = app.noted("messages", 5)?;
+    ensure!(!pids.contains(&pid(&got[4])?), "{got:?}");
+    app.vassal.stop()
+}
+
+fn finish(ground: &Ground) -> Result<()> {
+    let mut app = App::start(ground, "mules", "mules = 1\n")?;
+    app.get("/any/finish")?;
+    let old = pid(&app.noted("begun", 1)?[0])?;
+    app.vassal.signal(Signal::SIGHUP);
+    app.vassal.master.says("generation 2 serves", SOON)?;
+    app.get("/any/next")?;
+    ensure!(procfs::alive(old) && notes(ground, "finished").is_empty(), "it was interrupted");
+    ground.write("go-on", "")?;
+    app.noted("finished", 1)?;
+    app.noted("atexit", 1)?;
+    let got = app.noted("messages", 2)?;
+    ensure!(got[1].starts_with("1 next") && pid(&got[1])? != old, "{got:?}");
+    app.vassal.stop()
+}
+
+fn master_dies(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let script = ground.write(
+        "mule.py",
+        "import os, time\nopen(os.path.join(os.path.dirname(__file__), 'pids'), 'a').write(f'{os.getpid()}\\n')\ntime.sleep(1000)\n",
+    )?;
+    emperor.drop_file("shop.ini", &super::ini(port, "mules", &format!("mule = {}\n", script.display())))?;
+    emperor.loyal("shop.ini")?;
+    let count = |number: usize| {
+        wait::until("a mule to start", SOON, || Some(notes(ground, "pids")).filter(|pids| pids.len() >= number))
+    };
+    let first = pid(&count(1)?[0])?;
+    let [master] = emperor.masters()[..] else { bail!("not one master") };
+    procfs::signal(master, Signal::SIGKILL);
+    let second = pid(&count(2)?[1])?;
+    ensure!(!procfs::alive(first) && procfs::alive(second), "{first} lives beside {second}");
+    emperor.stop()?;
+    ensure!(!procfs::alive(second), "it outlives the emperor");
+    Ok(())
+}

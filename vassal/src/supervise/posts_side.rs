@@ -1,0 +1,366 @@
+//! Mules and spoolers: the machine says which posts are to be held by whom; the zygote forks, and what the processes say is heard.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use empery_config::vassal::VassalConfig;
+use empery_control::{
+    posts::{FromPost, ToPost},
+    worker::ToZygote,
+};
+use empery_lifecycle::{
+    ids::GenerationId,
+    moment::Moment,
+    posts::{Post, PostRef, Posts, Step},
+    signals::Place,
+};
+use empery_sys::{
+    channel::Channel,
+    process::{How, is_ending},
+    seqpacket,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Supervisor, input::Input, perform::kill_child};
+use crate::{
+    clock, log,
+    peer::{Heard, Peer},
+};
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct PostSide {
+    machine: Posts,
+    all: BTreeMap<PostRef, PostHandle>,
+}
+
+/// A mule or spooler.
+pub(crate) struct PostHandle {
+    /// Once it or the zygote has said so.
+    pid: Option<i32>,
+    peer: Peer<ToPost>,
+    /// Where uWSGI signals are delivered.
+    letterbox: Option<OwnedFd>,
+    /// What it does must have ended by then.
+    busy_by: Option<Moment>,
+    is_busy: bool,
+    /// How it ended, once that is known.
+    exit: Option<How>,
+    /// Its last word was heard.
+    silent: bool,
+    /// It was to leave, or to be killed, before its pid was known.
+    sent_when_known: Option<Signal>,
+}
+
+/// What a new image of this master takes over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PostLeft {
+    post: PostRef,
+    pid: i32,
+    pub(crate) fd: RawFd,
+}
+
+impl PostSide {
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let busy = self.all.values().filter_map(|handle| handle.busy_by);
+        busy.chain(self.machine.deadline()).min()
+    }
+
+    pub(super) fn are_empty(&self) -> bool {
+        self.machine.are_empty()
+    }
+
+    /// Those of a generation with a letterbox, as signals find them, and whether they are busy.
+    pub(super) fn receivers(&self, id: GenerationId) -> impl Iterator<Item = (Place, bool)> {
+        self.listening(id).map(|(post, handle)| (place(post.post), handle.is_busy))
+    }
+
+    pub(super) fn letterbox_of(&self, id: GenerationId, of: Place) -> Option<&OwnedFd> {
+        self.listening(id).find(|(post, _)| place(post.post) == of)?.1.letterbox.as_ref()
+    }
+
+    fn listening(&self, id: GenerationId) -> impl Iterator<Item = (&PostRef, &PostHandle)> {
+        let listens = move |(post, handle): &(&PostRef, &PostHandle)| {
+            post.generation == id && handle.letterbox.is_some() && handle.exit.is_none()
+        };
+        self.all.iter().filter(listens)
+    }
+}
+
+/// The posts of a configuration.
+pub(super) fn posts_of(config: &VassalConfig) -> Vec<Post> {
+    let (mules, spoolers) = (&config.beside.mules, &config.beside.spoolers);
+    let own = spoolers.directories.iter().filter(|(_, external)| !external);
+    let number = own.fold(0, |number: u32, _| number.saturating_add(spoolers.processes));
+    let mules = (1..).zip(&mules.patches).map(|(number, _)| Post::Mule(number));
+    mules.chain((1..=number).map(Post::Spooler)).collect()
+}
+
+/// As signals know it.
+pub(super) fn place(post: Post) -> Place {
+    match post {
+        Post::Mule(number) => Place::Mule(number),
+        Post::Spooler(number) => Place::Spooler(number),
+    }
+}
+
+impl Supervisor {
+    /// A generation is in service.
+    pub(super) fn posts_follow(&mut self, id: GenerationId, config: &VassalConfig) {
+        let mercy = config.beside.mules.mercy;
+        let steps = self.posts.machine.follow(id, posts_of(config), mercy, clock::now());
+        self.do_for_posts(steps);
+    }
+
+    /// The vassal stops.
+    pub(super) fn retire_posts(&mut self) {
+        let steps = self.posts.machine.stop(clock::now());
+        self.do_for_posts(steps);
+    }
+
+    pub(super) fn hurry_posts(&mut self) {
+        let steps = self.posts.machine.hurry();
+        self.do_for_posts(steps);
+    }
+
+    /// `touch-mules-reload`, `touch-spoolers-reload`.
+    pub(super) fn posts_touched(&mut self, path: &Path, config: &VassalConfig) {
+        let is_among = |paths: &[PathBuf]| paths.iter().any(|named| named == path);
+        let (mules, spoolers) = (is_among(&config.beside.mules.touch), is_among(&config.beside.spoolers.touch));
+        if mules || spoolers {
+            let whom = if mules { "mules" } else { "spoolers" };
+            log::say(&format!("*** {} has been touched: the {whom} are replaced ***", path.display()));
+        }
+        let which = |post: Post| match post {
+            Post::Mule(_) => mules,
+            Post::Spooler(_) => spoolers,
+        };
+        let steps = self.posts.machine.replace(which, clock::now());
+        self.do_for_posts(steps);
+    }
+
+    pub(super) fn wake_posts(&mut self, now: Moment) {
+        let overdue =
+            |(post, handle): (&PostRef, &mut PostHandle)| handle.busy_by.take_if(|by| *by <= now).map(|_| *post);
+        let overdue: Vec<PostRef> = self.posts.all.iter_mut().filter_map(overdue).collect();
+        for post in overdue {
+            let name = name(post.post);
+            log::say(&format!("*** HARAKIRI ON {} (pid: {}) ***", name.to_uppercase(), self.pid_of_post(post)));
+            self.posts.machine.condemned(post);
+            self.kill_post(post);
+        }
+        let steps = self.posts.machine.wake(now);
+        self.do_for_posts(steps);
+    }
+
+    fn pid_of_post(&self, post: PostRef) -> i32 {
+        self.posts.all.get(&post).and_then(|handle| handle.pid).unwrap_or(0)
+    }
+
+    fn do_for_posts(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Start(post) => {
+                    if let Err(sentence) = self.start_post(post) {
+                        log::say(&format!("*** the {} cannot be started: {sentence} ***", name(post.post)));
+                        self.post_is_over(post);
+                    }
+                }
+                Step::Tell(post) => {
+                    if let Some(handle) = self.posts.all.get_mut(&post) {
+                        handle.peer.say(ToPost::Leave, Vec::new());
+                        handle.send(Signal::SIGTERM);
+                    }
+                }
+                Step::Kill(post) => {
+                    log::say(&format!("*** the {} does not leave in time and is killed ***", name(post.post)));
+                    self.kill_post(post);
+                }
+            }
+        }
+    }
+
+    fn kill_post(&mut self, post: PostRef) {
+        if let Some(handle) = self.posts.all.get_mut(&post) {
+            handle.send(Signal::SIGKILL);
+        }
+    }
+
+    fn start_post(&mut self, post: PostRef) -> Result<(), String> {
+        let zygote = self.zygote(post.generation).ok_or("its zygote is gone")?;
+        let no_channel = |error: std::io::Error| format!("no channel could be made for it: {error}");
+        let (ours, theirs) = seqpacket::pair().map_err(no_channel)?;
+        let channel = Channel::new(ours).map_err(no_channel)?;
+        zygote.peer.say(ToZygote::ForkPost { post }, vec![theirs]);
+        self.hold_post(post, channel, None);
+        Ok(())
+    }
+
+    fn hold_post(&mut self, post: PostRef, channel: Channel, pid: Option<i32>) {
+        let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
+            Heard::Word(word, descriptors) => Input::FromPost(post, word, descriptors),
+            Heard::Silence => Input::PostSilent(post),
+        });
+        self.posts.all.insert(
+            post,
+            PostHandle {
+                pid,
+                peer,
+                letterbox: None,
+                busy_by: None,
+                is_busy: false,
+                exit: None,
+                silent: false,
+                sent_when_known: None,
+            },
+        );
+    }
+
+    pub(super) fn heard_post(&mut self, post: PostRef, word: FromPost, descriptors: Vec<OwnedFd>) {
+        let Some(handle) = self.posts.all.get_mut(&post) else { return };
+        match word {
+            FromPost::Up { pid, .. } => self.post_has_pid(post, pid),
+            FromPost::Begins { within_ms } => {
+                handle.is_busy = true;
+                handle.busy_by = Some(clock::now().after(Duration::from_millis(within_ms)));
+            }
+            FromPost::Ended => {
+                handle.is_busy = false;
+                handle.busy_by = None;
+            }
+            FromPost::Recycles => self.posts.machine.condemned(post),
+            FromPost::Signals { word } => {
+                self.heard_signals(post.generation, Some(place(post.post)), word, descriptors);
+            }
+            FromPost::ReloadAsked => self.reload(&format!("the {} asked for it", name(post.post))),
+            FromPost::StopAsked => self.stop_by_app(),
+        }
+    }
+
+    /// Its letterbox has come.
+    pub(super) fn put_letterbox_of_post(&mut self, id: GenerationId, of: Place, letterbox: OwnedFd) {
+        let mut its = self.posts.all.iter_mut().filter(|(post, _)| post.generation == id && place(post.post) == of);
+        if let Some((_, handle)) = its.next_back() {
+            handle.letterbox = Some(letterbox);
+        }
+    }
+
+    /// The zygote or the process itself said which pid it has.
+    pub(super) fn post_has_pid(&mut self, post: PostRef, pid: i32) {
+        let ended = self.unclaimed.remove(&pid);
+        let Some(handle) = self.posts.all.get_mut(&post).filter(|handle| handle.pid.is_none()) else { return };
+        handle.pid = Some(pid);
+        log::say(&format!("spawned uWSGI {} (pid: {pid})", name(post.post)));
+        if let Some(signal) = handle.sent_when_known.take() {
+            handle.send(signal);
+        }
+        if let Some(how) = ended {
+            self.post_ended(pid, how);
+        }
+    }
+
+    pub(super) fn post_not_forked(&mut self, post: PostRef, sentence: &str) {
+        log::say(&format!("*** the {} cannot be forked: {sentence} ***", name(post.post)));
+        self.post_is_over(post);
+    }
+
+    /// Whether a pid may still turn out to be one's.
+    pub(super) fn are_forking_posts(&self) -> bool {
+        self.posts.all.values().any(|handle| handle.pid.is_none())
+    }
+
+    /// A child has ended; whether it was one.
+    pub(super) fn post_ended(&mut self, pid: i32, how: How) -> bool {
+        let is_its = |handle: &PostHandle| handle.pid == Some(pid) && handle.exit.is_none();
+        let Some(post) = self.posts.all.iter().find(|(_, handle)| is_its(handle)).map(|(post, _)| *post) else {
+            return false;
+        };
+        if let Some(handle) = self.posts.all.get_mut(&post) {
+            handle.exit = Some(how);
+            if handle.silent {
+                self.post_is_gone(post);
+            } else {
+                handle.peer.is_gone();
+            }
+        }
+        true
+    }
+
+    /// Nothing more comes from it.
+    pub(super) fn post_silent(&mut self, post: PostRef) {
+        let Some(handle) = self.posts.all.get_mut(&post) else { return };
+        handle.silent = true;
+        match (handle.exit, handle.pid) {
+            (Some(_), _) => self.post_is_gone(post),
+            (None, None) => self.post_is_over(post),
+            // A script may have closed it, and runs on; usually it is ending this moment.
+            (None, Some(pid)) if is_ending(pid) => {}
+            (None, Some(pid)) => kill_child(pid),
+        }
+    }
+
+    fn post_is_gone(&mut self, post: PostRef) {
+        let how = self.posts.all.get(&post).and_then(|handle| handle.exit);
+        let pid = self.pid_of_post(post);
+        if let Some(how) = how {
+            log::say(&format!("uWSGI {} (pid: {pid}) ended ({how})", name(post.post)));
+        }
+        self.post_is_over(post);
+    }
+
+    fn post_is_over(&mut self, post: PostRef) {
+        self.posts.all.remove(&post);
+        let now = clock::now();
+        let steps = self.posts.machine.ended(post, now);
+        if let Some(wait) = self.posts.machine.waits(post.post, now).filter(|wait| !wait.is_zero()) {
+            log::say(&format!("*** the {} is started again in {} ***", name(post.post), super::seconds(wait)));
+        }
+        self.do_for_posts(steps);
+        self.leave_when_alone();
+    }
+
+    /// For a new image of this master.
+    pub(super) fn leave_posts<'a>(&'a self, left: &mut Vec<std::os::fd::BorrowedFd<'a>>) -> Vec<PostLeft> {
+        let mut posts = Vec::new();
+        for (post, handle) in &self.posts.all {
+            let Some(pid) = handle.pid.filter(|_| !handle.silent) else { continue };
+            left.push(handle.peer.channel());
+            posts.push(PostLeft { post: *post, pid, fd: handle.peer.channel().as_fd().as_raw_fd() });
+        }
+        posts
+    }
+
+    /// In the new image.
+    pub(crate) fn carry_post(&mut self, left: PostLeft, channel: Channel) {
+        self.posts.machine.carry(left.post, clock::now());
+        self.hold_post(left.post, channel, Some(left.pid));
+    }
+}
+
+impl PostHandle {
+    fn send(&mut self, signal: Signal) {
+        match self.pid {
+            Some(pid) if self.exit.is_none() => {
+                // It has not been reaped: the pid is its own.
+                let _ = kill(Pid::from_raw(pid), signal);
+            }
+            Some(_) => {}
+            None => self.sent_when_known = Some(signal),
+        }
+    }
+}
+
+fn name(post: Post) -> String {
+    match post {
+        Post::Mule(number) => format!("mule {number}"),
+        Post::Spooler(number) => format!("spooler {number}"),
+    }
+}

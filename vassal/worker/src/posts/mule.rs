@@ -1,0 +1,131 @@
+//! A mule: runs the script or function that the vassal file names, if any, and then functions for signals and messages as
+//! they come (core/mule.c).
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
+
+use super::{PostProcess, queues, wait::wait_for};
+use crate::{
+    os, python,
+    signals::{self, Received},
+};
+
+/// Longest message that a hook gets, in bytes: uWSGI's `mule-msg-recv-size`.
+const MESSAGE_MAX_BYTES: usize = 65_536;
+
+/// The name of the module `uwsgi`'s attribute with the function for messages.
+const HOOK: &str = "mule_msg_hook";
+
+/// Runs until it is to leave.
+pub(super) fn run(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<()> {
+    let place = usize::try_from(number).unwrap_or(0).saturating_sub(1);
+    let patch = here.boot.mules.patches.get(place).and_then(Option::as_deref);
+    match patch {
+        Some(patch) if patch.ends_with(".py") => return script(py, patch),
+        Some(patch) if patch.contains(':') => return function(py, patch),
+        Some(patch) => os::write_stderr(
+            format!("[mule {number}] {patch} is neither a script (.py) nor module:function: it waits for signals and messages\n")
+                .as_bytes(),
+        ),
+        None => {}
+    }
+    attend(py, here, number)
+}
+
+/// As `__main__`.
+fn script(py: Python<'_>, path: &str) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("run_name", "__main__")?;
+    py.import("runpy")?.call_method("run_path", (path,), Some(&options)).map(drop)
+}
+
+fn function(py: Python<'_>, text: &str) -> PyResult<()> {
+    let (module, name) = text.split_once(':').unwrap_or((text, ""));
+    let mut found = py.import(module)?.into_any();
+    for part in name.trim_end_matches("()").split('.') {
+        found = found.getattr(part)?;
+    }
+    found.call0().map(drop)
+}
+
+fn attend(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<()> {
+    let harakiri_s = here.boot.mules.harakiri_s;
+    loop {
+        if here.is_told_to_leave() {
+            return Ok(());
+        }
+        match signals::receive() {
+            Received::Signal(signal) => {
+                here.work(harakiri_s, || signals::run(py, signal));
+                continue;
+            }
+            Received::End => return Ok(()),
+            Received::Nothing => {}
+        }
+        if let Some(message) = next_message(number, MESSAGE_MAX_BYTES, Farms::Too)? {
+            here.work(harakiri_s, || hear(py, number, &message));
+            continue;
+        }
+        wait_for(py, &everything(here, number), None)?;
+    }
+}
+
+/// Everything that a mule can be woken by.
+fn everything(here: &'static PostProcess, number: u32) -> Vec<BorrowedFd<'static>> {
+    let letterbox = signals::letterbox();
+    sources(number, Farms::Too).into_iter().chain(letterbox).chain(here.line()).collect()
+}
+
+/// Whether messages for farms count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farms {
+    /// They alone.
+    Only,
+    /// They as well.
+    Too,
+    /// No.
+    No,
+}
+
+/// Where messages for a mule come from.
+pub(super) fn sources(number: u32, farms: Farms) -> Vec<BorrowedFd<'static>> {
+    let Some(queues) = queues::get() else { return Vec::new() };
+    let own = queues.of(number).filter(|_| farms != Farms::Only);
+    own.chain(queues.of_farms(number).filter(|_| farms != Farms::No)).collect()
+}
+
+/// A message that is there.
+pub(super) fn next_message(number: u32, most: usize, farms: Farms) -> std::io::Result<Option<Vec<u8>>> {
+    for source in sources(number, farms) {
+        if let Some(message) = queues::take(source.as_fd().as_raw_fd(), most)? {
+            return Ok(Some(message));
+        }
+    }
+    Ok(None)
+}
+
+/// Calls the app's function for messages.
+fn hear(py: Python<'_>, number: u32, message: &[u8]) {
+    let called = || -> PyResult<bool> {
+        match py.import("uwsgi")?.getattr_opt(HOOK)? {
+            Some(hook) => hook.call1((PyBytes::new(py, message),)).map(|_| true),
+            None => Ok(false),
+        }
+    };
+    match called() {
+        Ok(true) => {}
+        Ok(false) => {
+            os::write_stderr(format!("*** mule {number} received a {} bytes message ***\n", message.len()).as_bytes())
+        }
+        Err(error) => python::print_exception(py, &error),
+    }
+}
+
+/// For `install_mule_msg_hook`.
+pub(super) fn install(py: Python<'_>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+    py.import("uwsgi")?.setattr(HOOK, function)
+}

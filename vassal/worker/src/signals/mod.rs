@@ -1,0 +1,66 @@
+//! uWSGI signals in a process of the app: the functions that it has registered, the letterbox over which its master delivers
+//! signals, and running a function. When one is run is the loop's business ([`crate::serve`]) or that of whoever waits.
+//!
+//! Nothing is watched and no descriptor is used as long as an app registers nothing.
+
+mod letterbox;
+mod module;
+mod words;
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use pyo3::prelude::*;
+
+pub(crate) use self::{
+    letterbox::{Received, descriptor as letterbox, ready, receive},
+    module::add,
+    words::told_at_import,
+};
+use crate::python;
+
+/// The functions; filled at import and inherited over fork, or filled in a worker.
+static FUNCTIONS: Mutex<BTreeMap<u8, Py<PyAny>>> = Mutex::new(BTreeMap::new());
+
+thread_local! {
+    /// What `uwsgi.signal_received` answers.
+    static LAST: Cell<Option<u8>> = const { Cell::new(None) };
+}
+
+fn functions() -> MutexGuard<'static, BTreeMap<u8, Py<PyAny>>> {
+    FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In a new process with its app: opens the letterbox if there is anything to be called.
+pub(crate) fn begin() -> std::io::Result<()> {
+    if functions().is_empty() { Ok(()) } else { letterbox::open().map(drop) }
+}
+
+/// The same as a callable without arguments, for a greenlet.
+pub(crate) fn as_call(py: Python<'_>, signal: u8) -> PyResult<Bound<'_, PyAny>> {
+    let run = pyo3::wrap_pyfunction!(run_here, py)?;
+    py.import("functools")?.call_method1("partial", (run, signal))
+}
+
+#[pyfunction]
+fn run_here(py: Python<'_>, signal: u8) {
+    run(py, signal);
+}
+
+/// Runs the function of a signal. What it raises is logged, as in uWSGI.
+pub(crate) fn run(py: Python<'_>, signal: u8) {
+    let function = functions().get(&signal).map(|function| function.clone_ref(py));
+    match function {
+        Some(function) => {
+            if let Err(error) = function.call1(py, (signal,)) {
+                python::print_exception(py, &error);
+            }
+        }
+        None => crate::os::write_stderr(
+            format!("[uwsgi-signal] signal {signal} came to a process without a function for it\n").as_bytes(),
+        ),
+    }
+}
