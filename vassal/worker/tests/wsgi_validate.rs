@@ -49,6 +49,9 @@ const ROUTES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Cannot be imported without a spooler, which only a master has.
+const NEEDS_A_MASTER: &str = "spooled.py";
+
 /// What each route is asked with, with one answer for each.
 const REQUESTS: &[&str] = &[
     "GET {} HTTP/1.1\r\nHost: h\r\nX-A: b\r\nCookie: c=d\r\n\r\n",
@@ -79,7 +82,7 @@ fn the_validator_has_nothing_to_say_about_any_app() {
     assert!(files.len() >= 10, "{files:?}");
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
-        if !std::fs::read_to_string(&file).unwrap().contains("application") {
+        if name == NEEDS_A_MASTER || !std::fs::read_to_string(&file).unwrap().contains("application") {
             continue;
         }
         let own = ROUTES.iter().find(|(app, _)| *app == name).map_or(EVERY_APP, |(_, routes)| routes);

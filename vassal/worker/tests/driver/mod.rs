@@ -215,7 +215,9 @@ impl Generation {
         inherit.extend(boot.listeners.iter().map(|listener| listener.fd));
         let (zygote, channel) = zygote(inherit, &log);
         channel.say(&ToZygote::Load(Box::new(boot)), &[]);
-        let loaded = channel.hear().map(|(word, _)| word);
+        // What an app registers at import is the master's business.
+        let words = std::iter::from_fn(|| channel.hear().map(|(word, _)| word));
+        let loaded = { words }.find(|word| !matches!(word, FromZygote::Signals { .. }));
         Self { zygote, channel, loaded, worker: None, scoreboard, log }
     }
 
@@ -245,7 +247,7 @@ impl Generation {
         loop {
             match self.line().hear::<FromWorker>().unwrap().0 {
                 FromWorker::Pong { token: 9 } => break,
-                FromWorker::AppLoaded { .. } => {}
+                FromWorker::AppLoaded { .. } | FromWorker::Signals { .. } => {}
                 other => panic!("{other:?} instead of a pong"),
             }
         }
