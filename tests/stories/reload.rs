@@ -28,6 +28,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("reload/keeps-the-old-listeners-when-a-new-one-cannot-bind", new_listener_taken),
     Story::new("reload/leaves-no-process-or-descriptor-behind", leaves_nothing),
     Story::new("reload/can-be-waited-for", waited_for),
+    Story::new("reload/who-is-told-of-its-end-meets-the-new-generation-only", told),
     Story::new("reload/in-the-same-instant-as-an-edit-deploys-the-edit", at_once),
 ];
 
@@ -250,16 +251,51 @@ fn waited_for(ground: &Ground) -> Result<()> {
     emperor.stop()
 }
 
+fn answers_with(version: &str, answer: &http::Answer) -> Result<()> {
+    let text = answer.text();
+    ensure!(text.split(' ').next() == Some(version), "version {version} was deployed, but this answered: {text}");
+    Ok(())
+}
+
+/// A pipeline that deploys and then looks must not meet what was there before.
+fn told(ground: &Ground) -> Result<()> {
+    const VERSIONS: u32 = 40;
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let file = |version: &str| super::ini(port, "ids", &format!("processes = 4\nenv = VERSION={version}\n"));
+    emperor.drop_file("shop.ini", &file("0"))?;
+    emperor.loyal("shop.ini")?;
+    let mut kept = Vec::new();
+    for _ in 0..8 {
+        kept.push(Connection::open(port, Duration::from_secs(10))?);
+    }
+    for version in (1..=VERSIONS).map(|number| number.to_string()) {
+        for connection in &mut kept {
+            connection.ask(&Ask::get("/"))?;
+        }
+        emperor.drop_file("shop.ini", &file(&version))?;
+        let ended = emperor.json(Ask::post("/api/v1/vassals/shop.ini/reload?wait=60s"))?;
+        for _ in 0..16 {
+            answers_with(&version, &http::get(port, "/")?)?;
+        }
+        for connection in &mut kept {
+            answers_with(&version, &connection.ask(&Ask::get("/"))?)?;
+        }
+        ensure!(ended["end"]["result"] == "succeeded", "{ended:#}");
+    }
+    drop(kept);
+    emperor.stop()
+}
+
 fn at_once(ground: &Ground) -> Result<()> {
     let port = ground.port()?;
     let emperor = Emperor::start(ground)?;
     let file = |version: &str, module: &str| super::ini(port, module, &format!("env = VERSION={version}\n"));
     emperor.drop_file("shop.ini", &file("0", "ids"))?;
-    // The workers that were there before answer until they have heard of it, some moments longer.
     let deployed = |version: &str| {
         let vassal = emperor.vassal("shop.ini")?;
         ensure!(vassal["serving_revision"] == vassal["file_revision"], "version {version} was written: {vassal:#}");
-        super::version_becomes(port, version)
+        answers_with(version, &http::get(port, "/")?)
     };
     // Not even the first one is waited for.
     emperor.says("reload", &["shop.ini"])?.success()?;

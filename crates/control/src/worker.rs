@@ -175,6 +175,8 @@ pub enum FromWorker {
         #[serde(default)]
         detail: String,
     },
+    /// The answer to [`ToWorker::Drain`]: no new connection is taken any more, and idle ones are on their way to the master.
+    GateClosed,
     /// A connection of which nothing was read, from a worker that leaves or is stuck, for another. One descriptor; the sender keeps its copy until `Adopted` or `NotAdopted`.
     Handover {
         /// Chosen by the sender.

@@ -8,6 +8,7 @@ mod departures;
 mod deploys;
 mod endings;
 mod serving;
+mod switching;
 mod words;
 mod yielding;
 
@@ -26,6 +27,7 @@ use crate::{
 use boot::Boot;
 use departures::{Departure, Departures, Process};
 use serving::{Serving, Zygote};
+use switching::Switch;
 
 /// The machine. See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +37,8 @@ pub struct Generations {
     course: Course,
     booting: Option<Boot>,
     serving: Option<Serving>,
+    /// That it serves is still to be told.
+    switch: Option<Switch>,
     /// Workers of the generation before that accept until there is room for their successors, and the mercy of each.
     yielding: BTreeMap<WorkerRef, Duration>,
     /// Workers of an earlier master that serve until a generation of ours does.
@@ -71,6 +75,7 @@ impl Generations {
             course: Course::Fresh,
             booting: None,
             serving: None,
+            switch: None,
             yielding: BTreeMap::new(),
             orphans: BTreeSet::new(),
             departures: Departures::default(),
@@ -86,6 +91,7 @@ impl Generations {
         if self.course == Course::Left {
             return out;
         }
+        let is_to_be_told = self.switch.is_some();
         match event {
             Event::Deploy { operation, revision, plan } => self.deploy(operation, revision, plan, now, &mut out),
             Event::Cancel { operation } => self.cancel(operation, now, &mut out),
@@ -111,12 +117,18 @@ impl Generations {
                 }
             }
             Event::WorkerExited { worker, exit, how } => self.worker_exited(worker, exit, how, now, &mut out),
+            Event::GateClosed { worker } => self.gate_closed(Process::Worker(worker)),
+            Event::OrphanGateClosed { orphan } => self.gate_closed(Process::Orphan(orphan)),
             Event::OrphanFound { orphan } => self.orphan_found(orphan, now, &mut out),
             Event::OrphanExited { orphan } => {
                 self.orphans.remove(&orphan);
                 self.departures.gone(Process::Orphan(orphan));
+                self.gate_closed(Process::Orphan(orphan));
             }
             Event::DeadlineReached => self.deadline_reached(now, &mut out),
+        }
+        if is_to_be_told {
+            self.tell_switch(now, 0, &mut out);
         }
         self.settle(now, &mut out);
         out
@@ -128,7 +140,8 @@ impl Generations {
     pub fn deadline(&self) -> Option<Moment> {
         let boot = self.booting.as_ref().map(|boot| boot.deadline);
         let serving = self.serving.as_ref().and_then(Serving::deadline);
-        [boot, serving, self.departures.deadline()].into_iter().flatten().min()
+        let switch = self.switch.as_ref().map(|switch| switch.until);
+        [boot, serving, switch, self.departures.deadline()].into_iter().flatten().min()
     }
 
     /// What serves.
@@ -170,6 +183,7 @@ impl Generations {
 
     fn worker_exited(&mut self, worker: WorkerRef, exit: Exit, how: String, now: Moment, out: &mut Vec<Action>) {
         let process = Process::Worker(worker);
+        self.gate_closed(process);
         match self.departures.gone(process) {
             Some(departure) => {
                 match (departure, exit) {
@@ -221,6 +235,8 @@ impl Generations {
         if self.serving.as_ref().is_some_and(Serving::is_in_service) {
             self.drain_orphans(now, out);
         }
+        self.await_gates();
+        self.tell_switch(now, out.len(), out);
         let (departures, yielding) = (&self.departures, &self.yielding);
         let over = |of: GenerationId| departures.none_of(of) && yielding.keys().all(|worker| worker.generation != of);
         for (generation, killed) in self.draining.extract_if(.., |generation, _| over(*generation)) {

@@ -172,6 +172,7 @@ impl Supervisor {
                 step!("master.proved");
                 self.tell(Event::Proved { worker });
             }
+            FromWorker::GateClosed => self.tell(Event::GateClosed { worker }),
             FromWorker::RecycleAsked { why, detail } => self.recycle(worker, why, &detail),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),
@@ -191,6 +192,7 @@ impl Supervisor {
                 self.hand_over(Who::Orphan(orphan), token, connection, descriptors)
             }
             FromWorker::AdoptedHere { token } => self.adopted(Who::Orphan(orphan), token),
+            FromWorker::GateClosed => self.tell(Event::OrphanGateClosed { orphan }),
             FromWorker::ReloadAsked => self.reload("a worker of an earlier master asked for it"),
             FromWorker::StopAsked => self.stop_by_app(),
             // It is replaced with its whole generation anyway, and has proved long ago.

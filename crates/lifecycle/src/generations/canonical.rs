@@ -28,6 +28,7 @@ impl Renaming {
         let mut generations: BTreeSet<GenerationId> = machine.draining.keys().copied().collect();
         generations.extend(machine.booting.iter().map(|boot| boot.generation));
         generations.extend(machine.serving.iter().map(|serving| serving.generation));
+        generations.extend(machine.switch.iter().map(|switch| switch.generation));
         generations.extend(node.witness.serving.iter().chain(&node.witness.booting));
         generations.insert(machine.next_generation);
         let mut spawns: BTreeMap<(GenerationId, WorkerId), BTreeSet<u32>> = BTreeMap::new();
@@ -84,6 +85,10 @@ impl Renaming {
         }
     }
 
+    fn accepting<'a>(&self, accepting: impl Iterator<Item = &'a Process>) -> BTreeSet<Process> {
+        accepting.map(|process| self.process(*process)).collect()
+    }
+
     fn worker(&self, WorkerRef { generation, worker, spawn }: WorkerRef) -> WorkerRef {
         WorkerRef { generation: self.generation(generation), worker, spawn: self.spawn(generation, worker, spawn) }
     }
@@ -115,6 +120,15 @@ impl Renaming {
                 (self.process(*process), departure)
             })
             .collect();
+        if let Some(switch) = &mut machine.switch {
+            switch.generation = self.generation(switch.generation);
+            if let Report::Serving { operation, generation, .. } = &mut switch.report {
+                *operation = operation.map(|_| OperationId(0));
+                *generation = self.generation(*generation);
+            }
+            switch.accepting = self.accepting(switch.accepting.iter().flatten()).into();
+            switch.until = self.ahead(switch.until);
+        }
         if let Some(boot) = &mut machine.booting {
             boot.generation = self.generation(boot.generation);
             boot.operation = boot.operation.map(|_| OperationId(0));
@@ -126,6 +140,10 @@ impl Renaming {
         let witness = &mut node.witness;
         witness.pending = witness.pending.iter().map(|_| OperationId(0)).collect();
         witness.yields = None;
+        witness.switch = witness
+            .switch
+            .take()
+            .map(|(accepting, since)| (self.accepting(accepting.iter()), self.behind(since, POLICY.told_within)));
         for what in &mut witness.weighing {
             *what = match *what {
                 Weighing::Successor(worker) => Weighing::Successor(self.worker(worker)),

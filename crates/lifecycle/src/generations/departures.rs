@@ -142,6 +142,16 @@ impl Departures {
         })
     }
 
+    /// The workers of other generations than this one, and of earlier masters, that were asked to go.
+    pub(super) fn asked_besides(&self, serving: GenerationId) -> impl Iterator<Item = Process> + use<'_> {
+        let asked = self.going.iter().filter(|(_, departure)| matches!(departure, Departure::Asked { .. }));
+        asked.map(|(process, _)| *process).filter(move |process| match process {
+            Process::Worker(worker) => worker.generation != serving,
+            Process::Orphan(_) => true,
+            Process::Zygote(_) => false,
+        })
+    }
+
     /// How many workers of other generations than this one are still on their way out.
     pub(super) fn workers_besides(&self, serving: GenerationId) -> usize {
         self.going

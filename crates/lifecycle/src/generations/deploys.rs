@@ -5,6 +5,7 @@ use super::{
     boot::{Beside, Boot, Progress},
     departures::Process,
     serving::{Serving, Zygote},
+    switching::Switch,
     words::{Action, FailureReason, Plan, Report, Room, Weighing},
 };
 use crate::{
@@ -139,18 +140,18 @@ impl Generations {
         }
         out.extend(new.accepting().into_iter().map(Action::OpenGate));
         let holds = new.holds();
-        out.push(Action::Report(Report::Serving {
-            operation: boot.operation,
-            generation: boot.generation,
-            revision: boot.revision,
-        }));
+        let Boot { operation, generation, revision, .. } = boot;
+        let report = Report::Serving { operation, generation, revision };
         let old = self.serving.replace(new);
         if holds {
+            // Workers of both accept until there is room for more of the new ones.
+            out.push(Action::Report(report));
             if let Some(old) = old {
                 self.begin_yielding(&old, now, out);
             }
             return;
         }
+        self.switch = Some(Switch::now(generation, report, now, self.policy.told_within));
         self.end_yielding(now, out);
         if let Some(old) = old {
             self.retire(&old, now, out);

@@ -25,6 +25,7 @@ pub(super) const POLICY: Policy = Policy {
     mercy: Duration::from_secs(2),
     respawn_delay_first: Duration::from_secs(1),
     respawn_delay_longest: Duration::from_secs(1),
+    told_within: Duration::from_secs(1),
     first_generation: GenerationId(1),
 };
 
@@ -83,6 +84,15 @@ fn story(path: &Option<Rc<Path>>) -> String {
     lines.join("\n")
 }
 
+/// A process that was asked to go says that it accepts nothing any more.
+fn gate_closed(process: Process) -> Option<Event> {
+    match process {
+        Process::Worker(worker) => Some(Event::GateClosed { worker }),
+        Process::Orphan(orphan) => Some(Event::OrphanGateClosed { orphan }),
+        Process::Zygote(_) => None,
+    }
+}
+
 impl Node {
     fn new(bounds: Bounds) -> Self {
         let fixed = bounds.resizes == 0;
@@ -131,6 +141,9 @@ impl Node {
                 }
                 Process::Worker(_) | Process::Zygote(_) | Process::Orphan(_) => {}
             }
+        }
+        for process in self.witness.switch.iter().flat_map(|(accepting, _)| accepting) {
+            gate_closed(*process).map(&mut free);
         }
         for what in &self.witness.weighing {
             free(Event::Weighed { what: *what, room: Room::Enough });

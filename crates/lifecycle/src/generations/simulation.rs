@@ -18,6 +18,7 @@ const POLICY: Policy = Policy {
     mercy: Duration::from_secs(8),
     respawn_delay_first: Duration::from_millis(500),
     respawn_delay_longest: Duration::from_secs(4),
+    told_within: Duration::from_millis(200),
     first_generation: GenerationId(1),
 };
 const PLAN: Plan =
@@ -141,9 +142,15 @@ impl World {
                 let room = if self.chance.percent(self.weather.shortages) { Room::Short } else { Room::Enough };
                 self.post_in(0, Event::Weighed { what: *what, room });
             }
-            Action::Drain(worker) => self.finishes(Process::Worker(*worker)),
+            Action::Drain(worker) => {
+                self.say(400, Event::GateClosed { worker: *worker });
+                self.finishes(Process::Worker(*worker));
+            }
             Action::RetireZygote(generation) => self.finishes(Process::Zygote(*generation)),
-            Action::DrainOrphan(orphan) => self.finishes(Process::Orphan(*orphan)),
+            Action::DrainOrphan(orphan) => {
+                self.say(400, Event::OrphanGateClosed { orphan: *orphan });
+                self.finishes(Process::Orphan(*orphan));
+            }
             Action::Kill(worker) => self.dies(Process::Worker(*worker), Exit::Died, 50),
             Action::KillZygote(generation) => self.dies(Process::Zygote(*generation), Exit::Died, 50),
             Action::KillOrphan(orphan) => self.dies(Process::Orphan(*orphan), Exit::Died, 50),

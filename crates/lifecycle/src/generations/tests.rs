@@ -89,6 +89,19 @@ fn boot(operation: Option<u64>, generation: u64, revision: u64) -> [Action; 2] {
     ]
 }
 
+/// The switch to the generation that this operation asked for, where every operation before it succeeded.
+fn serves(operation: u64) -> Action {
+    Action::Report(Report::Serving {
+        operation: Some(OperationId(operation)),
+        generation: GenerationId(operation),
+        revision: RevisionId(operation),
+    })
+}
+
+fn closed(worker: WorkerRef) -> Event {
+    Event::GateClosed { worker }
+}
+
 fn drained(generation: u64, killed: u32) -> Action {
     Action::Report(Report::Drained { generation: GenerationId(generation), killed })
 }
@@ -124,15 +137,7 @@ fn the_first_generation_serves_when_its_last_worker_has_proved() {
     assert_eq!(machine.handle(Event::Proved { worker: worker(1, 2, 0) }, at(1)), []);
     assert_eq!(
         machine.handle(Event::Proved { worker: worker(1, 1, 0) }, at(1)),
-        [
-            Action::OpenGate(worker(1, 1, 0)),
-            Action::OpenGate(worker(1, 2, 0)),
-            Action::Report(Report::Serving {
-                operation: Some(OperationId(1)),
-                generation: GenerationId(1),
-                revision: RevisionId(1)
-            })
-        ]
+        [Action::OpenGate(worker(1, 1, 0)), Action::OpenGate(worker(1, 2, 0)), serves(1),]
     );
     assert_eq!(machine.deadline(), None, "a vassal that serves waits for nothing");
     assert_eq!(machine.serving(), Some((GenerationId(1), RevisionId(1))));
@@ -147,22 +152,38 @@ fn a_reload_drains_the_old_generation_only_after_the_new_one_serves() {
         [
             Action::OpenGate(worker(2, 1, 0)),
             Action::OpenGate(worker(2, 2, 0)),
-            Action::Report(Report::Serving {
-                operation: Some(OperationId(2)),
-                generation: GenerationId(2),
-                revision: RevisionId(2)
-            }),
             Action::Drain(worker(1, 1, 0)),
             Action::Drain(worker(1, 2, 0)),
             Action::RetireZygote(GenerationId(1)),
         ]
     );
-    assert_eq!(machine.handle(left(worker(1, 1, 0)), at(7)), []);
+    assert_eq!(machine.handle(closed(worker(1, 2, 0)), at(6)), [], "one of the old ones may still accept");
+    assert_eq!(machine.handle(left(worker(1, 1, 0)), at(6)), [serves(2)]);
     assert_eq!(machine.handle(zygote_left(1), at(7)), []);
     assert_eq!(machine.handle(Event::DeadlineReached, at(65)), [], "mercy lasts 60 s");
     assert_eq!(machine.deadline(), Some(at(66)));
     assert_eq!(machine.handle(Event::DeadlineReached, at(66)), [Action::Kill(worker(1, 2, 0))]);
     assert_eq!(machine.handle(died(worker(1, 2, 0)), at(66)), [drained(1, 1)]);
+}
+
+#[test]
+fn a_switch_is_told_although_a_worker_does_not_say_that_it_accepts_nothing() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(5));
+    prove(&mut machine, 2, at(6));
+    let within = Policy::default().told_within;
+    assert_eq!(machine.deadline(), Some(at(6).after(within)));
+    assert_eq!(machine.handle(Event::DeadlineReached, at(6).after(within)), [serves(2)]);
+    assert_eq!(machine.handle(closed(worker(1, 1, 0)), at(7)), [], "it is told once");
+}
+
+#[test]
+fn a_switch_is_told_before_what_comes_after_it() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(5));
+    prove(&mut machine, 2, at(6));
+    let [begins, booting] = boot(Some(3), 3, 3);
+    assert_eq!(machine.handle(deploy(3), at(6)), [begins, serves(2), booting]);
 }
 
 #[test]
@@ -257,6 +278,9 @@ fn orphans_serve_until_a_generation_does_and_survive_a_failed_boot() {
     assert_eq!(machine.handle(zygote_left(7), at(1)), []);
     machine.handle(deploy(2), at(2));
     assert_eq!(prove(&mut machine, 8, at(3)).last(), Some(&Action::DrainOrphan(OrphanId(1))));
+    let report =
+        Report::Serving { operation: Some(OperationId(2)), generation: GenerationId(8), revision: RevisionId(2) };
+    assert_eq!(machine.handle(Event::OrphanGateClosed { orphan: OrphanId(1) }, at(3)), [Action::Report(report)]);
     assert_eq!(machine.handle(Event::OrphanFound { orphan: OrphanId(2) }, at(4)), [Action::DrainOrphan(OrphanId(2))]);
     assert_eq!(
         machine.handle(Event::DeadlineReached, at(64)),

@@ -45,6 +45,8 @@ pub(super) struct Witness {
     pub(super) processes: BTreeMap<Process, Known>,
     pub(super) booting: Option<GenerationId>,
     pub(super) serving: Option<GenerationId>,
+    /// A switch that was not told yet: of those that were asked to go with it, who may still accept; and since when.
+    pub(super) switch: Option<(BTreeSet<Process>, Moment)>,
     /// Deploys that have not ended.
     pub(super) pending: BTreeSet<OperationId>,
     /// What the machine wants to know the weight of.
@@ -77,6 +79,7 @@ impl Witness {
             processes: BTreeMap::new(),
             booting: None,
             serving: None,
+            switch: None,
             pending: BTreeSet::new(),
             weighing: Vec::new(),
             wanted: plan.first,
@@ -93,9 +96,17 @@ impl Witness {
         self.told(event);
         let accepting = self.accepting();
         let yields = matches!(event, Event::Weighed { what: Weighing::Successor(_), room: Room::Short });
+        let is_alone = actions.iter().filter(|action| matches!(action, Action::Report(_))).count() == 1;
         let before = self.clone();
+        self.switches(machine, now);
         for action in actions {
+            if is_alone && matches!(action, Action::Report(Report::Serving { .. })) {
+                self.is_told_in_time(machine, now)?;
+            }
             self.asks(action, &before, now)?;
+        }
+        if before.booting.is_some() && self.serving == before.booting {
+            self.is_open(&before)?;
         }
         if self.stopped == Stopped::No && self.wanted > 0 && !yields {
             demand!(accepting == 0 || self.accepting() > 0, "nobody accepts any more, by the machine's own doing");
@@ -109,6 +120,43 @@ impl Witness {
             );
         }
         self.present(machine)
+    }
+
+    /// What booted serves from this step on; it is told later.
+    fn switches(&mut self, machine: &Generations, now: Moment) {
+        let serving = machine.serving().map(|(generation, _)| generation);
+        if self.booting.is_some() && serving == self.booting {
+            if self.serving.is_none() {
+                self.wanted = self.plan.first;
+            }
+            self.booting = None;
+            self.serving = serving;
+            self.switch = Some((BTreeSet::new(), now));
+        }
+    }
+
+    /// What has come into service in this step accepts, with no more than are wanted.
+    fn is_open(&self, before: &Witness) -> Verdict {
+        let serving = before.booting;
+        let accepts = |(process, known): &(&Process, &Known)| {
+            serving.is_some_and(|serving| process.is_of(serving)) && known.accepts()
+        };
+        let open = self.processes.iter().filter(accepts).count();
+        demand!(open <= self.wanted as usize, "{serving:?} serves with {open} workers");
+        demand!(open > 0 || self.wanted == 0, "{serving:?} serves with no worker");
+        Ok(())
+    }
+
+    /// Unless something else is told or what it brought goes, a switch is told when nobody accepts any more who was asked to
+    /// go with it, or late.
+    fn is_told_in_time(&self, machine: &Generations, now: Moment) -> Verdict {
+        let Some((accepting, since)) = &self.switch else {
+            return Err("a switch is told that did not happen".to_owned());
+        };
+        let late = now.since(*since) >= self.policy.told_within;
+        let goes = machine.serving().map(|(generation, _)| generation) != self.serving;
+        demand!(accepting.is_empty() || late || goes, "a switch is told while {accepting:?} accept");
+        Ok(())
     }
 
     /// Whether it sends a worker of an older generation away.
@@ -145,6 +193,8 @@ impl Witness {
             Event::ZygoteExited { generation, .. } => self.ends(Process::Zygote(*generation)),
             Event::WorkerExited { worker, .. } => self.ends(Process::Worker(*worker)),
             Event::OrphanExited { orphan } => self.ends(Process::Orphan(*orphan)),
+            Event::GateClosed { worker } => self.shuts(Process::Worker(*worker)),
+            Event::OrphanGateClosed { orphan } => self.shuts(Process::Orphan(*orphan)),
             Event::OrphanFound { orphan } => {
                 let known = Known { asked: Asked::No, proved: true, open: true, since: Moment::START };
                 self.processes.entry(Process::Orphan(*orphan)).or_insert(known);
@@ -171,8 +221,15 @@ impl Witness {
         }
     }
 
+    fn shuts(&mut self, process: Process) {
+        if let Some((accepting, _)) = &mut self.switch {
+            accepting.remove(&process);
+        }
+    }
+
     fn ends(&mut self, process: Process) {
         self.processes.remove(&process);
+        self.shuts(process);
         self.weighing.retain(|what| match what {
             Weighing::Successor(worker) => process != Process::Worker(*worker),
             Weighing::Workers(generation) => process != Process::Zygote(*generation),
@@ -260,6 +317,12 @@ impl Witness {
         };
         demand!(known.asked == Asked::No, "{process:?} is drained twice");
         known.asked = Asked::Finish { since: now };
+        if before.switch.is_none()
+            && let Some((accepting, _)) = &mut self.switch
+            && !matches!(process, Process::Zygote(_))
+        {
+            accepting.insert(process);
+        }
         Ok(())
     }
 
@@ -309,18 +372,12 @@ impl Witness {
                 demand!(self.booting == Some(*generation), "{generation} is said to boot")
             }
             Report::Serving { operation, generation, .. } => {
-                demand!(self.booting.take() == Some(*generation), "{generation} serves, which did not boot");
-                let open = self
-                    .processes
-                    .iter()
-                    .filter(|(process, known)| process.is_of(*generation) && known.accepts())
-                    .count();
-                if self.serving.is_none() {
-                    self.wanted = self.plan.first;
-                }
-                demand!(open <= self.wanted as usize, "{generation} serves with {open} workers");
-                demand!(open > 0 || self.wanted == 0, "{generation} serves with no worker");
-                self.serving = Some(*generation);
+                demand!(self.switch.take().is_some(), "{generation} serves, which did not boot");
+                demand!(
+                    self.serving == Some(*generation),
+                    "{generation} is said to serve, but {:?} does",
+                    self.serving
+                );
                 return self.operation_ends(*operation);
             }
             Report::Failed { operation, generation, still_serving, .. } => {
@@ -370,6 +427,9 @@ impl Witness {
         demand!(self.pending.len() <= 1, "two deploys are open: {:?}", self.pending);
         demand!(self.booting == machine.booting().map(|(generation, ..)| generation), "what boots?");
         demand!(!self.left || deadline.is_none(), "it waits for something after it has left");
+        if let Some((_, since)) = &self.switch {
+            demand!(due_by(since.after(self.policy.told_within)), "a switch may stay untold for ever");
+        }
         demand!(
             self.left || !self.begun || deadline.is_some() || !self.processes.is_empty(),
             "nothing will ever happen again"

@@ -15,6 +15,9 @@ pub struct Policy {
     pub respawn_delay_first: Duration,
     /// Longest such wait; the wait doubles up to it and is forgotten after a worker has lived this long.
     pub respawn_delay_longest: Duration,
+    /// How long the workers of the generations before may take to say that they accept nothing any more, before a switch
+    /// is told without it.
+    pub told_within: Duration,
     /// The number of the first generation; later masters of the same vassal go on counting.
     pub first_generation: GenerationId,
 }
@@ -25,6 +28,7 @@ impl Default for Policy {
             mercy: Duration::from_secs(60),
             respawn_delay_first: Duration::from_millis(500),
             respawn_delay_longest: Duration::from_secs(30),
+            told_within: Duration::from_millis(500),
             first_generation: GenerationId(1),
         }
     }
@@ -203,6 +207,16 @@ pub enum Event {
         /// How, in words.
         how: String,
     },
+    /// A worker that was asked to go takes no connection any more.
+    GateClosed {
+        /// Which.
+        worker: WorkerRef,
+    },
+    /// So does a worker of an earlier master.
+    OrphanGateClosed {
+        /// Which.
+        orphan: OrphanId,
+    },
     /// A worker of an earlier master presented itself; it serves.
     OrphanFound {
         /// Its number, given by the shell.
@@ -252,7 +266,7 @@ pub enum Action {
 }
 
 /// What the machine says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "snake_case")]
 pub enum Report {
     /// A deploy has begun to boot.
@@ -269,7 +283,8 @@ pub enum Report {
         /// The generation.
         generation: GenerationId,
     },
-    /// The workers it begins with have proved; the gate of this generation is open, the old one drains.
+    /// The workers it begins with have proved; the gate of this generation is open, the old one drains and takes no new
+    /// connection any more (as far as its workers have said so in time).
     Serving {
         /// The operation that asked.
         operation: Option<OperationId>,

@@ -51,6 +51,7 @@ impl Serving {
             ToWorker::Drain => {
                 step!("worker.drain");
                 self.drain(lead);
+                self.worker.say(&FromWorker::GateClosed);
             }
             ToWorker::Adopt(about) => {
                 if let Some(fd) = fds.into_iter().next() {

@@ -64,17 +64,22 @@ impl Serving {
         if self.phase() == Phase::Serving {
             self.close_gate(lead, Gate::Closed);
             self.enter(Phase::Draining);
+            self.give_away_idle(lead);
         }
     }
 
     /// Gives away what is idle; done when nothing is left.
     pub(super) fn drain_on(&self, lead: &mut Lead) {
+        self.give_away_idle(lead);
+        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
+            self.enter(Phase::Done);
+        }
+    }
+
+    fn give_away_idle(&self, lead: &mut Lead) {
         let idle = self.slab().take_all(Connection::is_idle);
         for (place, connection) in idle {
             self.hand_over(lead, place, connection);
-        }
-        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
-            self.enter(Phase::Done);
         }
     }
 

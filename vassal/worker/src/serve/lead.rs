@@ -220,7 +220,10 @@ impl Serving {
         let mut listeners = [0; 8];
         let mut listeners_number = 0;
         let number = self.epoll.wait(events, timeout_ms, |token| {
-            if token & LISTENER == LISTENER && listeners_number < listeners.len() {
+            if token == LINE {
+                // Whoever is to leave begins nothing that came after it was told so.
+                pending.push_front(token);
+            } else if token & LISTENER == LISTENER && listeners_number < listeners.len() {
                 listeners[listeners_number] = token;
                 listeners_number += 1;
             } else {
