@@ -146,8 +146,8 @@ pub(super) struct World {
     seen: Option<BTreeMap<VassalName, File>>,
     /// Went, and must be left as they are: what they are to run is what they said last.
     doubted: BTreeMap<VassalName, File>,
-    /// Of every revision there was.
-    identities: BTreeMap<RevisionId, Identity>,
+    /// Every revision there was.
+    revisions: BTreeMap<RevisionId, (Identity, ContentDigest)>,
     masters: BTreeMap<MasterKey, Real>,
     /// Vassals whose workers outlived their master.
     orphans: BTreeSet<VassalName>,
@@ -189,7 +189,7 @@ impl World {
             lost: BTreeMap::new(),
             seen: None,
             doubted: BTreeMap::new(),
-            identities: BTreeMap::new(),
+            revisions: BTreeMap::new(),
             masters: BTreeMap::new(),
             orphans: BTreeSet::new(),
             holds: BTreeSet::new(),
@@ -218,7 +218,7 @@ impl World {
         let content = ContentDigest(self.last_revision);
         let revision = RevisionId(self.last_revision);
         self.files.insert(name, File { revision, content, identity, refused, on_demand });
-        self.identities.insert(revision, identity);
+        self.revisions.insert(revision, (identity, content));
     }
 
     pub(super) fn scan(&mut self) -> Outcome {
@@ -319,15 +319,18 @@ impl World {
                 let other = self.files.get(name).map_or(1, |file| 3 - file.identity.uid);
                 self.edits(name, |world, name| world.write(name, identity(other), false))
             }
-            Happening::Removed(name) => self.edits(name, |world, name| {
-                world.files.remove(&name);
-            }),
+            Happening::Removed(name) => {
+                // Where that is doubted, it is excused as before.
+                self.left.edits -= 1;
+                self.files.remove(name);
+                self.scan()
+            }
             Happening::Renamed(from, to) => self.edits(from, |world, from| {
                 if let Some(file) = world.files.remove(&from) {
                     world.last_revision += 1;
                     let revision = RevisionId(world.last_revision);
                     world.excused.remove(to);
-                    world.identities.insert(revision, file.identity);
+                    world.revisions.insert(revision, (file.identity, file.content));
                     world.files.insert(to.clone(), File { revision, ..file });
                 }
             }),
@@ -337,7 +340,10 @@ impl World {
                 self.scan()
             }
             Happening::Returned(name) => {
-                self.excused.remove(name);
+                if !self.doubted.contains_key(name) {
+                    // It was let go, and comes as a new one.
+                    self.excused.remove(name);
+                }
                 self.files.extend(self.lost.remove_entry(name));
                 self.scan()
             }

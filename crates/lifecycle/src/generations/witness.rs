@@ -53,6 +53,8 @@ pub(super) struct Witness {
     pub(super) weighing: Vec<Weighing>,
     /// How many workers are wanted of what serves.
     pub(super) wanted: u32,
+    /// What served last was given up, or nothing ever did: the next begins as the first one.
+    pub(super) anew: bool,
     /// A worker that was said to have no room beside it for its successor, while that is being acted upon.
     pub(super) yields: Option<WorkerRef>,
     pub(super) stopped: Stopped,
@@ -83,6 +85,7 @@ impl Witness {
             pending: BTreeSet::new(),
             weighing: Vec::new(),
             wanted: plan.first,
+            anew: true,
             yields: None,
             stopped: Stopped::No,
             begun: false,
@@ -126,7 +129,7 @@ impl Witness {
     fn switches(&mut self, machine: &Generations, now: Moment) {
         let serving = machine.serving().map(|(generation, _)| generation);
         if self.booting.is_some() && serving == self.booting {
-            if self.serving.is_none() {
+            if self.anew {
                 self.wanted = self.plan.first;
             }
             self.booting = None;
@@ -422,6 +425,7 @@ impl Witness {
             demand!((self.plan.least..=self.plan.workers).contains(&wanted), "{wanted} workers are wanted");
             self.wanted = wanted;
         }
+        self.anew = machine.serving().is_none();
         let deadline = machine.deadline();
         let due_by = |moment: Moment| deadline.is_some_and(|deadline| deadline <= moment);
         demand!(self.pending.len() <= 1, "two deploys are open: {:?}", self.pending);

@@ -17,7 +17,7 @@ impl World {
             lost,
             seen,
             doubted,
-            identities: _,
+            revisions: _,
             masters,
             orphans,
             holds,

@@ -20,9 +20,9 @@ impl World {
             }
             Action::Deploy { master, revision, operation } => {
                 demand!(self.operations.contains_key(operation), "operation {operation} has not begun");
-                let file = self.said(&master.vassal).copied();
+                let content = self.revisions.get(revision).map(|(_, content)| *content);
                 let real = self.unasked(master, "deployed to")?;
-                real.content = file.map_or(real.content, |file| file.content);
+                real.content = content.unwrap_or(real.content);
                 real.orders.push_back(Order::Deploy(*revision, *operation));
                 Ok(())
             }
@@ -127,9 +127,10 @@ impl World {
             key.vassal != *name && real.content == file.content && self.said(&key.vassal).is_none()
         });
         demand!(double.is_none(), "{name} is started while {double:?} runs the same under its old name");
+        let (identity, content) = self.revisions.get(&revision).copied().unwrap_or((file.identity, file.content));
         let real = Real {
-            identity: self.identities.get(&revision).copied().unwrap_or(file.identity),
-            content: file.content,
+            identity,
+            content,
             forked: false,
             orders: VecDeque::new(),
             words: VecDeque::new(),
