@@ -31,7 +31,8 @@ use crate::{
 /// PROXY protocol header.
 pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
     let listener = tools.worker.boot.listeners.get(connection.listener);
-    if connection.proxied.is_some() || !listener.is_some_and(|listener| listener.proxy_protocol) {
+    let is_past_it = connection.proxied.is_some() || connection.has_no_proxy_header;
+    if is_past_it || !listener.is_some_and(|listener| listener.proxy_protocol) {
         return serve_request(py, tools, connection, buffer);
     }
     let (head, consumed) = match proxy::parse(buffer) {
