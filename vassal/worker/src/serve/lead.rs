@@ -154,6 +154,7 @@ impl Serving {
                     return next;
                 }
             }
+            self.park_ready(lead);
             let Some(place) = self.ready().pop_front() else { break };
             let taken = self.slab().take(place);
             if let Some(mut connection) = taken {
@@ -248,14 +249,14 @@ impl Serving {
             return None;
         }
         match connection.coming {
-            Coming::Request if lead.frozen.holds(&connection) => {
-                self.park(lead, place, connection);
-                None
-            }
             // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
             Coming::Request if connection.has_its_turn => {
                 let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
                 self.slab().put(place, connection, deadline_ms);
+                None
+            }
+            Coming::Request if lead.frozen.holds(&connection) => {
+                self.park(lead, place, connection);
                 None
             }
             Coming::Request => self.receive_request(place, connection, buffer),
