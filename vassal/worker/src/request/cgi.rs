@@ -7,7 +7,9 @@ use empery_wire::framing::Body;
 use pyo3::prelude::*;
 
 use super::{
-    After, Tools, cached, environ,
+    After, Tools,
+    beside::Beside,
+    cached, environ,
     framing::Asked,
     records,
     request_line::Spoken,
@@ -30,6 +32,8 @@ pub(super) struct Incoming<'b> {
     pub(super) body: Body,
     pub(super) is_cgi: bool,
     pub(super) records: Option<u16>,
+    /// With records.
+    pub(super) beside: Option<Arc<Beside>>,
     pub(super) keeps: bool,
 }
 
@@ -90,7 +94,8 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     if let Some(after) = without_app.or_else(|| static_file::of_vars(py, tools, incoming.vars, &request)) {
         return match (after, incoming.records) {
             (After::Send(outgoing), Some(request_id)) => {
-                records::send(py, tools, connection.raw(), request_id, outgoing).unwrap_or(After::Close)
+                let before = incoming.beside.as_ref().map(|beside| beside.hold()).unwrap_or_default();
+                records::send(py, tools, connection.raw(), (request_id, before), outgoing).unwrap_or(After::Close)
             }
             (after, _) => after,
         };
@@ -99,6 +104,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
         Ok(environ) => environ,
         Err(error) => {
             python::print_exception(py, &error);
+        beside: incoming.beside.clone(),
             return After::Close;
         }
     };

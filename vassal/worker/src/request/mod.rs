@@ -2,6 +2,7 @@
 //! [`scgi`] only; what is between environ and answer is [`wsgi`].
 
 mod account;
+mod beside;
 mod body;
 mod buffered;
 mod cached;

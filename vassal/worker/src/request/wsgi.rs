@@ -15,6 +15,7 @@ use pyo3::{
 use super::{
     After, Tools,
     account::Began,
+    beside::Beside,
     body::BodyEnd,
     buffered, environ,
     file_wrapper::FileWrapper,
@@ -49,6 +50,8 @@ pub(super) struct Request<'b> {
     pub(super) behind: &'b [u8],
     pub(super) body: Body,
     pub(super) asked: Asked,
+    /// What FastCGI asks for beside it.
+    pub(super) beside: Option<Arc<Beside>>,
     /// What rules have said of it, for its answer.
     pub(super) routed: Option<Arc<Routed>>,
 }
@@ -95,6 +98,7 @@ pub(super) fn answer(
             request.behind,
             Patience::for_body(worker.boot),
             worker.boot.body_max_bytes,
+            request.beside.clone(),
         );
         let input = Py::new(py, input)?;
         match worker.boot.process.body_to_file_bytes {
@@ -164,7 +168,7 @@ pub(super) fn answer(
 /// What the client did not take at once.
 fn unsent(start_response: &Bound<'_, StartResponse>) -> Option<(Vec<u8>, Option<FileSpan>)> {
     let mut held = start_response.try_borrow_mut().ok()?;
-    let (bytes, file) = (std::mem::take(&mut held.response.unsent), held.response.unsent_file.take());
+    let (bytes, file) = held.response.take_unsent();
     (!bytes.is_empty() || file.is_some()).then_some((bytes, file))
 }
 
@@ -189,6 +193,7 @@ fn prepare<'py>(
         tools.dates.line(began.unix_s()),
         input,
         tools.serving.owed.get(tools.core as usize),
+        request.beside.clone(),
     );
     if let (Some(rules), Some(routed)) = (&tools.serving.rules, &request.routed) {
         let vars = rules.has_routes_of_answers().then(|| environ::kept(environ));
