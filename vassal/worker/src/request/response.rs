@@ -13,7 +13,7 @@ use pyo3::{
 use super::{
     beside::Beside,
     framing::{Asked, Cut, Framing, Whole},
-    head::AnswerHead,
+    head::{AnswerHead, HeaderKind},
     patience::Patience,
     reply_rules::{Instead, Reply},
     request_line::Answered,
@@ -209,11 +209,11 @@ impl Response {
     }
 
     /// Takes a checked header. An error is a sentence about the app.
-    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn header(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
         if self.reply.as_ref().is_some_and(|reply| !reply.shows(name, value)) {
             return Ok(());
         }
-        self.head.header(name, value)
+        self.head.header(kind, name, value)
     }
 
     /// What is written down about it.
@@ -307,7 +307,7 @@ impl Response {
         self.start(answer.number, &answer.status);
         for (name, value) in &answer.headers {
             // They say nothing of the length, about which alone there could be an error.
-            let _ = self.header(name.as_bytes(), value);
+            let _ = self.header(HeaderKind::of(name.as_bytes()), name.as_bytes(), value);
         }
         self.head.closes |= answer.closes;
         self.is_known = true;

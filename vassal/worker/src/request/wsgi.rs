@@ -77,7 +77,7 @@ pub(super) fn answer(
 ) -> PyResult<After> {
     let began = Began::now();
     let worker = tools.worker;
-    worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
+    tools.slot.begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
     let asked = &request.asked;
     let manner = Manner { is_cgi: asked.is_cgi, is_head: asked.is_head, records: asked.records };
     tools.owed().begin(asked.fd, manner, worker.boot.harakiri_s > 0);
@@ -126,7 +126,7 @@ pub(super) fn answer(
         Ending::Truncated => Some(After::Reset),
         Ending::ClientGone => Some(After::Close),
     };
-    let counters = &worker.slot(tools.core).counters;
+    let counters = &tools.slot.counters;
     let mut read_errors = 0;
     if let Some(input) = &input {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
@@ -212,7 +212,7 @@ fn settle(
     (began, read_errors): (Began, u64),
 ) -> bool {
     let took_us = tools.count(began);
-    let slot = tools.worker.slot(tools.core);
+    let slot = tools.slot;
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
     slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
     let is_answered = !tools.owed().end();
@@ -315,7 +315,7 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
         return Ending::ClientGone;
     }
     drop(held);
-    tools.worker.slot(tools.core).counters.exceptions.fetch_add(1, Ordering::Relaxed);
+    tools.slot.counters.exceptions.fetch_add(1, Ordering::Relaxed);
     python::print_exception(py, error);
     tools.worker.recycling.after_exception(py, tools.worker, error);
     if error.is_instance_of::<PyKeyboardInterrupt>(py) {
