@@ -4,7 +4,7 @@
     ./dev instructions [--bless]
 
 Layers: a request head parsed (`benches/heads.rs`), and a whole request in one worker, from the kernel's answer to
-`epoll_wait` to the next `epoll_wait`. Each is run twice with different numbers of repeats; the difference is what one costs.
+`epoll_wait` to the next `epoll_wait`; over HTTP on one connection, over the uwsgi protocol on a connection for each. Each is run twice with different numbers of repeats; the difference is what one costs.
 Only user space is counted, and time plays no part in it: repeats differ by a few instructions.
 
 A count more than 3 % above the baseline fails; so does the part of it that is ours. The baseline is kept by what decides
@@ -42,6 +42,21 @@ BROWSER = (
 POST = b"POST /form HTTP/1.1\r\nHost: www.example.com\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nname=Hadrian"
 
 
+# nginx's uwsgi_params, and what its client says.
+NGINX = {
+    "QUERY_STRING": "", "REQUEST_METHOD": "GET", "CONTENT_TYPE": "", "CONTENT_LENGTH": "", "REQUEST_URI": "/", "PATH_INFO": "/",
+    "DOCUMENT_ROOT": "/usr/share/nginx/html", "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_SCHEME": "http", "REMOTE_ADDR": "127.0.0.1",
+    "REMOTE_PORT": "51234", "SERVER_PORT": "8080", "SERVER_NAME": "localhost", "HTTP_HOST": "127.0.0.1:8080",
+}
+
+
+def uwsgi(variables):
+    """A packet of the uwsgi protocol."""
+    texts = [text.encode() for pair in variables.items() for text in pair]
+    block = b"".join(len(text).to_bytes(2, "little") + text for text in texts)
+    return b"\0" + len(block).to_bytes(2, "little") + b"\0" + block
+
+
 def said_by(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -67,12 +82,12 @@ def heads(home, protocol):
     return {"ours": round(each["heads"]), "all": round(sum(each.values()))}
 
 
-def requests(home, interpreter, module, request):
+def requests(home, interpreter, module, request, how="--http-socket", ask=Worker.asks):
     fewer, more = 200, 1200
     counts = []
     for times in (fewer, more):
-        with Worker(RELEASE / "vassal", module, callgrind.wrapper(home, interpreter), home) as worker:
-            worker.asks(request, times)
+        with Worker(RELEASE / "vassal", module, callgrind.wrapper(home, interpreter), home, how) as worker:
+            ask(worker, request, times)
         counts.append(callgrind.read(home / f"counts.{worker.pid}"))
     each = callgrind.per_repeat(*counts, more - fewer)
     return {"ours": round(each[OURS]), "all": round(sum(each.values()))}
@@ -85,6 +100,7 @@ def measure(home, interpreter):
         "hello world": requests(home, interpreter, "hello", HELLO),
         "a browser's head": requests(home, interpreter, "hello", BROWSER),
         "a small POST that is read": requests(home, interpreter, "shapes", POST),
+        "nginx's `uwsgi_pass`": requests(home, interpreter, "hello", uwsgi(NGINX), "--uwsgi-socket", Worker.asks_anew),
     }
 
 

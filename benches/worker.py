@@ -13,9 +13,9 @@ DEADLINE_S = 60
 
 
 class Worker:
-    def __init__(self, vassal, module, python, directory):
+    def __init__(self, vassal, module, python, directory, how="--http-socket"):
         self.log, self.path = directory / "vassal.log", directory / "socket"
-        words = [str(vassal), "--http-socket", str(self.path), "--master", "--disable-logging", "--module", module, "--python", str(python)]
+        words = [str(vassal), how, str(self.path), "--master", "--disable-logging", "--module", module, "--python", str(python)]
         for apps in APPS:
             words += ["--pythonpath", str(apps)]
         # Hashes decide how often a dict looks twice; a clock that must not differ decides nothing here.
@@ -31,25 +31,38 @@ class Worker:
         return self.log.read_text(errors="replace")
 
     def connection(self):
+        if self.pid is None:
+            self.wait()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(DEADLINE_S)
+        connection.connect(str(self.path))
+        return connection
+
+    def wait(self):
         deadline = time.monotonic() + DEADLINE_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if "generation 1 serves" in self.said():
-                self.pid = int(re.search(r"spawned worker 1 \(pid: (\d+)", self.said())[1])
-                connection = socket.socket(socket.AF_UNIX)
-                connection.settimeout(DEADLINE_S)
-                connection.connect(str(self.path))
-                return connection
+        while "generation 1 serves" not in self.said():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise SystemExit(f"the vassal does not serve:\n{self.said()}")
             time.sleep(0.02)
-        raise SystemExit(f"the vassal does not serve:\n{self.said()}")
+        self.pid = int(re.search(r"spawned worker 1 \(pid: (\d+)", self.said())[1])
 
     def asks(self, request, times):
         """The request so often on one connection, each after the answer to the one before."""
         with self.connection() as connection:
             for _ in range(times):
                 connection.sendall(request)
-                answer = connection.recv(65536)
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    raise SystemExit(f"not a 200: {answer!r}\n{self.said()}")
+                self.judge(connection.recv(65536))
+
+    def asks_anew(self, request, times):
+        """The same on a connection for each, which ends with its answer."""
+        for _ in range(times):
+            with self.connection() as connection:
+                connection.sendall(request)
+                self.judge(b"".join(iter(lambda: connection.recv(65536), b"")))
+
+    def judge(self, answer):
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"not a 200: {answer!r}\n{self.said()}")
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)

@@ -18,18 +18,20 @@ use empery_tests::{
     ground::{self, Ground},
     http::{self, Ask},
     nginx::Nginx,
-    process,
+    process, python,
     runner::Story,
     tls,
     vassal::Vassal,
     wait,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("gateway/h13-the-proxy-protocol-comes-before-tls", proxied),
     Story::new("gateway/certificates-for-names-that-fit-and-names-in-a-directory", many_names),
     Story::new("gateway/the-uwsgi-protocol-inside-tls-behind-nginx", uwsgi_inside),
+    Story::new("gateway/a-websocket-goes-through-tls-and-a-reload-does-not-cut-it", websocket),
     Story::new("gateway/h1-and-h2-slow-clients-over-tls-hold-nobody-up", slow_over_tls).alone(),
 ];
 
@@ -210,6 +212,64 @@ fn uwsgi_inside(ground: &Ground) -> Result<()> {
     ensure!(answer.stdout.is_empty(), "{}", answer.stdout);
     ensure!(http::get(nginx.port, "/")?.status == 200);
     nginx.stop()?;
+    vassal.stop()
+}
+
+/// A WebSocket to this port, trusting this certificate: says what it heard, and goes on after a word on its input.
+const WEBSOCKET: &str = r#"
+import os, socket, ssl, struct, sys
+
+context = ssl.create_default_context(cafile=sys.argv[2])
+plain = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+connection = context.wrap_socket(plain, server_hostname="localhost")
+stream = connection.makefile("rb")
+
+def say(first, content):
+    mask = os.urandom(4)
+    length = b"\xfe" + struct.pack("!H", len(content))
+    connection.sendall(bytes([first]) + length + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(content)))
+
+def hear():
+    first, length = stream.read(2)
+    if length == 126:
+        length = struct.unpack("!H", stream.read(2))[0]
+    return first, stream.read(length)
+
+connection.sendall(
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+lines = list(iter(stream.readline, b"\r\n"))
+assert lines[0].startswith(b"HTTP/1.1 101 "), lines
+# RFC 6455, section 1.3.
+assert any(line.lower() == b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" for line in lines), lines
+say(0x81, b"hello")
+assert hear() == (0x81, b"echo hello")
+many = b"bytes " + bytes(range(256)) * 200
+say(0x82, many)
+assert hear() == (0x82, many)
+print("it talks", flush=True)
+sys.stdin.readline()
+say(0x81, b"again")
+assert hear() == (0x81, b"echo again")
+say(0x81, b"leave")
+assert stream.read() == b""
+print("it has ended", flush=True)
+"#;
+
+fn websocket(ground: &Ground) -> Result<()> {
+    let (mut vassal, pair, port) = serving(ground, "uwsgi_io", "threads = 2\ndisable-logging = true\n")?;
+    tls::answers(&pair.certificate, HOST, port).map_err(|error| error.context(vassal.master.output()))?;
+    let mut command = Command::new(python::program("python")?);
+    command.arg("-c").arg(WEBSOCKET).arg(port.to_string()).arg(&pair.certificate);
+    let (mut client, mut input) = process::Spawned::at_a_keyboard("client", command, &ground.path("client.out"))?;
+    client.says("it talks", PATIENCE)?;
+    vassal.signal(Signal::SIGHUP);
+    vassal.master.says("generation 2 serves", PATIENCE)?;
+    ensure!(tls::get(&pair.certificate, HOST, port, "/", &[])?.ends_with("ok"));
+    input.write_all(b"go on\n")?;
+    client.says("it has ended", PATIENCE)?;
+    ensure!(client.exited(PATIENCE)?.success(), "{}", client.output());
     vassal.stop()
 }
 

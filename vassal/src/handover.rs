@@ -68,7 +68,14 @@ mod tests {
     use super::*;
 
     fn travelling(from: u8, to: u8) -> Travelling<u8> {
-        let connection = Connection { token: 7, listener: ":80".into(), requests: 1, protocol: None, proxied: None };
+        let connection = Connection {
+            token: 7,
+            listener: ":80".into(),
+            requests: 1,
+            protocol: None,
+            proxied: None,
+            has_no_proxy_header: false,
+        };
         let socket = std::fs::File::open("/dev/null").unwrap().into();
         Travelling { from, token: 7, to, connection, socket }
     }

@@ -245,10 +245,13 @@ impl Slot {
         state.sequence.store(sequence | 1, Ordering::Relaxed);
         std::sync::atomic::fence(Ordering::Release);
         let kept = &head[..head.len().min(HEAD_MAX_BYTES)];
-        for (word, bytes) in self.head.iter().zip(kept.chunks(8)) {
-            let mut whole = [0; 8];
-            whole[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+        let (words, rest) = kept.as_chunks::<8>();
+        for (place, word) in self.head.iter().zip(words) {
+            place.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        }
+        if let Some(place) = self.head.get(words.len()) {
+            let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            place.store(last, Ordering::Relaxed);
         }
         state.head_kind_and_length.store(kept.len() as u64 | kind.code() << 32, Ordering::Relaxed);
         let (high, low, port) = peer.map_or((0, 0, 0), |peer| {

@@ -234,6 +234,9 @@ pub struct Connection {
     /// What its PROXY protocol header said, which comes only once.
     #[serde(default)]
     pub proxied: Option<Proxied>,
+    /// Its listener asked for no such header when it was accepted: none will come.
+    #[serde(default)]
+    pub has_no_proxy_header: bool,
 }
 
 /// What a PROXY protocol header said.

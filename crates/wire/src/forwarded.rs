@@ -134,6 +134,12 @@ impl<'b> Heard<'b> {
         }
     }
 
+    /// Whether there was none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        [&self.for_, &self.proto, &self.host, &self.ssl, &self.forwarded].iter().all(|lines| lines.is_empty())
+    }
+
     /// What the headers say, when the configuration says who is trusted; nothing when the peer is not.
     ///
     /// # Errors

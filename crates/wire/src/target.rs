@@ -20,7 +20,9 @@ impl<'b> Target<'b> {
         if method == "CONNECT" {
             return Err(Bad::new(501, "CONNECT is for proxies"));
         }
-        if memchr::memchr(b'#', whole).is_some() {
+        // One look for both: most targets have neither.
+        let marked = memchr::memchr2(b'#', b'?', whole);
+        if marked.is_some_and(|at| memchr::memchr(b'#', &whole[at..]).is_some()) {
             return Err(Bad::new(400, "a fragment in the request target"));
         }
         let (authority, rest) = match whole.first() {
@@ -32,7 +34,9 @@ impl<'b> Target<'b> {
                 (Some(authority), rest)
             }
         };
-        let (path, query) = match memchr::memchr(b'?', rest) {
+        // Where there is no fragment, the mark is the question mark, which no authority holds.
+        let marked = marked.map(|at| at - (whole.len() - rest.len()));
+        let (path, query) = match marked {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (rest, &rest[rest.len()..]),
         };

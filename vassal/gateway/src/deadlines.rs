@@ -21,7 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{floor::Floor, limits::TAKEN_BACK_MAX};
+use crate::{
+    floor::{Floor, Guest},
+    limits::TAKEN_BACK_MAX,
+};
 
 /// What happens on a connection. Moments are ms since it began, from 1 on; 0 is "not now".
 pub(crate) struct Activity {
@@ -166,6 +169,11 @@ impl InFlight {
         let less = |count: u32| count.checked_sub(1);
         // At zero it stays: what was answered long ago is no licence.
         let _ = self.activity.taken_back.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// It outlives its client's connection as HTTP knows it: a guest for as long as it is there.
+    pub(crate) fn stays(&self) -> Guest {
+        self.activity.floor.enter()
     }
 
     /// A part of the answer waits for the client.

@@ -119,12 +119,13 @@ fn no_worker(error: std::io::Error) -> StatusCode {
 /// Both sides speak another protocol from here on: bytes go through untouched until one of them is done.
 fn join(client: OnUpgrade, mut answer: Response<Incoming>, line: Line, in_flight: InFlight) -> Response<Answer> {
     let worker = hyper::upgrade::on(&mut answer);
+    let guest = in_flight.stays();
     tokio::spawn(async move {
         if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
             // Whoever hangs up hangs up on both.
             let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(worker)).await;
         }
-        drop((line, in_flight));
+        drop((line, in_flight, guest));
     });
     let (mut head, _) = answer.into_parts();
     let protocol = head.headers.get(UPGRADE).cloned();

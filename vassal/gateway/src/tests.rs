@@ -73,10 +73,14 @@ impl Service<Request<Incoming>> for Requests {
 
 /// A client's end of a connection.
 fn connect(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
+    connect_on(&Arc::new(Floor::new()), workers, waits)
+}
+
+fn connect_on(floor: &Arc<Floor>, workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
     let (client, server) = tokio::io::duplex(256 * 1024);
-    let workers = Arc::clone(workers);
+    let (workers, floor) = (Arc::clone(workers), Arc::clone(floor));
     tokio::spawn(async move {
-        let floor = Arc::new(Floor::new());
+        let _guest = floor.enter();
         let manners = Manners { waits, head_max_bytes: 65_536 };
         serve_http1(server, manners, &floor, |activity| Requests(Arc::new(exchange_of(workers, activity)))).await;
     });
@@ -135,6 +139,29 @@ async fn an_upgrade_passes_through_and_then_bytes_go_both_ways_untouched() {
     let mut rest = Vec::new();
     tokio::time::timeout(SOON, client.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert_eq!(rest, b"bye");
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_stays_for_an_upgraded_connection_to_end() {
+    let workers = worker(|_, mut stream| {
+        head(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhi")
+            .unwrap();
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(&word).unwrap();
+    });
+    let floor = Arc::new(Floor::new());
+    let mut client = connect_on(&floor, &workers, PATIENT);
+    let wish = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    exchange(&mut client, wish, "hi").await;
+    floor.close();
+    tokio::time::timeout(SOON, floor.quiet()).await.expect("what is left is with a worker");
+    assert!(tokio::time::timeout(Duration::from_millis(300), floor.empty()).await.is_err(), "somebody is left");
+    client.write_all(b"later").await.unwrap();
+    assert!(until(&mut client, "later").await.ends_with("later"));
+    tokio::time::timeout(SOON, floor.empty()).await.expect("nobody is left");
 }
 
 #[tokio::test]

@@ -223,3 +223,80 @@ fn h14_variables_that_steer_uwsgi_are_never_honoured_and_named_once_in_the_log()
     }
     assert!(!evil.exists(), "a variable was obeyed");
 }
+
+#[test]
+fn what_is_asked_beside_a_request_holds_nobody_up_whose_answers_are_not_taken() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| {
+        speaking(Protocol::FastCgi)(boot);
+        boot.write_timeout_ms = 60_000;
+    });
+    let asks = [record(1, 9, &[0, 1, 0, 0, 0, 0, 0, 0]), record(9, 0, b"\x0f\x00FCGI_MPXS_CONNS")].concat();
+    let last = [asks, get(9, false, "/plain").split_off(16)].concat();
+    // Each answer takes its own room: for one of these what is asked beside the last request is the first that finds none.
+    let clients: Vec<UnixStream> = (260..300)
+        .map(|number| {
+            let mut client = connect(&listeners);
+            client.write_all(&[get(1, true, "/plain").repeat(number), last.clone()].concat()).unwrap();
+            client
+        })
+        .collect();
+    let mut other = connect(&listeners);
+    other.write_all(&get(3, false, "/plain")).unwrap();
+    assert_eq!(answer(&mut other, 3).1, Some(0), "others are served");
+    for (number, mut client) in (260..).zip(clients) {
+        for _ in 0..number {
+            assert_eq!(answer(&mut client, 1).1, Some(0));
+        }
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        let (values, behind) = rest.split_at(26);
+        assert!(values[1] == 10 && values.ends_with(b"\x0f\x01FCGI_MPXS_CONNS0"), "what was asked: {rest:?}");
+        assert_eq!(answer(&mut &*behind, 9).1, Some(0), "and the answer behind it");
+    }
+    generation.drain();
+}
+
+/// Says which variables whose names begin with `V`, and which other ones of interest, the app sees.
+const SAYS: &str = "
+def application(environ, start_response):
+    seen = sorted(name for name in environ if name[0] == 'V' or name in ('HTTP_A', 'HTTP_B', 'PATH_INFO', 'wsgi.url_scheme'))
+    start_response('200 OK', [])
+    text = ' '.join(name + '=' + environ[name] for name in seen)
+    environ.update(V9='left behind', HTTP_A='left behind')
+    return [text.encode('latin-1')]
+";
+
+#[test]
+fn what_differs_from_the_last_request_is_seen_and_nothing_of_the_last_is() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(driver::app_of("cgi-says", SAYS), &listeners, |_| {});
+    type Vars<'v> = &'v [(&'v str, &'v str)];
+    let requests: [(Vars<'_>, &str); 12] = [
+        (&[("PATH_INFO", "/a"), ("V1", "1"), ("HTTP_A", "a")], "HTTP_A=a PATH_INFO=/a V1=1 wsgi.url_scheme=http"),
+        (&[("PATH_INFO", "/a"), ("V1", "1"), ("HTTP_A", "a")], "HTTP_A=a PATH_INFO=/a V1=1 wsgi.url_scheme=http"),
+        (&[("PATH_INFO", "/b"), ("V1", "2"), ("HTTP_B", "b")], "HTTP_B=b PATH_INFO=/b V1=2 wsgi.url_scheme=http"),
+        (&[("PATH_INFO", "/b")], "PATH_INFO=/b wsgi.url_scheme=http"),
+        (&[("V1", "\u{e4}"), ("PATH_INFO", "/b")], "PATH_INFO=/b V1=\u{c3}\u{a4} wsgi.url_scheme=http"),
+        // Of two of one name the later one counts, whichever changes.
+        (&[("V1", "1"), ("V1", "2"), ("PATH_INFO", "/")], "PATH_INFO=/ V1=2 wsgi.url_scheme=http"),
+        (&[("V1", "3"), ("V1", "2"), ("PATH_INFO", "/")], "PATH_INFO=/ V1=2 wsgi.url_scheme=http"),
+        (
+            &[("V1", "3"), ("HTTP_A", "a"), ("V1", "4"), ("PATH_INFO", "/")],
+            "HTTP_A=a PATH_INFO=/ V1=4 wsgi.url_scheme=http",
+        ),
+        (&[("V1", "3"), ("PATH_INFO", "/"), ("UWSGI_SCHEME", "https")], "PATH_INFO=/ V1=3 wsgi.url_scheme=https"),
+        (&[("V1", "3"), ("PATH_INFO", "/"), ("UWSGI_SCHEME", "gopher")], "PATH_INFO=/ V1=3 wsgi.url_scheme=gopher"),
+        (
+            &[("V1", "3"), ("PATH_INFO", "/"), ("V.dot", "x"), ("UWSGI_FILE", "x")],
+            "PATH_INFO=/ V1=3 wsgi.url_scheme=http",
+        ),
+        (&[("HTTP_A", "c"), ("V.dot", "x"), ("PATH_INFO", "/c")], "HTTP_A=c PATH_INFO=/c wsgi.url_scheme=http"),
+    ];
+    for (vars, seen) in requests {
+        let answer = driver::uwsgi(&listeners, 0, vars, b"");
+        assert_eq!(answer.split("\r\n\r\n").nth(1), Some(seen), "{vars:?}");
+    }
+    assert_eq!(generation.log().matches("is ignored: a peer must not steer").count(), 2, "each once");
+    generation.drain();
+}

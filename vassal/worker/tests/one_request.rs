@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use driver::{DEADLINE, Generation, Listeners, app_of, connect, get, read_to_end};
+use driver::{DEADLINE, Generation, Listeners, app_of, connect, exchange, get, read_to_end};
 use empery_control::{
     boot::Protocol,
     worker::{self as words, FromWorker, ToWorker},
@@ -146,6 +146,7 @@ fn a_connection_from_another_worker_ends_although_that_one_has_it_still() {
         requests: 1,
         protocol: Some(Protocol::Http),
         proxied: None,
+        has_no_proxy_header: false,
     };
     generation.line().say(&ToWorker::Adopt(connection), &[copy.as_fd()]);
     assert_eq!(generation.line().hear::<FromWorker>().unwrap().0, FromWorker::AdoptedHere { token: 5 });
@@ -155,6 +156,35 @@ fn a_connection_from_another_worker_ends_although_that_one_has_it_still() {
     assert!(get(&listeners, "/").starts_with("HTTP/1.1 200"));
     drop(copy);
     generation.drain();
+}
+
+#[test]
+fn a_connection_from_before_the_proxy_protocol_was_asked_for_goes_on_without_it() {
+    let listeners = Listeners::new();
+    let old = Generation::serving(app_of("one-before", APP), &listeners, |_| {});
+    let mut kept = connect(&listeners);
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut buffer = [0; 1024];
+    assert!(kept.read(&mut buffer).unwrap() > 0);
+    let mut new = Generation::boot(2, app_of("one-since", APP), &listeners, |boot| {
+        boot.listeners[0].proxy_protocol = true;
+    });
+    new.fork(2);
+    new.open();
+    old.line().say(&ToWorker::Drain, &[]);
+    let (word, fds) = old.line().hear::<FromWorker>().unwrap();
+    let FromWorker::Handover { token, connection } = word else { panic!("{word:?}") };
+    new.line().say(&ToWorker::Adopt(connection), &[fds[0].as_fd()]);
+    assert_eq!(new.line().hear::<FromWorker>().unwrap().0, FromWorker::AdoptedHere { token });
+    old.line().say(&ToWorker::Adopted { token }, &[]);
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    drop(fds);
+    assert!(read_to_end(kept).starts_with("HTTP/1.1 200"));
+    // Whoever comes since then begins with it.
+    let proxied = "PROXY TCP4 192.0.2.7 192.0.2.1 1 80\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert!(exchange(&listeners, proxied.as_bytes()).starts_with("HTTP/1.1 200"));
+    assert!(!get(&listeners, "/").contains("HTTP/1.1"), "without it there is no answer");
+    new.drain();
 }
 
 /// Where requests hold until the file is there.

@@ -36,7 +36,7 @@ impl Tools {
     /// Counts a request; how long it took, in microseconds.
     pub(super) fn count(&self, began: Began) -> u64 {
         let took_us = (os::monotonic_ns() - began.monotonic_ns) / 1000;
-        let counters = &self.worker.slot(self.core).counters;
+        let counters = &self.slot.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
         counters.running_us.fetch_add(took_us, Ordering::Relaxed);
         self.worker.count_request();
@@ -45,7 +45,7 @@ impl Tools {
 
     /// Counts its answer, and writes the line.
     pub(super) fn count_answer(&mut self, spoken: &Spoken<'_>, answered: &Answered, began: Began, took_us: u64) {
-        let counters = &self.worker.slot(self.core).counters;
+        let counters = &self.slot.counters;
         counters.tx_bytes.fetch_add(answered.head_bytes + answered.body_bytes, Ordering::Relaxed);
         if answered.status >= 500 {
             counters.errors_5xx.fetch_add(1, Ordering::Relaxed);
@@ -58,6 +58,8 @@ impl Tools {
                 return;
             }
         }
-        self.lines.write(self.worker, self.core, spoken, answered, began, took_us);
+        if self.may_log || answered.is_asked_for {
+            self.lines.write(self.worker, self.core, spoken, answered, began, took_us);
+        }
     }
 }

@@ -2,12 +2,12 @@
 //! says; when it ends too early, comes too slowly or is wrongly coded, it is broken for good, and never just short.
 //! What the app sees of it is [`super::input`].
 
-use std::{mem::MaybeUninit, os::fd::RawFd};
+use std::{mem::MaybeUninit, os::fd::RawFd, sync::Arc};
 
 use empery_wire::{chunked, fastcgi::stdin, framing::Body};
 use pyo3::{exceptions::PyOSError, prelude::*};
 
-use super::{patience::Patience, send::send_all};
+use super::{beside::Beside, patience::Patience};
 use crate::{
     gevent,
     os::{self, Ready},
@@ -57,8 +57,8 @@ pub(super) struct BodyStream {
     body_max_bytes: u64,
     decoded_bytes: u64,
     patience: Patience,
-    /// Answers that FastCGI asks for beside the request.
-    beside: Vec<u8>,
+    /// With records: where answers go that are asked for between them.
+    beside: Option<Arc<Beside>>,
     pub(super) read_errors: u64,
 }
 
@@ -75,19 +75,26 @@ impl BodyStream {
             body_max_bytes: 0,
             decoded_bytes: 0,
             patience: Patience::none(),
-            beside: Vec::new(),
+            beside: None,
             read_errors: 0,
         }
     }
 
     /// Of a request with one, of which `received` has come with the head.
-    pub(super) fn new(fd: RawFd, body: Body, received: &[u8], patience: Patience, body_max_bytes: u64) -> Self {
+    pub(super) fn new(
+        fd: RawFd,
+        body: Body,
+        received: &[u8],
+        patience: Patience,
+        body_max_bytes: u64,
+        beside: Option<Arc<Beside>>,
+    ) -> Self {
         let source = match body {
             Body::Length(left) => Source::Length { left },
             Body::Chunked => Source::Chunked(chunked::Decoder::default()),
             Body::Records { request_id, length } => Source::Records(stdin::Decoder::new(request_id, length)),
         };
-        Self { fd, source, raw: received.to_vec(), patience, body_max_bytes, ..Self::empty() }
+        Self { fd, source, raw: received.to_vec(), patience, body_max_bytes, beside, ..Self::empty() }
     }
 
     /// Whether the client has nothing of this body left to send, as far as can be told without reading.
@@ -198,7 +205,9 @@ impl BodyStream {
                 self.ready.truncate(before + progress.written);
                 self.raw_start += progress.read;
                 self.decoded_bytes += progress.written as u64;
-                self.beside.extend(decoder.take_answer());
+                if let Some(beside) = &self.beside {
+                    beside.say(&decoder.take_answer()).map_err(|error| error.to_string())?;
+                }
                 if self.body_max_bytes != 0 && self.decoded_bytes > self.body_max_bytes {
                     return Err(TOO_LONG.to_owned());
                 }
@@ -221,10 +230,6 @@ impl BodyStream {
         let before = self.available().len();
         loop {
             self.take_what_is_here().map_err(PyOSError::new_err)?;
-            if !self.beside.is_empty() {
-                let beside = std::mem::take(&mut self.beside);
-                send_all(py, self.fd, [&beside, b"", b""], &mut self.patience)?;
-            }
             if self.available().len() > before {
                 return Ok(true);
             }

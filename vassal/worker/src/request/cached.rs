@@ -5,11 +5,13 @@ use empery_wire::framing::Body;
 use pyo3::prelude::*;
 
 use super::{After, Tools, account::Began, request_line::Answered, wsgi::Request};
-use crate::serve::outgoing::{Outgoing, Then};
+use crate::{
+    serve::outgoing::{Outgoing, Then},
+    shared::cache::Cache,
+};
 
 /// Answers a request if its answer is in the cache.
-pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>) -> Option<After> {
-    let cache = tools.serving.answers?;
+pub(super) fn answer(py: Python<'_>, tools: &mut Tools, cache: &Cache, request: &Request<'_>) -> Option<After> {
     if request.spoken.method != b"GET" || request.spoken.uri.is_empty() {
         return None;
     }

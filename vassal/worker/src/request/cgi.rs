@@ -7,7 +7,9 @@ use empery_wire::framing::Body;
 use pyo3::prelude::*;
 
 use super::{
-    After, Tools, cached, environ,
+    After, Tools,
+    beside::Beside,
+    cached, environ,
     framing::Asked,
     records,
     request_line::Spoken,
@@ -30,7 +32,38 @@ pub(super) struct Incoming<'b> {
     pub(super) body: Body,
     pub(super) is_cgi: bool,
     pub(super) records: Option<u16>,
+    /// With records.
+    pub(super) beside: Option<Arc<Beside>>,
     pub(super) keeps: bool,
+}
+
+/// What the log says of a request, found in one walk over its variables; of those that came twice the later one.
+#[derive(Default)]
+struct Line<'b> {
+    method: &'b [u8],
+    uri: &'b [u8],
+    protocol: &'b [u8],
+    remote_addr: &'b [u8],
+    remote_user: &'b [u8],
+    forwarded_for: &'b [u8],
+}
+
+impl<'b> Line<'b> {
+    fn of(vars: &[(&'b [u8], &'b [u8])]) -> Self {
+        let mut line = Self::default();
+        for (key, value) in vars {
+            match *key {
+                b"REQUEST_METHOD" => line.method = value,
+                b"REQUEST_URI" => line.uri = value,
+                b"SERVER_PROTOCOL" => line.protocol = value,
+                b"REMOTE_ADDR" => line.remote_addr = value,
+                b"REMOTE_USER" => line.remote_user = value,
+                b"HTTP_X_FORWARDED_FOR" => line.forwarded_for = value,
+                _ => {}
+            }
+        }
+        line
+    }
 }
 
 /// Whether answers begin with a status line on the listener of a connection.
@@ -47,7 +80,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             return After::Close;
         }
     };
-    let find = |name: &[u8]| incoming.vars.iter().rfind(|(key, _)| *key == name).map_or(&b""[..], |(_, value)| *value);
+    let line = Line::of(incoming.vars);
     let listener = tools.worker.boot.listeners.get(connection.listener);
     let vars = Vars { source: Source::Cgi(incoming.vars), who: &who, listener, routed: None };
     let routed = tools.serving.rules.as_ref().map(|_| Arc::<Routed>::default());
@@ -55,12 +88,12 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     let vars = Vars { routed: routed.as_deref(), ..vars };
     let mut request = Request {
         spoken: Spoken {
-            method: find(b"REQUEST_METHOD"),
-            uri: find(b"REQUEST_URI"),
-            protocol: find(b"SERVER_PROTOCOL"),
-            remote_addr: find(b"REMOTE_ADDR"),
-            remote_user: find(b"REMOTE_USER"),
-            forwarded_for: find(b"HTTP_X_FORWARDED_FOR"),
+            method: line.method,
+            uri: line.uri,
+            protocol: line.protocol,
+            remote_addr: line.remote_addr,
+            remote_user: line.remote_user,
+            forwarded_for: line.forwarded_for,
             vars_number: incoming.vars.len(),
             head_bytes: incoming.head_bytes,
             vars: &vars,
@@ -70,6 +103,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
         head: incoming.block,
         behind: incoming.behind,
         body: incoming.body,
+        beside: incoming.beside.clone(),
         routed: None,
         asked: Asked {
             fd: connection.raw(),
@@ -77,7 +111,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             is_cgi: incoming.is_cgi,
             records: incoming.records,
             minor_version: 1,
-            is_head: find(b"REQUEST_METHOD") == b"HEAD",
+            is_head: line.method == b"HEAD",
             client_keeps: incoming.keeps,
         },
     };
@@ -85,12 +119,16 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     if let Some(changed) = &changed {
         request.spoken = changed.over(request.spoken);
     }
+    let serving = tools.serving;
     let routed_after = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome));
-    let without_app = routed_after.or_else(|| cached::answer(py, tools, &request));
-    if let Some(after) = without_app.or_else(|| static_file::of_vars(py, tools, incoming.vars, &request)) {
+    let of_cache = |cache| cached::answer(py, tools, cache, &request);
+    let without_app = routed_after.or_else(|| serving.answers.and_then(of_cache));
+    let of_file = |files| static_file::of_vars(py, tools, files, incoming.vars, &request);
+    if let Some(after) = without_app.or_else(|| serving.static_files.as_ref().and_then(of_file)) {
         return match (after, incoming.records) {
             (After::Send(outgoing), Some(request_id)) => {
-                records::send(py, tools, connection.raw(), request_id, outgoing).unwrap_or(After::Close)
+                let before = incoming.beside.as_ref().map(|beside| beside.hold()).unwrap_or_default();
+                records::send(py, tools, connection.raw(), (request_id, before), outgoing).unwrap_or(After::Close)
             }
             (after, _) => after,
         };

@@ -10,8 +10,17 @@ use pyo3::{
     types::{PyBytes, PyDict, PyString},
 };
 
-use super::{Tools, file_wrapper::FileWrapper, input::Input, known::Entry, names::Names, rules::Routed, who::Who};
-use crate::{python, serve::connection::Connection};
+use super::{
+    Tools,
+    file_wrapper::FileWrapper,
+    input::Input,
+    known::Entry,
+    names::Names,
+    repeated::{Beginning, Headers, Use},
+    rules::Routed,
+    who::Who,
+};
+use crate::{python, serve::connection::Connection, worker::Worker};
 
 /// What a request is unless it says otherwise.
 const METHOD: &str = "GET";
@@ -22,6 +31,9 @@ pub(super) const CONTROL_PREFIX: &[u8] = b"UWSGI_";
 /// The dictionaries to copy, one for each listener.
 pub(super) struct Templates {
     of_listeners: Vec<Py<PyDict>>,
+    /// The same with what a web server sends each time; one for each listener.
+    beginnings: Vec<Beginning>,
+    headers: Headers,
     /// Control variables that have been named in the log.
     warned_of: Vec<Vec<u8>>,
 }
@@ -49,7 +61,7 @@ impl Templates {
             put(&common, "uwsgi.core", core)?;
         }
         put(&common, "SCRIPT_NAME", "")?;
-        let mut of_listeners = Vec::new();
+        let (mut of_listeners, mut beginnings) = (Vec::new(), Vec::new());
         for listener in &boot.listeners {
             let own = common.copy()?;
             if listener.protocol == empery_control::boot::Protocol::Http {
@@ -63,9 +75,10 @@ impl Templates {
                 }
             }
             make_room(&own)?;
+            beginnings.push(Beginning::none(own.copy()?.unbind()));
             of_listeners.push(own.unbind());
         }
-        Ok(Self { of_listeners, warned_of: Vec::new() })
+        Ok(Self { of_listeners, beginnings, headers: Headers::default(), warned_of: Vec::new() })
     }
 
     fn copy<'py>(&self, py: Python<'py>, listener: usize) -> PyResult<Bound<'py, PyDict>> {
@@ -79,7 +92,7 @@ impl Templates {
 /// Makes the table of a template as large as the next size up, for the headers. A copy has the table of its original,
 /// of which it copies what is gone again as well, unless that is a third (CPython's `PyDict_Copy`); a copy that has to
 /// grow costs as much as the rest of environ.
-fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
+pub(super) fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
     // A table is two thirds full at most.
     let held = (template.len() * 3).div_ceil(2).next_power_of_two() * 2 / 3;
     let names: Vec<_> = (template.len()..=held).map(|number| format!("room {number}")).collect();
@@ -101,7 +114,7 @@ fn put<'py>(template: &Bound<'py, PyDict>, name: &str, value: impl IntoPyObject<
 }
 
 /// Sets an item without the detours of conversions.
-fn set<T, U>(environ: &Bound<'_, PyDict>, key: &Bound<'_, T>, value: &Bound<'_, U>) -> PyResult<()> {
+pub(super) fn set<T, U>(environ: &Bound<'_, PyDict>, key: &Bound<'_, T>, value: &Bound<'_, U>) -> PyResult<()> {
     // SAFETY: three live objects, the first a dict; the dict takes references of its own.
     let result = unsafe { ffi::PyDict_SetItem(environ.as_ptr(), key.as_ptr(), value.as_ptr()) };
     if result < 0 { Err(PyErr::fetch(environ.py())) } else { Ok(()) }
@@ -170,6 +183,10 @@ fn remote(
     who: &Who<'_>,
     environ: &Bound<'_, PyDict>,
 ) -> PyResult<()> {
+    if who.peer.is_none() {
+        // As the template says it.
+        return Ok(());
+    }
     let made;
     let (address, port) = if who.peer == connection.peer {
         connection.remote.get_or_insert_with(|| address_and_port(py, who.peer))
@@ -215,31 +232,26 @@ pub(super) fn of_vars<'py>(
     vars: &[(&[u8], &[u8])],
     who: &Who<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let environ = tools.templates.copy(py, connection.listener)?;
-    let mut scheme = None;
-    let mut has_path = false;
-    for (key, value) in vars {
-        if key.starts_with(CONTROL_PREFIX) {
-            if *key == b"UWSGI_SCHEME" {
-                scheme = Some(*value);
-            } else {
-                warn_once(tools, key);
+    let (beginning, headers) = vars.split_at(Beginning::length(vars));
+    let Tools { templates, worker, .. } = tools;
+    let Templates { of_listeners, beginnings, headers: known, warned_of } = templates;
+    let mut refuse = |key: &[u8]| warn_once(worker, warned_of, key);
+    let environ = match (of_listeners.get(connection.listener), beginnings.get_mut(connection.listener)) {
+        (Some(base), Some(known)) => known.environ(py, base, beginning, &mut refuse)?,
+        _ => PyDict::new(py),
+    };
+    for (key, value) in headers.iter().filter(|(key, _)| who.shows_variable(key)) {
+        known.take(py, key, value, |usage, value| match usage {
+            Use::Item(name) => set(&environ, name.bind(py), &value),
+            Use::Scheme => Ok(()),
+            Use::Refused => {
+                refuse(key);
+                Ok(())
             }
-            continue;
-        }
-        // wsgi.input and the like are ours to set.
-        if memchr::memchr(b'.', key).is_some() {
-            warn_once(tools, key);
-            continue;
-        }
-        if !who.shows_variable(key) {
-            continue;
-        }
-        has_path |= *key == b"PATH_INFO";
-        let key = tools.names.var(py, key)?;
-        set(&environ, &key, &python::latin1(py, value)?)?;
+        })?;
     }
-    if !has_path {
+    let find = |name: &[u8]| vars.iter().rfind(|(key, _)| *key == name).map(|(_, value)| *value);
+    if find(b"PATH_INFO").is_none() {
         set_path(&environ, tools, vars)?;
     }
     if tools.trusted.is_said() {
@@ -253,7 +265,7 @@ pub(super) fn of_vars<'py>(
             set(&environ, names.http_host.bind(py), &python::latin1(py, host)?)?;
         }
     }
-    match scheme {
+    match find(b"UWSGI_SCHEME") {
         Some(scheme) => set(&environ, tools.names.url_scheme.bind(py), &python::latin1(py, scheme)?)?,
         None if who.is_https => set(&environ, tools.names.url_scheme.bind(py), tools.names.https.bind(py))?,
         None => {}
@@ -302,12 +314,9 @@ fn set_path(environ: &Bound<'_, PyDict>, tools: &mut Tools, vars: &[(&[u8], &[u8
 /// Most variables that are remembered as warned of.
 const WARNED_OF_MAX: usize = 64;
 
-fn warn_once(tools: &mut Tools, key: &[u8]) {
-    let warned_of = &mut tools.templates.warned_of;
+fn warn_once(worker: &Worker, warned_of: &mut Vec<Vec<u8>>, key: &[u8]) {
     if warned_of.len() < WARNED_OF_MAX && !warned_of.iter().any(|known| known == key) {
         warned_of.push(key.to_vec());
-        tools
-            .worker
-            .log(&format!("the variable {} is ignored: a peer must not steer the server by it", key.escape_ascii()));
+        worker.log(&format!("the variable {} is ignored: a peer must not steer the server by it", key.escape_ascii()));
     }
 }

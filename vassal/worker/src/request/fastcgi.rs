@@ -11,9 +11,8 @@ use pyo3::prelude::*;
 
 use super::{
     After, Tools,
+    beside::Beside,
     cgi::{self, Incoming},
-    patience::Patience,
-    send,
 };
 use crate::serve::{
     connection::Connection,
@@ -38,11 +37,9 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
             return After::Send(Outgoing { bytes: answer, file: None, then });
         }
     };
-    if !request.answer.is_empty() {
-        let mut patience = Patience::for_answer(tools.worker.boot);
-        if send::send_all(py, connection.raw(), [&request.answer, b"", b""], &mut patience).is_err() {
-            return After::Close;
-        }
+    let beside = Beside::new(connection.raw());
+    if beside.say(&request.answer).is_err() {
+        return After::Close;
     }
     let vars: Vec<_> = request.params.iter().collect();
     let incoming = Incoming {
@@ -53,6 +50,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         body: request.body,
         is_cgi: !cgi::is_nph(tools, connection),
         records: Some(request.request_id),
+        beside: Some(beside),
         keeps: request.keeps,
     };
     cgi::answer(py, tools, connection, &incoming)

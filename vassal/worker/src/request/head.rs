@@ -1,6 +1,37 @@
 //! The head of an answer: the lines that the app gave to `start_response`, checked for what would make a client see
 //! another answer than the one that is meant, and the lines that frame the body.
 
+/// What a header is to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeaderKind {
+    Date,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    /// About one connection, and so the server's to say.
+    OfTheHop,
+    /// Nothing: the client's.
+    Other,
+}
+
+impl HeaderKind {
+    /// That of this name.
+    pub(super) fn of(name: &[u8]) -> Self {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is(b"date") => Self::Date,
+            14 if is(b"content-length") => Self::ContentLength,
+            17 if is(b"transfer-encoding") => Self::TransferEncoding,
+            10 if is(b"connection") => Self::Connection,
+            2 if is(b"te") => Self::OfTheHop,
+            7 if is(b"trailer") || is(b"upgrade") => Self::OfTheHop,
+            8 if is(b"trailers") => Self::OfTheHop,
+            10 if is(b"keep-alive") => Self::OfTheHop,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Status line and headers, as far as they are settled.
 #[derive(Default)]
 pub(super) struct AnswerHead {
@@ -38,34 +69,30 @@ impl AnswerHead {
     ///
     /// Hop-by-hop headers are the server's (PEP 3333, "Other HTTP Features"): they are left out, as apps written for other
     /// servers set them, unless they contradict the framing.
-    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is(b"date") => self.has_date = true,
-            14 if is(b"content-length") => {
+    pub(super) fn header(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        match kind {
+            HeaderKind::Date => self.has_date = true,
+            HeaderKind::ContentLength => {
                 let length = empery_wire::framing::decimal(value).ok_or("Content-Length is not a number")?;
                 if self.content_length.replace(length).is_some() {
                     return Err("more than one Content-Length");
                 }
                 return if self.is_coded { Err(CONTRADICTS) } else { Ok(()) };
             }
-            17 if is(b"transfer-encoding") => {
+            HeaderKind::TransferEncoding => {
                 if !value.eq_ignore_ascii_case(b"chunked") || self.is_coded {
                     return Err("a Transfer-Encoding that the server does not apply");
                 }
                 self.is_coded = true;
                 return if self.content_length.is_some() { Err(CONTRADICTS) } else { Ok(()) };
             }
-            10 if is(b"connection") => {
+            HeaderKind::Connection => {
                 self.closes |=
                     value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
                 return Ok(());
             }
-            2 if is(b"te") => return Ok(()),
-            7 if is(b"trailer") || is(b"upgrade") => return Ok(()),
-            8 if is(b"trailers") => return Ok(()),
-            10 if is(b"keep-alive") => return Ok(()),
-            _ => {}
+            HeaderKind::OfTheHop => return Ok(()),
+            HeaderKind::Other => {}
         }
         self.line(&[name, b": ", value, b"\r\n"]);
         Ok(())

@@ -31,7 +31,8 @@ use crate::{
 /// PROXY protocol header.
 pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
     let listener = tools.worker.boot.listeners.get(connection.listener);
-    if connection.proxied.is_some() || !listener.is_some_and(|listener| listener.proxy_protocol) {
+    let is_past_it = connection.proxied.is_some() || connection.has_no_proxy_header;
+    if is_past_it || !listener.is_some_and(|listener| listener.proxy_protocol) {
         return serve_request(py, tools, connection, buffer);
     }
     let (head, consumed) = match proxy::parse(buffer) {
@@ -87,11 +88,8 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         }
         return After::NeedBody { bytes: consumed + bytes };
     }
-    let remote_addr = if tools.worker.boot.may_log_requests() {
-        who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
-    } else {
-        String::new()
-    };
+    let remote_addr =
+        if tools.may_log { who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default() } else { String::new() };
     let find = |name: &str| {
         head.headers
             .iter()
@@ -119,6 +117,7 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         head: &buffer[..consumed],
         behind: &buffer[consumed..],
         body: head.body,
+        beside: None,
         routed: None,
         asked: Asked {
             fd: connection.raw(),
@@ -137,8 +136,10 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
     if let Some(after) = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome)) {
         return after;
     }
-    let without_app = cached::answer(py, tools, &request);
-    if let Some(after) = without_app.or_else(|| static_file::of_http(py, tools, &head, &request)) {
+    let serving = tools.serving;
+    let without_app = serving.answers.and_then(|cache| cached::answer(py, tools, cache, &request));
+    let of_file = |files| static_file::of_http(py, tools, files, &head, &request);
+    if let Some(after) = without_app.or_else(|| serving.static_files.as_ref().and_then(of_file)) {
         return after;
     }
     let environ = match environ::of_http(py, tools, connection, &head, &who) {
@@ -178,7 +179,7 @@ fn go_on(connection: &mut Connection) -> Result<(), After> {
 
 /// Says why, as fast as the client takes it, and reads on for a while so that the client gets to read it.
 fn refuse(tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
-    let counters = &tools.worker.slot(tools.core).counters;
+    let counters = &tools.slot.counters;
     counters.errors_4xx.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     tools.worker.log(&format!(
         "invalid HTTP request from {}: {} ({}), skip",

@@ -1,7 +1,7 @@
 //! `wsgi.input` (PEP 3333, "Input and Error Streams"): what the app reads of [`super::body`]. It ends where the body
 //! ends; a body that is not whole is an OSError, never a short read.
 
-use std::{mem::MaybeUninit, os::fd::RawFd};
+use std::{mem::MaybeUninit, os::fd::RawFd, sync::Arc};
 
 use empery_wire::framing::Body;
 use pyo3::{
@@ -12,6 +12,7 @@ use pyo3::{
 };
 
 use super::{
+    beside::Beside,
     body::{BodyEnd, BodyStream},
     patience::Patience,
 };
@@ -36,8 +37,15 @@ impl Input {
     }
 
     /// Of a request with one, of which `received` has come with the head.
-    pub(super) fn new(fd: RawFd, body: Body, received: &[u8], patience: Patience, body_max_bytes: u64) -> Self {
-        Self { body: BodyStream::new(fd, body, received, patience, body_max_bytes), framing: body }
+    pub(super) fn new(
+        fd: RawFd,
+        body: Body,
+        received: &[u8],
+        patience: Patience,
+        body_max_bytes: u64,
+        beside: Option<Arc<Beside>>,
+    ) -> Self {
+        Self { body: BodyStream::new(fd, body, received, patience, body_max_bytes, beside), framing: body }
     }
 
     /// Whether the client has not said how long it is.

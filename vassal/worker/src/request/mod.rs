@@ -2,6 +2,7 @@
 //! [`scgi`] only; what is between environ and answer is [`wsgi`].
 
 mod account;
+mod beside;
 mod body;
 mod buffered;
 mod cached;
@@ -18,7 +19,9 @@ mod known;
 pub(crate) mod log_variables;
 mod names;
 mod patience;
+mod recalled;
 mod records;
+mod repeated;
 mod reply;
 mod reply_rules;
 mod request_line;
@@ -38,6 +41,7 @@ mod wsgi;
 pub(crate) use http::refuse_slow;
 pub(crate) use start_response::StartResponse;
 
+use empery_control::scoreboard::Slot;
 use empery_wire::{Limits, forwarded::Trusted, limits::HEADERS_MAX};
 use pyo3::prelude::*;
 
@@ -77,9 +81,13 @@ pub(crate) struct Tools {
     pub(crate) serving: &'static Serving,
     pub(crate) worker: &'static Worker,
     pub(crate) core: u32,
+    /// Its slot of the scoreboard.
+    slot: &'static Slot,
     app: Py<PyAny>,
     /// Those beside it; None when there are none.
     mounts: Option<&'static Mounts>,
+    /// Whether any request may get a line in the log that the app does not ask for.
+    may_log: bool,
     limits: Limits,
     trusted: Trusted,
     names: names::Names,
@@ -100,8 +108,10 @@ impl Tools {
             serving,
             worker,
             core,
+            slot: worker.slot(core),
             app,
             mounts: mounts::here(),
+            may_log: boot.may_log_requests(),
             limits: Limits {
                 head_max_bytes: boot.head_max_bytes as usize,
                 headers_max: HEADERS_MAX,
@@ -131,7 +141,7 @@ impl Tools {
     /// Leaves nothing of a request that panicked.
     pub(crate) fn after_panic(&mut self, py: Python<'_>) {
         self.owed().end();
-        self.worker.slot(self.core).end();
+        self.slot.end();
         attend::spare_the_next(py, self.worker, self.core);
         // What could not be made stays as it is: the next request finds it shared and tries again.
         let _ = self.renew(py);

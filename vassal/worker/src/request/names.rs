@@ -10,9 +10,6 @@ use pyo3::{prelude::*, types::PyString};
 
 use crate::python;
 
-/// Most names remembered.
-const REMEMBERED_MAX: usize = 512;
-
 type Table = HashMap<Box<[u8]>, Py<PyAny>, Hashing>;
 
 /// The strings.
@@ -30,7 +27,6 @@ pub(super) struct Names {
     pub(super) https: Py<PyString>,
     pub(super) http_1_0: Py<PyString>,
     methods: Table,
-    vars: Table,
 }
 
 impl Names {
@@ -54,7 +50,6 @@ impl Names {
             https: intern("https"),
             http_1_0: intern("HTTP/1.0"),
             methods,
-            vars: Table::default(),
         }
     }
 
@@ -63,21 +58,6 @@ impl Names {
             Some(known) => Ok(known.bind(py).clone()),
             None => python::latin1(py, method.as_bytes()),
         }
-    }
-
-    /// A variable of the uwsgi protocol.
-    pub(super) fn var<'py>(&mut self, py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(known) = self.vars.get(key) {
-            return Ok(known.bind(py).clone());
-        }
-        let text = match std::str::from_utf8(key) {
-            Ok(ascii) if ascii.is_ascii() => PyString::intern(py, ascii).into_any(),
-            _ => python::latin1(py, key)?,
-        };
-        if self.vars.len() < REMEMBERED_MAX {
-            self.vars.insert(key.into(), text.clone().unbind());
-        }
-        Ok(text)
     }
 }
 

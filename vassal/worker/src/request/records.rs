@@ -16,7 +16,7 @@ use crate::serve::outgoing::{Outgoing, Then};
 /// How much of a file is read at once, in bytes: whole pages that fit into a record.
 const PIECE_BYTES: u64 = 60 * 1024;
 
-/// Sends an answer that is known whole.
+/// Sends an answer that is known whole, to this request and behind these bytes.
 ///
 /// # Errors
 /// When the web server is gone or too slow, or the file has become shorter: it has been promised more.
@@ -24,11 +24,11 @@ pub(super) fn send(
     py: Python<'_>,
     tools: &Tools,
     socket: RawFd,
-    request_id: u16,
+    (request_id, before): (u16, Vec<u8>),
     mut outgoing: Outgoing,
 ) -> io::Result<After> {
     let mut patience = Patience::for_answer(tools.worker.boot);
-    let mut out = Vec::new();
+    let mut out = before;
     loop {
         record::stdout(request_id, [&outgoing.bytes, b"", b""], &mut out);
         if let Some(span) = outgoing.file {

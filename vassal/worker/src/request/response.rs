@@ -1,7 +1,7 @@
 //! The answer of the app on its way to the client: how far it is, the framing of the body, and what has been sent. What
 //! the head says is [`super::head`]. Knows nothing of how the app is called.
 
-use std::{io, os::fd::RawFd};
+use std::{io, os::fd::RawFd, sync::Arc};
 
 use empery_wire::fastcgi::record;
 use pyo3::{
@@ -11,8 +11,9 @@ use pyo3::{
 };
 
 use super::{
+    beside::Beside,
     framing::{Asked, Cut, Framing, Whole},
-    head::AnswerHead,
+    head::{AnswerHead, HeaderKind},
     patience::Patience,
     reply_rules::{Instead, Reply},
     request_line::Answered,
@@ -68,9 +69,11 @@ pub(crate) struct Response {
     is_last: bool,
     /// FastCGI has been told that the request is over.
     has_ended: bool,
+    /// What FastCGI asks for beside the request.
+    beside: Option<Arc<Beside>>,
     /// What the client did not take at once of such an answer, or of the last piece of another.
-    pub(super) unsent: Vec<u8>,
-    pub(super) unsent_file: Option<FileSpan>,
+    unsent: Vec<u8>,
+    unsent_file: Option<FileSpan>,
     /// What is changed about it.
     reply: Option<Box<Reply>>,
     /// The app wants its line in the log, whatever is logged else.
@@ -103,6 +106,7 @@ impl Response {
             is_known: false,
             is_last: false,
             has_ended: false,
+            beside: None,
             unsent: Vec::new(),
             unsent_file: None,
             reply: None,
@@ -120,8 +124,10 @@ impl Response {
         date: &[u8],
         input: Option<Py<super::input::Input>>,
         owed: Option<&'static Owed>,
+        beside: Option<Arc<Beside>>,
     ) {
         self.asked = asked;
+        self.beside = beside;
         self.owed = owed;
         self.patience = patience;
         self.phase = Phase::Nothing;
@@ -203,11 +209,11 @@ impl Response {
     }
 
     /// Takes a checked header. An error is a sentence about the app.
-    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn header(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
         if self.reply.as_ref().is_some_and(|reply| !reply.shows(name, value)) {
             return Ok(());
         }
-        self.head.header(name, value)
+        self.head.header(kind, name, value)
     }
 
     /// What is written down about it.
@@ -301,7 +307,7 @@ impl Response {
         self.start(answer.number, &answer.status);
         for (name, value) in &answer.headers {
             // They say nothing of the length, about which alone there could be an error.
-            let _ = self.header(name.as_bytes(), value);
+            let _ = self.header(HeaderKind::of(name.as_bytes()), name.as_bytes(), value);
         }
         self.head.closes |= answer.closes;
         self.is_known = true;
@@ -402,6 +408,9 @@ impl Response {
     fn put_records(&mut self, py: Python<'_>, request_id: u16, pieces: [&[u8]; 3]) -> Result<(), Cut> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
+        if let Some(beside) = &self.beside {
+            out.append(&mut beside.hold());
+        }
         record::stdout(request_id, pieces, &mut out);
         // An answer that is too short must not look whole.
         let is_short = matches!(self.phase, Phase::Sent(Framing::Length { left: 1.. }));
@@ -410,7 +419,19 @@ impl Response {
         }
         let result = self.put_bytes(py, [&out, b"", b""]);
         self.out = out;
+        if let Some(beside) = self.beside.as_ref().filter(|_| self.unsent.is_empty()) {
+            beside.release();
+        }
         result
+    }
+
+    /// What is left to be sent of an answer that is known whole.
+    pub(super) fn take_unsent(&mut self) -> (Vec<u8>, Option<FileSpan>) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        if let Some(beside) = self.beside.take() {
+            unsent.append(&mut beside.hold());
+        }
+        (unsent, self.unsent_file.take())
     }
 
     fn put_bytes(&mut self, py: Python<'_>, pieces: [&[u8]; 3]) -> Result<(), Cut> {

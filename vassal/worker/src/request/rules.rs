@@ -9,7 +9,11 @@ use empery_rules::{
     routes::{Broken, Prepared, Routes},
 };
 
-use super::{head::AnswerHead, log_variables, request_line::Spoken};
+use super::{
+    head::{AnswerHead, HeaderKind},
+    log_variables,
+    request_line::Spoken,
+};
 
 /// See the module.
 pub(crate) struct Rules {
@@ -183,7 +187,7 @@ impl Changes {
             let is_whole = !name.is_empty() && header.iter().all(|byte| *byte >= b' ' || *byte == b'\t');
             if is_whole && !frames && !self.removes(name) {
                 // It says nothing of the length, about which alone there could be an error.
-                let _ = head.header(name, value);
+                let _ = head.header(HeaderKind::of(name), name, value);
             }
         }
     }

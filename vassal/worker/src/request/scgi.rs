@@ -29,6 +29,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         body: head.body,
         is_cgi: !cgi::is_nph(tools, connection),
         records: None,
+        beside: None,
         keeps: false,
     };
     cgi::answer(py, tools, connection, &incoming)

@@ -9,7 +9,7 @@ use pyo3::{
     types::{PyBytes, PyList, PyString, PyTuple},
 };
 
-use super::response::Response;
+use super::{head::HeaderKind, recalled::Recalled, response::Response};
 use crate::python::in_latin1;
 
 /// The callable.
@@ -18,11 +18,25 @@ pub(crate) struct StartResponse {
     pub(crate) response: Response,
     /// `self.write`, made once.
     write: Option<Py<PyAny>>,
+    statuses: Recalled<Status>,
+    names: Recalled<Name>,
+}
+
+/// A status that is well formed.
+struct Status {
+    number: u16,
+    line: Box<[u8]>,
+}
+
+/// The name of a header that is well formed.
+struct Name {
+    bytes: Box<[u8]>,
+    kind: HeaderKind,
 }
 
 impl StartResponse {
     pub(super) fn new() -> Self {
-        Self { response: Response::new(), write: None }
+        Self { response: Response::new(), write: None, statuses: Recalled::nothing(), names: Recalled::nothing() }
     }
 
     /// Whether nobody but its thread holds it. The bound method refers to it, [`crate::serve::Serving::answer_of`] does, and so
@@ -57,7 +71,7 @@ impl StartResponse {
         if inner.response.is_started() && !exc_info.is_some_and(|given| given.is_truthy().unwrap_or(false)) {
             return Err(PyAssertionError::new_err("start_response was called twice without exc_info"));
         }
-        if let Err(error) = take(&mut inner.response, status, response_headers) {
+        if let Err(error) = inner.take(status, response_headers) {
             inner.response.unstart();
             return Err(error);
         }
@@ -90,31 +104,48 @@ fn references<T>(object: &Py<T>) -> isize {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
-fn take(response: &mut Response, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-    let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
-    let line = in_latin1(status)?;
-    let number = status_number(line.bytes()).ok_or_else(|| {
-        PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\"")
-    })?;
-    response.start(number, line.bytes());
-    let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
-    for header in headers.iter() {
-        let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair = pair.ok_or_else(|| PyTypeError::new_err("a header must be a tuple of two"))?;
-        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-        let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's name must be of type str"))?;
-        let value =
-            value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
-        let (name, value) = (in_latin1(&name)?, in_latin1(&value)?);
+impl StartResponse {
+    fn take(&mut self, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
+        let status = self.statuses.of(status, Status::of)?;
+        self.response.start(status.number, &status.line);
+        let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
+        for header in headers.iter() {
+            let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+            let pair = pair.ok_or_else(|| PyTypeError::new_err("a header must be a tuple of two"))?;
+            let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+            let name =
+                name.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's name must be of type str"))?;
+            let value =
+                value.cast::<PyString>().map_err(|_| PyTypeError::new_err("a header's value must be of type str"))?;
+            let (name, value) = (self.names.of(&name, Name::of)?, in_latin1(&value)?);
+            if has_controls(value.bytes()) {
+                return Err(PyValueError::new_err("a header's value has control characters"));
+            }
+            self.response.header(name.kind, &name.bytes, value.bytes().trim_ascii()).map_err(PyValueError::new_err)?;
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    fn of(text: &Bound<'_, PyString>) -> PyResult<Self> {
+        let line = in_latin1(text)?;
+        let number = status_number(line.bytes()).ok_or_else(|| {
+            PyValueError::new_err("the status must be three digits, a blank and a reason, such as \"200 OK\"")
+        })?;
+        Ok(Self { number, line: line.bytes().into() })
+    }
+}
+
+impl Name {
+    fn of(text: &Bound<'_, PyString>) -> PyResult<Self> {
+        let name = in_latin1(text)?;
         if !is_token(name.bytes()) {
             return Err(PyValueError::new_err("a header's name has characters that no header has"));
         }
-        if has_controls(value.bytes()) {
-            return Err(PyValueError::new_err("a header's value has control characters"));
-        }
-        response.header(name.bytes(), value.bytes().trim_ascii()).map_err(PyValueError::new_err)?;
+        Ok(Self { bytes: name.bytes().into(), kind: HeaderKind::of(name.bytes()) })
     }
-    Ok(())
 }
 
 /// From `200 OK`; final statuses only, without control characters.

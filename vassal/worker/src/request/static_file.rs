@@ -69,10 +69,10 @@ impl<'r> Wishes<'r> {
 pub(super) fn of_http(
     py: Python<'_>,
     tools: &mut Tools,
+    files: &StaticFiles,
     head: &http::Head<'_>,
     request: &Request<'_>,
 ) -> Option<After> {
-    let files = tools.serving.static_files.as_ref()?;
     if !StaticFiles::serves(head.method.as_bytes()) {
         return None;
     }
@@ -95,10 +95,10 @@ pub(super) fn of_http(
 pub(super) fn of_vars(
     py: Python<'_>,
     tools: &mut Tools,
+    files: &StaticFiles,
     vars: &[(&[u8], &[u8])],
     request: &Request<'_>,
 ) -> Option<After> {
-    let files = tools.serving.static_files.as_ref()?;
     if !StaticFiles::serves(request.spoken.method) {
         return None;
     }
@@ -174,7 +174,7 @@ fn look(
     };
     let outcome = match look(Waiting::Never) {
         Outcome::WouldWait => {
-            let slot = tools.worker.slot(tools.core);
+            let slot = tools.slot;
             slot.begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
             let outcome = py.detach(|| look(Waiting::Allowed));
             slot.end();
@@ -193,7 +193,7 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) 
     if let Some(why) = &answer.why {
         tools.worker.log(why);
     }
-    tools.worker.slot(tools.core).counters.static_requests.fetch_add(1, Ordering::Relaxed);
+    tools.slot.counters.static_requests.fetch_add(1, Ordering::Relaxed);
     let (status, line) = answer.status.line();
     let whole = WholeAnswer {
         status,

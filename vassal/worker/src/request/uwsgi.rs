@@ -36,6 +36,7 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
         body: head.body,
         is_cgi: false,
         records: None,
+        beside: None,
         keeps: false,
     };
     cgi::answer(py, tools, connection, &incoming)

@@ -61,18 +61,19 @@ impl<'b> Who<'b> {
         Ok(who)
     }
 
-    /// Of the variables of a web server, which says itself who its client is.
+    /// Of the variables of a web server, which says itself who its client is. Nobody asks for the address of one for whom nobody
+    /// else has spoken, unless it is said who is trusted.
     ///
     /// # Errors
     /// When trusted headers contradict each other.
     pub(super) fn of_vars(vars: &[(&'b [u8], &'b [u8])], trusted: &Trusted) -> Result<Self, Bad> {
         let mut who = Who::default();
         let mut heard = Heard::default();
-        let (mut address, mut port) = (None, 0);
+        let (mut address, mut port) = (None, None);
         for (key, value) in vars {
             match *key {
-                b"REMOTE_ADDR" => address = parsed(value),
-                b"REMOTE_PORT" => port = parsed(value).unwrap_or(0),
+                b"REMOTE_ADDR" => address = Some(*value),
+                b"REMOTE_PORT" => port = Some(*value),
                 b"HTTPS" => who.is_https |= forwarded::is_on(value),
                 _ => {
                     if let Some(kind) = forwarded::kind_of_variable(key) {
@@ -81,7 +82,10 @@ impl<'b> Who<'b> {
                 }
             }
         }
-        who.peer = address.map(|address| SocketAddr::new(address, port));
+        if trusted.is_said() || !heard.is_empty() {
+            let port = port.and_then(parsed).unwrap_or(0);
+            who.peer = address.and_then(parsed).map(|address| SocketAddr::new(address, port));
+        }
         who.believe(&heard, trusted)?;
         Ok(who)
     }

@@ -15,6 +15,7 @@ use pyo3::{
 use super::{
     After, Tools,
     account::Began,
+    beside::Beside,
     body::BodyEnd,
     buffered, environ,
     file_wrapper::FileWrapper,
@@ -49,6 +50,8 @@ pub(super) struct Request<'b> {
     pub(super) behind: &'b [u8],
     pub(super) body: Body,
     pub(super) asked: Asked,
+    /// What FastCGI asks for beside it.
+    pub(super) beside: Option<Arc<Beside>>,
     /// What rules have said of it, for its answer.
     pub(super) routed: Option<Arc<Routed>>,
 }
@@ -74,7 +77,7 @@ pub(super) fn answer(
 ) -> PyResult<After> {
     let began = Began::now();
     let worker = tools.worker;
-    worker.slot(tools.core).begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
+    tools.slot.begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
     let asked = &request.asked;
     let manner = Manner { is_cgi: asked.is_cgi, is_head: asked.is_head, records: asked.records };
     tools.owed().begin(asked.fd, manner, worker.boot.harakiri_s > 0);
@@ -95,6 +98,7 @@ pub(super) fn answer(
             request.behind,
             Patience::for_body(worker.boot),
             worker.boot.body_max_bytes,
+            request.beside.clone(),
         );
         let input = Py::new(py, input)?;
         match worker.boot.process.body_to_file_bytes {
@@ -122,7 +126,7 @@ pub(super) fn answer(
         Ending::Truncated => Some(After::Reset),
         Ending::ClientGone => Some(After::Close),
     };
-    let counters = &worker.slot(tools.core).counters;
+    let counters = &tools.slot.counters;
     let mut read_errors = 0;
     if let Some(input) = &input {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
@@ -164,7 +168,7 @@ pub(super) fn answer(
 /// What the client did not take at once.
 fn unsent(start_response: &Bound<'_, StartResponse>) -> Option<(Vec<u8>, Option<FileSpan>)> {
     let mut held = start_response.try_borrow_mut().ok()?;
-    let (bytes, file) = (std::mem::take(&mut held.response.unsent), held.response.unsent_file.take());
+    let (bytes, file) = held.response.take_unsent();
     (!bytes.is_empty() || file.is_some()).then_some((bytes, file))
 }
 
@@ -189,6 +193,7 @@ fn prepare<'py>(
         tools.dates.line(began.unix_s()),
         input,
         tools.serving.owed.get(tools.core as usize),
+        request.beside.clone(),
     );
     if let (Some(rules), Some(routed)) = (&tools.serving.rules, &request.routed) {
         let vars = rules.has_routes_of_answers().then(|| environ::kept(environ));
@@ -207,7 +212,7 @@ fn settle(
     (began, read_errors): (Began, u64),
 ) -> bool {
     let took_us = tools.count(began);
-    let slot = tools.worker.slot(tools.core);
+    let slot = tools.slot;
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
     slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
     let is_answered = !tools.owed().end();
@@ -310,7 +315,7 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
         return Ending::ClientGone;
     }
     drop(held);
-    tools.worker.slot(tools.core).counters.exceptions.fetch_add(1, Ordering::Relaxed);
+    tools.slot.counters.exceptions.fetch_add(1, Ordering::Relaxed);
     python::print_exception(py, error);
     tools.worker.recycling.after_exception(py, tools.worker, error);
     if error.is_instance_of::<PyKeyboardInterrupt>(py) {

@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<SocketAddr>,
     /// What its PROXY protocol header said, once that has come.
     pub(crate) proxied: Option<Proxied>,
+    /// Its listener asks for such a header only since it was accepted, by a worker before this one: none will come.
+    pub(crate) has_no_proxy_header: bool,
     /// REMOTE_ADDR and REMOTE_PORT, made for the first request.
     pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Received but not served: the beginning of a head, or requests sent ahead.
@@ -66,6 +68,7 @@ impl Connection {
             listener,
             peer,
             proxied: None,
+            has_no_proxy_header: false,
             remote: None,
             received: Vec::new(),
             has_its_turn: false,
@@ -96,7 +99,7 @@ impl Connection {
 
     /// Whether a signal handler can say all that another worker must know of it.
     pub(crate) fn may_be_parted(&self) -> bool {
-        self.is_idle() && self.proxied.is_none()
+        self.is_idle() && self.proxied.is_none() && !self.has_no_proxy_header
     }
 
     /// Another worker has its descriptor, too, for a while or until ours is closed.

@@ -82,6 +82,7 @@ impl Serving {
             if let Some(proxied) = about.proxied {
                 connection.take_proxied(proxied);
             }
+            connection.has_no_proxy_header = about.has_no_proxy_header && listeners[index].proxy_protocol;
             let place = self.slab().reserve();
             self.put_back(place, connection);
         }

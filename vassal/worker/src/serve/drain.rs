@@ -111,6 +111,8 @@ impl Serving {
             requests: connection.requests,
             protocol: listener.map(|listener| listener.protocol),
             proxied: connection.proxied,
+            has_no_proxy_header: connection.has_no_proxy_header
+                || listener.is_some_and(|listener| !listener.proxy_protocol),
         };
         if connection.watched.take().is_some() {
             let _ = self.epoll.remove(connection.raw());

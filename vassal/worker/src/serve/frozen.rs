@@ -23,9 +23,9 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Whether what this connection has to say must wait: it would be the beginning of a request.
+    /// Whether what this connection has to say must wait: it is a request that the app has not seen, or a part of one.
     pub(super) fn holds(&self, connection: &Connection) -> bool {
-        self.is_frozen && connection.coming == Coming::Request && connection.received.is_empty()
+        self.is_frozen && connection.coming == Coming::Request
     }
 }
 
@@ -50,12 +50,31 @@ impl Serving {
         lead.frozen.is_frozen = false;
         for place in std::mem::take(&mut lead.frozen.parked) {
             let taken = self.slab().take(place);
-            if let Some(connection) = taken {
-                self.put_back(place, connection);
+            match taken {
+                Some(connection) if connection.has_its_turn => self.put_ready(place, connection),
+                Some(mut connection) => {
+                    // Its time begins anew.
+                    connection.waits_since_ms = 0;
+                    self.put_back(place, connection);
+                }
+                None => {}
             }
         }
         if lead.frozen.was_opened && self.phase() == Phase::Serving {
             self.open_gate(lead);
+        }
+    }
+
+    /// Leaves those alone that have sent requests ahead.
+    pub(super) fn park_ready(&self, lead: &mut Lead) {
+        if !lead.frozen.is_frozen {
+            return;
+        }
+        for place in std::mem::take(&mut *self.ready()) {
+            let taken = self.slab().take(place);
+            if let Some(connection) = taken {
+                self.park(lead, place, connection);
+            }
         }
     }
 

@@ -121,6 +121,14 @@ impl Heard {
     }
 }
 
+/// The earlier of two moments; None is never.
+fn sooner(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Serving {
     /// Looks at what is there, without waiting.
     pub(super) fn look(&self, lead: &mut Lead, buffer: &mut Vec<u8>) -> Option<Next> {
@@ -154,6 +162,7 @@ impl Serving {
                     return next;
                 }
             }
+            self.park_ready(lead);
             let Some(place) = self.ready().pop_front() else { break };
             let taken = self.slab().take(place);
             if let Some(mut connection) = taken {
@@ -178,7 +187,7 @@ impl Serving {
     /// Does what is due, and says when something is again.
     pub(super) fn see_to_deadlines(&self, lead: &mut Lead) -> Result<Due, Next> {
         let now = now_ms();
-        self.expire(lead.heard.until_ms);
+        let expires_in_ms = self.expire(lead.heard.until_ms, now);
         self.reopen(lead, now);
         self.seek_master(lead, now);
         self.give_up_answers(lead, now);
@@ -189,13 +198,9 @@ impl Serving {
                 return Err(Next::End);
             }
         }
-        let due = [
-            self.slab().wait_ms(now),
-            self.reopens_in_ms(lead, now),
-            self.seeks_in_ms(lead, now),
-            lead.handovers.gives_up_in_ms(now),
-        ];
-        Ok(Due { in_ms: due.into_iter().flatten().min(), seen_ms: now })
+        let in_ms = sooner(expires_in_ms, self.reopens_in_ms(lead, now));
+        let in_ms = sooner(in_ms, self.seeks_in_ms(lead, now));
+        Ok(Due { in_ms: sooner(in_ms, lead.handovers.gives_up_in_ms(now)), seen_ms: now })
     }
 
     /// Takes what epoll knows, or will know within so many ms; `seen_ms` is when the deadlines were seen to.
@@ -230,7 +235,9 @@ impl Serving {
                 pending.push_back(token);
             }
         })?;
-        pending.extend(&listeners[..listeners_number]);
+        for listener in &listeners[..listeners_number] {
+            pending.push_back(*listener);
+        }
         Ok(number)
     }
 
@@ -248,14 +255,14 @@ impl Serving {
             return None;
         }
         match connection.coming {
-            Coming::Request if lead.frozen.holds(&connection) => {
-                self.park(lead, place, connection);
-                None
-            }
             // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
             Coming::Request if connection.has_its_turn => {
                 let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
                 self.slab().put(place, connection, deadline_ms);
+                None
+            }
+            Coming::Request if lead.frozen.holds(&connection) => {
+                self.park(lead, place, connection);
                 None
             }
             Coming::Request => self.receive_request(place, connection, buffer),
@@ -316,10 +323,12 @@ impl Serving {
         }
     }
 
-    /// Ends the waiting for those whose time was over at that moment.
-    fn expire(&self, at_ms: u64) {
+    /// Ends the waiting for those whose time was over at that moment; when the next one's may be.
+    fn expire(&self, at_ms: u64, now_ms: u64) -> Option<u64> {
         loop {
-            let Some((place, connection)) = self.slab().expired(at_ms) else { return };
+            let mut slab = self.slab();
+            let Some((place, connection)) = slab.expired(at_ms) else { return slab.wait_ms(now_ms) };
+            drop(slab);
             if connection.sending.is_some() {
                 self.sent_in_time(place, connection);
                 continue;

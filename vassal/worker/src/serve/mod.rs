@@ -220,10 +220,12 @@ impl Serving {
 
     /// The next thing to do for the calling thread, which may have to wait for it.
     fn next(&self, py: Python<'_>, core: u32, role: &mut Role, buffer: &mut Vec<u8>) -> Next {
-        if *role == Role::Leads
-            && let Some(next) = self.look(&mut self.lead(), buffer)
-        {
-            return next;
+        let mut has_looked = false;
+        if *role == Role::Leads {
+            if let Some(next) = self.look(&mut self.lead(), buffer) {
+                return next;
+            }
+            has_looked = true;
         }
         py.detach(|| {
             if *role == Role::Follows {
@@ -235,7 +237,12 @@ impl Serving {
             }
             let mut lead = self.lead();
             loop {
-                if let Some(next) = self.look(&mut lead, buffer).or_else(|| self.wait(&mut lead)) {
+                if !std::mem::take(&mut has_looked)
+                    && let Some(next) = self.look(&mut lead, buffer)
+                {
+                    return next;
+                }
+                if let Some(next) = self.wait(&mut lead) {
                     return next;
                 }
             }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use empery_control::{
-    boot::Protocol,
+    boot::AppListener,
     framing,
     scoreboard::{FLAG_ACCEPTING, Slot},
     worker::{self as words, FromWorker},
@@ -77,7 +77,7 @@ impl Parting {
             worker.log(&format!("the app uses signal {}: clients may wait behind slow requests", signal()));
             return Ok(None);
         }
-        let words = boot.listeners.iter().map(|listener| Template::new(&listener.key, listener.protocol));
+        let words = boot.listeners.iter().map(Template::new);
         Ok(Some(Self {
             timer: Timer::for_this_thread(signal())?,
             is_armed: AtomicBool::new(false),
@@ -231,16 +231,17 @@ struct Template {
 }
 
 impl Template {
-    fn new(listener: &str, protocol: Protocol) -> io::Result<Self> {
+    fn new(listener: &AppListener) -> io::Result<Self> {
         // Numbers that occur nowhere else in the text.
         const TOKEN: u64 = u64::MAX;
         const REQUESTS: u64 = u64::MAX - 1;
         let connection = words::Connection {
             token: TOKEN,
-            listener: listener.to_owned(),
+            listener: listener.key.clone(),
             requests: REQUESTS,
-            protocol: Some(protocol),
+            protocol: Some(listener.protocol),
             proxied: None,
+            has_no_proxy_header: !listener.proxy_protocol,
         };
         let word = framing::encode(&FromWorker::Handover { token: TOKEN, connection }).map_err(io::Error::other)?;
         let text = String::from_utf8(word).map_err(io::Error::other)?;

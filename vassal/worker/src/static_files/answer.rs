@@ -140,7 +140,9 @@ pub(super) fn of_file(asked: &Asked<'_>, file: Found, variant: &Variant<'_>) -> 
     // Range is for GET alone (RFC 9110 section 14.2).
     let is_get = asked.method == b"GET";
     let ranges = match asked.range {
-        Some(value) if is_get && asked.conditions.allow_range(&validators) => range::parse(value, size),
+        Some(value) if is_get && asked.conditions.allow_range(&validators, asked.now_unix_s) => {
+            range::parse(value, size)
+        }
         _ => Ranges::Whole,
     };
     let (status, span) = match ranges {

@@ -57,12 +57,13 @@ impl Conditions<'_> {
         Verdict::Send
     }
 
-    /// Whether a range may be sent (If-Range): the client has the other bytes of the same state. A date must be the very one.
-    pub(crate) fn allow_range(&self, file: &Validators) -> bool {
+    /// Whether a range may be sent (If-Range): the client has the other bytes of the same state. A date must be the very one,
+    /// and of a second that is over: in the running one the file may change again (RFC 9110 sections 13.1.5 and 8.8.2.2).
+    pub(crate) fn allow_range(&self, file: &Validators, now_unix_s: u64) -> bool {
         match self.if_range {
             None => true,
             Some(tag) if tag.starts_with(b"\"") || tag.starts_with(b"W/") => tag == file.etag.as_bytes(),
-            Some(date) => unix_s(date) == Some(file.modified_unix_s),
+            Some(date) => unix_s(date) == Some(file.modified_unix_s) && file.modified_unix_s < now_unix_s,
         }
     }
 }
@@ -179,10 +180,19 @@ mod tests {
 
     #[test]
     fn a_range_of_another_state_is_not_sent() {
-        let allow =
-            |if_range: Option<&'static [u8]>| Conditions { if_range, ..Conditions::default() }.allow_range(&file());
+        let allow = |if_range: Option<&'static [u8]>| {
+            Conditions { if_range, ..Conditions::default() }.allow_range(&file(), UNIX_S + 1)
+        };
         assert!(allow(None) && allow(Some(b"\"a-1\"")) && allow(Some(DATE)));
         assert!(!allow(Some(b"\"a-2\"")) && !allow(Some(b"W/\"a-1\"")) && !allow(Some(b"rubbish")));
         assert!(!allow(Some(b"Sun, 06 Nov 1994 08:49:38 GMT")));
+    }
+
+    #[test]
+    fn a_date_of_the_running_second_allows_no_range_and_a_tag_does() {
+        let allow = |if_range: &'static [u8]| {
+            Conditions { if_range: Some(if_range), ..Conditions::default() }.allow_range(&file(), UNIX_S)
+        };
+        assert!(!allow(DATE) && allow(b"\"a-1\""));
     }
 }
