@@ -273,6 +273,9 @@ pub struct AppBoot {
     pub request_log: RequestLog,
     /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
     pub log_x_forwarded_for: bool,
+    /// `error-page-403` and its relatives, in order: the body of our own answers of a status.
+    #[serde(default)]
+    pub error_pages: Vec<(u16, PathBuf)>,
     /// What its processes are like.
     #[serde(default)]
     pub process: Process,

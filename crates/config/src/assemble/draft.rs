@@ -13,8 +13,10 @@ use crate::{
 
 use super::{
     apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes,
-    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
+    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value, waits::WaitsDraft,
+    watched,
 };
+use crate::watched::Watched;
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -86,6 +88,7 @@ pub(super) struct Draft {
     pub(super) uid: Option<String>,
     pub(super) gid: Option<String>,
     pub(super) no_initgroups: bool,
+    pub(super) add_gids: Vec<String>,
     pub(super) umask: Option<u32>,
     pub(super) env: Vec<(String, Option<String>)>,
     pub(super) vacuum: bool,
@@ -100,6 +103,10 @@ pub(super) struct Draft {
     pub(super) request: RequestLimits,
     pub(super) crew: CrewDraft,
     pub(super) runtime: RuntimeDraft,
+    pub(super) waits: WaitsDraft,
+    pub(super) watched: Watched,
+    /// `error-page-NUMBER`, in order.
+    pub(super) error_pages: Vec<(u16, String)>,
     pub(super) beside: BesideDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
@@ -148,6 +155,7 @@ impl Default for Draft {
             uid: None,
             gid: None,
             no_initgroups: false,
+            add_gids: Vec::new(),
             umask: None,
             env: Vec::new(),
             vacuum: false,
@@ -178,6 +186,9 @@ impl Default for Draft {
             },
             crew: CrewDraft::default(),
             runtime: RuntimeDraft::default(),
+            waits: WaitsDraft::default(),
+            watched: Watched::default(),
+            error_pages: Vec::new(),
             beside: BesideDraft::default(),
             logto: None,
             logto2: None,
@@ -204,6 +215,8 @@ impl Draft {
             || self.engine.take(&mut value)
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
+            || self.waits.take(&mut value)
+            || watched::take(&mut self.watched, &mut value)
             || self.beside.take(&mut value)
             || self.static_files.take(&mut value)
             || self.regions.take(&mut value)
@@ -258,6 +271,7 @@ impl Draft {
             "uid" | "immediate-uid" => self.uid = value.required(),
             "gid" | "immediate-gid" => self.gid = value.required(),
             "no-initgroups" => self.no_initgroups = value.boolean(),
+            "add-gid" => self.add_gids.extend(value.required()),
             "umask" => match u32::from_str_radix(&value.text(), 8) {
                 Ok(umask @ 0..=0o777) => self.umask = Some(umask),
                 _ => value.bad("an octal number like 022", "write three octal digits"),
@@ -329,6 +343,9 @@ impl Draft {
             }
             "harakiri-queue-threshold" => self.request.harakiri_queue_threshold = value.number().unwrap_or(0),
             "harakiri-verbose" => self.request.harakiri_verbose = value.boolean(),
+            "error-page-403" => self.error_pages.extend(value.required().map(|path| (403, path))),
+            "error-page-404" => self.error_pages.extend(value.required().map(|path| (404, path))),
+            "error-page-500" => self.error_pages.extend(value.required().map(|path| (500, path))),
             "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
             "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
             _ => return logging::take(&mut self.log, value),

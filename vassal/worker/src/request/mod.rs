@@ -7,6 +7,7 @@ mod buffered;
 mod cached;
 mod cgi;
 mod environ;
+pub(crate) mod error_page;
 pub(crate) mod fastcgi;
 mod file_wrapper;
 mod framing;

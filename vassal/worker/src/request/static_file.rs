@@ -9,11 +9,12 @@ use pyo3::prelude::*;
 use super::{
     After, Tools,
     account::Began,
+    routing,
     vars::Vars,
     whole::{self, WholeAnswer},
     wsgi::Request,
 };
-use crate::static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting};
+use crate::static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting, answer::Status};
 
 /// The headers that say how a file is wanted.
 #[derive(Default)]
@@ -195,6 +196,9 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) 
     }
     tools.worker.slot(tools.core).counters.static_requests.fetch_add(1, Ordering::Relaxed);
     let (status, line) = answer.status.line();
+    if matches!(answer.status, Status::Forbidden | Status::Failed) {
+        return routing::not_served(tools, request, line, began);
+    }
     let whole = WholeAnswer {
         status,
         status_line: line.as_bytes(),

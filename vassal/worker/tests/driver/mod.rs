@@ -191,6 +191,7 @@ impl Generation {
             log_4xx: false,
             log_5xx: false,
             log_x_forwarded_for: false,
+            error_pages: Vec::new(),
             process: Default::default(),
             titles: Titles::default(),
             opt: Vec::new(),
