@@ -303,6 +303,7 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 from_gateway: listener.door == Door::FromGateway,
                 nph: listener.nph,
                 defer_accept: listener.defer_accept,
+                http: listener.http.clone(),
             })
         })
         .collect()

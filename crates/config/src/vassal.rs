@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
+use empery_rules::{headers::Headers, http::HttpRules, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
 pub use crate::apps::{App, AppTarget};
@@ -177,6 +177,8 @@ pub struct Listener {
     pub nph: bool,
     /// Not with `no-defer-accept`: a TCP connection is accepted when something has come on it.
     pub defer_accept: bool,
+    /// What holds for its requests, where HTTP is spoken.
+    pub http: HttpRules,
     /// Who takes its connections.
     pub door: Door,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use empery_rules::{headers::Headers, routes::Routes};
+use empery_rules::{headers::Headers, http::HttpRules, routes::Routes};
 
 use crate::{
     gather::Directive,
@@ -117,6 +117,7 @@ pub(super) struct Draft {
     pub(super) static_files: StaticDraft,
     pub(super) routes: Routes,
     pub(super) headers: Headers,
+    pub(super) http: HttpRules,
     pub(super) regions: SharedDraft,
 }
 
@@ -199,6 +200,7 @@ impl Default for Draft {
             static_files: StaticDraft::default(),
             routes: Routes::default(),
             headers: Headers::default(),
+            http: HttpRules::default(),
             regions: SharedDraft::default(),
         }
     }
@@ -323,6 +325,13 @@ impl Draft {
                 Some(timeout) if timeout > Duration::from_secs(1) => self.request.keepalive_timeout = timeout,
                 _ => {}
             },
+            "http-headers-timeout" => {
+                let timeout = value.seconds().filter(|timeout| !timeout.is_zero());
+                self.http.head_timeout_ms = timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok());
+            }
+            "http-var" => self.http.vars.extend(variable(value)),
+            "http-server-name-as-http-host" => self.http.server_name_is_host = value.boolean(),
+            "http-path-info-no-decode-slashes" => self.http.keeps_encoded_slashes = value.boolean(),
             "trusted-proxies" => trusted_proxies(value, self.request.trusted_proxies.get_or_insert_default()),
             "websocket-max-size" | "websockets-max-size" => {
                 self.request.websocket_max_bytes = value.number().unwrap_or(0).saturating_mul(KIBIBYTE);
@@ -443,6 +452,18 @@ fn mapped(value: &mut Value<'_>) -> Option<(usize, Vec<u32>, Origin)> {
         value.bad("`SOCKET:WORKER,WORKER`, such as `0:1,2`", "sockets are counted from 0, workers from 1");
     }
     parsed.map(|(number, workers)| (number, workers, value.directive.value_at.clone()))
+}
+
+/// `NAME=value`. Those of the server itself have a dot (PEP 3333), and no option changes what they are.
+fn variable(value: &mut Value<'_>) -> Option<(String, String)> {
+    let text = value.required()?;
+    match text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains('.')) {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => {
+            value.bad("`NAME=value`", "write a name without dots, `=`, and what every request has for it");
+            None
+        }
+    }
 }
 
 /// `NAME=value`; a name alone removes the variable, as putenv(3) does for uWSGI.

@@ -14,6 +14,7 @@ mod framing;
 mod head;
 mod held;
 pub(crate) mod http;
+mod http_rules;
 mod input;
 mod known;
 pub(crate) mod log_variables;

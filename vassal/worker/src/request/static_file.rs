@@ -3,13 +3,13 @@
 
 use std::{borrow::Cow, sync::atomic::Ordering};
 
-use empery_wire::{http, target::percent_decode};
+use empery_wire::http;
 use pyo3::prelude::*;
 
 use super::{
     After, Tools,
     account::Began,
-    routing,
+    http_rules, routing,
     vars::Vars,
     whole::{self, WholeAnswer},
     wsgi::Request,
@@ -84,7 +84,7 @@ pub(super) fn of_http(
     let mut path_info = std::mem::take(&mut tools.scratch);
     match request.spoken.vars.routed.and_then(|routed| routed.variable(b"PATH_INFO")) {
         Some(path) => path_info = path,
-        None => percent_decode(head.target.path, &mut path_info),
+        None => http_rules::path_info(request.spoken.vars.listener, head.target.path, &mut path_info),
     }
     let below = tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info));
     let after = look(py, tools, request, &Means::Path { path_info: below, document_root: b"" }, files, &wishes);

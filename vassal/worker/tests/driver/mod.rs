@@ -301,6 +301,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
         from_gateway: false,
         nph: false,
         defer_accept: true,
+        http: Default::default(),
     }
 }
 
