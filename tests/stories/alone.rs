@@ -23,6 +23,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/a25-threads-started-at-import-are-named-and-run", threads_at_import),
     Story::new("alone/workers-leave-when-their-master-is-killed", master_killed),
     Story::new("alone/a-listen-queue-above-somaxconn-is-cut-and-told", long_queue),
+    Story::new("alone/an-address-need-not-be-there-with-freebind", freebind),
+    Story::new("alone/requests-of-the-router-have-what-its-options-say", router),
     Story::new("alone/a-head-longer-than-buffer-size-is-answered-431", long_head),
 ];
 
@@ -159,5 +161,44 @@ fn long_head(ground: &Ground) -> Result<()> {
     vassal.answers(port)?;
     let answer = http::ask(port, http::Ask::get("/").header("X-Long", &"a".repeat(5_000)))?;
     ensure!(answer.status == 431, "the answer was {}: {}", answer.status, answer.text());
+    vassal.stop()
+}
+
+fn freebind(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    // Of a network for documentation (RFC 5737): no machine has it.
+    let more = format!("http-socket = 192.0.2.7:{port}\n");
+    let mut without = Vassal::from_ini(ground, "without.ini", &super::ini(port, "ids", &more))?;
+    let status = without.master.exited(Duration::from_secs(20))?;
+    let said = without.master.output();
+    ensure!(status.code() == Some(1) && said.contains("192.0.2.7"), "{status}:\n{said}");
+    let text = super::ini(port, "ids", &format!("{more}freebind = true\n"));
+    let mut with = Vassal::from_ini(ground, "with.ini", &text)?;
+    with.answers(port)?;
+    // As proc_net_tcp(5) has it: the address in the order of this machine's bytes, and 0A for a listening socket.
+    let wanted = format!("{:08X}:{port:04X} 00000000:0000 0A", u32::from_ne_bytes([192, 0, 2, 7]));
+    let sockets = fs::read_to_string("/proc/net/tcp")?;
+    ensure!(sockets.contains(&wanted), "{wanted} is not in\n{sockets}");
+    with.stop()
+}
+
+fn router(ground: &Ground) -> Result<()> {
+    let (port, socket) = (ground.port()?, ground.port()?);
+    let more = format!(
+        "http = 127.0.0.1:{port}\nhttp-var = HTTP_X_SITE=ours\nhttp-server-name-as-http-host = true\n\
+         http-path-info-no-decode-slashes = true\n"
+    );
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(socket, "show", &more))?;
+    vassal.answers(port)?;
+    let shown = |port: u16| -> Result<serde_json::Value> {
+        let ask = http::Ask::get("/a%2Fb").header("X-Site", "theirs");
+        Ok(serde_json::from_slice(&http::ask(port, ask)?.body)?)
+    };
+    let router = shown(port)?;
+    ensure!(router["HTTP_X_SITE"] == "ours" && router["PATH_INFO"] == "/a/b", "{router:#}");
+    ensure!(router["SERVER_NAME"] == router["HTTP_HOST"], "{router:#}");
+    let socket = shown(socket)?;
+    ensure!(socket["HTTP_X_SITE"] == "theirs" && socket["PATH_INFO"] == "/a%2Fb", "{socket:#}");
+    ensure!(socket["SERVER_NAME"] != socket["HTTP_HOST"], "{socket:#}");
     vassal.stop()
 }

@@ -30,6 +30,7 @@ use empery_tests::{
     vassal::{self, surroundings},
     wait,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] =
@@ -153,11 +154,18 @@ fn one(roots: &Path, directory: &Path, name: &str, number: usize) -> Result<End>
     if !settled {
         return Ok(End::Refused(checked.problems.into_iter().map(|(_, message)| message).collect()));
     }
-    let effective = checked.effective.unwrap_or_else(|| stub::effective_of(&text));
+    let start = |output: &str, options: &[&str]| {
+        let mut command = vassal::command(&here, &[])?;
+        command.arg(&entry).args(&more).args(options).envs(&variables);
+        Spawned::start(name, command, &root.join(output))
+    };
+    // Neither what stands on the command line nor `UWSGI_…` is known to an emperor.
+    let effective = match checked.effective {
+        Some(effective) if !variables.keys().any(|name| name.starts_with("UWSGI_")) => effective,
+        _ => shown(start("shown", &["--show-config"])?)?,
+    };
     stub::build(&effective, &root, &here)?;
-    let mut command = vassal::command(&here, &[])?;
-    command.arg(&entry).args(&more).envs(variables);
-    let mut master = Spawned::start(name, command, &root.join("output"))?;
+    let mut master = start("output", &[])?;
     let asked = if more.iter().any(|word| word == "--http-socket") {
         vec![(Spoken::Http, Target::from(port))]
     } else {
@@ -165,7 +173,7 @@ fn one(roots: &Path, directory: &Path, name: &str, number: usize) -> Result<End>
     };
     let answered = answers(&mut master, &asked);
     let stopped = master.terminated(vassal::STOPPED_WITHIN);
-    let told = || format!("it wrote:\n{}", master.output());
+    let told = || format!("it wrote:\n{}{}", master.output(), stub::logged(&effective, &here));
     let answer = answered.with_context(told)?;
     ensure!(answer.text() == stub::ANSWER, "the answer is {answer:?}; {}", told());
     stopped.with_context(told)?;
@@ -206,6 +214,18 @@ fn check(here: &Path, name: &str, variables: &BTreeMap<String, String>) -> Resul
         problems: errors.map(|problem| (text(&problem["code"]), text(&problem["message"]))).collect(),
         effective: effective.map(|lines| lines.iter().map(|line| (text(&line["key"]), text(&line["value"]))).collect()),
     })
+}
+
+/// The configuration as a vassal itself shows it, and that is all that it is started for.
+fn shown(mut master: Spawned) -> Result<Vec<(String, String)>> {
+    const END: &str = ";end of configuration";
+    master.says(END, ANSWERS_WITHIN)?;
+    let output = master.output();
+    let lines = output.split_once("[uwsgi]\n").and_then(|(_, rest)| rest.split_once(END));
+    // There is no app yet: most have ended by themselves.
+    master.signal(Signal::SIGINT);
+    master.exited(vassal::STOPPED_WITHIN)?;
+    lines.map(|(lines, _)| stub::effective_of(lines)).with_context(|| format!("no configuration in:\n{output}"))
 }
 
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@ use empery_tests::{
     ground::{self, Ground},
     http, procfs, python,
     runner::Story,
+    vassal::Vassal,
 };
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/a-vassal-serves-on-port-80", port_80),
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
+    Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),
     Story::new("identity/a-uid-without-gid-takes-the-user-s-own-group", uid_alone),
 ];
 
@@ -110,4 +112,50 @@ fn uid_alone(ground: &Ground) -> Result<()> {
     let www = id_of("www-data")?;
     ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");
     emperor.stop()
+}
+
+/// Under an emperor and alone: `no-initgroups` and `add-gid` are asked for by two more vassals each.
+fn groups(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    // A user with a group beside its own. Names are the machine's; without such a user there is nothing to tell apart.
+    let user = python::run(
+        "import grp, pwd; print(next((m for g in grp.getgrall() for m in g.gr_mem if m != 'root' and \
+         pwd.getpwnam(m).pw_gid != g.gr_gid), 'www-data'))",
+        &[],
+    )?;
+    let user = user.trim();
+    let own: Vec<u32> = serde_json::from_str(&python::run(
+        "import os, pwd, sys; u = pwd.getpwnam(sys.argv[1]); print(sorted(os.getgrouplist(u.pw_name, u.pw_gid)))",
+        &[user],
+    )?)?;
+    let daemon = id_of("daemon")?;
+    let cases = [
+        ("plain.ini", "", own.clone()),
+        ("none.ini", "no-initgroups = true\n", vec![]),
+        ("named.ini", "add-gid = daemon\nadd-gid = 4242\n", vec![daemon, 4242]),
+    ];
+    for (name, more, expected) in &cases {
+        let port = ground.port()?;
+        emperor.drop_file(name, &ini(ground, port, &format!("uid = {user}\n{more}"))?)?;
+        emperor.loyal(name)?;
+        ensure!(groups_of(port)? == *expected, "{name}: {:?} instead of {expected:?}", groups_of(port)?);
+        emperor.remove_file(name)?;
+    }
+    emperor.stop()?;
+    for (name, more, expected) in &cases {
+        let port = ground.port()?;
+        let mut vassal = Vassal::from_ini(ground, name, &ini(ground, port, &format!("uid = {user}\n{more}"))?)?;
+        vassal.answers(port)?;
+        ensure!(groups_of(port)? == *expected, "alone, {name}: {:?} instead of {expected:?}", groups_of(port)?);
+        vassal.stop()?;
+    }
+    Ok(())
+}
+
+fn groups_of(port: u16) -> Result<Vec<u32>> {
+    let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
+    let groups = shown["process"]["groups"].as_array().context("no groups")?;
+    let mut groups: Vec<u32> = groups.iter().filter_map(|gid| u32::try_from(gid.as_u64()?).ok()).collect();
+    groups.sort_unstable();
+    Ok(groups)
 }

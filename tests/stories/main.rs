@@ -15,6 +15,7 @@ mod crew;
 mod daemons;
 mod database;
 mod deaths;
+mod error_pages;
 mod failpoints;
 mod fifo;
 mod files;
@@ -62,7 +63,9 @@ mod stuck;
 mod tls;
 mod tour;
 mod upgrade;
+mod waits;
 mod watch;
+mod watched;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -132,6 +135,9 @@ fn main() -> ExitCode {
         check::STORIES,
         clients::STORIES,
         hooks::STORIES,
+        waits::STORIES,
+        watched::STORIES,
+        error_pages::STORIES,
         hostile::STORIES,
         bodies::STORIES,
         shared::STORIES,

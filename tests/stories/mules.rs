@@ -12,6 +12,7 @@ use super::noting::{App, SOON, notes};
 pub(crate) const STORIES: &[Story] = &[
     Story::new("mules/get-messages-and-signals", messages),
     Story::new("mules/get-messages-and-signals-although-the-app-is-lazy", lazily),
+    Story::new("mules/have-a-hook-and-take-messages-of-a-size", hook_and_size),
     Story::new("mules/run-scripts-and-never-two-at-once", scripts),
     Story::new("mules/a-dead-or-stuck-one-is-replaced-and-its-messages-wait", replaced),
     Story::new("mules/finish-what-they-have-begun-before-the-next-generation-s-start", finish),
@@ -45,6 +46,16 @@ fn messages(ground: &Ground) -> Result<()> {
     ensure!(["2", "3"].contains(&&find("all-of-us")[..1]), "{got:?}");
     ensure!(app.get("/to/9/x")? == "invalid mule number" && app.get("/to/nobody/x")? == "unknown farm", "who");
     ensure!(app.get("/get")?.contains("only in a mule"), "a worker got a message");
+    app.vassal.stop()
+}
+
+fn hook_and_size(ground: &Ground) -> Result<()> {
+    let more = "mules = 2\nhook-as-mule = exec:echo begins >> hook\nmule-msg-recv-size = 5\n";
+    let app = App::start(ground, "mules", more)?;
+    ensure!(app.noted("hook", 2)? == ["begins", "begins"], "{:?}", notes(ground, "hook"));
+    app.get("/to/1/hello-and-more")?;
+    let got = app.noted("messages", 1)?;
+    ensure!(got[0].starts_with("1 hello ") && !got[0].contains("more"), "{got:?}");
     app.vassal.stop()
 }
 

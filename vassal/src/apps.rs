@@ -25,6 +25,7 @@ pub(crate) fn told(apps: &configured::App) -> Result<Apps, String> {
             late_aliases: imports.late_aliases.clone(),
         },
         no_file_wrapper: apps.no_file_wrapper,
+        accept_buffers: apps.accept_buffers,
     })
 }
 

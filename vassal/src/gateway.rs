@@ -133,6 +133,11 @@ pub(crate) fn plan(config: &VassalConfig) -> Option<GatewayPlan> {
         export_certificate: config.https_export_cert,
         head_max_bytes: config.request.head_max_bytes,
         client_timeout_ms: millis(config.request.client_timeout),
+        head_timeout_ms: config
+            .listeners
+            .iter()
+            .find(|listener| listener.door == Door::FromGateway)
+            .and_then(|listener| listener.http.head_timeout_ms),
         keepalive_timeout_ms: millis(config.request.keepalive_timeout),
         mercy_ms: millis(config.mercy),
         outlives_master: !config.no_orphans,

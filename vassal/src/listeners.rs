@@ -289,6 +289,7 @@ mod tests {
             door: Door::Workers,
             nph: false,
             defer_accept: true,
+            http: Default::default(),
         }
     }
 

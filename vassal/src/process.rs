@@ -1,7 +1,11 @@
 //! What the configuration says of the app's processes, in the words of a zygote.
 
-use empery_config::{runtime::Moment, vassal::VassalConfig};
-use empery_control::process::{AcceptingHook, Process};
+use empery_config::{
+    runtime::Moment,
+    vassal::VassalConfig,
+    waits::{Awaited as ConfiguredAwaited, Wait as Configured},
+};
+use empery_control::process::{AcceptingHook, Awaited, Process, Wait};
 
 use crate::hooks;
 
@@ -25,6 +29,20 @@ pub(crate) fn told(config: &VassalConfig) -> Process {
         post_app: at(Moment::PostApp),
         post_fork: at(Moment::PostFork),
         accepting: accepting(config),
+        as_mule: at(Moment::AsMule),
+        waits: config.waits.iter().map(wait).collect(),
+    }
+}
+
+fn wait(wait: &Configured) -> Wait {
+    Wait {
+        awaited: match &wait.awaited {
+            ConfiguredAwaited::Interface(name) => Awaited::Interface(name.clone()),
+            ConfiguredAwaited::Path(path) => Awaited::Path(path.clone()),
+            ConfiguredAwaited::MountPoint(path) => Awaited::MountPoint(path.clone()),
+            ConfiguredAwaited::Socket(name) => Awaited::Socket(name.clone()),
+        },
+        within_s: wait.within.as_secs(),
     }
 }
 

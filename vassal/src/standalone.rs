@@ -27,11 +27,12 @@ use crate::{
         file::{Care, LogFile},
     },
     pidfile, reading,
+    reload_descriptors::ReloadDescriptors,
     revision::Revision,
     runtime, signals,
     station::{Alone, FIRST_OPERATION, FIRST_REVISION, Station},
     stats::serve,
-    supervise::{Parts, Supervisor, input::Inbox},
+    supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
     title,
     zygote::Surroundings,
 };
@@ -47,8 +48,10 @@ pub(crate) fn run(arguments: Vec<String>, outcome: Outcome) -> ExitCode {
         // The problems have been shown, with their places.
         Err(_) => return ExitCode::from(EXIT_SETUP),
     };
+    // First, while only what this process was started with is open.
+    let descriptors = ReloadDescriptors::take(&revision.config.watched.descriptors);
     match prepare(&revision.config) {
-        Ok(prepared) => runtime::block_on(supervise(prepared, arguments, revision)),
+        Ok(prepared) => runtime::block_on(supervise(prepared, arguments, revision, descriptors)),
         Err(sentence) => refuse(&sentence),
     }
 }
@@ -194,10 +197,17 @@ fn identity_of(config: &VassalConfig) -> Result<Option<DropTo>, String> {
     let uid = user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
     // Without a gid the user's own group: uWSGI would leave the process in root's.
     let gid = gid.or(user.as_ref().map(|user| user.gid)).unwrap_or_else(|| getegid().as_raw());
-    Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name).filter(|_| !config.no_initgroups) }))
+    let groups = config.add_gids.iter().map(|name| empery_sys::identity::group(name)).collect::<Result<_, _>>();
+    let groups = groups.map_err(|error| format!("add-gid cannot be followed: {error}"))?;
+    Ok(Some(DropTo { uid, gid, user: user.and_then(|user| user.name).filter(|_| !config.no_initgroups), groups }))
 }
 
-async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revision) -> Result<u8, String> {
+async fn supervise(
+    prepared: Prepared,
+    arguments: Vec<String>,
+    revision: Revision,
+    descriptors: ReloadDescriptors,
+) -> Result<u8, String> {
     let (inbox, inputs) = Inbox::new();
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -221,6 +231,7 @@ async fn supervise(prepared: Prepared, arguments: Vec<String>, revision: Revisio
         pidfiles: config.pidfiles.clone(),
         vacuum: config.vacuum,
         at_exit: hooks::of_the_end(config),
+        watched: WatchedSide::new(descriptors),
     });
     supervisor.deploy(FIRST_OPERATION, FIRST_REVISION, Ok(Arc::new(revision)));
     Ok(supervisor.run(inputs).await)

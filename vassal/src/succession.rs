@@ -71,6 +71,9 @@ pub(crate) struct Testament {
     /// Mules.
     #[serde(default)]
     pub(crate) posts: Vec<PostLeft>,
+    /// Descriptors that reload.
+    #[serde(default)]
+    pub(crate) reload_descriptors: Vec<RawFd>,
 }
 
 /// See [`crate::station::Station`].

@@ -22,10 +22,11 @@ use crate::{
     listeners::{Held, Listeners, Source},
     log,
     regions::Regions,
+    reload_descriptors::ReloadDescriptors,
     runtime, signals, standalone,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
     succession::{StationLeft, Testament},
-    supervise::{Parts, Supervisor, input::Inbox},
+    supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
     title, under_emperor,
     zygote::Surroundings,
 };
@@ -70,7 +71,9 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         frozen,
         beside,
         posts,
+        reload_descriptors,
     } = testament;
+    let descriptors = ReloadDescriptors::take_numbers(reload_descriptors.into_iter());
     let (inbox, inputs) = Inbox::new();
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
@@ -115,6 +118,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         vacuum: config.is_some_and(|config| config.vacuum),
         at_exit: config.map(hooks::of_the_end).unwrap_or_default(),
         station,
+        watched: WatchedSide::new(descriptors),
     });
     supervisor.set_frozen(frozen);
     supervisor.carry_beside(beside);

@@ -25,6 +25,7 @@ pub(crate) mod stacks;
 mod stats_side;
 pub(crate) mod stopped;
 mod succeed;
+pub(crate) mod watched_side;
 pub(crate) mod worker_id;
 
 use std::{
@@ -120,6 +121,10 @@ pub(crate) struct Supervisor {
     last_workers: Vec<WorkerView>,
     deploys: u64,
     stop_asked: bool,
+    /// What this process ends with when it was asked to stop.
+    exit_code: u8,
+    /// What it keeps an eye on.
+    watched: watched_side::WatchedSide,
     /// Nothing is accepted until somebody says so.
     frozen: bool,
     succession: Succession,
@@ -156,6 +161,8 @@ pub(crate) struct Parts {
     pub(crate) vacuum: bool,
     /// What is done when the vassal stops.
     pub(crate) at_exit: Vec<Hook>,
+    /// What it keeps an eye on.
+    pub(crate) watched: watched_side::WatchedSide,
 }
 
 impl Supervisor {
@@ -202,6 +209,8 @@ impl Supervisor {
             last_workers: Vec::new(),
             deploys: 0,
             stop_asked: false,
+            exit_code: 0,
+            watched: parts.watched,
             frozen: false,
             succession: Succession::No,
             image: Image::running(),

@@ -22,7 +22,7 @@ use crate::{
     log::{self, pump},
     runtime, signals,
     station::{Governed, Kept, Station},
-    supervise::{Parts, Supervisor, input::Inbox},
+    supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
     title,
     zygote::Surroundings,
 };
@@ -132,6 +132,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
         at_exit,
+        watched: WatchedSide::default(),
     });
     supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();

@@ -179,6 +179,7 @@ pub(crate) fn app_boot(
         log_4xx: log.log_4xx,
         log_5xx: log.log_5xx,
         log_x_forwarded_for: log.x_forwarded_for,
+        error_pages: config.error_pages.clone(),
         process: process::told(config),
         titles: Titles {
             auto: titles.auto,
@@ -230,6 +231,7 @@ fn mules(mules: &Mules) -> MulesBoot {
         farms: mules.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         harakiri_s: mules.harakiri_s,
         queue_bytes: mules.queue_bytes,
+        message_max_bytes: usize::try_from(mules.message_max_bytes).unwrap_or(usize::MAX),
     }
 }
 
@@ -301,6 +303,7 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 from_gateway: listener.door == Door::FromGateway,
                 nph: listener.nph,
                 defer_accept: listener.defer_accept,
+                http: listener.http.clone(),
             })
         })
         .collect()

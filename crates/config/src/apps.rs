@@ -23,6 +23,8 @@ pub struct App {
     pub imports: Imports,
     /// `wsgi-disable-file-wrapper`: `wsgi.file_wrapper` is not offered.
     pub no_file_wrapper: bool,
+    /// `wsgi-accept-buffer`: bodies may be made of anything with a buffer.
+    pub accept_buffers: bool,
     /// `chdir`.
     pub chdir: Option<PathBuf>,
     /// `chdir2`.

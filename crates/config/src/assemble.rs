@@ -16,6 +16,8 @@ mod shared;
 mod static_files;
 mod tls;
 mod values;
+mod waits;
+mod watched;
 
 use std::path::Path;
 
@@ -103,6 +105,7 @@ pub(crate) fn assemble(
         uid: draft.uid,
         gid: draft.gid,
         no_initgroups: draft.no_initgroups,
+        add_gids: draft.add_gids,
         umask: draft.umask,
         env: environment.early.into_iter().chain(draft.env).chain(variables).chain(environment.directories).collect(),
         vacuum: draft.vacuum,
@@ -116,6 +119,9 @@ pub(crate) fn assemble(
         no_orphans: draft.no_orphans,
         request: draft.request,
         runtime,
+        waits: draft.waits.finish(working_directory),
+        watched: watched::resolved(draft.watched, &base),
+        error_pages: draft.error_pages.into_iter().map(|(status, path)| (status, base.join(path))).collect(),
         recycle,
         crew,
         beside: draft.beside.finish(&base, problems),

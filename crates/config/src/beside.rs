@@ -71,6 +71,8 @@ pub struct Mules {
     pub mercy: Duration,
     /// `mule-msg-size`: room for waiting messages, in bytes; 0 is the kernel's.
     pub queue_bytes: u32,
+    /// `mule-msg-recv-size`: longest message that a mule takes, in bytes (65,536); the rest of a longer one is lost.
+    pub message_max_bytes: u32,
     /// `touch-mules-reload`.
     pub touch: Vec<PathBuf>,
 }
@@ -83,6 +85,7 @@ impl Default for Mules {
             harakiri_s: 0,
             mercy: Duration::from_secs(60),
             queue_bytes: 0,
+            message_max_bytes: 65_536,
             touch: Vec::new(),
         }
     }

@@ -32,3 +32,5 @@ pub mod static_files;
 mod suggest;
 mod value;
 pub mod vassal;
+pub mod waits;
+pub mod watched;

@@ -93,6 +93,10 @@ pub enum Moment {
     AcceptingFirstOnce,
     /// When the vassal stops, by the master.
     AsUserAtExit,
+    /// In each mule.
+    AsMule,
+    /// When a file has changed, by the master (`hook-touch`).
+    Touch,
 }
 
 /// What can be done (core/hooks.c).

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
+use empery_rules::{headers::Headers, http::HttpRules, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
 pub use crate::apps::{App, AppTarget};
@@ -20,6 +20,8 @@ use crate::{
     runtime::Runtime,
     shared::Shared,
     static_files::StaticFiles,
+    waits::Wait,
+    watched::Watched,
 };
 
 /// Everything a vassal is told by its configuration. Defaults are uWSGI's unless `docs/from-uwsgi.md` says otherwise.
@@ -53,6 +55,8 @@ pub struct VassalConfig {
     pub gid: Option<String>,
     /// `no-initgroups`: no groups beside it.
     pub no_initgroups: bool,
+    /// `add-gid`, numbers or names: these instead of the user's own groups.
+    pub add_gids: Vec<String>,
     /// `umask`, as a number.
     pub umask: Option<u32>,
     /// `env`, in order: `(name, Some(value))` sets, `(name, None)` is `unenv`.
@@ -79,6 +83,13 @@ pub struct VassalConfig {
     pub request: RequestLimits,
     /// Limits of processes, options of sockets, hooks.
     pub runtime: Runtime,
+    /// `wait-for-…`: what there must be before the app is loaded, in the order of waiting.
+    pub waits: Vec<Wait>,
+    /// What the master keeps an eye on.
+    pub watched: Watched,
+    /// `error-page-403`, `error-page-404`, `error-page-500`: the body of our own answers of this status is the first of these
+    /// files that can be read.
+    pub error_pages: Vec<(u16, PathBuf)>,
     /// When a worker is replaced.
     pub recycle: Recycle,
     /// How many workers there are.
@@ -166,6 +177,8 @@ pub struct Listener {
     pub nph: bool,
     /// Not with `no-defer-accept`: a TCP connection is accepted when something has come on it.
     pub defer_accept: bool,
+    /// What holds for its requests, where HTTP is spoken.
+    pub http: HttpRules,
     /// Who takes its connections.
     pub door: Door,
 }

@@ -22,6 +22,9 @@ pub struct Apps {
     pub imports: Imports,
     /// `wsgi-disable-file-wrapper`.
     pub no_file_wrapper: bool,
+    /// `wsgi-accept-buffer`: bodies may be made of anything with a buffer.
+    #[serde(default)]
+    pub accept_buffers: bool,
 }
 
 /// A callable.

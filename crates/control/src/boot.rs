@@ -6,7 +6,7 @@ use empery_lifecycle::{
     fleet::MasterKey,
     ids::{GenerationId, OperationId, RevisionId, WorkerRef},
 };
-use empery_rules::{headers::Headers, line::LineFormat, routes::Routes};
+use empery_rules::{headers::Headers, http::HttpRules, line::LineFormat, routes::Routes};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -150,6 +150,9 @@ pub struct AppListener {
     /// not with `no-defer-accept`).
     #[serde(default)]
     pub defer_accept: bool,
+    /// What holds for its requests, where HTTP is spoken.
+    #[serde(default)]
+    pub http: HttpRules,
 }
 
 /// A range of addresses.
@@ -273,6 +276,9 @@ pub struct AppBoot {
     pub request_log: RequestLog,
     /// `log-x-forwarded-for`: the line shows X-Forwarded-For for the address.
     pub log_x_forwarded_for: bool,
+    /// `error-page-403` and its relatives, in order: the body of our own answers of a status.
+    #[serde(default)]
+    pub error_pages: Vec<(u16, PathBuf)>,
     /// What its processes are like.
     #[serde(default)]
     pub process: Process,

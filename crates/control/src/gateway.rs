@@ -30,6 +30,9 @@ pub struct GatewayPlan {
     pub head_max_bytes: u32,
     /// `socket-timeout`: longest wait for a whole request head, and for a client to take what is written, in ms.
     pub client_timeout_ms: u64,
+    /// `http-headers-timeout`: longest wait for a whole request head, where it is another, in ms.
+    #[serde(default)]
+    pub head_timeout_ms: Option<u64>,
     /// `http-keepalive`: how long an idle connection is kept, in ms.
     pub keepalive_timeout_ms: u64,
     /// `worker-reload-mercy`: how long a drained gateway may finish what it has, in ms.
@@ -198,6 +201,7 @@ mod tests {
                 export_certificate: false,
                 head_max_bytes: 65_536,
                 client_timeout_ms: 30_000,
+                head_timeout_ms: None,
                 keepalive_timeout_ms: 75_000,
                 mercy_ms: 60_000,
                 outlives_master: true,

@@ -120,6 +120,9 @@ pub struct StartMaster {
     pub identity: Identity,
     /// User name for initgroups(3), when the config names a user; without it supplementary groups are cleared.
     pub user: Option<String>,
+    /// Its supplementary groups, when the config names some (`add-gid`): these instead of the user's own.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Of the content.
     pub revision: RevisionId,
     /// Asked for by.

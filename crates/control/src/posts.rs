@@ -60,6 +60,8 @@ pub struct MulesBoot {
     pub harakiri_s: u32,
     /// `mule-msg-size`: room of a queue, in bytes; 0 is the kernel's.
     pub queue_bytes: u32,
+    /// `mule-msg-recv-size`: longest message, in bytes.
+    pub message_max_bytes: usize,
 }
 
 /// What a spooler is, counted from 1 over the processes of all directories in order.

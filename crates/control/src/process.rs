@@ -1,5 +1,7 @@
 //! What a zygote and its workers are to be like, and what they do around the app. What the options mean is `empery-config`'s.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// All of it. A 0 is no limit, or leaves it to the kernel.
@@ -35,6 +37,35 @@ pub struct Process {
     pub post_fork: Vec<Hook>,
     /// In each worker that begins to accept.
     pub accepting: Vec<AcceptingHook>,
+    /// In each mule.
+    #[serde(default)]
+    pub as_mule: Vec<Hook>,
+    /// Before anything of the app is loaded, in this order.
+    #[serde(default)]
+    pub waits: Vec<Wait>,
+}
+
+/// Something that there must be before the app is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// What.
+    pub awaited: Awaited,
+    /// For how many seconds it may be missing.
+    pub within_s: u64,
+}
+
+/// What can be waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaited {
+    /// A network interface of this name.
+    Interface(String),
+    /// Anything at this path.
+    Path(PathBuf),
+    /// A directory on another file system than the one above it.
+    MountPoint(PathBuf),
+    /// A socket that takes connections: `HOST:PORT`, a path, or `@NAME`.
+    Socket(String),
 }
 
 /// Something to do.

@@ -3,6 +3,7 @@
 //! worker's.
 
 pub mod headers;
+pub mod http;
 pub mod line;
 pub mod routes;
 pub mod status;

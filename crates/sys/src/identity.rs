@@ -24,6 +24,8 @@ pub struct DropTo {
     pub gid: u32,
     /// Name for initgroups(3); without it the supplementary groups are cleared.
     pub user: Option<String>,
+    /// When there are any, these are the supplementary groups, whatever `user` says.
+    pub groups: Vec<u32>,
 }
 
 /// The user that `text` names or numbers.
@@ -102,6 +104,7 @@ impl Credentials {
 
 fn supplementary(to: &DropTo) -> io::Result<Vec<libc::gid_t>> {
     match &to.user {
+        _ if !to.groups.is_empty() => Ok(to.groups.clone()),
         None => Ok(Vec::new()),
         Some(name) => {
             let groups = getgrouplist(&CString::new(name.as_str())?, Gid::from_raw(to.gid))?;
@@ -173,6 +176,17 @@ fn missing(kind: &str, text: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_that_are_named_take_the_place_of_the_user_s_own() {
+        let of = |user: Option<&str>, groups: &[u32]| {
+            supplementary(&DropTo { uid: 0, gid: 7, user: user.map(str::to_owned), groups: groups.to_vec() }).unwrap()
+        };
+        assert!(of(Some("root"), &[]).contains(&7));
+        assert_eq!(of(Some("root"), &[4242]), [4242]);
+        assert_eq!(of(None, &[4242, 1]), [4242, 1]);
+        assert_eq!(of(None, &[]), [0; 0]);
+    }
 
     #[test]
     fn names_and_numbers_are_understood_and_others_named() {

@@ -11,9 +11,11 @@
 //! | [`region`] | memory that processes share, with locks that outlive them |
 //! | [`pipe`], [`lock`] | pipes and locks |
 //! | [`inotify`] | changes of files and directories |
+//! | [`awaited`] | whether a path, an interface or a socket is there |
 //! | [`inherited`] | descriptors a process was started with |
 #![allow(unsafe_code)]
 
+pub mod awaited;
 pub mod channel;
 pub mod hooks;
 pub mod identity;

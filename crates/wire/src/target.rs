@@ -69,12 +69,21 @@ fn has_encoded_nul(path: &[u8]) -> bool {
 
 /// The path with its percent-escapes decoded, into `into` (cleared first). An escape that is none stays as it is, as in uWSGI.
 pub fn percent_decode(path: &[u8], into: &mut Vec<u8>) {
+    decode(path, |_| true, into);
+}
+
+/// The same, but `%2F` stays: which slashes cut the path is the client's to say (`http-path-info-no-decode-slashes`).
+pub fn percent_decode_but_slashes(path: &[u8], into: &mut Vec<u8>) {
+    decode(path, |byte| byte != b'/', into);
+}
+
+fn decode(path: &[u8], is_decoded: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
     into.clear();
     let mut rest = path;
     while let Some(at) = memchr::memchr(b'%', rest) {
         into.extend_from_slice(&rest[..at]);
         let escaped = rest.get(at + 1..at + 3).and_then(|digits| Some(hex(digits[0])? << 4 | hex(digits[1])?));
-        let (byte, length) = escaped.map_or((b'%', 1), |byte| (byte, 3));
+        let (byte, length) = escaped.filter(|byte| is_decoded(*byte)).map_or((b'%', 1), |byte| (byte, 3));
         into.push(byte);
         rest = &rest[at + length..];
     }
@@ -135,5 +144,7 @@ mod tests {
         }
         percent_decode(b"/%e4%FF", &mut out);
         assert_eq!(out, b"/\xe4\xff");
+        percent_decode_but_slashes(b"/a%2fb%2F%20/%25", &mut out);
+        assert_eq!(out, b"/a%2fb%2F /%");
     }
 }

@@ -220,6 +220,7 @@ impl Tools {
             master: boot.master.clone(),
             identity: plan.identity,
             user: plan.user.clone(),
+            groups: plan.groups.clone(),
             revision: boot.revision,
             operation: boot.operation,
             first_generation: self.generation_after(&boot.master.vassal, known_generation).await,

@@ -27,7 +27,7 @@ pub(super) fn bind(spec: &ListenSpec, identity: Identity) -> Result<(OwnedFd, Li
     // Only root may give a file away, so that comes last.
     let without_owner = ListenSpec { owner: None, ..spec.clone() };
     let mut outcome = None;
-    let to = DropTo { uid: identity.uid, gid: identity.gid, user: None };
+    let to = DropTo { uid: identity.uid, gid: identity.gid, user: None, groups: Vec::new() };
     while_being(&to, || {
         outcome = Some(listen::bind(&without_owner));
         Ok(())

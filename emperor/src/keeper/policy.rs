@@ -29,6 +29,17 @@ impl UidPolicy {
         self.check_as(own, wanted)
     }
 
+    /// Whether a master may have these supplementary groups (`add-gid`).
+    ///
+    /// # Errors
+    /// One sentence that says why not.
+    pub(super) fn check_groups(self, groups: &[u32]) -> Result<(), String> {
+        if !self.allow_root && groups.contains(&0) {
+            return Err("gid 0 is not allowed as an additional group: this emperor starts no vassal as root".to_owned());
+        }
+        Ok(())
+    }
+
     fn check_as(self, own: Identity, Identity { uid, gid }: Identity) -> Result<(), String> {
         if own.uid != 0 && (own.uid, own.gid) != (uid, gid) {
             let Identity { uid: own_uid, gid: own_gid } = own;
@@ -62,7 +73,7 @@ pub(super) fn brain_identity(user: Option<&str>) -> anyhow::Result<Option<DropTo
     };
     match identity::user(user) {
         Ok(found) if found.uid == 0 => Ok(None),
-        Ok(found) => Ok(Some(DropTo { uid: found.uid, gid: found.gid, user: found.name })),
+        Ok(found) => Ok(Some(DropTo { uid: found.uid, gid: found.gid, user: found.name, groups: Vec::new() })),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             tracing::warn!("the brain runs as root: {error}");
             Ok(None)
@@ -85,6 +96,8 @@ mod tests {
         assert_eq!(open.check_as(ROOT, USER), Ok(()));
         let strict = UidPolicy { allow_root: false, min_uid: 1000 };
         assert!(strict.check_as(ROOT, ROOT).is_err());
+        assert!(strict.check_groups(&[33, 0]).is_err());
+        assert!(strict.check_groups(&[33]).is_ok() && open.check_groups(&[0]).is_ok());
         assert!(strict.check_as(ROOT, Identity { uid: 1000, gid: 0 }).is_err());
         assert!(strict.check_as(ROOT, Identity { uid: 33, gid: 33 }).unwrap_err().contains("from uid 1000 on"));
         assert_eq!(strict.check_as(ROOT, USER), Ok(()));

@@ -460,7 +460,7 @@ mod tests {
         }
         fs::hard_link(room.path().join("linked"), room.path().join("second-name")).unwrap();
         let logs = room.directory("logs");
-        let brain = DropTo { uid: 33, gid: 33, user: None };
+        let brain = DropTo { uid: 33, gid: 33, user: None, groups: Vec::new() };
         hand_over(room.path(), &brain).unwrap();
         assert_eq!(fs::metadata(room.path().join("state.db")).unwrap().uid(), 33);
         assert_eq!(fs::metadata(room.path().join("linked")).unwrap().uid(), 0);

@@ -41,7 +41,10 @@ impl Desk {
     /// What is missing, not allowed, or failed. Nothing runs then.
     pub(super) fn start_master(&mut self, order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
         let MasterKey { vassal, berth, .. } = &order.master;
-        self.uid_policy.check(order.identity).map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        self.uid_policy
+            .check(order.identity)
+            .and_then(|()| self.uid_policy.check_groups(&order.groups))
+            .map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
         if !is_content(content) {
             return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
         }
@@ -133,7 +136,12 @@ impl Desk {
             spec.as_raw_fd(),
         ]);
         let is_root = nix::unistd::geteuid().is_root();
-        let drop_to = DropTo { uid: order.identity.uid, gid: order.identity.gid, user: order.user.clone() };
+        let drop_to = DropTo {
+            uid: order.identity.uid,
+            gid: order.identity.gid,
+            user: order.user.clone(),
+            groups: order.groups.clone(),
+        };
         Spawn {
             program: self.vassal_program.clone(),
             // The path is for `ps` only: the master reads what is in the boot spec.

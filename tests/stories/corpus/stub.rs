@@ -55,6 +55,8 @@ pub(super) fn included(text: &str, here: &Path) -> Result<()> {
 /// A value for every variable that a text asks for.
 pub(super) fn variables(text: &str, port: u16) -> BTreeMap<String, String> {
     let names = text.split("$(").skip(1).filter_map(|rest| rest.split(')').next());
+    // Nobody who runs the file has one of these: uWSGI would say its version and end.
+    let names = names.filter(|name| *name != "UWSGI_VERSION");
     let value = |name: &str| match name {
         _ if name.contains("PORT") => port.to_string(),
         _ if name.contains("HOST") || name.contains("ADDR") => "127.0.0.1".to_owned(),
@@ -71,6 +73,25 @@ pub(super) fn effective_of(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';', '[']));
     let pairs = lines.filter_map(|line| line.split_once('='));
     pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+/// What stands in the files that a vassal logs to: a reason may be there and nowhere else.
+pub(super) fn logged(effective: &[(String, String)], here: &Path) -> String {
+    let mut text = String::new();
+    for (key, value) in effective {
+        let path = match key.as_str() {
+            "logto" | "logto2" | "daemonize" | "daemonize2" => value.as_str(),
+            "logger" => match value.split_once("file:") {
+                Some((_, path)) => path.trim_start_matches("logfile=").split(',').next().unwrap_or_default(),
+                None => continue,
+            },
+            _ => continue,
+        };
+        if let Ok(lines) = fs::read(here.join(path)) {
+            text.push_str(&format!("{path}:\n{}", String::from_utf8_lossy(&lines)));
+        }
+    }
+    text
 }
 
 /// Builds what the configuration names.

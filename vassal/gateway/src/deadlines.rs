@@ -71,8 +71,10 @@ pub(crate) enum Due {
 /// The longest waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waits {
-    /// For a whole head, and for a client to take what is written.
+    /// For a client to take what is written.
     pub(crate) client: Duration,
+    /// For a whole head.
+    pub(crate) head: Duration,
     /// For the next request.
     pub(crate) idle: Duration,
 }
@@ -118,7 +120,7 @@ impl Activity {
         let head = self.head_since_ms.load(Relaxed);
         let idle = self.in_flight.load(Relaxed) == 0;
         if over(self.stuck_since_ms.load(Relaxed), waits.client)
-            || (idle && over(head, waits.client))
+            || (idle && over(head, waits.head))
             || (self.offered.load(Relaxed) > 0 && over(self.offered_since_ms.load(Relaxed), self.patience(waits)))
         {
             return Due::Stuck;
@@ -127,8 +129,9 @@ impl Activity {
             return Due::Idle;
         }
         // A wait that begins right now is not over before that.
-        let soonest = [self.stuck_since_ms.load(Relaxed), head].into_iter().filter(|since| *since != 0).min();
-        let from = soonest.unwrap_or(now).saturating_add(as_ms(waits.client));
+        let end = |(since, wait): (u64, Duration)| (since != 0).then(|| since.saturating_add(as_ms(wait)));
+        let begun = [(self.stuck_since_ms.load(Relaxed), waits.client), (head, waits.head)].into_iter().filter_map(end);
+        let from = begun.min().unwrap_or(now.saturating_add(as_ms(waits.client.min(waits.head))));
         let idle_at = self.idle_since_ms.load(Relaxed).saturating_add(as_ms(waits.idle));
         // One that is busy now may be idle a moment later, and its wait begins then.
         let at = from.min(if idle { idle_at } else { now.saturating_add(as_ms(waits.idle)) });

@@ -76,7 +76,11 @@ fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<Ho
         workers: Arc::new(Workers::new(&workers, idle, usize::try_from(head_max_bytes).unwrap_or(usize::MAX))),
         floor: Arc::new(Floor::new()),
         manners: Manners {
-            waits: Waits { client: Duration::from_millis(plan.client_timeout_ms), idle },
+            waits: Waits {
+                client: Duration::from_millis(plan.client_timeout_ms),
+                head: Duration::from_millis(plan.head_timeout_ms.unwrap_or(plan.client_timeout_ms)),
+                idle,
+            },
             head_max_bytes,
         },
         export_certificate: plan.export_certificate,

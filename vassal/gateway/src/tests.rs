@@ -93,7 +93,7 @@ fn exchange_of(workers: Arc<Workers>, activity: Arc<Activity>) -> Exchange {
     Exchange { workers, client, activity, strict: None, certificate: none, door_certificate: none }
 }
 
-const PATIENT: Waits = Waits { client: SOON, idle: SOON };
+const PATIENT: Waits = Waits { client: SOON, head: SOON, idle: SOON };
 
 /// Sends a text, and answers with everything that comes until the connection ends or `end` has come.
 async fn exchange(client: &mut DuplexStream, text: &str, end: &str) -> String {
@@ -300,7 +300,7 @@ async fn a_connection_that_was_busy_at_the_last_look_is_ended_in_its_time_too() 
         thread::park_timeout(2 * brief);
         stream.write_all(OK).unwrap();
     });
-    let mut client = connect(&workers, Waits { client: SOON, idle: brief });
+    let mut client = connect(&workers, Waits { client: SOON, head: SOON, idle: brief });
     let began = tokio::time::Instant::now();
     let said = exchange(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nothing").await;
     assert!(said.ends_with("ok") && began.elapsed() < SOON / 2, "{said} after {:?}", began.elapsed());
@@ -313,12 +313,12 @@ async fn h1_a_slow_head_and_an_idle_connection_are_ended_each_in_its_time() {
         stream.write_all(OK).unwrap();
     });
     let brief = Duration::from_millis(300);
-    let mut slow = connect(&workers, Waits { client: brief, idle: SOON });
+    let mut slow = connect(&workers, Waits { client: brief, head: brief, idle: SOON });
     let began = tokio::time::Instant::now();
     assert_eq!(exchange(&mut slow, "GET / HTTP/1.1\r\nHost: a\r\nX", "nothing").await, "");
     assert!(began.elapsed() >= brief && began.elapsed() < SOON / 2);
     // Between two requests the other clock runs.
-    let mut idle = connect(&workers, Waits { client: SOON, idle: brief });
+    let mut idle = connect(&workers, Waits { client: SOON, head: SOON, idle: brief });
     let began = tokio::time::Instant::now();
     let said = exchange(&mut idle, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nothing").await;
     assert!(said.ends_with("ok") && began.elapsed() >= brief && began.elapsed() < SOON / 2, "{said}");

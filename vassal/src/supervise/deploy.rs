@@ -67,6 +67,6 @@ fn plan(config: &VassalConfig) -> Plan {
         first: if crew.cheap { 0 } else { first },
         least: if may_rest { 0 } else { least },
         mercy: config.mercy,
-        boot_deadline: config.boot_deadline,
+        boot_deadline: config.boot_deadline + config.waits.iter().map(|wait| wait.within).sum::<Duration>(),
     }
 }

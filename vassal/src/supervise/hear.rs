@@ -36,6 +36,8 @@ impl Supervisor {
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.touched(&path),
+            Input::MountPointLost(path, error) => self.mount_point_lost(&path, &error),
+            Input::DescriptorReady(why) => self.reload(&why),
             Input::Commanded(command) => self.commanded(command),
             Input::ClientWaits => self.client_waits(),
             Input::RemainsEnded => self.remains_ended(),
@@ -89,6 +91,7 @@ impl Supervisor {
         self.daemons_touched(path);
         self.signals_of_touched(path);
         self.posts_touched(path, config);
+        self.run_touched(path, config);
         if is_among(&config.log.touch_rotate) {
             log::rotate();
         }

@@ -47,6 +47,10 @@ pub(crate) enum Input {
     GatewaySilent(u64),
     /// A file of `touch-reload` changed.
     Touched(PathBuf),
+    /// A file system that the vassal cannot do without is not reached any more, and why.
+    MountPointLost(PathBuf, String),
+    /// A descriptor of `reload-on-fd` has something to read: why there is a reload.
+    DescriptorReady(String),
     /// A byte came through `master-fifo`.
     Commanded(char),
     /// Somebody has connected to a vassal at rest.

@@ -47,7 +47,7 @@ impl Supervisor {
             Action::DrainOrphan(orphan) => self.drain_orphan(orphan),
             Action::KillOrphan(orphan) => self.kill_orphan(orphan),
             Action::Report(report) => self.report(report),
-            Action::Leave => self.leave_behind_gateways(if self.stop_asked { 0 } else { EXIT_FAILED_APP }),
+            Action::Leave => self.leave_behind_gateways(if self.stop_asked { self.exit_code } else { EXIT_FAILED_APP }),
         }
     }
 

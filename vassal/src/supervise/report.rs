@@ -60,6 +60,10 @@ impl Supervisor {
         files.extend(beside.daemons.iter().flat_map(|daemon| daemon.touch.iter().cloned()));
         files.extend(beside.mules.touch.iter().chain(&beside.spoolers.touch).cloned());
         files.extend(beside.signals.touched.iter().map(|(path, _)| path.clone()));
+        files.extend(super::watched_side::files(&config.watched));
+        // A file may stand under several options; whatever they ask for is done once for each change.
+        files.sort();
+        files.dedup();
         let watched = Watched { files, trees: config.fs_reload.clone() };
         if self.touch.as_ref().map_or(&Watched::default(), Watch::watched) != &watched {
             self.touch = Watch::start(watched, self.inbox.clone());
@@ -78,6 +82,7 @@ impl Supervisor {
         self.beside_follows(config);
         self.signals_begin(id, config);
         self.posts_follow(id, config);
+        self.watched_follow(&config.watched);
         crate::title::set(&config.titles);
     }
 

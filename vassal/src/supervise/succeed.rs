@@ -131,6 +131,7 @@ impl Supervisor {
             frozen: self.frozen,
             beside: self.leave_beside(),
             posts: self.leave_posts(&mut left),
+            reload_descriptors: self.watched.descriptors.leave(&mut left),
         };
         let error = succession::succeed(&binary, &testament, &left);
         self.binary_refused(&error.to_string());

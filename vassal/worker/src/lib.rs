@@ -11,6 +11,7 @@
 mod alarm;
 mod attend;
 mod autoreload;
+mod awaiting;
 mod decorators;
 mod epoll;
 mod fork;

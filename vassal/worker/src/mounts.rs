@@ -9,7 +9,7 @@ use pyo3::{
     types::{PyDict, PyString},
 };
 
-use crate::{load::Loaded, worker::Worker};
+use crate::{load::Loaded, request::error_page, worker::Worker};
 
 /// The apps at mount points, and how one is chosen.
 pub(crate) struct Mounts {
@@ -124,7 +124,7 @@ fn no_app<'py>(environ: &Bound<'py, PyDict>, start_response: &Bound<'py, PyAny>)
     if let Some(worker) = Worker::here() {
         worker.log("--- no python application found, check your startup logs for errors ---");
     }
-    let headers = vec![("Content-Type", "text/plain")];
-    start_response.call1(("500 Internal Server Error", headers))?;
-    Ok(vec![pyo3::types::PyBytes::new(py, b"Internal Server Error").into_any()])
+    let (kind, body) = error_page::or(500, "Internal Server Error");
+    start_response.call1(("500 Internal Server Error", vec![("Content-Type", kind)]))?;
+    Ok(vec![pyo3::types::PyBytes::new(py, &body).into_any()])
 }

@@ -14,6 +14,7 @@ use empery_failpoint::point;
 use pyo3::prelude::*;
 
 use crate::{
+    awaiting::{self, Waited},
     fork::{Forked, fork},
     imports,
     line::{self, Heard},
@@ -73,6 +74,13 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
     }
     for failure in empery_sys::limits::take_on(&boot.process) {
         os::write_stderr(format!("*** {failure} ***\n").as_bytes());
+    }
+    // One that has started over has waited already.
+    let waits = if threads_at_import.is_empty() { &boot.process.waits[..] } else { &[] };
+    match awaiting::all(py, waits, channel.as_fd()) {
+        Waited::Found => {}
+        Waited::CalledOff => return Ok(Turn::Leave(0)),
+        Waited::InVain(sentence) => return Ok(refused(channel.as_fd(), LoadFailure { sentence, traceback: None })),
     }
     load::collector(py, CollectorIs::Off)?;
     let began = Instant::now();

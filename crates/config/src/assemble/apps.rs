@@ -53,6 +53,7 @@ impl AppsDraft {
             "ignore-script-name" => rest.ignore_script_name = value.boolean(),
             "no-default-app" => rest.no_default_app = value.boolean(),
             "wsgi-disable-file-wrapper" => rest.no_file_wrapper = value.boolean(),
+            "wsgi-accept-buffer" | "wsgi-accept-buffers" => rest.accept_buffers = value.boolean(),
             "lazy-apps" | "lazy" => rest.lazy_apps = value.boolean(),
             "pyargv" => {
                 rest.pyargv = value.text().split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();

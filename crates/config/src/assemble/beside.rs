@@ -20,6 +20,8 @@ use crate::{
 
 /// Most mules of one vassal.
 const MULES_MAX: u32 = 1024;
+/// Longest message of a mule.
+const MESSAGE_MAX_BYTES: u32 = 16 * 1024 * 1024;
 /// Most spoolers of one directory.
 const SPOOLERS_MAX: u32 = 256;
 
@@ -78,6 +80,10 @@ impl BesideDraft {
             "mule-harakiri" => mules.harakiri_s = value.number_up_to(u32::MAX).unwrap_or(0),
             "mule-reload-mercy" => mules.mercy = value.seconds().unwrap_or(mules.mercy),
             "mule-msg-size" => mules.queue_bytes = value.number_up_to(u32::MAX).unwrap_or(0),
+            "mule-msg-recv-size" => match value.number_up_to(MESSAGE_MAX_BYTES) {
+                Some(0) | None => {}
+                Some(bytes) => mules.message_max_bytes = bytes,
+            },
             "touch-mules-reload" => mules.touch.extend(value.required().map(PathBuf::from)),
             _ => return self.take_spooler(value),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use empery_rules::{headers::Headers, routes::Routes};
+use empery_rules::{headers::Headers, http::HttpRules, routes::Routes};
 
 use crate::{
     gather::Directive,
@@ -13,8 +13,10 @@ use crate::{
 
 use super::{
     apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes,
-    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
+    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value, waits::WaitsDraft,
+    watched,
 };
+use crate::watched::Watched;
 
 /// Most workers of one vassal.
 const PROCESSES_MAX: u32 = 4096;
@@ -86,6 +88,7 @@ pub(super) struct Draft {
     pub(super) uid: Option<String>,
     pub(super) gid: Option<String>,
     pub(super) no_initgroups: bool,
+    pub(super) add_gids: Vec<String>,
     pub(super) umask: Option<u32>,
     pub(super) env: Vec<(String, Option<String>)>,
     pub(super) vacuum: bool,
@@ -100,6 +103,10 @@ pub(super) struct Draft {
     pub(super) request: RequestLimits,
     pub(super) crew: CrewDraft,
     pub(super) runtime: RuntimeDraft,
+    pub(super) waits: WaitsDraft,
+    pub(super) watched: Watched,
+    /// `error-page-NUMBER`, in order.
+    pub(super) error_pages: Vec<(u16, String)>,
     pub(super) beside: BesideDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
@@ -110,6 +117,7 @@ pub(super) struct Draft {
     pub(super) static_files: StaticDraft,
     pub(super) routes: Routes,
     pub(super) headers: Headers,
+    pub(super) http: HttpRules,
     pub(super) regions: SharedDraft,
 }
 
@@ -148,6 +156,7 @@ impl Default for Draft {
             uid: None,
             gid: None,
             no_initgroups: false,
+            add_gids: Vec::new(),
             umask: None,
             env: Vec::new(),
             vacuum: false,
@@ -178,6 +187,9 @@ impl Default for Draft {
             },
             crew: CrewDraft::default(),
             runtime: RuntimeDraft::default(),
+            waits: WaitsDraft::default(),
+            watched: Watched::default(),
+            error_pages: Vec::new(),
             beside: BesideDraft::default(),
             logto: None,
             logto2: None,
@@ -188,6 +200,7 @@ impl Default for Draft {
             static_files: StaticDraft::default(),
             routes: Routes::default(),
             headers: Headers::default(),
+            http: HttpRules::default(),
             regions: SharedDraft::default(),
         }
     }
@@ -204,6 +217,8 @@ impl Draft {
             || self.engine.take(&mut value)
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
+            || self.waits.take(&mut value)
+            || watched::take(&mut self.watched, &mut value)
             || self.beside.take(&mut value)
             || self.static_files.take(&mut value)
             || self.regions.take(&mut value)
@@ -258,6 +273,7 @@ impl Draft {
             "uid" | "immediate-uid" => self.uid = value.required(),
             "gid" | "immediate-gid" => self.gid = value.required(),
             "no-initgroups" => self.no_initgroups = value.boolean(),
+            "add-gid" => self.add_gids.extend(value.required()),
             "umask" => match u32::from_str_radix(&value.text(), 8) {
                 Ok(umask @ 0..=0o777) => self.umask = Some(umask),
                 _ => value.bad("an octal number like 022", "write three octal digits"),
@@ -309,6 +325,13 @@ impl Draft {
                 Some(timeout) if timeout > Duration::from_secs(1) => self.request.keepalive_timeout = timeout,
                 _ => {}
             },
+            "http-headers-timeout" => {
+                let timeout = value.seconds().filter(|timeout| !timeout.is_zero());
+                self.http.head_timeout_ms = timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok());
+            }
+            "http-var" => self.http.vars.extend(variable(value)),
+            "http-server-name-as-http-host" => self.http.server_name_is_host = value.boolean(),
+            "http-path-info-no-decode-slashes" => self.http.keeps_encoded_slashes = value.boolean(),
             "trusted-proxies" => trusted_proxies(value, self.request.trusted_proxies.get_or_insert_default()),
             "websocket-max-size" | "websockets-max-size" => {
                 self.request.websocket_max_bytes = value.number().unwrap_or(0).saturating_mul(KIBIBYTE);
@@ -329,6 +352,9 @@ impl Draft {
             }
             "harakiri-queue-threshold" => self.request.harakiri_queue_threshold = value.number().unwrap_or(0),
             "harakiri-verbose" => self.request.harakiri_verbose = value.boolean(),
+            "error-page-403" => self.error_pages.extend(value.required().map(|path| (403, path))),
+            "error-page-404" => self.error_pages.extend(value.required().map(|path| (404, path))),
+            "error-page-500" => self.error_pages.extend(value.required().map(|path| (500, path))),
             "logto" | "daemonize" => self.logto = log_file(value).or(self.logto.take()),
             "logto2" | "daemonize2" => self.logto2 = log_file(value).or(self.logto2.take()),
             _ => return logging::take(&mut self.log, value),
@@ -426,6 +452,18 @@ fn mapped(value: &mut Value<'_>) -> Option<(usize, Vec<u32>, Origin)> {
         value.bad("`SOCKET:WORKER,WORKER`, such as `0:1,2`", "sockets are counted from 0, workers from 1");
     }
     parsed.map(|(number, workers)| (number, workers, value.directive.value_at.clone()))
+}
+
+/// `NAME=value`. Those of the server itself have a dot (PEP 3333), and no option changes what they are.
+fn variable(value: &mut Value<'_>) -> Option<(String, String)> {
+    let text = value.required()?;
+    match text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains('.')) {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => {
+            value.bad("`NAME=value`", "write a name without dots, `=`, and what every request has for it");
+            None
+        }
+    }
 }
 
 /// `NAME=value`; a name alone removes the variable, as putenv(3) does for uWSGI.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use empery_rules::http::HttpRules;
+
 use crate::{
     address::{Address, AddressError},
     problem::{Origin, Problem},
@@ -53,16 +55,29 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             door: listen.door.clone(),
             nph: listen.variant == Variant::Nph,
             defer_accept: draft.defer_accept,
+            http: http_rules(draft, listen.variant, protocol),
         });
     }
     if listeners.iter().any(|listener| !listener.door.is_workers()) {
         let has_uwsgi = listeners.iter().any(|listener| matches!(listener.door, Door::TlsUwsgi(_)));
-        listeners.push(from_gateway(Protocol::Http));
+        let http = http_rules(draft, Variant::Router, Protocol::Http);
+        listeners.push(Listener { http, ..from_gateway(Protocol::Http) });
         listeners.extend(has_uwsgi.then(|| from_gateway(Protocol::Uwsgi)));
     }
     unused_shared_sockets(draft, problems);
     mapped.tell_unused(problems);
     listeners
+}
+
+/// The options of the router hold where uWSGI has one (`http`, `https`), and the one of its own HTTP parser elsewhere.
+fn http_rules(draft: &Draft, variant: Variant, protocol: Protocol) -> HttpRules {
+    match (protocol, variant) {
+        (Protocol::Http, Variant::Router) => HttpRules { keeps_encoded_slashes: false, ..draft.http.clone() },
+        (Protocol::Http, Variant::Plain | Variant::Nph) => {
+            HttpRules { keeps_encoded_slashes: draft.http.keeps_encoded_slashes, ..HttpRules::default() }
+        }
+        (Protocol::Uwsgi | Protocol::FastCgi | Protocol::Scgi, _) => HttpRules::default(),
+    }
 }
 
 /// `map-socket` while the sockets are counted: from 0, those of a router (`http`, `https`) aside.
@@ -112,6 +127,7 @@ pub(super) fn on_demand(
         proxy_protocol: draft.proxy_protocol && draft.protocol == Protocol::Http,
         nph: false,
         defer_accept: draft.defer_accept,
+        http: http_rules(draft, Variant::Plain, draft.protocol),
         door: Door::Workers,
     })
 }
@@ -129,6 +145,7 @@ fn from_gateway(protocol: Protocol) -> Listener {
         proxy_protocol: false,
         nph: false,
         defer_accept: false,
+        http: HttpRules::default(),
         door: Door::FromGateway,
     }
 }

@@ -38,7 +38,8 @@ impl RuntimeDraft {
             "tcp-fast-open" | "tcp-fastopen" => sockets.fast_open = value.number_up_to(i32::MAX as u32).unwrap_or(0),
             _ => {
                 if let Some(moment) = key.strip_prefix("hook-").and_then(moment) {
-                    self.take_hook(hook(moment, value));
+                    let text = value.text();
+                    self.take_hook(hook(moment, &text, value));
                 } else if let Some(moment) = key.strip_prefix("exec-").and_then(moment) {
                     let argument = value.text();
                     self.execs.push(Hook { moment, action: "exec".to_owned(), argument });
@@ -62,6 +63,7 @@ impl RuntimeDraft {
                 | Moment::AcceptingFirst
                 | Moment::AcceptingOnce
                 | Moment::AcceptingFirstOnce
+                | Moment::AsMule
         );
         if hook.action == "putenv" && !is_the_zygotes {
             let (name, value) =
@@ -96,13 +98,13 @@ fn moment(name: &str) -> Option<Moment> {
         "accepting1" => Moment::AcceptingFirst,
         "accepting-once" => Moment::AcceptingOnce,
         "accepting1-once" => Moment::AcceptingFirstOnce,
+        "as-mule" => Moment::AsMule,
         _ => return None,
     })
 }
 
 /// `ACTION:ARGUMENT`; a `!` in front only keeps uWSGI from logging it.
-fn hook(moment: Moment, value: &mut Value<'_>) -> Option<Hook> {
-    let text = value.text();
+pub(super) fn hook(moment: Moment, text: &str, value: &mut Value<'_>) -> Option<Hook> {
     let Some((action, argument)) = text.split_once(':') else {
         value.bad("`ACTION:ARGUMENT`", "write the action, a colon, and what it is done with");
         return None;

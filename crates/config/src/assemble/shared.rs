@@ -27,6 +27,8 @@ const MANY: u32 = 65_535;
 #[derive(Default)]
 pub(super) struct SharedDraft {
     shared: Shared,
+    /// `py-sharedarea`: their numbers come behind those of the others, as in uWSGI.
+    python_areas: Vec<Area>,
     files: Vec<CacheFile>,
     compressed: Vec<CacheFile>,
     /// `cache`, with how many items.
@@ -88,6 +90,7 @@ impl SharedDraft {
             "queue-store" => self.queue_store = value.required(),
             "queue-store-sync" => self.queue_sync_s = value.number(),
             "sharedarea" => shared.areas.extend(area(value)),
+            "py-sharedarea" => self.python_areas.extend(area_of_bytes(value)),
             "enable-metrics" => shared.vassal_metrics = value.boolean(),
             "metric" => shared.metrics.extend(metric(value)),
             _ => return false,
@@ -98,6 +101,7 @@ impl SharedDraft {
     /// All of it, with paths from `base`.
     pub(super) fn finish(self, base: &Path, problems: &mut Vec<Problem>) -> Shared {
         let mut shared = self.shared;
+        shared.areas.extend(self.python_areas);
         if let Some((items, _)) = self.first {
             let block_bytes = if self.first_block_bytes == 0 { BLOCK_BYTES } else { self.first_block_bytes };
             let first = Cache {
@@ -263,6 +267,15 @@ fn area(value: &mut Value<'_>) -> Option<Area> {
     // Memory comes in pages.
     let bytes = if file.is_none() { bytes.next_multiple_of(PAGE_BYTES) } else { bytes };
     Some(Area { bytes, file })
+}
+
+/// `py-sharedarea`: of a bytearray in uWSGI, which no other process sees change. Memory comes in pages.
+fn area_of_bytes(value: &mut Value<'_>) -> Option<Area> {
+    let bytes = value.number().filter(|bytes| *bytes > 0);
+    if bytes.is_none() {
+        value.bad("a number of bytes", "say how long the area is");
+    }
+    bytes.map(|bytes| Area { bytes: bytes.next_multiple_of(PAGE_BYTES), file: None })
 }
 
 /// A name, or `name=…,type=…,initial_value=…`.

@@ -279,3 +279,41 @@ fn sockets_are_mapped_by_their_numbers_without_those_of_a_router() {
     assert!(error("map-socket = 1:1").contains("names socket 1, and there are 1"));
     assert!(error("map-socket = first").contains("expected `SOCKET:WORKER,WORKER`"));
 }
+
+#[test]
+fn options_of_the_router_hold_where_uwsgi_has_one() {
+    let config = config(
+        "http = :8000\nhttp-socket = :8001\nsocket = :8002\nhttp-var = A=b=c\nhttp-server-name-as-http-host = true\n\
+         http-path-info-no-decode-slashes = true\nhttp-headers-timeout = 7\nhttps = :8003,c,k",
+    );
+    let rules: Vec<_> = config
+        .listeners
+        .iter()
+        // The first is that of every test.
+        .skip(1)
+        .filter(|listener| listener.door.is_workers())
+        .map(|listener| {
+            let http = &listener.http;
+            (http.vars.len(), http.server_name_is_host, http.keeps_encoded_slashes, http.head_timeout_ms)
+        })
+        .collect();
+    let router = (1, true, false, Some(7000));
+    assert_eq!(rules, [router, (0, false, true, None), (0, false, false, None), router]);
+    assert_eq!(config.listeners[1].http.vars, [("A".to_owned(), "b=c".to_owned())]);
+    for wrong in ["A", "=b", "wsgi.input=x"] {
+        assert!(error(&format!("http-var = {wrong}")).contains("expected `NAME=value`"), "{wrong}");
+    }
+}
+
+#[test]
+fn error_pages_groups_and_buffers_are_read() {
+    let config = config(
+        "error-page-404 = a\nerror-page-500 = /b\nerror-page-404 = c\nadd-gid = 7\nadd-gid = adm\n\
+         wsgi-accept-buffers = true\nmules = 1\nmule-msg-recv-size = 10\nchdir = /srv",
+    );
+    let page = |status, path: &str| (status, std::path::PathBuf::from(path));
+    assert_eq!(config.error_pages, [page(404, "/srv/a"), page(500, "/b"), page(404, "/srv/c")]);
+    assert_eq!(config.add_gids, ["7", "adm"]);
+    assert!(config.app.accept_buffers);
+    assert_eq!(config.beside.mules.message_max_bytes, 10);
+}

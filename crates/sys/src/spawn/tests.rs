@@ -94,7 +94,7 @@ fn a_held_child_does_nothing_until_released_and_ends_when_given_up() {
 #[test]
 fn root_becomes_somebody_else_for_good_and_others_are_refused() {
     let mut what = shell("id -u; id -g; id -G; kill -0 1 2>/dev/null && echo still root; exit 0");
-    what.identity = Some(DropTo { uid: 65_534, gid: 65_533, user: None });
+    what.identity = Some(DropTo { uid: 65_534, gid: 65_533, user: None, groups: Vec::new() });
     if nix::unistd::Uid::effective().is_root() {
         assert_eq!(run(what).0, "65534\n65533\n65533\n");
     } else {

@@ -50,6 +50,8 @@ pub(crate) struct RunPlan {
     pub(crate) identity: Identity,
     /// The user's name, when the file names a user that has one.
     pub(crate) user: Option<String>,
+    /// `add-gid`, as numbers.
+    pub(crate) groups: Vec<u32>,
 }
 
 impl Reading {
@@ -167,18 +169,20 @@ impl Reader {
     fn plan(&self, config: VassalConfig, file: &str, problems: &mut Vec<Problem>) -> Option<RunPlan> {
         let user = config.uid.as_deref().map(empery_sys::identity::user).transpose();
         let group = config.gid.as_deref().map(empery_sys::identity::group).transpose();
-        let (user, group) = match (user, group) {
-            (Ok(user), Ok(group)) => (user, group),
-            (user, group) => {
+        let groups: std::io::Result<Vec<u32>> =
+            config.add_gids.iter().map(|name| empery_sys::identity::group(name)).collect();
+        let (user, group, groups) = match (user, group, groups) {
+            (Ok(user), Ok(group), Ok(groups)) => (user, group, groups),
+            (user, group, groups) => {
                 let at = |key: &str| origin_of(&config, key, file);
                 let hint = "create it, or name one that `getent passwd` or `getent group` shows";
                 if let Err(cause) = user {
                     problems
                         .push(Problem { origin: at("uid"), ..error("unknown-user", file, cause.to_string(), hint) });
                 }
-                if let Err(cause) = group {
-                    problems
-                        .push(Problem { origin: at("gid"), ..error("unknown-group", file, cause.to_string(), hint) });
+                for (key, cause) in [("gid", group.err()), ("add-gid", groups.err())] {
+                    let problem = |cause: std::io::Error| error("unknown-group", file, cause.to_string(), hint);
+                    problems.extend(cause.map(|cause| Problem { origin: at(key), ..problem(cause) }));
                 }
                 return None;
             }
@@ -201,7 +205,7 @@ impl Reader {
                     "start the emperor as root",
                 ));
             }
-            return Some(RunPlan { config, identity: self.keeper, user: None });
+            return Some(RunPlan { config, identity: self.keeper, user: None, groups: Vec::new() });
         }
         // That no user is named at all was said by the parser.
         if wanted.uid == 0 && config.uid.is_some() {
@@ -214,7 +218,7 @@ impl Reader {
             ));
         }
         let user = user.and_then(|user| user.name).filter(|_| !config.no_initgroups);
-        Some(RunPlan { config, identity: wanted, user })
+        Some(RunPlan { config, identity: wanted, user, groups })
     }
 }
 

@@ -73,6 +73,7 @@ fn order(serial: u64, listeners: &[&str]) -> StartMaster {
         master: MasterKey { vassal: vassal(), berth: Berth::A, serial: MasterSerial(serial) },
         identity: own_identity(),
         user: None,
+        groups: Vec::new(),
         revision: RevisionId(1),
         operation: OperationId(1),
         first_generation: GenerationId(1),

@@ -123,7 +123,10 @@ async fn h4_a_head_without_an_end_is_cut_over_http2_cve_2024_27316() {
 async fn h2_floods_of_pings_and_settings_stop_at_what_the_client_does_not_read() {
     for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9])] {
         let (workers, told) = silent();
-        let mut client = connect_http2(&workers, Waits { client: Duration::from_millis(500), idle: SOON });
+        let mut client = connect_http2(
+            &workers,
+            Waits { client: Duration::from_millis(500), head: Duration::from_millis(500), idle: SOON },
+        );
         client.write_all(&preface(&[])).await.unwrap();
         client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)).await.unwrap();
         let many = flood.repeat(1000);
@@ -153,7 +156,7 @@ async fn h2_a_reader_without_room_for_an_answer_is_cut_and_its_worker_is_free() 
         tell.send(has_ended).unwrap();
     });
     let brief = Duration::from_millis(400);
-    let mut client = connect_http2(&workers, Waits { client: brief, idle: SOON });
+    let mut client = connect_http2(&workers, Waits { client: brief, head: brief, idle: SOON });
     // SETTINGS_INITIAL_WINDOW_SIZE (4): no byte of any body.
     client.write_all(&preface(&[(4, 0)])).await.unwrap();
     client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)).await.unwrap();
@@ -168,7 +171,7 @@ async fn h1_a_connection_that_never_becomes_a_request_is_cut_over_http2() {
     let (workers, told) = silent();
     let brief = Duration::from_millis(300);
     for beginning in [&b"PRI * HT"[..], &preface(&[]), &[preface(&[]), frame(HEADERS, 0, 1, GET)].concat()] {
-        let mut client = connect_http2(&workers, Waits { client: brief, idle: SOON });
+        let mut client = connect_http2(&workers, Waits { client: brief, head: brief, idle: SOON });
         client.write_all(beginning).await.unwrap();
         let began = tokio::time::Instant::now();
         kinds_until_the_end(&mut client).await;

@@ -318,7 +318,7 @@ fn identity(spec: &Spec) -> Option<DropTo> {
     }
     let uid = spec.uid.unwrap_or_else(|| geteuid().as_raw());
     let user = empery_sys::identity::user(&uid.to_string()).ok().and_then(|user| user.name);
-    Some(DropTo { uid, gid: spec.gid.unwrap_or_else(|| getegid().as_raw()), user })
+    Some(DropTo { uid, gid: spec.gid.unwrap_or_else(|| getegid().as_raw()), user, groups: Vec::new() })
 }
 
 fn rules(spec: &Spec) -> Rules {

@@ -26,6 +26,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
         mule_id,
         mule_msg,
         mule_get_msg,
+        mule_msg_recv_size,
         farm_msg,
         farm_get_msg,
         in_farm,
@@ -142,6 +143,12 @@ fn mule_get_msg<'py>(
             return Ok(None);
         }
     }
+}
+
+/// Longest message that the function for messages gets, in bytes.
+#[pyfunction]
+fn mule_msg_recv_size() -> usize {
+    queues::message_max_bytes()
 }
 
 /// Waits for a message to a farm of this mule.

@@ -10,12 +10,10 @@ use pyo3::{
 
 use super::{PostProcess, queues, wait::wait_for};
 use crate::{
-    os, python,
+    hooks, os, python,
     signals::{self, Received},
 };
-
-/// Longest message that a hook gets, in bytes: uWSGI's `mule-msg-recv-size`.
-const MESSAGE_MAX_BYTES: usize = 65_536;
+use empery_control::posts::FromPost;
 
 /// The name of the module `uwsgi`'s attribute with the function for messages.
 const HOOK: &str = "mule_msg_hook";
@@ -23,6 +21,11 @@ const HOOK: &str = "mule_msg_hook";
 /// Runs until it is to leave.
 pub(super) fn run(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<()> {
     let place = usize::try_from(number).unwrap_or(0).saturating_sub(1);
+    if let Err(failure) = hooks::run(py, &here.boot.process.as_mule) {
+        // As in uWSGI, a vassal whose mules are not what they should be does not run on.
+        os::write_stderr(format!("*** {} ***\n", failure.sentence).as_bytes());
+        return Ok(here.say(&FromPost::StopAsked, &[])?);
+    }
     let patch = here.boot.mules.patches.get(place).and_then(Option::as_deref);
     match patch {
         Some(patch) if patch.ends_with(".py") => return script(py, patch),
@@ -66,7 +69,7 @@ fn attend(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<(
             Received::End => return Ok(()),
             Received::Nothing => {}
         }
-        if let Some(message) = next_message(number, MESSAGE_MAX_BYTES, Farms::Too)? {
+        if let Some(message) = next_message(number, here.boot.mules.message_max_bytes, Farms::Too)? {
             here.work(harakiri_s, || hear(py, number, &message));
             continue;
         }

@@ -32,6 +32,7 @@ struct Queue {
 }
 
 static QUEUES: OnceLock<Queues> = OnceLock::new();
+static MESSAGE_MAX_BYTES: OnceLock<usize> = OnceLock::new();
 
 /// Whom a message is for.
 pub(crate) enum Address<'a> {
@@ -45,6 +46,7 @@ pub(crate) enum Address<'a> {
 
 /// In the zygote, before the app is imported: makes them, if there are mules.
 pub(crate) fn make(mules: &MulesBoot) -> io::Result<()> {
+    let _ = MESSAGE_MAX_BYTES.set(mules.message_max_bytes);
     if mules.patches.is_empty() {
         return Ok(());
     }
@@ -65,6 +67,11 @@ pub(crate) fn make(mules: &MulesBoot) -> io::Result<()> {
 /// Those of this generation; None without mules.
 pub(crate) fn get() -> Option<&'static Queues> {
     QUEUES.get()
+}
+
+/// `mule-msg-recv-size`.
+pub(crate) fn message_max_bytes() -> usize {
+    MESSAGE_MAX_BYTES.get().copied().unwrap_or_default()
 }
 
 impl Queues {

@@ -13,6 +13,7 @@ use pyo3::{
 use super::{
     Tools,
     file_wrapper::FileWrapper,
+    http_rules,
     input::Input,
     known::Entry,
     names::Names,
@@ -129,6 +130,7 @@ pub(super) fn of_http<'py>(
     who: &Who<'_>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let environ = tools.templates.copy(py, connection.listener)?;
+    let listener = tools.worker.boot.listeners.get(connection.listener);
     let Tools { names, known, last_uri, scratch, .. } = tools;
     if head.method != METHOD {
         set(&environ, names.request_method.bind(py), &names.method(py, head.method)?)?;
@@ -138,7 +140,7 @@ pub(super) fn of_http<'py>(
     let path = if head.target.path == head.target.whole && memchr::memchr(b'%', head.target.path).is_none() {
         uri
     } else {
-        percent_decode(head.target.path, scratch);
+        http_rules::path_info(listener, head.target.path, scratch);
         python::latin1(py, scratch)?
     };
     set(&environ, names.path_info.bind(py), &path)?;
@@ -173,6 +175,7 @@ pub(super) fn of_http<'py>(
     if let Some(authority) = who.host.or(head.target.authority) {
         set(&environ, names.http_host.bind(py), &python::latin1(py, authority)?)?;
     }
+    http_rules::add_to(&environ, listener)?;
     Ok(environ)
 }
 

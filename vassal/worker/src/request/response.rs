@@ -12,6 +12,7 @@ use pyo3::{
 
 use super::{
     beside::Beside,
+    error_page,
     framing::{Asked, Cut, Framing, Whole},
     head::{AnswerHead, HeaderKind},
     patience::Patience,
@@ -321,9 +322,10 @@ impl Response {
     /// Answers for an app that failed before it had sent anything; tells nothing about the inside.
     pub(super) fn send_failure(&mut self, py: Python<'_>, status: u16, phrase: &str) -> Result<(), Cut> {
         self.start(status, format!("{status} {phrase}").as_bytes());
-        self.head.line(&[b"Content-Type: text/plain\r\n"]);
+        let (kind, body) = error_page::or(status, &format!("{phrase}\n"));
+        self.head.line(&[b"Content-Type: ", kind.as_bytes(), b"\r\n"]);
         self.head.closes = true;
-        self.send_whole(py, format!("{phrase}\n").as_bytes())
+        self.send_whole(py, &body)
     }
 
     /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use super::{
     After, Tools,
     account::Began,
-    log_variables,
+    error_page, log_variables,
     request_line::{Answered, Spoken},
     rules::Routed,
     static_file,
@@ -234,14 +234,13 @@ pub(super) fn read(path: &[u8]) -> Option<Vec<u8>> {
     fs::read(OsStr::from_bytes(path)).ok()
 }
 
-/// An answer that says no more than its status.
+/// An answer that says no more than its status, or shows the page for it.
 pub(super) fn plain(status: &str) -> Answer {
-    let body = status.get(4..).unwrap_or_default().as_bytes().to_vec();
-    let headers = vec![("Content-Type", b"text/plain".to_vec())];
-    Answer { status: status.into(), headers, body, closes: false }
+    let (kind, body) = error_page::or(number_of(status.as_bytes()), status.get(4..).unwrap_or_default());
+    Answer { status: status.into(), headers: vec![("Content-Type", kind.into())], body, closes: false }
 }
 
-fn not_served(tools: &mut Tools, request: &Request<'_>, status: &str, began: Began) -> After {
+pub(super) fn not_served(tools: &mut Tools, request: &Request<'_>, status: &str, began: Began) -> After {
     send(tools, request, &plain(status), began)
 }
 

@@ -3,17 +3,18 @@
 
 use std::{borrow::Cow, sync::atomic::Ordering};
 
-use empery_wire::{http, target::percent_decode};
+use empery_wire::http;
 use pyo3::prelude::*;
 
 use super::{
     After, Tools,
     account::Began,
+    http_rules, routing,
     vars::Vars,
     whole::{self, WholeAnswer},
     wsgi::Request,
 };
-use crate::static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting};
+use crate::static_files::{Answer, Asked, Conditions, Outcome, StaticFiles, Waiting, answer::Status};
 
 /// The headers that say how a file is wanted.
 #[derive(Default)]
@@ -83,7 +84,7 @@ pub(super) fn of_http(
     let mut path_info = std::mem::take(&mut tools.scratch);
     match request.spoken.vars.routed.and_then(|routed| routed.variable(b"PATH_INFO")) {
         Some(path) => path_info = path,
-        None => percent_decode(head.target.path, &mut path_info),
+        None => http_rules::path_info(request.spoken.vars.listener, head.target.path, &mut path_info),
     }
     let below = tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info));
     let after = look(py, tools, request, &Means::Path { path_info: below, document_root: b"" }, files, &wishes);
@@ -195,6 +196,9 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) 
     }
     tools.slot.counters.static_requests.fetch_add(1, Ordering::Relaxed);
     let (status, line) = answer.status.line();
+    if matches!(answer.status, Status::Forbidden | Status::Failed) {
+        return routing::not_served(tools, request, line, began);
+    }
     let whole = WholeAnswer {
         status,
         status_line: line.as_bytes(),

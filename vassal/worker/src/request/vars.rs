@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use empery_control::boot::AppListener;
-use empery_wire::{http, target::percent_decode};
+use empery_wire::http;
 
-use super::{environ::CONTROL_PREFIX, rules::Routed, who::Who};
+use super::{environ::CONTROL_PREFIX, http_rules, rules::Routed, who::Who};
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -41,6 +41,9 @@ impl<'b> Vars<'b> {
 
     fn of_http(&self, head: &'b http::Head<'b>, name: &[u8]) -> Option<Cow<'b, [u8]>> {
         let borrowed = |bytes: &'b [u8]| Some(Cow::Borrowed(bytes));
+        if let Some(value) = http_rules::variable(self.listener, name) {
+            return borrowed(value);
+        }
         match name {
             b"REQUEST_METHOD" => borrowed(head.method.as_bytes()),
             b"REQUEST_URI" => borrowed(head.target.whole),
@@ -49,8 +52,11 @@ impl<'b> Vars<'b> {
             b"SCRIPT_NAME" => borrowed(b""),
             b"PATH_INFO" => {
                 let mut path = Vec::new();
-                percent_decode(head.target.path, &mut path);
+                http_rules::path_info(self.listener, head.target.path, &mut path);
                 Some(Cow::Owned(path))
+            }
+            b"SERVER_NAME" if self.listener?.http.server_name_is_host => {
+                self.of_http(head, b"HTTP_HOST").or(borrowed(self.listener?.server_name.as_bytes()))
             }
             b"SERVER_NAME" => borrowed(self.listener?.server_name.as_bytes()),
             b"SERVER_PORT" => borrowed(self.listener?.server_port.as_bytes()),

@@ -9,7 +9,7 @@ use pyo3::{
     exceptions::{PyKeyboardInterrupt, PyTypeError},
     ffi,
     prelude::*,
-    types::{PyBytes, PyDict, PyList},
+    types::{PyBytes, PyDict, PyList, PyMemoryView},
 };
 
 use super::{
@@ -255,7 +255,9 @@ fn run(
         stray::leave(py, worker, called.as_ref().err());
     }
     let result = called.map_err(Cut::App).and_then(|iterable| {
-        let result = send_all_of(py, &iterable, start_response);
+        let items = if worker.boot.apps.accept_buffers { Items::Buffers } else { Items::Bytes };
+        let whole = items.buffer(&iterable);
+        let result = send_all_of(py, whole.as_ref().unwrap_or(&iterable), items, start_response);
         if stray::is_child() {
             let raised = match &result {
                 Err(Cut::App(error)) => Some(error),
@@ -343,6 +345,7 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
 fn send_all_of(
     py: Python<'_>,
     iterable: &Bound<'_, PyAny>,
+    items: Items,
     start_response: &Bound<'_, StartResponse>,
 ) -> Result<Whole, Cut> {
     let held = || start_response.try_borrow_mut().map_err(|error| Cut::App(error.into()));
@@ -367,7 +370,10 @@ fn send_all_of(
         iterable => iterable.map_err(Cut::App)?,
     };
     for item in iterable {
-        let item = item.map_err(Cut::App)?;
+        let mut item = item.map_err(Cut::App)?;
+        if let Some(bytes) = items.buffer(&item) {
+            item = bytes;
+        }
         let Ok(bytes) = item.cast::<PyBytes>() else {
             let kind = item.get_type().qualname().map_or_else(|_| "something else".to_owned(), |kind| kind.to_string());
             return Err(Cut::App(PyTypeError::new_err(format!("the app must give bytes, not {kind}"))));
@@ -379,6 +385,26 @@ fn send_all_of(
         }
     }
     held()?.response.finish(py)
+}
+
+/// What an app may give for its body.
+#[derive(Clone, Copy)]
+enum Items {
+    /// Bytes (PEP 3333).
+    Bytes,
+    /// Whatever has a buffer, such as a bytearray (`wsgi-accept-buffer`).
+    Buffers,
+}
+
+impl Items {
+    /// The bytes of something else that has some and may be given.
+    fn buffer<'py>(self, given: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let is_plain = || given.is_exact_instance_of::<PyBytes>() || given.is_exact_instance_of::<PyList>();
+        match self {
+            Items::Buffers if !is_plain() => PyMemoryView::from(given).ok()?.call_method0("tobytes").ok(),
+            Items::Bytes | Items::Buffers => None,
+        }
+    }
 }
 
 /// The body when it is one piece: a list of one, or bytes themselves (which uWSGI takes).

@@ -257,7 +257,7 @@ impl Serving {
         match connection.coming {
             // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
             Coming::Request if connection.has_its_turn => {
-                let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
+                let deadline_ms = connection.waits_since_ms + self.head_timeout_ms(&connection);
                 self.slab().put(place, connection, deadline_ms);
                 None
             }

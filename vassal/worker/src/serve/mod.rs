@@ -282,7 +282,7 @@ impl Serving {
         let waits_ms = match connection.coming {
             Coming::Rest => connection::REST_MAX_MS,
             Coming::Request if connection.received.is_empty() && connection.requests > 0 => boot.keepalive_timeout_ms,
-            Coming::Request => boot.client_timeout_ms,
+            Coming::Request => self.head_timeout_ms(connection),
         };
         let begins = connection.received.is_empty() || connection.waits_since_ms == 0;
         if connection.coming == Coming::Request && begins {
@@ -297,11 +297,18 @@ impl Serving {
         connection.waits_since_ms + waits_ms
     }
 
+    /// How long a head may take that comes here.
+    fn head_timeout_ms(&self, connection: &Connection) -> u64 {
+        let boot = self.worker.boot;
+        let own = boot.listeners.get(connection.listener).and_then(|listener| listener.http.head_timeout_ms);
+        own.unwrap_or(boot.client_timeout_ms)
+    }
+
     /// Takes a connection back that has sent more than was served.
     pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
         connection.waits_since_ms = now_ms();
         connection.has_its_turn = true;
-        let deadline_ms = connection.waits_since_ms + self.worker.boot.client_timeout_ms;
+        let deadline_ms = connection.waits_since_ms + self.head_timeout_ms(&connection);
         self.slab().put(place, connection, deadline_ms);
         self.ready().push_back(place);
     }

@@ -191,6 +191,7 @@ impl Generation {
             log_4xx: false,
             log_5xx: false,
             log_x_forwarded_for: false,
+            error_pages: Vec::new(),
             process: Default::default(),
             titles: Titles::default(),
             opt: Vec::new(),
@@ -300,6 +301,7 @@ fn listener(key: &str, protocol: Protocol, fd: i32, port: u16) -> AppListener {
         from_gateway: false,
         nph: false,
         defer_accept: true,
+        http: Default::default(),
     }
 }
 

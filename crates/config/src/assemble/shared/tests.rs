@@ -87,18 +87,19 @@ fn what_a_cache_begins_with_may_name_one() {
 #[test]
 fn locks_queue_areas_and_metrics_are_read() {
     let shared = config(
-        "locks = 4\nqueue = 10\nqueue-store = q\nsharedarea = 2\nsharedarea = size=5000\nsharedarea = file=f,size=0x20\n\
+        "locks = 4\nqueue = 10\nqueue-store = q\npy-sharedarea = 100\nsharedarea = 2\nsharedarea = size=5000\nsharedarea = file=f,size=0x20\n\
          metric = hits\nmetric = name=load,type=gauge,initial_value=-7\nenable-metrics = true",
     )
     .shared;
     let queue = Queue { slots: 10, slot_bytes: 8192, store: Some("/v/q".into()), store_sync_s: 1 };
     assert_eq!((shared.locks, shared.queue, shared.vassal_metrics), (4, Some(queue), true));
     let memory = |bytes| Area { bytes, file: None };
-    assert_eq!(shared.areas, [memory(8192), memory(8192), Area { bytes: 32, file: Some("/v/f".into()) }]);
+    assert_eq!(shared.areas, [memory(8192), memory(8192), Area { bytes: 32, file: Some("/v/f".into()) }, memory(4096)]);
     let metric = |name: &str, initial| Metric { name: name.into(), initial };
     assert_eq!(shared.metrics, [metric("hits", 0), metric("load", -7)]);
     for (line, said) in [
         ("sharedarea = 0", "number of pages"),
+        ("py-sharedarea = 0", "number of bytes"),
         ("sharedarea = fd=3,size=1", "without `fd`"),
         ("sharedarea = file=x", "size=BYTES"),
         ("metric = name=x,collector=file", "without `collector`"),
