@@ -208,8 +208,7 @@ impl Regions {
         if config.metrics.is_empty() && !config.vassal_metrics {
             return Ok(None);
         }
-        let wanted: Vec<(String, i64)> =
-            config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect();
+        let wanted = named_metrics(config);
         let length = Metrics::length(wanted.len());
         let fd = self.get_or_make(Purpose::Metrics(wanted.clone()), || {
             let sentence = |error: io::Error| format!("metrics cannot be made: {error}");
@@ -245,6 +244,15 @@ impl Regions {
             Ok(sync) => held.sync = Some(sync),
             Err(error) => log::say(&format!("*** a store is written when the kernel likes: {error} ***")),
         }
+    }
+
+    /// The numbers of a configuration's metrics.
+    pub(crate) fn counted(&self, config: &configured::Shared) -> Vec<(String, i64)> {
+        let wanted = named_metrics(config);
+        let Some(held) = self.held.get(&Purpose::Metrics(wanted.clone())) else { return Vec::new() };
+        let Ok(region) = Region::map(held.fd.as_fd(), Metrics::length(wanted.len())) else { return Vec::new() };
+        let value = |number: usize| region.glance().word(words::metric_at(number)).cast_signed();
+        wanted.into_iter().enumerate().map(|(number, (name, _))| (name, value(number))).collect()
     }
 
     /// The caches of a configuration with what is counted in them; read without their locks.
@@ -290,6 +298,10 @@ impl Regions {
         });
         Ok(Regions { held: held.collect::<Result<_, String>>()? })
     }
+}
+
+fn named_metrics(config: &configured::Shared) -> Vec<(String, i64)> {
+    config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect()
 }
 
 fn shape(cache: &configured::Cache) -> Shape {
