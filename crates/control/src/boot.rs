@@ -188,6 +188,9 @@ pub struct RequestLog {
     pub zero: bool,
     /// `log-micros`.
     pub micros: bool,
+    /// `memory-report`.
+    #[serde(default)]
+    pub memory: bool,
     /// `log-json`.
     pub json: bool,
     /// Request lines begin with [`REQUEST_LINE_MARK`]: they have loggers of their own. Those of `log-json` always do.

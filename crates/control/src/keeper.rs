@@ -227,6 +227,8 @@ pub enum FromKeeper {
     ShutDown,
     /// SIGHUP came: reload every vassal.
     ReloadAll,
+    /// SIGUSR1 came: write a line about every vassal into the log.
+    SayStatus,
 }
 
 /// What the keeper answers.
