@@ -181,6 +181,7 @@ impl Keeper {
                 }
             }
             Signal::Reload => self.brain.say(FromKeeper::ReloadAll, Vec::new()),
+            Signal::Status => self.brain.say(FromKeeper::SayStatus, Vec::new()),
             Signal::Restart => self.restart(),
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! The harness knows Empery only from outside: its command lines, files, sockets and JSON. It imports none of its rooms.
 
+pub mod behaviours;
 pub mod books;
 pub mod browser;
 pub mod cgroup;

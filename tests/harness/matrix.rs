@@ -1,5 +1,6 @@
 //! Which fault is proved by which test: collected from the names of stories and tests, which begin with the ids of the
-//! faults they prove (`kill/p3-the-master`, `fn h5_a_chunk…`). The faults stand in `tests/faults.tsv`.
+//! faults they prove (`kill/p3-the-master`, `fn h5_a_chunk…`). The faults stand in `tests/faults.tsv`. The ids of
+//! [`crate::behaviours`] are found by the same rule.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -71,10 +72,10 @@ pub fn proofs(sources: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     found
 }
 
-/// `p12` is a fault's id; `n1` is an invariant's, between which and faults' a name may hold several.
+/// `p12` is a fault's id, `n1` an invariant's, `b7` a behaviour's; a name may hold several.
 fn id(word: &str) -> Option<String> {
     let (letter, number) = word.split_at_checked(1)?;
-    let is_id = "pacrhn".contains(letter) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_id = "pacrhnb".contains(letter) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     is_id.then(|| word.to_uppercase())
 }
 

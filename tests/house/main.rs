@@ -1,5 +1,6 @@
 //! The rules of the house, checked on the tree itself.
 #![allow(clippy::unwrap_used)] // every function here is a test or a part of one
+mod behaviours;
 mod faults;
 mod imports;
 mod sizes;

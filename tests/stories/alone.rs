@@ -17,15 +17,15 @@ use nix::sys::signal::Signal;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/hup-takes-a-changed-binary-with-the-same-pid", changed_binary),
     Story::new("alone/recycling-workers-loses-nothing", recycling).alone(),
-    Story::new("alone/a-stop-finishes-what-is-in-flight", stop_finishes),
+    Story::new("alone/b15-a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("alone/a-second-signal-stops-at-once", second_signal),
-    Story::new("alone/mercy-ends", mercy_ends),
+    Story::new("alone/b15-mercy-ends", mercy_ends),
     Story::new("alone/a25-threads-started-at-import-are-named-and-run", threads_at_import),
     Story::new("alone/workers-leave-when-their-master-is-killed", master_killed),
-    Story::new("alone/a-listen-queue-above-somaxconn-is-cut-and-told", long_queue),
+    Story::new("alone/b28-a-listen-queue-above-somaxconn-is-cut-and-told", long_queue),
     Story::new("alone/an-address-need-not-be-there-with-freebind", freebind),
     Story::new("alone/requests-of-the-router-have-what-its-options-say", router),
-    Story::new("alone/a-head-longer-than-buffer-size-is-answered-431", long_head),
+    Story::new("alone/b27-a-head-longer-than-buffer-size-is-answered-431", long_head),
 ];
 
 fn changed_binary(ground: &Ground) -> Result<()> {

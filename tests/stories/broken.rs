@@ -15,15 +15,15 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("broken/a1-syntax-error", syntax_error),
     Story::new("broken/a1-import-error", import_error),
-    Story::new("broken/a1-missing-callable", missing_callable),
+    Story::new("broken/a1-b35-missing-callable", missing_callable),
     Story::new("broken/a4-sys-exit-at-import", exits),
     Story::new("broken/a4-segfault-at-import", crashes),
     Story::new("broken/a2-import-that-hangs", hangs),
     Story::new("broken/missing-virtualenv", missing_virtualenv),
-    Story::new("broken/wrong-module", wrong_module),
+    Story::new("broken/b5-wrong-module", wrong_module),
     Story::new("broken/c18-port-in-use", port_in_use),
     Story::new("broken/c2-ini-garbage", ini_garbage),
-    Story::new("broken/first-boot-fails-and-is-tried-again-on-edit", first_boot),
+    Story::new("broken/b37-first-boot-fails-and-is-tried-again-on-edit", first_boot),
     Story::new("broken/one-vassal-hurts-no-other", no_other_hurt),
 ];
 

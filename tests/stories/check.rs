@@ -13,6 +13,7 @@ use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("check/tells-problems-and-final-values-in-every-format", formats),
+    Story::new("check/an-emperor-s-words-for-all-count", for_all),
     Story::new("check/finds-the-app-in-its-interpreter", interpreter),
     Story::new("check/shows-what-a-file-changes-beside-what-runs", changes),
     Story::new("check/migrate-reads-a-set-up-of-uwsgi", migrate),
@@ -54,6 +55,29 @@ fn formats(ground: &Ground) -> Result<()> {
         "{}",
         annotated.stdout
     );
+    Ok(())
+}
+
+fn for_all(ground: &Ground) -> Result<()> {
+    ground.write("shop.ini", "[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:8000\nprocesses = %(workers)\n")?;
+    let of_all = ground.write("all.ini", "[uwsgi]\nenv = WHO=%n\n")?;
+    let emperor = format!("[uwsgi]\nemperor = .\nvassals-set = workers=3\nvassals-include = {}\n", of_all.display());
+    ground.write("emperor.ini", &emperor)?;
+    let here = ground.directory();
+    let alone = run("emperor", &["check", "shop.ini"], here)?;
+    ensure!(alone.code == 2 && alone.stdout.contains("processes"), "{}", alone.stdout);
+    let of_file = ["check", "shop.ini", "--effective", "--emperor-ini", "emperor.ini"];
+    let all = of_all.to_string_lossy();
+    let typed = ["check", "shop.ini", "--effective", "--vassal-set", "workers=3", "--vassals-include", &all];
+    for arguments in [&of_file[..], &typed] {
+        let told = run("emperor", arguments, here)?;
+        ensure!(told.code == 0, "{}{}", told.stdout, told.stderr);
+        for line in ["processes = 3", "env = WHO=shop"] {
+            ensure!(told.stdout.contains(line), "{line} is not in {}", told.stdout);
+        }
+    }
+    let gone = run("emperor", &["check", "shop.ini", "--emperor-ini", "none.ini"], here)?;
+    ensure!(gone.code == 1 && gone.stderr.contains("none.ini"), "{}", gone.stderr);
     Ok(())
 }
 

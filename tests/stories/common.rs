@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use empery_tests::{emperor::Emperor, ground::Ground, http, runner::Story, wait};
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("common/every-vassal-has-what-the-emperor-says-for-all", for_all),
-    Story::new("common/emperor-stats-and-a-pidfile-are-uwsgi-s", stats),
+    Story::new("common/b40-every-vassal-has-what-the-emperor-says-for-all", for_all),
+    Story::new("common/b39-emperor-stats-and-a-pidfile-are-uwsgi-s", stats),
 ];
 
 const APP: &str = "\

@@ -16,12 +16,12 @@ use empery_tests::{
 use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("crew/cheap-waits-for-the-first-client-and-loses-it-not", cheap),
-    Story::new("crew/an-idle-vassal-rests-and-comes-back", idle),
+    Story::new("crew/b30-cheap-waits-for-the-first-client-and-loses-it-not", cheap),
+    Story::new("crew/b30-an-idle-vassal-rests-and-comes-back", idle),
     Story::new("crew/a-vassal-at-rest-is-reloaded-at-rest", reloaded_at_rest),
-    Story::new("crew/die-on-idle-ends-it-when-nobody-asks", die_on_idle),
+    Story::new("crew/b30-die-on-idle-ends-it-when-nobody-asks", die_on_idle),
     Story::new("crew/an-emperor-starts-one-that-died-of-idleness-again", died_of_idleness),
-    Story::new("crew/busy-workers-get-company-and-lose-it-again", cheaper).alone(),
+    Story::new("crew/b30-busy-workers-get-company-and-lose-it-again", cheaper).alone(),
     Story::new("crew/an-emperor-shows-a-vassal-at-rest-as-loyal", governed),
 ];
 

@@ -10,14 +10,14 @@ use nix::sys::signal::Signal;
 use super::noting::SOON;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("daemons/run-beside-the-app-over-reloads-and-end-with-it", runs_and_ends),
+    Story::new("daemons/b55-run-beside-the-app-over-reloads-and-end-with-it", runs_and_ends),
     Story::new("daemons/a-dead-or-touched-one-comes-back", comes_back),
     Story::new("daemons/a-changed-line-ends-the-old-one-before-the-new", changed_line),
     Story::new("daemons/one-that-does-not-stop-is-killed-and-a-control-daemon-ends-the-vassal", stubborn_and_control),
-    Story::new("daemons/a-smart-one-is-found-by-its-pidfile-and-outlives-the-vassal", smart),
+    Story::new("daemons/b55-a-smart-one-is-found-by-its-pidfile-and-outlives-the-vassal", smart),
     Story::new("daemons/p3-a-master-that-dies-leaves-none-and-doubles-none", master_dies),
     Story::new("daemons/p17-a-new-image-of-the-master-keeps-them", new_image),
-    Story::new("daemons/commands-run-in-their-minute-once-and-not-for-too-long", crons),
+    Story::new("daemons/b55-commands-run-in-their-minute-once-and-not-for-too-long", crons),
 ];
 
 /// What becomes of a daemon whose pid is written to a file by itself, each time it starts.

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use empery_tests::{ground::Ground, http, runner::Story, vassal::Vassal};
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("fifo/each-byte-is-a-command", commands),
-    Story::new("fifo/fs-reload-sees-what-lies-in-its-directory", directory),
+    Story::new("fifo/b57-each-byte-is-a-command", commands),
+    Story::new("fifo/b62-fs-reload-sees-what-lies-in-its-directory", directory),
 ];
 
 fn commands(ground: &Ground) -> Result<()> {

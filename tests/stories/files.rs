@@ -27,7 +27,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("files/c4-cycles-and-exploding-placeholders-end-soon", cycles),
     Story::new("files/c6-what-is-no-regular-file-is-never-waited-for", no_files),
     Story::new("files/c7-links-are-followed-to-regular-files-and-a-swap-is-an-edit", links),
-    Story::new("files/c12-a-touch-is-a-reload", touched),
+    Story::new("files/c12-b2-a-touch-is-a-reload", touched),
     Story::new("files/c13-thousands-at-once-appear-change-and-go-while-the-api-answers", thousands).within_s(240),
     Story::new("files/c14-an-overflown-queue-of-events-loses-no-edit", overflown).within_s(120),
     Story::new("files/c17-hostile-names-are-rows-or-nothing", names),

@@ -14,6 +14,7 @@ use empery_tests::{
     load::{Load, Mode},
     procfs, python,
     runner::Story,
+    vassal::Vassal,
     wait,
 };
 
@@ -25,6 +26,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("gevent/slow-clients-hold-nobody-up", slow_clients),
     Story::new("gevent/reloads-lose-nothing", reloads),
     Story::new("gevent/harakiri-ends-one-greenlet-and-its-stack-is-told", harakiri).within_s(120),
+    Story::new("gevent/signals-run-and-each-request-has-its-own-log-variables", signals),
     Story::new("gevent/a-python-without-gevent-is-told", without),
 ];
 
@@ -166,6 +168,49 @@ fn harakiri(ground: &Ground) -> Result<()> {
         shop.emperor.stop()?;
     }
     Ok(())
+}
+
+const RAISES: &str = "import time, uwsgi
+def noted(signal):
+    with open('noted', 'a') as file:
+        file.write(f'{signal}\\n')
+uwsgi.register_signal(2, 'worker', noted)
+def application(environ, start_response):
+    path = environ['PATH_INFO'][1:]
+    if path == 'raise':
+        uwsgi.signal(2)
+    uwsgi.set_logvar('who', path)
+    time.sleep(0.3)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [repr((uwsgi.loop, uwsgi.get_logvar('who'))).encode()]
+";
+
+fn signals(ground: &Ground) -> Result<()> {
+    needs("gevent")?;
+    ground.write("raises.py", RAISES)?;
+    let port = ground.port()?;
+    let text = format!(
+        "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\npythonpath = .\nmodule = raises\nmaster = true\ngevent = 20\n{PATCHED}\
+         log-format = line %(uri) of %(who)\n"
+    );
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    let ask = |number: u32| {
+        let path = format!("w{number}");
+        let asked = format!("/{path}");
+        (path, thread::spawn(move || http::get(port, &asked)))
+    };
+    let clients: Vec<_> = (0..10).map(ask).collect();
+    for (path, client) in clients {
+        let told = client.join().map_err(|_| anyhow!("the client panicked"))??.text();
+        ensure!(told == format!("(b'gevent', b'{path}')"), "{path}: {told}");
+        vassal.master.says(&format!("line /{path} of {path}\n"), PATIENCE)?;
+    }
+    http::get(port, "/raise")?;
+    wait::until("the function of the signal to have run", PATIENCE, || {
+        (std::fs::read_to_string(ground.path("noted")).ok()? == "2\n").then_some(())
+    })?;
+    vassal.stop()
 }
 
 fn without(ground: &Ground) -> Result<()> {

@@ -17,7 +17,8 @@ use empery_tests::{
 pub(crate) const STORIES: &[Story] = &[
     Story::new("golden/help-of-the-emperor", emperor_help),
     Story::new("golden/help-of-the-vassal", vassal_help),
-    Story::new("golden/stats-json", stats_json),
+    Story::new("golden/b12-stats-json", stats_json),
+    Story::new("golden/stats-json-of-what-runs-beside", stats_json_beside),
     Story::new("golden/metrics-and-api", metrics_and_api),
     Story::new("golden/examples-and-documents-pass-the-check", examples_pass_the_check),
 ];
@@ -67,6 +68,37 @@ fn stats_json(ground: &Ground) -> Result<()> {
         Ok(shown)
     })?;
     golden::matches("stats-json.txt", &golden::shape(&idle))?;
+    vassal.stop()
+}
+
+/// Daemons, scheduled commands, spoolers and metrics have places of their own in uWSGI's statistics.
+fn stats_json_beside(ground: &Ground) -> Result<()> {
+    let (port, stats) = (ground.port()?, ground.port()?);
+    std::fs::create_dir(ground.path("tasks"))?;
+    let more = format!(
+        "master = true\nstats = 127.0.0.1:{stats}\nattach-daemon = sleep 1000\ncron = 59 23 31 12 -1 true\nspooler = {}\n\
+         metric = sold\nenable-metrics = true\n",
+        ground.path("tasks").display()
+    );
+    let mut vassal = Vassal::from_ini(ground, "stats.ini", &super::ini(port, "hello", &more))?;
+    vassal.answers(port)?;
+    let shown = wait::until_ok("everything to run", Duration::from_secs(20), || {
+        let shown = super::stats::read(stats)?;
+        ensure!(
+            shown["daemons"][0]["pid"].as_i64() > Some(0) && shown["spoolers"][0]["pid"].as_i64() > Some(0),
+            "{shown:#}"
+        );
+        ensure!(
+            shown["workers"][0]["status"] == "idle" && shown["metrics"]["worker.0.requests"]["value"] == 1,
+            "{shown:#}"
+        );
+        Ok(shown)
+    })?;
+    let mut beside = serde_json::Map::new();
+    for key in ["daemons", "crons", "spoolers", "metrics"] {
+        beside.insert(key.to_owned(), shown[key].clone());
+    }
+    golden::matches("stats-json-beside.txt", &golden::shape(&beside.into()))?;
     vassal.stop()
 }
 

@@ -7,7 +7,7 @@ use empery_tests::{emperor::Emperor, ground::Ground, runner::Story, vassal::Vass
 use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("hooks/every-moment-comes-in-its-order", in_order),
+    Story::new("hooks/b56-every-moment-comes-in-its-order", in_order),
     Story::new("hooks/one-that-fails-before-the-start-ends-it", failing),
     Story::new("hooks/under-an-emperor-the-master-s-come-when-it-starts", under_an_emperor),
 ];

@@ -30,7 +30,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("clients/h2-slow-readers-hold-nobody-up", slow_readers),
     Story::new("clients/h9-a-half-closed-connection-gets-its-answer", half_close),
     Story::new("clients/h9-whoever-leaves-is-forgotten-within-a-second", leavers),
-    Story::new("clients/h18-nobody-is-refused-below-the-listen-queue", listen_queue),
+    Story::new("clients/h18-b4-nobody-is-refused-below-the-listen-queue", listen_queue),
     Story::new("clients/h20-a-herd-is-spread-evenly", herd).alone(),
 ];
 

@@ -15,8 +15,8 @@ use empery_tests::{
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("quickstart/https", https),
-    Story::new("quickstart/https-on-a-shared-socket", shared_socket),
+    Story::new("quickstart/b46-https", https),
+    Story::new("quickstart/b46-https-on-a-shared-socket", shared_socket),
     Story::new("quickstart/https-on-a-shared-socket-with-harakiri", shared_socket_with_harakiri),
     Story::new("quickstart/https-under-an-emperor", under_an_emperor),
 ];

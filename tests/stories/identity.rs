@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/keeper-brain-master-and-workers-each-run-as-they-should", each_as_it_should),
-    Story::new("identity/a-vassal-serves-on-port-80", port_80),
+    Story::new("identity/b10-a-vassal-serves-on-port-80", port_80),
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
     Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),

@@ -15,9 +15,11 @@ use empery_tests::{
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("log-lines/log-format-says-what-uwsgi-says", as_uwsgi),
+    Story::new("log-lines/b23-log-format-says-what-uwsgi-says", as_uwsgi),
+    Story::new("log-lines/b23-a-line-has-uwsgi-s-shape", plain),
+    Story::new("log-lines/b25-lines-are-written-for-whom-they-are-asked-for", chosen),
     Story::new("log-lines/log-date-is-before-the-vassal-s-own-lines", dated),
-    Story::new("log-lines/loggers-routes-and-encoders", loggers),
+    Story::new("log-lines/b62-loggers-routes-and-encoders", loggers),
     Story::new("log-lines/a-logger-that-is-down-holds-no-request-up", down),
     Story::new("log-lines/a-logger-of-a-vassal-under-an-emperor", under_an_emperor),
 ];
@@ -29,6 +31,7 @@ def application(environ, start_response):
     if environ['PATH_INFO'] == '/say':
         uwsgi.log('said')
         print('printed', flush=True)
+    uwsgi.metric_inc('sold', 2)
     uwsgi.set_logvar('shop', 'books')
     uwsgi.set_logvar(b'long', b'x' * 200)
     known = [uwsgi.get_logvar('shop'), len(uwsgi.get_logvar('long')), uwsgi.get_logvar('other')]
@@ -64,7 +67,7 @@ fn line_of(text: &str, path: &str) -> Result<String> {
 const FORMAT: &str = "log-format = uri=%(uri) m=%(method) u=%(user) a=%(addr) p=%(proto) ua=%(uagent) r=%(referer) \
     st=%(status) rs=%(rsize) cl=%(cl) wid=%(wid) sw=%(switches) core=%(core) m1=%(modifier1) m2=%(modifier2) we=%(werr) \
     re=%(rerr) io=%(ioerr) shop=%(shop) no=%(nosuch) long=%(long) x=%(var.HTTP_X_ID) qs=%(var.QUERY_STRING) \
-    n=%(var.HTTP_NONE) mt=%(metric.worker.0.requests) 100%% (%(uri)) end";
+    n=%(var.HTTP_NONE) mt=%(metric.none) sold=%(metric.sold) 100%% (%(uri)) end\nmetric = sold\n";
 
 fn as_uwsgi(ground: &Ground) -> Result<()> {
     let asks = || {
@@ -102,6 +105,69 @@ fn as_uwsgi(ground: &Ground) -> Result<()> {
     }
     uwsgi.terminated(PATIENCE)?;
     Ok(())
+}
+
+/// A line with its numbers blotted out, but for those of the answer.
+fn shape(line: &str) -> String {
+    let mut shape = String::new();
+    for letter in line.chars() {
+        match (letter.is_ascii_digit(), shape.ends_with('#')) {
+            (true, true) => {}
+            (true, false) => shape.push('#'),
+            (false, _) => shape.push(letter),
+        }
+    }
+    shape
+}
+
+/// With and without `memory-report`, beside uWSGI's.
+fn plain(ground: &Ground) -> Result<()> {
+    for more in ["", "memory-report = true\n"] {
+        let port = ground.port()?;
+        let mut vassal = Vassal::from_ini(ground, "ours.ini", &ini(ground, port, more)?)?;
+        vassal.answers(port)?;
+        http::ask(port, Ask::post("/a?b=c").body("text/plain", b"four"))?;
+        vassal.master.says("POST /a?b=c => generated ", PATIENCE)?;
+        let ours = vassal.master.output();
+        vassal.stop()?;
+        let port = ground.port()?;
+        let file = ground.write("theirs.ini", &ini(ground, port, more)?)?;
+        let mut command = Command::new(python::program("uwsgi")?);
+        command.arg("--ini").arg(&file).arg("--need-app").arg("--die-on-term");
+        let mut uwsgi = ground.start("uwsgi", command)?;
+        wait::until_ok("uWSGI to answer", PATIENCE, || Ok(http::get(port, "/")?))?;
+        http::ask(port, Ask::post("/a?b=c").body("text/plain", b"four"))?;
+        uwsgi.says("POST /a?b=c => generated ", PATIENCE)?;
+        let theirs = uwsgi.output();
+        uwsgi.terminated(PATIENCE)?;
+        let of = |text: &str| text.lines().find(|line| line.contains(" POST /a?b=c => ")).map(shape);
+        ensure!(of(&ours) == of(&theirs), "ours:   {:?}\ntheirs: {:?}", of(&ours), of(&theirs));
+    }
+    Ok(())
+}
+
+fn chosen(ground: &Ground) -> Result<()> {
+    ground.write(
+        "answers.py",
+        "import time\ndef application(environ, start_response):\n    path = environ['PATH_INFO'][1:]\n\
+         \x20   if path == 'slow':\n        time.sleep(0.6)\n\
+         \x20   start_response((path if path.isdigit() else '200') + ' Said', [('Content-Length', '0')])\n    return []\n",
+    )?;
+    let port = ground.port()?;
+    let more = "disable-logging = true\nlog-4xx = true\nlog-5xx = true\nlog-slow = 500\nlog-x-forwarded-for = true\n";
+    let text = ini(ground, port, more)?.replace("module = lines", "module = answers");
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    for path in ["/fast", "/404", "/302", "/503", "/slow"] {
+        http::ask(port, Ask::get(path).header("X-Forwarded-For", "203.0.113.7"))?;
+    }
+    vassal.master.says("GET /slow =>", PATIENCE)?;
+    let output = vassal.master.output();
+    let lines: Vec<&str> = output.lines().filter(|line| line.contains(" => generated ")).collect();
+    let of = |path: &str| lines.iter().filter(|line| line.contains(&format!(" GET {path} => "))).count();
+    ensure!([of("/404"), of("/503"), of("/slow")] == [1, 1, 1] && lines.len() == 3, "{lines:#?}");
+    ensure!(lines.iter().all(|line| line.contains("] 203.0.113.7 () {")), "{lines:#?}");
+    vassal.stop()
 }
 
 fn dated(ground: &Ground) -> Result<()> {

@@ -27,8 +27,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("logs/a17-a-flood-without-a-line-s-end-fills-no-disk", flood),
     Story::new("logs/a17-json-lines-whatever-is-printed", json_lines),
     Story::new("logs/r1-a-full-disk-loses-lines-and-no-request-and-recovers-alone", full_disk),
-    Story::new("logs/r17-every-line-once-whatever-happens-to-the-file", moved),
-    Story::new("logs/r17-followed-across-rotations-under-an-emperor", followed),
+    Story::new("logs/r17-b24-every-line-once-whatever-happens-to-the-file", moved),
+    Story::new("logs/r17-b24-followed-across-rotations-under-an-emperor", followed),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 
 mod alone;
 mod apps;
+mod behaviours;
 mod bodies;
 mod books;
 mod broken;
@@ -121,6 +122,7 @@ fn main() -> ExitCode {
         books::STORIES,
         soak::STORIES,
         apps::STORIES,
+        behaviours::STORIES,
         starved::STORIES,
         failpoints::STORIES,
         logs::STORIES,

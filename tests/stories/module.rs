@@ -13,9 +13,9 @@ use empery_tests::{ground::Ground, http, runner::Story, vassal::Vassal, wait};
 use super::shared::{alike, evaluate};
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("module/every-name-of-uwsgi-s-is-there-or-says-what-to-use-instead", names),
-    Story::new("module/the-functions-say-what-uwsgi-s-say", as_uwsgi),
-    Story::new("module/a-websocket-is-answered-and-ends-as-it-should", websocket),
+    Story::new("module/b20-every-name-of-uwsgi-s-is-there-or-says-what-to-use-instead", names),
+    Story::new("module/b19-the-functions-say-what-uwsgi-s-say", as_uwsgi),
+    Story::new("module/b54-a-websocket-is-answered-and-ends-as-it-should", websocket),
     Story::new("module/an-app-answers-by-hand", by_hand),
 ];
 

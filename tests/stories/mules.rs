@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::noting::{App, SOON, notes};
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("mules/get-messages-and-signals", messages),
+    Story::new("mules/b55-get-messages-and-signals", messages),
     Story::new("mules/get-messages-and-signals-although-the-app-is-lazy", lazily),
     Story::new("mules/have-a-hook-and-take-messages-of-a-size", hook_and_size),
     Story::new("mules/run-scripts-and-never-two-at-once", scripts),

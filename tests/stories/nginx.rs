@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("nginx/uwsgi-pass-to-a-tcp-socket", tcp),
-    Story::new("nginx/uwsgi-pass-to-a-unix-socket", unix),
+    Story::new("nginx/b7-uwsgi-pass-to-a-tcp-socket", tcp),
+    Story::new("nginx/b7-uwsgi-pass-to-a-unix-socket", unix),
     Story::new("nginx/proxy-pass-with-connections-kept-open", proxy),
     Story::new("nginx/fastcgi-pass-with-connections-kept-open", fastcgi),
     Story::new("nginx/scgi-pass-to-a-unix-socket", scgi),

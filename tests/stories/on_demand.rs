@@ -15,10 +15,10 @@ use empery_tests::{
 use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("on-demand/the-first-client-starts-it-and-is-served-again-and-again", again).within_s(120),
+    Story::new("on-demand/b42-the-first-client-starts-it-and-is-served-again-and-again", again).within_s(120),
     Story::new("on-demand/idleness-ends-it-and-the-next-client-starts-it-again", idle),
     Story::new("on-demand/a-herd-of-first-clients-is-served-by-one-start", herd),
-    Story::new("on-demand/a-directory-and-a-command-name-sockets-too", ways).within_s(120),
+    Story::new("on-demand/b42-a-directory-and-a-command-name-sockets-too", ways).within_s(120),
     Story::new("on-demand/it-sleeps-through-the-death-of-the-brain-and-an-edit", sleeps_on),
     Story::new("on-demand/a-first-start-that-fails-is-told-and-tried-for-the-next-client", fails).within_s(120),
 ];

@@ -15,35 +15,35 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("quickstart/http-and-wsgi-file", http_and_wsgi_file),
-    Story::new("quickstart/processes-and-threads", processes_and_threads),
-    Story::new("quickstart/stats-beside-it", stats_beside_it),
+    Story::new("quickstart/b8-http-and-wsgi-file", http_and_wsgi_file),
+    Story::new("quickstart/b9-processes-and-threads", processes_and_threads),
+    Story::new("quickstart/b63-stats-beside-it", stats_beside_it),
     Story::new("quickstart/socket-speaks-uwsgi", socket_speaks_uwsgi),
-    Story::new("quickstart/http-socket", http_socket),
+    Story::new("quickstart/b8-http-socket", http_socket),
     Story::new("quickstart/called-as-uwsgi", called_as_uwsgi),
     Story::new("quickstart/django-on-the-command-line", django_command_line),
     Story::new("quickstart/django-in-an-ini", django_ini),
     Story::new("quickstart/old-django-on-the-command-line", old_django_command_line),
     Story::new("quickstart/old-django-in-an-ini", old_django_ini),
     Story::new("quickstart/enable-threads-on-the-command-line", enable_threads_command_line),
-    Story::new("quickstart/enable-threads-in-an-ini", enable_threads_ini),
+    Story::new("quickstart/b44-enable-threads-in-an-ini", enable_threads_ini),
     Story::new("quickstart/threads-run-without-being-enabled", threads_always_run),
-    Story::new("quickstart/virtualenv", virtualenv),
-    Story::new("quickstart/py-autoreload", py_autoreload),
-    Story::new("quickstart/uid-gid-and-eight-processes", uid_gid_processes),
-    Story::new("quickstart/harakiri-ends-a-stuck-request", harakiri),
+    Story::new("quickstart/b6-virtualenv", virtualenv),
+    Story::new("quickstart/b18-py-autoreload", py_autoreload),
+    Story::new("quickstart/b10-uid-gid-and-eight-processes", uid_gid_processes),
+    Story::new("quickstart/b16-harakiri-ends-a-stuck-request", harakiri),
     Story::new("quickstart/two-sockets-and-workers", two_sockets),
     Story::new("quickstart/a-section-by-name", section_by_name),
     Story::new("quickstart/sections-and-files-that-load-each-other", sections_load_each_other),
-    Story::new("quickstart/comments-blanks-and-bare-booleans", comments_and_booleans),
-    Story::new("quickstart/reload-by-hup", reload_by_hup),
-    Story::new("quickstart/reload-by-command", reload_by_command),
-    Story::new("quickstart/reload-by-touch", reload_by_touch),
-    Story::new("quickstart/reload-from-the-app", reload_from_the_app),
-    Story::new("quickstart/stop-by-control-c", stop_by_control_c),
-    Story::new("quickstart/stop-by-command", stop_by_command),
+    Story::new("quickstart/b1-comments-blanks-and-bare-booleans", comments_and_booleans),
+    Story::new("quickstart/b13-reload-by-hup", reload_by_hup),
+    Story::new("quickstart/b26-reload-by-command", reload_by_command),
+    Story::new("quickstart/b17-reload-by-touch", reload_by_touch),
+    Story::new("quickstart/b19-reload-from-the-app", reload_from_the_app),
+    Story::new("quickstart/b13-stop-by-control-c", stop_by_control_c),
+    Story::new("quickstart/b10-stop-by-command", stop_by_command),
     Story::new("quickstart/stop-from-the-app", stop_from_the_app),
-    Story::new("quickstart/term-stops-unless-told-otherwise", term_stops),
+    Story::new("quickstart/b14-term-stops-unless-told-otherwise", term_stops),
 ];
 
 /// The seed's first file.
@@ -260,8 +260,12 @@ fn py_autoreload(ground: &Ground) -> Result<()> {
     let text = format!("[uwsgi]\nhttp-socket = 127.0.0.1:{port}\nmodule = edited\npythonpath = .\npy-autoreload = 2\n");
     let mut vassal = Vassal::from_ini(ground, "auto.ini", &text)?;
     ensure!(vassal.answers(port)?.text() == "before");
+    // One that cannot be imported is told, the old one serves on, and its correction is seen.
+    ground.write("edited.py", "def application(\n")?;
+    vassal.master.says("SyntaxError", Duration::from_secs(30))?;
+    ensure!(http::get(port, "/")?.text() == "before");
     ground.write("edited.py", &app("afterwards"))?;
-    wait::until("the edited module to answer", Duration::from_secs(15), || {
+    wait::until("the edited module to answer", Duration::from_secs(30), || {
         (http::get(port, "/").ok()?.text() == "afterwards").then_some(())
     })?;
     vassal.stop()
@@ -411,8 +415,15 @@ fn reload_by_command(ground: &Ground) -> Result<()> {
 
 fn reload_by_touch(ground: &Ground) -> Result<()> {
     let touched = ground.write("somefile", "")?;
-    let (vassal, port, _, boot) = reloadable(ground, &format!("touch-reload = {}\n", touched.display()))?;
+    let other = ground.path("another");
+    let more = format!("touch-reload = {}\ntouch-reload = {}\n", touched.display(), other.display());
+    let (vassal, port, _, mut boot) = reloadable(ground, &more)?;
     empery_tests::emperor::touch(&touched)?;
+    boot = super::boot_changes(port, &boot)?;
+    // One that is made and one that is removed are changed, too.
+    fs::write(&other, "")?;
+    boot = super::boot_changes(port, &boot)?;
+    fs::remove_file(&other)?;
     reloaded(vassal, port, &boot)
 }
 
@@ -432,9 +443,11 @@ fn reload_from_the_app(ground: &Ground) -> Result<()> {
 }
 
 fn stop_by_control_c(ground: &Ground) -> Result<()> {
-    let (mut vassal, _, _, _) = reloadable(ground, "vacuum = true\n")?;
-    vassal.signal(Signal::SIGINT);
-    ensure!(vassal.master.exited(STOPPED_WITHIN)?.success());
+    for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+        let (mut vassal, _, _, _) = reloadable(ground, "vacuum = true\n")?;
+        vassal.signal(signal);
+        ensure!(vassal.master.exited(STOPPED_WITHIN)?.success(), "{signal}");
+    }
     Ok(())
 }
 

@@ -17,7 +17,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("realm/hup-reloads-every-vassal", hup),
+    Story::new("realm/b36-usr1-says-how-every-vassal-is", usr1),
+    Story::new("realm/b36-hup-reloads-every-vassal", hup),
     Story::new("realm/a-hold-outlives-the-emperor", hold),
     Story::new("realm/a-cursed-vassal-is-retried-at-once-when-somebody-says-so", retry),
     Story::new("realm/another-user-for-the-brain-is-believed-by-the-masters", another_user),
@@ -30,7 +31,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("realm/strangers-see-nothing", strangers),
     Story::new("realm/every-vassal-gets-a-clean-environment", environment),
     Story::new("realm/vassal-emperor-starts-the-same-without-root", without_root),
-    Story::new("realm/stops-within-mercy", stops_within_mercy),
+    Story::new("realm/b36-stops-within-mercy", stops_within_mercy),
 ];
 
 fn shop<'g>(ground: &'g Ground, port: u16) -> Result<Emperor<'g>> {
@@ -51,6 +52,22 @@ fn hup(ground: &Ground) -> Result<()> {
     emperor.signal(Signal::SIGHUP)?;
     super::boot_changes(one, &before[0])?;
     super::boot_changes(two, &before[1])?;
+    emperor.stop()
+}
+
+fn usr1(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = shop(ground, port)?;
+    emperor.drop_file("bad.ini", "[uwsgi]\nhttp-socket = nowhere\n")?;
+    emperor.vassal_until("bad.ini", "to be refused", |vassal| vassal["state"] == "refused")?;
+    let before = emperor.output().len();
+    emperor.signal(Signal::SIGUSR1)?;
+    let told = wait::until("a line about each vassal", Duration::from_secs(10), || {
+        let told = emperor.output().get(before..)?.to_owned();
+        (told.contains("vassal shop.ini is loyal, 1 workers") && told.contains("vassal bad.ini is refused"))
+            .then_some(told)
+    })?;
+    ensure!(told.contains("2 vassals"), "{told}");
     emperor.stop()
 }
 

@@ -25,11 +25,11 @@ use empery_tests::{
 use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("recycle/a13-a-leak-of-ten-megabytes-a-request-loses-nothing", leak).alone(),
+    Story::new("recycle/a13-b29-a-leak-of-ten-megabytes-a-request-loses-nothing", leak).alone(),
     Story::new("recycle/a14-a-leak-of-threads-is-ended-without-waiting-for-them", threads),
-    Story::new("recycle/p5-by-requests-under-load-keeps-all-workers", requests).alone(),
+    Story::new("recycle/p5-b29-by-requests-under-load-keeps-all-workers", requests).alone(),
     Story::new("recycle/p5-a-killed-idle-worker-costs-nothing-while-others-are-recycled", killed_idle).alone(),
-    Story::new("recycle/by-age-one-after-the-other", age),
+    Story::new("recycle/b29-by-age-one-after-the-other", age),
     Story::new("recycle/after-an-exception-that-is-named", exception),
     Story::new("recycle/a-worker-too-large-in-the-middle-of-a-request-finishes-it", evil),
     Story::new("recycle/without-memory-for-two-the-old-one-goes-first", short_worker),

@@ -19,7 +19,7 @@ use empery_tests::{
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("reload/c12-under-keep-alive-load-loses-nothing", keep_alive).alone().within_s(1500),
-    Story::new("reload/under-load-of-fresh-connections-loses-nothing", fresh).alone().within_s(1500),
+    Story::new("reload/b4-under-load-of-fresh-connections-loses-nothing", fresh).alone().within_s(1500),
     Story::new("reload/behind-nginx-loses-nothing", behind_nginx).alone().within_s(1500),
     Story::new("reload/an-idle-connection-is-handed-over", idle_connection),
     Story::new("reload/a-request-in-flight-is-finished", in_flight),

@@ -4,6 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
+    emperor::Emperor,
     ground::{self, Ground},
     http::{self, Ask, Connection},
     python,
@@ -19,6 +20,7 @@ use nix::{
 pub(crate) const STORIES: &[Story] = &[
     Story::new("shared/the-functions-answer-as-uwsgi-s-do", as_uwsgi),
     Story::new("shared/a-cache-is-of-all-workers-and-outlives-reloads-and-the-master-s-binary", outlives_reloads),
+    Story::new("shared/p3-what-is-shared-outlives-a-master-that-is-killed", master_killed),
     Story::new("shared/a-killed-worker-leaves-no-lock-and-nothing-torn", killed),
     Story::new("shared/a-store-outlives-the-vassal", stored),
     Story::new("shared/the-vassal-s-own-numbers-are-metrics", numbers),
@@ -171,6 +173,43 @@ fn outlives_reloads(ground: &Ground) -> Result<()> {
     super::boot_changes(port, &boot)?;
     ensure!(evaluate(port, "uwsgi.cache_get('k'), uwsgi.queue_get(0)")? == "(None, b'first')");
     vassal.stop()
+}
+
+fn master_killed(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let more = "processes = 2\ncache2 = name=c,items=100\nqueue = 10\nsharedarea = 1\nmetric = m\n";
+    let mut emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "evaluate", more))?;
+    emperor.loyal("shop.ini")?;
+    let stored = "uwsgi.cache_set('k', 'kept'), uwsgi.queue_push('first'), \
+                  uwsgi.sharedarea_write(0, 9, b'area'), uwsgi.metric_set('m', 42)";
+    evaluate(port, stored)?;
+    let read = "uwsgi.cache_get('k') + uwsgi.queue_get(0) + uwsgi.sharedarea_read(0, 9, 4), uwsgi.metric_get('m')";
+    let kill_master = |emperor: &Emperor<'_>| -> Result<()> {
+        let boot = super::boot_of(&http::get(port, "/")?);
+        let before = emperor.vassal("shop.ini")?["master_pid"].as_i64().context("no master")?;
+        kill(Pid::from_raw(i32::try_from(before)?), Signal::SIGKILL)?;
+        super::boot_changes(port, &boot)?;
+        let now = emperor.vassal_until("shop.ini", "to have another master", |vassal| {
+            vassal["state"] == "loyal" && vassal["master_pid"].as_i64().is_some_and(|pid| pid != before)
+        })?;
+        ensure!(now["master_pid"].is_i64());
+        Ok(())
+    };
+    kill_master(&emperor)?;
+    ensure!(evaluate(port, read)? == "(b'keptfirstarea', 42)", "lost: {}", evaluate(port, read)?);
+    // A keeper that is new has it from the master, and gives it to the next one.
+    emperor.kill_keeper()?;
+    emperor.up()?;
+    emperor.loyal("shop.ini")?;
+    kill_master(&emperor)?;
+    ensure!(evaluate(port, read)? == "(b'keptfirstarea', 42)", "lost: {}", evaluate(port, read)?);
+    // After a stop there is nothing left of it.
+    emperor.says("stop", &["shop.ini"])?.success()?;
+    emperor.says("start", &["shop.ini"])?.success()?;
+    emperor.loyal("shop.ini")?;
+    ensure!(evaluate(port, "uwsgi.cache_get('k')")? == "None");
+    emperor.stop()
 }
 
 fn killed(ground: &Ground) -> Result<()> {

@@ -10,11 +10,11 @@ use nix::sys::signal::Signal;
 use super::noting::{App, SOON, notes};
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("spooler/runs-what-the-app-writes", runs),
+    Story::new("spooler/b55-runs-what-the-app-writes", runs),
     Story::new("spooler/a-task-that-fails-or-hangs-is-run-again", again),
     Story::new("spooler/waits-for-the-time-of-a-task-and-outlives-a-reload", times),
     Story::new("spooler/shares-its-files-with-uwsgi", shared_with_uwsgi),
-    Story::new("spooler/decorators-need-no-package", decorators),
+    Story::new("spooler/b21-decorators-need-no-package", decorators),
 ];
 
 fn empties(ground: &Ground) -> Result<()> {

@@ -17,7 +17,7 @@ use empery_tests::{
 pub(crate) const STORIES: &[Story] = &[
     Story::new("static/the-files-of-django-s-admin-come-from-the-worker", django),
     Story::new("static/nothing-outside-the-directory-is-served-cve-2018-7490", escapes),
-    Story::new("static/a-client-that-does-not-read-holds-no-worker", slow_client),
+    Story::new("static/b31-a-client-that-does-not-read-holds-no-worker", slow_client),
     Story::new("static/conditions-and-ranges-are-answered-as-nginx-does", as_nginx),
     Story::new("static/every-protocol-serves-files-and-counts-them", protocols),
     Story::new("static/connections-are-kept-and-answers-come-in-order", pipelined),
@@ -25,7 +25,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("static/a-web-server-names-its-document-root-and-sends-the-file-itself", web_server),
     Story::new("static/over-tls-and-http2", over_tls),
     Story::new("static/over-fastcgi-and-scgi", over_fastcgi_and_scgi),
-    Story::new("static/options-mean-what-they-mean-to-uwsgi", as_uwsgi),
+    Story::new("static/b31-options-mean-what-they-mean-to-uwsgi", as_uwsgi),
 ];
 
 /// A vassal that serves `files` of the story's directory below `/static`, with `hello` behind; the app's port.

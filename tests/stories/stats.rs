@@ -16,9 +16,9 @@ use empery_tests::{
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("stats/counts-what-was-served", counts),
+    Story::new("stats/b12-counts-what-was-served", counts),
     Story::new("stats/shows-the-request-in-flight-and-masks-secrets", masks),
-    Story::new("stats/uwsgitop-runs-on-it", uwsgitop),
+    Story::new("stats/b12-uwsgitop-runs-on-it", uwsgitop),
     Story::new("stats/are-summed-up-by-the-emperor", summed_up),
 ];
 
@@ -41,7 +41,8 @@ fn requests(shown: &Value) -> u64 {
 }
 
 fn counts(ground: &Ground) -> Result<()> {
-    let (vassal, port, stats) = with_stats(ground, "show", "processes = 2\nthreads = 2\n")?;
+    let (vassal, port, stats) =
+        with_stats(ground, "show", "processes = 2\nthreads = 2\nroute = ^/routed return:404\n")?;
     // A request counts when its answer is out, which the client may see first.
     let before = wait::until("the request that showed that it answers to count", Duration::from_secs(5), || {
         read(stats).ok().map(|shown| requests(&shown)).filter(|requests| *requests == 1)
@@ -51,14 +52,18 @@ fn counts(ground: &Ground) -> Result<()> {
     }
     let raised = http::get(port, "/raise")?;
     ensure!(raised.status == 500, "an exception answers 500, not {}", raised.status);
+    ensure!(http::get(port, "/routed")?.status == 404);
     let shown = wait::until_ok("the counters", Duration::from_secs(5), || {
         let shown = read(stats)?;
-        ensure!(requests(&shown) == before + 21, "{} of {}", requests(&shown), before + 21);
+        ensure!(requests(&shown) == before + 22, "{} of {}", requests(&shown), before + 22);
         Ok(shown)
     })?;
     let exceptions: u64 =
         shown["workers"].as_array().into_iter().flatten().filter_map(|worker| worker["exceptions"].as_u64()).sum();
     ensure!(exceptions == 1, "{shown:#}");
+    let cores = shown["workers"].as_array().into_iter().flatten().flat_map(|worker| worker["cores"].as_array());
+    let routed: u64 = cores.flatten().filter_map(|core| core["routed_requests"].as_u64()).sum();
+    ensure!(routed == 1, "{shown:#}");
     ensure!(shown["pid"].as_i64() == Some(i64::from(vassal.master.pid())), "{shown:#}");
     vassal.stop()
 }

@@ -22,7 +22,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("stuck/what-a-worker-does-is-told-within-a-second-whatever-it-is-stuck-in", told).alone(),
     Story::new("stuck/one-stuck-thread-of-eight-is-found-and-the-others-finish", one_of_eight),
-    Story::new("stuck/a9-harakiri-ends-the-request-and-replaces-the-worker-without-a-kill", ends_the_request)
+    Story::new("stuck/a9-b16-harakiri-ends-the-request-and-replaces-the-worker-without-a-kill", ends_the_request)
         .within_s(120),
     Story::new("stuck/a8-a-c-call-that-holds-the-lock-of-python-costs-the-worker-and-its-client-gets-504", a_c_call)
         .within_s(120),

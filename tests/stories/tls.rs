@@ -29,7 +29,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("tls/h15-a-reload-with-a-bad-certificate-keeps-the-old", bad_at_reload),
     Story::new("tls/a-certificate-for-each-name", names),
     Story::new("tls/client-certificates", client_certificates),
-    Story::new("tls/http-to-https", to_https),
+    Story::new("tls/b46-http-to-https", to_https),
     Story::new("tls/a-killed-gateway-is-back-within-a-second", gateway_killed),
     Story::new("tls/a-killed-master-loses-nothing", master_killed).alone().within_s(120),
     Story::new("tls/hup-takes-a-changed-binary-and-loses-nothing", changed_binary).alone(),

@@ -17,8 +17,8 @@ use empery_tests::{
 use super::random::Random;
 
 pub(crate) const STORIES: &[Story] = &[
-    Story::new("watch/a-dropped-file-answers-within-150-ms-and-its-import", dropped).alone().within_s(120),
-    Story::new("watch/a-removed-file-is-gone-within-200-ms", removed).alone().within_s(120),
+    Story::new("watch/b2-a-dropped-file-answers-within-150-ms-and-its-import", dropped).alone().within_s(120),
+    Story::new("watch/b2-a-removed-file-is-gone-within-200-ms", removed).alone().within_s(120),
     Story::new("watch/a-rename-does-not-start-the-app-twice", renamed),
     Story::new("watch/c11-a-file-with-an-older-mtime-is-seen", older),
     Story::new("watch/c10-an-editor-of-four-steps-causes-one-reload", editor),
@@ -29,7 +29,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("watch/c16-a-change-without-an-event-is-seen-within-ten-seconds", without_event),
     Story::new("watch/c10-every-way-to-save-is-one-reload", ways_to_save).within_s(120),
     Story::new("watch/c10-editors-files-and-dotfiles-do-not-count", not_counted),
-    Story::new("watch/files-of-every-format-are-vassals", other_formats),
+    Story::new("watch/b43-files-of-every-format-are-vassals", other_formats),
     Story::new("watch/c15-a-directory-that-vanishes-stops-nothing", directory_vanishes),
     Story::new("watch/a-held-vassal-is-edited-but-not-started", held),
 ];

@@ -11,7 +11,10 @@ use std::{
 };
 
 use empery_config::shared as configured;
-use empery_control::shared::{self as words, AREA_AT, Metrics};
+use empery_control::{
+    keeper::{REGION_NAME_MAX_BYTES, REGIONS_MAX},
+    shared::{self as words, AREA_AT, Metrics},
+};
 use empery_shared::{
     cache::{Cache, Counts, Expiry, Rules, Shape},
     memory::Memory,
@@ -47,6 +50,32 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// Whether the keeper keeps it.
+    fn is_kept(&self) -> bool {
+        match self {
+            Purpose::Cache { store, .. } | Purpose::Queue(_, store) => store.is_none(),
+            Purpose::Area(_, _, file) => file.is_none(),
+            Purpose::Metrics(_) => true,
+            Purpose::Locks(_) => false,
+        }
+    }
+
+    /// Whether this is a region for it, made by this program.
+    fn is_in(&self, fd: BorrowedFd<'_>) -> bool {
+        let map = |length: Option<usize>| Region::map(fd, length?).ok();
+        match self {
+            Purpose::Cache { shape, .. } => shape.layout().is_some_and(|layout| {
+                map(Some(layout.length()))
+                    .is_some_and(|region| region.lock().is_ok_and(|memory| Cache::is_there(&memory, &layout)))
+            }),
+            Purpose::Queue(shape, _) => map(shape.length())
+                .is_some_and(|region| region.lock().is_ok_and(|memory| Queue::is_there(&memory, *shape))),
+            Purpose::Area(_, bytes, _) => map(AREA_AT.checked_add(*bytes)).is_some(),
+            Purpose::Metrics(names) => map(Some(Metrics::length(names.len()))).is_some(),
+            Purpose::Locks(_) => false,
+        }
+    }
+
     fn of_cache(cache: &configured::Cache) -> Purpose {
         Purpose::Cache { name: cache.name.clone(), shape: shape(cache), store: cache.store.clone() }
     }
@@ -119,11 +148,37 @@ impl Regions {
         })
     }
 
+    /// What is lost with its last process, since it is in no file: its name and descriptor. Locks are free again then.
+    pub(crate) fn to_be_kept(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let named = self.held.iter().filter(|(purpose, _)| purpose.is_kept()).filter_map(|(purpose, held)| {
+            let name = serde_json::to_string(purpose).ok().filter(|name| name.len() <= REGION_NAME_MAX_BYTES)?;
+            Some((name, held.fd.as_fd()))
+        });
+        named.take(REGIONS_MAX).collect()
+    }
+
+    /// Takes over what an earlier master has left with the keeper. What is not what its name says is told and left.
+    pub(crate) fn take_kept(&mut self, kept: Vec<(String, OwnedFd)>) {
+        for (name, fd) in kept {
+            match serde_json::from_str::<Purpose>(&name).ok().filter(|purpose| purpose.is_in(fd.as_fd())) {
+                Some(purpose) => {
+                    self.held.insert(purpose, Held::new(fd));
+                }
+                None => {
+                    log::say(&format!("*** shared memory of the last master is of no use and begins anew: {name} ***"))
+                }
+            }
+        }
+    }
+
     fn cache(&mut self, cache: &configured::Cache) -> Result<words::Cache, String> {
         let (purpose, shape) = (Purpose::of_cache(cache), shape(cache));
         let sentence = |error: &dyn std::fmt::Display| format!("the cache \"{}\" cannot be made: {error}", cache.name);
         let layout = shape.layout().ok_or_else(|| sentence(&"it would be larger than any memory"))?;
         let rules = rules(cache);
+        if cache.store.is_none() && self.has_another_shape(&purpose) {
+            log::say(&format!("the cache \"{}\" has other sizes than before: it begins anew", cache.name));
+        }
         let fd = self.get_or_make(purpose.clone(), || {
             let (region, fd, found) = match &cache.store {
                 None => {
@@ -208,8 +263,7 @@ impl Regions {
         if config.metrics.is_empty() && !config.vassal_metrics {
             return Ok(None);
         }
-        let wanted: Vec<(String, i64)> =
-            config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect();
+        let wanted = named_metrics(config);
         let length = Metrics::length(wanted.len());
         let fd = self.get_or_make(Purpose::Metrics(wanted.clone()), || {
             let sentence = |error: io::Error| format!("metrics cannot be made: {error}");
@@ -222,6 +276,14 @@ impl Regions {
             Ok(Held::new(fd))
         })?;
         Ok(Some(Metrics { names: wanted, vassal: config.vassal_metrics, fd }))
+    }
+
+    /// Whether there is a cache of this name in memory, and none of this shape.
+    fn has_another_shape(&self, wanted: &Purpose) -> bool {
+        let Purpose::Cache { name: wanted_name, .. } = wanted else { return false };
+        let is_its =
+            |purpose: &Purpose| matches!(purpose, Purpose::Cache { name, store: None, .. } if name == wanted_name);
+        !self.held.contains_key(wanted) && self.held.keys().any(is_its)
     }
 
     fn get_or_make(&mut self, purpose: Purpose, make: impl FnOnce() -> Result<Held, String>) -> Result<RawFd, String> {
@@ -245,6 +307,15 @@ impl Regions {
             Ok(sync) => held.sync = Some(sync),
             Err(error) => log::say(&format!("*** a store is written when the kernel likes: {error} ***")),
         }
+    }
+
+    /// The numbers of a configuration's metrics.
+    pub(crate) fn counted(&self, config: &configured::Shared) -> Vec<(String, i64)> {
+        let wanted = named_metrics(config);
+        let Some(held) = self.held.get(&Purpose::Metrics(wanted.clone())) else { return Vec::new() };
+        let Ok(region) = Region::map(held.fd.as_fd(), Metrics::length(wanted.len())) else { return Vec::new() };
+        let value = |number: usize| region.glance().word(words::metric_at(number)).cast_signed();
+        wanted.into_iter().enumerate().map(|(number, (name, _))| (name, value(number))).collect()
     }
 
     /// The caches of a configuration with what is counted in them; read without their locks.
@@ -290,6 +361,10 @@ impl Regions {
         });
         Ok(Regions { held: held.collect::<Result<_, String>>()? })
     }
+}
+
+fn named_metrics(config: &configured::Shared) -> Vec<(String, i64)> {
+    config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect()
 }
 
 fn shape(cache: &configured::Cache) -> Shape {

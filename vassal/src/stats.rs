@@ -1,4 +1,5 @@
 //! The `stats` socket: uWSGI's JSON about this vassal, for `uwsgitop`, exporters and curious people.
 
 pub(crate) mod collect;
+mod metrics;
 pub(crate) mod serve;

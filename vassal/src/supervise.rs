@@ -76,6 +76,8 @@ pub(crate) struct Supervisor {
     tls_files: TlsFiles,
     /// What workers share.
     regions: Regions,
+    /// What of it the keeper keeps.
+    kept_regions: Vec<String>,
     gateways: Gateways,
     revisions: Revisions,
     generations: GenerationHandles,
@@ -176,6 +178,7 @@ impl Supervisor {
             listeners: parts.listeners,
             tls_files: parts.tls_files,
             regions: Regions::default(),
+            kept_regions: Vec::new(),
             gateways: Gateways::default(),
             revisions: Revisions::default(),
             generations: BTreeMap::new(),
@@ -316,6 +319,7 @@ impl Supervisor {
         let generations = &self.generations;
         self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
         self.regions.keep_only(|fd| generations.values().any(|generation| generation.regions.contains(&fd)));
+        self.have_regions_kept();
         self.listeners_changed = true;
     }
 

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_title_is_uwsgis_and_a_given_name_goes_before_the_automatic_one() {
+    fn b59_the_title_is_uwsgis_and_a_given_name_goes_before_the_automatic_one() {
         let auto = Titles { auto: true, prefix: "shop ".into(), ..Titles::default() };
         assert_eq!(master(&auto).as_deref(), Some("shop uWSGI master"));
         let named = Titles { master: Some("boss".into()), append: "!".into(), ..auto };

@@ -43,6 +43,7 @@ struct Inheritance {
     content: Vec<u8>,
     listeners: Vec<(String, OwnedFd)>,
     tls_files: Vec<(PathBuf, OwnedFd)>,
+    regions: Vec<(String, OwnedFd)>,
     kept: Kept,
     log_write: OwnedFd,
 }
@@ -69,10 +70,16 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
         .iter()
         .map(|(path, number)| Ok((path.clone(), take(*number, "a certificate or a key")?)))
         .collect::<Result<_, String>>()?;
+    let regions = boot
+        .regions
+        .iter()
+        .map(|kept| Ok((kept.name.clone(), take(kept.fd, "shared memory")?)))
+        .collect::<Result<_, String>>()?;
     let inheritance = Inheritance {
         content,
         listeners,
         tls_files,
+        regions,
         kept: Kept {
             link: take(boot.link_fd, "the link")?,
             lock: take(boot.lock_fd, "the lock")?,
@@ -88,7 +95,7 @@ const AT_THE_START: [Moment; 6] =
     [Moment::Asap, Moment::PreJail, Moment::InJail, Moment::AsRoot, Moment::AsUser, Moment::MasterStart];
 
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
-    let Inheritance { content, listeners, tls_files: opened, kept, log_write } = inheritance;
+    let Inheritance { content, listeners, tls_files: opened, regions, kept, log_write } = inheritance;
     let mut tls_files = TlsFiles::default();
     tls_files.take_all(opened);
     let mut governed = Governed::new(boot.clone(), content, kept);
@@ -134,6 +141,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         at_exit,
         watched: WatchedSide::default(),
     });
+    supervisor.take_regions(regions);
     supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();
     supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));

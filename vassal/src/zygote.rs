@@ -171,6 +171,7 @@ pub(crate) fn app_boot(
             big_bytes: log.big_bytes,
             zero: log.zero,
             micros: log.micros,
+            memory: log.memory,
             json: log.json,
             marked: log.separates_requests() && !log.json,
             format: log.format.clone(),
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn env_and_unenv_apply_in_order() {
+    fn b32_env_and_unenv_apply_in_order() {
         let own = pairs(&[("A", "1"), ("B", "2")]);
         let changes =
             [("A".to_owned(), None), ("B".to_owned(), Some("3".to_owned())), ("A".to_owned(), Some("4".to_owned()))];

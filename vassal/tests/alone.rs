@@ -138,7 +138,7 @@ fn why_a_respawned_worker_cannot_load_the_app_is_in_the_log() {
 }
 
 #[test]
-fn an_edit_changes_the_mode_of_a_socket_that_is_bound_already() {
+fn b10_an_edit_changes_the_mode_of_a_socket_that_is_bound_already() {
     let vassal = Vassal::start("mode", "socket = own.sock\nchmod-socket = 600\n", &[]);
     vassal.wait_for("generation 1 serves");
     let mode = || fs::metadata(vassal.directory.join("own.sock")).unwrap().permissions().mode() & 0o777;

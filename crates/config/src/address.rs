@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_means_all_ipv4_addresses() {
+    fn b7_a_port_alone_means_all_ipv4_addresses() {
         assert_eq!(canonical(":8000"), "0.0.0.0:8000");
     }
 

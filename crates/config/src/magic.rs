@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn lower_case_names_describe_the_file_being_read() {
+    fn b3_lower_case_names_describe_the_file_being_read() {
         // As uWSGI 2.0.31 prints them for this path.
         assert_eq!(
             replace("%v|%p|%o|%s|%n|%e|%d|%c|%0|%1|%2|%3|%4|%j|%x"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn capitals_describe_the_first_file() {
+    fn b3_capitals_describe_the_first_file() {
         assert_eq!(
             replace("%P|%O|%S|%N|%E|%D|%C|%X"),
             "/tmp/ut/cwd/first.conf|first.conf|first.conf|first|conf|/tmp/ut/cwd/|cwd|"
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_describe_the_machine_and_the_start() {
+    fn b3_the_others_describe_the_machine_and_the_start() {
         assert_eq!(
             replace("%h %k %u %U %g %G %t %T %V"),
             "box 8 33 www-data 34 web 1700000000 1700000000123456 2.0.31"
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubled_percent_is_one_and_a_parenthesis_waits_for_the_placeholder_pass() {
+    fn b3_a_doubled_percent_is_one_and_a_parenthesis_waits_for_the_placeholder_pass() {
         assert_eq!(replace("100%% %(key) %%(key)"), "100% %(key) %(key)");
     }
 

@@ -371,6 +371,8 @@ pub struct Log {
     pub zero: bool,
     /// `log-micros`: the time of a request in µs instead of ms.
     pub micros: bool,
+    /// `memory-report`: a request line begins with what its worker uses.
+    pub memory: bool,
     /// `log-format`: what a request line looks like; None is uWSGI's own shape.
     pub format: Option<LineFormat>,
     /// `log-format-strftime`: `%(ftime)` is as `log-date` says.

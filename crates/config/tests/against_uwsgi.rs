@@ -82,7 +82,7 @@ const TEXTS: [(&str, &str, &str); 16] = [
 ];
 
 #[test]
-fn uwsgi_and_empery_read_the_same_configuration() {
+fn b1_uwsgi_and_empery_read_the_same_configuration() {
     let Some(uwsgi) = uwsgi() else { return };
     let disk = Disk::new("listed");
     for (name, entry, other) in TEXTS {
@@ -91,7 +91,7 @@ fn uwsgi_and_empery_read_the_same_configuration() {
 }
 
 #[test]
-fn uwsgi_and_empery_read_the_same_random_configurations() {
+fn b32_uwsgi_and_empery_read_the_same_random_configurations() {
     let Some(uwsgi) = uwsgi() else { return };
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let is_long = std::env::var_os("EMPERY_LONG").is_some();

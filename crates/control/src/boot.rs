@@ -70,6 +70,9 @@ pub struct MasterBoot {
     /// What the emperor says for all its vassals.
     #[serde(default)]
     pub common: Common,
+    /// Memory that workers of an earlier master share.
+    #[serde(default)]
+    pub regions: Vec<KeptRegion>,
     /// The uid and gid the keeper dropped to before the exec.
     pub uid: u32,
     /// See `uid`.
@@ -83,6 +86,15 @@ pub struct Common {
     pub before: Vec<(String, String)>,
     /// Behind it.
     pub after: Vec<(String, String)>,
+}
+
+/// Memory that the workers of an earlier master of the vassal share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRegion {
+    /// What it is for, in that master's words.
+    pub name: String,
+    /// The descriptor.
+    pub fd: FdNumber,
 }
 
 /// A listening socket that exists already.
@@ -191,6 +203,9 @@ pub struct RequestLog {
     pub zero: bool,
     /// `log-micros`.
     pub micros: bool,
+    /// `memory-report`.
+    #[serde(default)]
+    pub memory: bool,
     /// `log-json`.
     pub json: bool,
     /// Request lines begin with [`REQUEST_LINE_MARK`]: they have loggers of their own. Those of `log-json` always do.

@@ -14,6 +14,12 @@ use crate::boot::Common;
 /// The environment variable that tells the brain the number of its end of the socketpair.
 pub const KEEPER_FD: &str = "EMPERY_KEEPER_FD";
 
+/// Most regions of shared memory that are kept for one vassal: a message carries no more descriptors (SCM_MAX_FD, unix(7)).
+pub const REGIONS_MAX: usize = 64;
+
+/// Longest name of one, in bytes: all of them fit into a message.
+pub const REGION_NAME_MAX_BYTES: usize = 512;
+
 /// Number of a request, chosen by the brain; the reply carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
@@ -60,6 +66,14 @@ pub enum Ask {
         vassal: VassalName,
         /// Its canonical address.
         key: String,
+    },
+    /// Keep the memory that this master's workers share, one descriptor for each name, instead of what was kept of the vassal
+    /// before: the vassal's next master of the same identity gets it.
+    KeepRegions {
+        /// Whose.
+        master: MasterKey,
+        /// What each is for, in the master's own words; see [`REGIONS_MAX`].
+        names: Vec<String>,
     },
     /// Watch these kept listening sockets, and say [`FromKeeper::Knocked`] once when a client waits in the queue of one. A
     /// start of a master, `Forget` and another `Watch` of the vassal end it.
@@ -230,6 +244,8 @@ pub enum FromKeeper {
     ShutDown,
     /// SIGHUP came: reload every vassal.
     ReloadAll,
+    /// SIGUSR1 came: write a line about every vassal into the log.
+    SayStatus,
 }
 
 /// What the keeper answers.

@@ -126,6 +126,11 @@ pub enum FromMaster {
         /// Their canonical addresses.
         keys: Vec<String>,
     },
+    /// The memory that workers share, but for what has a file: the keeper is to keep it for the next master. One descriptor each.
+    Regions {
+        /// What each is for, in the master's own words.
+        names: Vec<String>,
+    },
     /// Certificates and keys that only root may read may have changed: they are to be opened again.
     TlsFilesAsked {
         /// Which.

@@ -29,10 +29,10 @@ pub enum FromPost {
         /// Its pid.
         pid: i32,
     },
-    /// It begins something that must end within this time (`mule-harakiri`, `spooler-harakiri`).
+    /// It begins a task, or a function for a message or a signal.
     Begins {
-        /// In ms.
-        within_ms: u64,
+        /// In how many ms that must end (`mule-harakiri`, `spooler-harakiri`).
+        within_ms: Option<u64>,
     },
     /// That has ended.
     Ended,

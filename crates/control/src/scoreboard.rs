@@ -68,6 +68,8 @@ pub struct Counters {
     pub write_errors: AtomicU64,
     /// Finished requests that were answered with a static file, or refused one.
     pub static_requests: AtomicU64,
+    /// Requests that routes answered, without the app.
+    pub routed_requests: AtomicU64,
 }
 
 /// What runs in a slot, one cache line (and one for the peer).
@@ -345,6 +347,7 @@ mod tests {
                 read_errors: zero(),
                 write_errors: zero(),
                 static_requests: zero(),
+                routed_requests: zero(),
             },
             state: SlotState {
                 sequence: zero(),
@@ -423,7 +426,7 @@ mod tests {
 
     #[test]
     fn what_was_added_later_lies_where_earlier_versions_have_zeros() {
-        assert_eq!(size_of::<SlotState>(), 128);
+        assert_eq!((size_of::<Counters>(), size_of::<SlotState>()), (128, 128));
         assert_eq!(std::mem::offset_of!(SlotState, connections), 88);
     }
 

@@ -1,6 +1,8 @@
 //! The JSON of a vassal's `stats` socket, key for key as uWSGI 2.0 writes it (core/master_utils.c), because
 //! `uwsgitop` and the Prometheus exporters for uWSGI read it. All numbers are integers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The whole answer.
@@ -24,15 +26,90 @@ pub struct Stats {
     pub gid: u32,
     /// Its working directory.
     pub cwd: String,
+    /// Those of `attach-daemon` and its relatives; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub daemons: Vec<Daemon>,
     /// One-key objects; always empty here.
     pub locks: Vec<serde_json::Value>,
     /// The caches; absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<Cache>,
+    /// Numbers of the app, and with `enable-metrics` of the vassal, by name; absent where there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Metric>,
     /// The listening sockets.
     pub sockets: Vec<Socket>,
     /// The workers, by id.
     pub workers: Vec<Worker>,
+    /// The processes of spoolers; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spoolers: Vec<Spooler>,
+    /// Scheduled commands; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crons: Vec<Cron>,
+}
+
+/// A daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// What the shell runs.
+    pub cmd: String,
+    /// 0 while there is none.
+    pub pid: i32,
+    /// How often it was started again.
+    pub respawns: u64,
+}
+
+/// A number that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    /// 0 is a counter, 1 a gauge, 2 an absolute number, 3 an alias.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Its number for SNMP; empty for one of the app's.
+    pub oid: String,
+    /// It.
+    pub value: i64,
+}
+
+/// A process of a spooler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spooler {
+    /// Where its tasks are.
+    pub dir: String,
+    /// 0 while there is none.
+    pub pid: i32,
+    /// Tasks it has begun.
+    pub tasks: u64,
+    /// How often it was started again in this generation.
+    pub respawns: u64,
+    /// Whether a task runs: 0 or 1.
+    pub running: u8,
+}
+
+/// A scheduled command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cron {
+    /// Like the others: -1 is any, -N every one that N divides.
+    pub minute: i32,
+    /// Hour.
+    pub hour: i32,
+    /// Day of the month.
+    pub day: i32,
+    /// Month.
+    pub month: i32,
+    /// Day of the week.
+    pub week: i32,
+    /// What the shell runs.
+    pub command: String,
+    /// Whether it waits for its last run: 0 or 1.
+    pub unique: u8,
+    /// Always empty.
+    pub legion: String,
+    /// What runs now; -1 for nothing.
+    pub pid: i32,
+    /// When that began, unix s; 0 for nothing.
+    pub started_at: u64,
 }
 
 /// A cache.
@@ -150,9 +227,9 @@ pub struct Core {
     pub id: u32,
     /// Finished requests.
     pub requests: u64,
-    /// Always 0 until static files are served.
+    /// Of these, answered with a static file.
     pub static_requests: u64,
-    /// Always 0 until routes are there.
+    /// Of these, answered by routes.
     pub routed_requests: u64,
     /// Always 0.
     pub offloaded_requests: u64,

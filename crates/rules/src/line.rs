@@ -21,6 +21,8 @@ pub enum Piece {
     Field(Field),
     /// `%(var.NAME)`: a variable of the request.
     Variable(String),
+    /// `%(metric.NAME)`: a number of the app's or the vassal's.
+    Metric(String),
     /// What the app has set by this name (`uwsgi.set_logvar`).
     LogVariable(String),
 }

@@ -53,7 +53,7 @@ fn children_and_orphans_are_reaped_with_how_they_ended() {
 }
 
 #[test]
-fn a_title_is_what_ps_shows_cut_to_the_old_command_line() {
+fn b59_a_title_is_what_ps_shows_cut_to_the_old_command_line() {
     let shown = || std::fs::read("/proc/self/cmdline").unwrap();
     let room = shown().len();
     set_title("a title");

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trickle_ends_and_a_slow_but_steady_transfer_does_not() {
+    fn b53_a_trickle_ends_and_a_slow_but_steady_transfer_does_not() {
         let pace = Pace { grant_ms: 1_000, min_bytes_per_s: 100 };
         let lasts = |bytes_per_s: u64| {
             (0..10_000_u64).find(|second| pace.next_wait_ms(second * 1000, second * bytes_per_s) == 0)

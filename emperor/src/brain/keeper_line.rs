@@ -31,6 +31,8 @@ pub(crate) enum KeeperWord {
     ShutDown,
     /// Reload every vassal.
     ReloadAll,
+    /// Say how every vassal is.
+    SayStatus,
     /// The channel has ended: the keeper is gone.
     Gone,
 }
@@ -207,6 +209,7 @@ async fn hear_all(channel: &Channel, waiting: &Waiting, inbox: &(impl Fn(KeeperW
             Ok(Some((FromKeeper::Knocked { vassal }, _))) => inbox(KeeperWord::Knocked { vassal }),
             Ok(Some((FromKeeper::ShutDown, _))) => inbox(KeeperWord::ShutDown),
             Ok(Some((FromKeeper::ReloadAll, _))) => inbox(KeeperWord::ReloadAll),
+            Ok(Some((FromKeeper::SayStatus, _))) => inbox(KeeperWord::SayStatus),
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(%error, "the channel to the keeper cannot be read");

@@ -174,6 +174,11 @@ impl Performer {
         self.tell_keeper(Ask::Keep { vassal, key }, vec![socket]);
     }
 
+    /// Hands the keeper the memory that a master's workers share.
+    pub(crate) fn keep_regions(&self, master: MasterKey, names: Vec<String>, regions: Vec<OwnedFd>) {
+        self.tell_keeper(Ask::KeepRegions { master, names }, regions);
+    }
+
     /// The emperor leaves.
     pub(crate) fn leave(&self) {
         self.tell_keeper(Ask::Leave { code: 0 }, Vec::new());

@@ -99,6 +99,15 @@ impl Publisher {
         self.tell(event);
     }
 
+    /// A line into the log for every vassal, as uWSGI's emperor writes at SIGUSR1.
+    pub(crate) fn say_status(&self) {
+        tracing::info!("{} vassals", self.vassals.len());
+        for (name, vassal) in &self.vassals {
+            let workers = vassal.workers.len();
+            tracing::info!("vassal {name} is {}, {workers} workers: {}", vassal.state, vassal.summary);
+        }
+    }
+
     /// The directory was looked at, or cannot be: from now on the fleet is known as well as it can be.
     pub(crate) fn open(&mut self) {
         self.dirty |= !std::mem::replace(&mut self.open, true);

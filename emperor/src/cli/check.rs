@@ -8,7 +8,7 @@ mod running;
 
 use std::path::{Path, PathBuf};
 
-use empery_control::{fleet::ProblemView, places::counts};
+use empery_control::{boot::Common, fleet::ProblemView, places::counts};
 use empery_lifecycle::{
     fleet::Identity,
     ids::{RevisionId, VassalName},
@@ -19,8 +19,12 @@ use super::{
     Running,
     exit::{Exit, Failure},
     print::{self, say},
+    uwsgi_style,
 };
-use crate::brain::scan::reading::{FILE_MAX_BYTES, Reader, Reading};
+use crate::brain::{
+    common::CommonOptions,
+    scan::reading::{FILE_MAX_BYTES, Reader, Reading},
+};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -43,6 +47,12 @@ pub(super) struct Options {
     /// Show what is different from what runs now: needs the running emperor, and a state directory that you may read
     #[arg(long)]
     diff: bool,
+    /// An emperor's file (`emperor.ini`) whose `vassal-set`, `vassals-include` and `vassals-inherit` hold for the files
+    #[arg(long, value_name = "FILE")]
+    emperor_ini: Option<PathBuf>,
+    /// What an emperor says for all its vassals, as it is said to `emperor run`
+    #[command(flatten)]
+    common: CommonOptions,
     /// Where the running emperor keeps its state, for --diff [default: as of `emperor run`]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -77,7 +87,10 @@ struct Checked<'r> {
 }
 
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let readings = read_all(&options.path)?;
+    let of_file = options.emperor_ini.as_deref().map(uwsgi_style::common_of).transpose();
+    let of_file = of_file.map_err(|error| Failure::new(Exit::Usage, error))?.unwrap_or_default();
+    let common = options.common.clone().or(of_file).common();
+    let readings = read_all(&options.path, &common)?;
     let mut checked = Vec::new();
     for (file, reading) in &readings {
         let config = reading.plan.as_ref().map(|plan| &plan.config);
@@ -88,7 +101,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
             effective: config.filter(|_| options.effective).map(effective::lines),
             interpreter: reading.plan.as_ref().filter(|_| options.interpreter).map(interpreter::report),
             diff: match config.filter(|_| options.diff) {
-                Some(config) => Some(running::difference(file, config, options.state.as_deref(), &options.running)?),
+                Some(config) => Some(running::difference(file, config, &common, options)?),
                 None => None,
             },
         });
@@ -103,13 +116,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     Ok(if checked.iter().all(is_well) { Exit::Done } else { Exit::ConfigInvalid })
 }
 
-/// Every file of a path with what it says, as the emperor would read it.
-pub(super) fn read_all(path: &Path) -> Result<Vec<(PathBuf, Reading)>, Failure> {
+/// Every file of a path with what it says, as an emperor would read it that says this for all.
+pub(super) fn read_all(path: &Path, common: &Common) -> Result<Vec<(PathBuf, Reading)>, Failure> {
     let path = std::path::absolute(path)?;
     let failed = |path: &Path, error: std::io::Error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
     let files = files_of(&path).map_err(|error| failed(&path, error))?;
     let read_one = |file: PathBuf| {
-        let reading = read(&file).map_err(|error| failed(&file, error))?;
+        let reading = read(&file, common).map_err(|error| failed(&file, error))?;
         Ok((file, reading))
     };
     files.into_iter().map(read_one).collect()
@@ -148,19 +161,19 @@ fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// As the emperor would, if it were started by this user over the file's directory.
-fn read(file: &Path) -> std::io::Result<Reading> {
+fn read(file: &Path, common: &Common) -> std::io::Result<Reading> {
     if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
         return Err(std::io::Error::other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
     }
-    read_content(file, std::fs::read(file)?)
+    read_content(file, common, std::fs::read(file)?)
 }
 
 /// What a content means when the file has it.
-fn read_content(file: &Path, content: Vec<u8>) -> std::io::Result<Reading> {
+fn read_content(file: &Path, common: &Common, content: Vec<u8>) -> std::io::Result<Reading> {
     let not_a_name = || std::io::Error::other("its name cannot be a vassal's");
     let directory = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    Ok(Reader::new(directory, me).read(&name, RevisionId(1), content, None))
+    Ok(Reader::new(directory, me).with_common(common.clone()).read(&name, RevisionId(1), content, None))
 }

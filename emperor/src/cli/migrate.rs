@@ -8,7 +8,7 @@ mod unit;
 use std::path::{Path, PathBuf};
 
 use empery_config::vassal::VassalConfig;
-use empery_control::places::counts;
+use empery_control::{boot::Common, places::counts};
 use serde::Serialize;
 
 use super::{
@@ -80,7 +80,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut findings = Vec::new();
     let mut served: Vec<VassalConfig> = Vec::new();
     for file in files_below(&top, DEPTH_MAX, counts).map_err(unreadable)? {
-        for (file, reading) in read_all(&file)? {
+        for (file, reading) in read_all(&file, &Common::default())? {
             findings.push(of_vassal(&file, &reading));
             served.extend(reading.plan.map(|plan| plan.config));
         }

@@ -94,6 +94,11 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
+/// Memory of processes: what just began has not been measured, since no process has none.
+pub(super) fn memory(bytes: u64) -> String {
+    if bytes == 0 { "-".to_owned() } else { size(bytes) }
+}
+
 /// A span of time, in its two largest units.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
@@ -118,6 +123,7 @@ mod tests {
         assert_eq!(size(812), "812 B");
         assert_eq!(size(25 * 1024 * 1024 + 512 * 1024), "25.5 MiB");
         assert_eq!(size(700 << 20), "700 MiB");
+        assert_eq!((memory(0), memory(2048)), ("-".to_owned(), "2.0 KiB".to_owned()));
         assert_eq!(span(59), "59 s");
         assert_eq!(span(3_700), "1 h 1 min");
         assert_eq!(span(200_000), "2 d 7 h");

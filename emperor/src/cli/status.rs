@@ -60,7 +60,7 @@ fn fleet(fleet: &FleetSnapshot) {
         fleet.vassals_directory,
         fleet.vassals.len(),
         fleet.numbers.requests_per_s,
-        print::size(fleet.numbers.rss_bytes)
+        print::memory(fleet.numbers.rss_bytes)
     );
     for alarm in &fleet.alarms {
         say!("! {alarm}");
@@ -88,7 +88,7 @@ fn fleet(fleet: &FleetSnapshot) {
             if vassal.frozen { "frozen" } else { &vassal.state },
             vassal.numbers.workers,
             vassal.numbers.requests_per_s,
-            print::size(vassal.numbers.rss_bytes),
+            print::memory(vassal.numbers.rss_bytes),
             vassal.summary
         );
     }
@@ -133,7 +133,7 @@ fn vassal(vassal: &VassalSnapshot) {
     );
     line(
         "busy",
-        format!("{} of {} threads, {}", numbers.busy_threads, numbers.threads, print::size(numbers.rss_bytes)),
+        format!("{} of {} threads, {}", numbers.busy_threads, numbers.threads, print::memory(numbers.rss_bytes)),
     );
     if let Some(log) = &vassal.log_file {
         line("log", log.clone());
@@ -196,7 +196,7 @@ fn worker_line(worker: &WorkerSnapshot) -> String {
         worker.requests,
         worker.busy_threads,
         worker.threads,
-        print::size(worker.rss_bytes)
+        print::memory(worker.rss_bytes)
     )
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::brain::common::CommonOptions;
+
 /// The command line as clap is to read it.
 pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let mut words = typed.into_iter();
@@ -65,6 +67,22 @@ const TAKEN: [&str; 10] = [
     "vassals-inherit",
     "vassals-inherit-before",
 ];
+
+/// What an emperor's file says for all its vassals.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn common_of(file: &Path) -> Result<CommonOptions, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let taken = emperor_of(&text).2.into_iter().filter_map(|word| word.into_string().ok());
+    let mut common = CommonOptions::default();
+    for word in taken {
+        if let Some((name, value)) = word.trim_start_matches('-').split_once('=') {
+            common.put(name, value);
+        }
+    }
+    Ok(common)
+}
 
 fn directory_of(file: &Path, more: &mut Vec<OsString>) -> Result<OsString, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;

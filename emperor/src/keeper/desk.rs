@@ -9,7 +9,7 @@ use std::{
 
 use empery_control::{
     framing::{self, MAX_MESSAGE_BYTES},
-    keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
+    keeper::{Answer, Ask, FromKeeper, ListenSpec, REGION_NAME_MAX_BYTES, REGIONS_MAX, Request, RequestId},
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
@@ -153,6 +153,22 @@ impl Desk {
                 let socket = one_descriptor(&mut fds, "a listening socket")?;
                 let kept = self.store.keep_handed(&vassal, key.clone(), socket);
                 kept.map_err(|error| Refusal::io(format_args!("keeping {key} of {vassal}"), &error))?;
+                Ok(Outcome::done())
+            }
+            Ask::KeepRegions { master, names } => {
+                if names.len() != fds.len()
+                    || names.len() > REGIONS_MAX
+                    || names.iter().any(|name| name.len() > REGION_NAME_MAX_BYTES)
+                {
+                    return Err(Refusal::new(
+                        "io",
+                        "shared memory must come with a short name for each descriptor".to_owned(),
+                    ));
+                }
+                let Some(known) = self.masters.get(&master) else {
+                    return Err(Refusal::new("not-found", format!("{} has no such master", master.vassal)));
+                };
+                self.store.keep_regions(&master.vassal, known.identity, names.into_iter().zip(fds).collect());
                 Ok(Outcome::done())
             }
             Ask::Forget { vassal, keys } => {

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_inherits_all_but_what_would_steer_it_by_accident() {
+    fn b34_a_master_inherits_all_but_what_would_steer_it_by_accident() {
         assert_eq!(names(&of_master(own(), 7)), ["PATH", "UWSGI_THREADS", MASTER_BOOT_FD]);
     }
 

@@ -1,5 +1,5 @@
 //! What the keeper keeps open for each vassal, so that it outlives the vassal's master: listening sockets, the links
-//! its masters are reached by, and the ends of its log pipe.
+//! its masters are reached by, the ends of its log pipe, and the memory its workers share.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,10 @@ use std::{
 };
 
 use empery_control::keeper::ListenAddress;
-use empery_lifecycle::{fleet::Berth, ids::VassalName};
+use empery_lifecycle::{
+    fleet::{Berth, Identity},
+    ids::VassalName,
+};
 use empery_sys::{listen, pipe::cloexec_pipe};
 
 /// A kept listening socket.
@@ -35,6 +38,8 @@ struct Shelf {
     listeners: BTreeMap<String, Kept>,
     links: BTreeMap<Berth, OwnedFd>,
     log: Option<LogPipe>,
+    /// Memory that the workers share, and who they are.
+    regions: Option<(Identity, Vec<(String, OwnedFd)>)>,
     /// Keys of the listeners that are watched for a client.
     watched: BTreeSet<String>,
 }
@@ -128,6 +133,17 @@ impl FdStore {
         log.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Keeps this memory instead of what was kept.
+    pub(super) fn keep_regions(&mut self, vassal: &VassalName, identity: Identity, regions: Vec<(String, OwnedFd)>) {
+        self.shelf(vassal).regions = Some((identity, regions)).filter(|(_, regions)| !regions.is_empty());
+    }
+
+    /// The memory that is kept for masters of this identity: another's is nobody else's to read.
+    pub(super) fn regions(&self, vassal: &VassalName, identity: Identity) -> &[(String, OwnedFd)] {
+        let kept = self.0.get(vassal).and_then(|shelf| shelf.regions.as_ref());
+        kept.filter(|(whose, _)| *whose == identity).map_or(&[], |(_, regions)| regions)
+    }
+
     /// Closes everything of those that do not stay.
     pub(super) fn retain(&mut self, stays: impl Fn(&VassalName) -> bool) {
         self.0.retain(|vassal, _| stays(vassal));
@@ -189,6 +205,22 @@ mod tests {
         let (read, _write) = cloexec_pipe().unwrap();
         assert!(store.keep_handed(&vassal, "k".to_owned(), read).is_err());
         assert!(store.listener(&vassal, "k").is_none());
+    }
+
+    #[test]
+    fn shared_memory_is_for_masters_of_the_same_identity_until_it_is_forgotten() {
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        let [one, other] = [1, 2].map(|uid| Identity { uid, gid: 1 });
+        let memory = || empery_sys::memfd::sealed("region", b"x").unwrap();
+        store.keep_regions(&vassal, one, vec![("first".to_owned(), memory()), ("gone".to_owned(), memory())]);
+        store.keep_regions(&vassal, one, vec![("first".to_owned(), memory())]);
+        assert_eq!(store.regions(&vassal, one).len(), 1);
+        assert_eq!(store.regions(&vassal, other).len(), 0);
+        store.forget(&vassal, &["k".to_owned()]);
+        assert_eq!(store.regions(&vassal, one).len(), 1);
+        store.forget(&vassal, &[]);
+        assert_eq!(store.regions(&vassal, one).len(), 0);
     }
 
     #[test]

@@ -18,13 +18,14 @@ pub(super) enum Signal {
     Stop,
     /// SIGHUP: reload every vassal.
     Reload,
+    /// SIGUSR1: have the log say how every vassal is.
+    Status,
     /// SIGUSR2: execute the binary anew in place.
     Restart,
     /// SIGCHLD: a child has ended.
     Child,
 }
 
-/// SIGUSR1 is among them because its default action would kill the keeper, and uWSGI's operators send it for statistics.
 const TAKEN: [Number; 7] = [
     Number::SIGTERM,
     Number::SIGINT,
@@ -69,6 +70,7 @@ fn meaning(number: Number) -> Option<Signal> {
     match number {
         Number::SIGTERM | Number::SIGINT | Number::SIGQUIT => Some(Signal::Stop),
         Number::SIGHUP => Some(Signal::Reload),
+        Number::SIGUSR1 => Some(Signal::Status),
         Number::SIGUSR2 => Some(Signal::Restart),
         Number::SIGCHLD => Some(Signal::Child),
         _ => None,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use empery_control::{
-    boot::{KeptListener, MasterBoot},
+    boot::{KeptListener, KeptRegion, MasterBoot},
     keeper::{LockText, StartMaster},
     places::{self, BerthPlaces},
 };
@@ -49,6 +49,8 @@ impl Desk {
             return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
         }
         let listeners = self.kept_for(&order)?;
+        let regions = self.store.regions(vassal, order.identity);
+        let regions = regions.iter().map(|(name, fd)| KeptRegion { name: name.clone(), fd: fd.as_raw_fd() }).collect();
         // Who comes from now on is the master's to accept.
         self.store.unwatch(vassal);
         let places = places::berth(&self.runtime, vassal, *berth);
@@ -81,6 +83,7 @@ impl Desk {
             operation: order.operation,
             first_generation: order.first_generation,
             listeners,
+            regions,
             tls_files: tls_files.iter().map(|(path, file)| (path.clone(), file.as_raw_fd())).collect(),
             link_fd: link.as_raw_fd(),
             link_path: places.link,
@@ -126,6 +129,7 @@ impl Desk {
 
     fn plan(&self, order: &StartMaster, boot: &MasterBoot, spec: &OwnedFd) -> Spawn {
         let mut inherit: Vec<_> = boot.listeners.iter().map(|kept| kept.fd).collect();
+        inherit.extend(boot.regions.iter().map(|kept| kept.fd));
         inherit.extend(boot.tls_files.iter().map(|(_, number)| *number));
         inherit.extend([
             boot.config_fd,

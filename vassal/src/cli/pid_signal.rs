@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_positive_number_is_a_pid() {
+    fn b26_only_one_positive_number_is_a_pid() {
         assert_eq!(pid("123\n"), Some(Pid::from_raw(123)));
         for text in ["", "\n", "0", "-1", "abc", "12 13", "99999999999"] {
             assert_eq!(pid(text), None, "{text:?}");

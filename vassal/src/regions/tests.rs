@@ -35,6 +35,39 @@ fn the_next_generation_gets_the_same_region_and_one_of_another_size_a_new_one() 
 }
 
 #[test]
+fn p3_what_the_last_master_left_is_taken_over_and_what_is_something_else_begins_anew() {
+    let config = shared(&format!("{SMALL}\nqueue = 4\nsharedarea = 1\nmetric = m"));
+    let mut first = Regions::default();
+    first.provide(&config).unwrap();
+    let kept = |regions: &Regions| -> Vec<(String, OwnedFd)> {
+        let all = regions.to_be_kept().into_iter();
+        all.map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect()
+    };
+    assert_eq!(kept(&first).len(), 4, "all but the locks");
+    let metric = Purpose::Metrics(vec![("m".to_owned(), 0)]);
+    let length = Metrics::length(1);
+    let region = Region::map(first.held[&metric].fd.as_fd(), length).unwrap();
+    region.lock().unwrap().store(words::metric_at(0), 42);
+    let mut next = Regions::default();
+    next.take_kept(kept(&first));
+    next.provide(&config).unwrap();
+    assert_eq!(next.counted(&config), [("m".to_owned(), 42)]);
+
+    // Names and memory that do not fit each other, and names that mean nothing.
+    let mut mixed = kept(&first);
+    let names: Vec<String> = mixed.iter().map(|(name, _)| name.clone()).collect();
+    for ((name, _), other) in mixed.iter_mut().zip(names.into_iter().cycle().skip(1)) {
+        *name = other;
+    }
+    mixed.push(("nonsense".to_owned(), first.held[&metric].fd.try_clone().unwrap()));
+    let mut wrong = Regions::default();
+    wrong.take_kept(mixed);
+    assert!(wrong.held.is_empty(), "{:?}", wrong.held.keys());
+    wrong.provide(&config).unwrap();
+    assert_eq!(wrong.counted(&config), [("m".to_owned(), 0)]);
+}
+
+#[test]
 fn everything_that_is_asked_for_is_there_and_can_be_mapped() {
     let mut regions = Regions::default();
     let config = shared(&format!(

@@ -12,8 +12,14 @@ use empery_lifecycle::ids::{WorkerId, WorkerRef};
 use crate::{
     listeners::Listeners,
     regions::Regions,
-    supervise::generation::{Generation, WorkerHandle},
+    supervise::{
+        beside::Beside,
+        generation::{Generation, WorkerHandle},
+        posts_side::PostSide,
+    },
 };
+
+use super::metrics;
 
 /// What the statistics are made of.
 pub(crate) struct View<'a> {
@@ -23,6 +29,10 @@ pub(crate) struct View<'a> {
     pub(crate) listeners: &'a Listeners,
     /// What workers share.
     pub(crate) regions: &'a Regions,
+    /// Daemons and scheduled commands.
+    pub(crate) beside: &'a Beside,
+    /// Spoolers.
+    pub(crate) posts: &'a PostSide,
 }
 
 /// The JSON, pretty-printed with tabs as uWSGI does it.
@@ -39,7 +49,7 @@ pub(crate) fn text(view: &View<'_>) -> String {
 fn stats(view: &View<'_>) -> Stats {
     let sockets = sockets(view);
     let listen_queue = sockets.iter().map(|socket| socket.queue).max().unwrap_or(0);
-    Stats {
+    let mut stats = Stats {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listen_queue,
         listen_queue_errors: 0,
@@ -49,11 +59,19 @@ fn stats(view: &View<'_>) -> Stats {
         uid: nix::unistd::getuid().as_raw(),
         gid: nix::unistd::getgid().as_raw(),
         cwd: crate::facts::working_directory(),
+        daemons: view.beside.daemons.stats(),
         locks: Vec::new(),
         caches: caches(view),
+        metrics: BTreeMap::new(),
         sockets,
         workers: view.generation.map(workers).unwrap_or_default(),
+        spoolers: view.generation.map(|serving| view.posts.spoolers(&serving.revision.config)).unwrap_or_default(),
+        crons: view.beside.crons.stats(),
+    };
+    if let Some(generation) = view.generation {
+        stats.metrics = metrics::of(&generation.revision.config.shared, view.regions, &stats);
     }
+    stats
 }
 
 fn caches(view: &View<'_>) -> Vec<Cache> {
@@ -198,7 +216,7 @@ fn core(id: u32, slot: &Slot, other: &Slot) -> Core {
         id,
         requests: load(&slot.counters.requests) + load(&other.counters.requests),
         static_requests: load(&slot.counters.static_requests) + load(&other.counters.static_requests),
-        routed_requests: 0,
+        routed_requests: load(&slot.counters.routed_requests) + load(&other.counters.routed_requests),
         offloaded_requests: 0,
         write_errors: load(&slot.counters.write_errors) + load(&other.counters.write_errors),
         read_errors: load(&slot.counters.read_errors) + load(&other.counters.read_errors),

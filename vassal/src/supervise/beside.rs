@@ -10,15 +10,15 @@ use empery_lifecycle::moment::Moment;
 use empery_sys::process::How;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::{cron_side::Crons, daemon_side::Daemons};
+pub(crate) use self::{cron_side::Crons, daemon_side::Daemons};
 use super::Supervisor;
 use crate::clock;
 
 /// All of it.
 #[derive(Default)]
 pub(crate) struct Beside {
-    pub(super) daemons: Daemons,
-    pub(super) crons: Crons,
+    pub(crate) daemons: Daemons,
+    pub(crate) crons: Crons,
 }
 
 /// What a new image of this master takes over: all are its children.

@@ -68,6 +68,33 @@ impl Supervisor {
             peer.say(news, Vec::new());
         }
         self.brain = Some(Brain { serial, peer });
+        self.tell_regions();
+    }
+
+    /// Takes over what workers of an earlier master share.
+    pub(crate) fn take_regions(&mut self, kept: Vec<(String, OwnedFd)>) {
+        self.kept_regions = kept.iter().map(|(name, _)| name.clone()).collect();
+        self.regions.take_kept(kept);
+    }
+
+    /// Has the keeper keep what workers share, when that has changed.
+    pub(super) fn have_regions_kept(&mut self) {
+        let now = self.regions.to_be_kept();
+        if !now.iter().map(|(name, _)| name).eq(&self.kept_regions) {
+            self.tell_regions();
+        }
+    }
+
+    /// A brain that is new may speak to a keeper that is.
+    fn tell_regions(&mut self) {
+        let to_be_kept = self.regions.to_be_kept();
+        if self.brain.is_none() || to_be_kept.is_empty() && self.kept_regions.is_empty() {
+            return;
+        }
+        let copies = to_be_kept.into_iter().filter_map(|(name, fd)| Some((name, fd.try_clone_to_owned().ok()?)));
+        let (names, descriptors): (Vec<String>, Vec<OwnedFd>) = copies.unzip();
+        self.kept_regions.clone_from(&names);
+        self.tell_brain(FromMaster::Regions { names }, descriptors);
     }
 
     fn snapshot(&self) -> (MasterSnapshot, Vec<OwnedFd>) {

@@ -76,6 +76,7 @@ impl Supervisor {
         let (ours, theirs) = seqpacket::pair().map_err(out_of_descriptors)?;
         let reloads = self.deploys.saturating_sub(1);
         let shared = self.regions.provide(&config.shared)?;
+        self.have_regions_kept();
         let regions = shared.descriptors().collect();
         let app = zygote::app_boot(
             id,

@@ -10,6 +10,7 @@ use std::{
 use empery_config::vassal::VassalConfig;
 use empery_control::{
     posts::{FromPost, ToPost},
+    stats,
     worker::ToZygote,
 };
 use empery_lifecycle::{
@@ -52,6 +53,8 @@ pub(crate) struct PostHandle {
     /// What it does must have ended by then.
     busy_by: Option<Moment>,
     is_busy: bool,
+    /// How much it has begun.
+    begun: u64,
     /// How it ended, once that is known.
     exit: Option<How>,
     /// Its last word was heard.
@@ -85,6 +88,25 @@ impl PostSide {
 
     pub(super) fn letterbox_of(&self, id: GenerationId, of: Place) -> Option<&OwnedFd> {
         self.listening(id).find(|(post, _)| place(post.post) == of)?.1.letterbox.as_ref()
+    }
+
+    /// The spoolers' processes as the statistics have them: those of the generation that came last.
+    pub(crate) fn spoolers(&self, config: &VassalConfig) -> Vec<stats::Spooler> {
+        let spoolers = &config.beside.spoolers;
+        let own = spoolers.directories.iter().filter(|(_, external)| !external);
+        let processes = own.flat_map(|(path, _)| std::iter::repeat_n(path, spoolers.processes as usize));
+        let of = |(number, path): (u32, &PathBuf)| {
+            let held = self.all.iter().filter(|(post, _)| post.post == Post::Spooler(number));
+            let held = held.max_by_key(|(post, _)| (post.generation, post.spawn));
+            stats::Spooler {
+                dir: path.display().to_string(),
+                pid: held.and_then(|(_, handle)| handle.pid).unwrap_or(0),
+                tasks: held.map_or(0, |(_, handle)| handle.begun),
+                respawns: held.map_or(0, |(post, _)| post.spawn.into()),
+                running: held.map_or(0, |(_, handle)| u8::from(handle.is_busy)),
+            }
+        };
+        (1..).zip(processes).map(of).collect()
     }
 
     fn listening(&self, id: GenerationId) -> impl Iterator<Item = (&PostRef, &PostHandle)> {
@@ -217,6 +239,7 @@ impl Supervisor {
                 letterbox: None,
                 busy_by: None,
                 is_busy: false,
+                begun: 0,
                 exit: None,
                 silent: false,
                 sent_when_known: None,
@@ -230,7 +253,8 @@ impl Supervisor {
             FromPost::Up { pid, .. } => self.post_has_pid(post, pid),
             FromPost::Begins { within_ms } => {
                 handle.is_busy = true;
-                handle.busy_by = Some(clock::now().after(Duration::from_millis(within_ms)));
+                handle.begun += 1;
+                handle.busy_by = within_ms.map(|within| clock::now().after(Duration::from_millis(within)));
             }
             FromPost::Ended => {
                 handle.is_busy = false;

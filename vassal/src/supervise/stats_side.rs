@@ -32,6 +32,8 @@ impl Supervisor {
             generation: shown.and_then(|id| self.generations.get(&id)),
             listeners: &self.listeners,
             regions: &self.regions,
+            beside: &self.beside,
+            posts: &self.posts,
         }
     }
 }

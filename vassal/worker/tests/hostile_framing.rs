@@ -245,7 +245,7 @@ fn h6_extensions_and_trailers_are_bounded_and_small_chunks_are_not_refused_ghsa_
 }
 
 #[test]
-fn h7_a_body_longer_than_limit_post_is_refused_before_the_app_is_called() {
+fn h7_b52_a_body_longer_than_limit_post_is_refused_before_the_app_is_called() {
     let recorder = Recorder::new("limit", |boot| boot.body_max_bytes = 10);
     for length in ["11", "9223372036854775808", "18446744073709551615"] {
         let bytes = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{SMUGGLED}");

@@ -223,7 +223,7 @@ fn h12_there_is_one_host_and_it_is_one() {
 }
 
 #[test]
-fn h13_a_name_with_an_underscore_never_stands_for_one_with_a_hyphen_cve_2024_45614() {
+fn h13_b47_a_name_with_an_underscore_never_stands_for_one_with_a_hyphen_cve_2024_45614() {
     let recorder = Recorder::new("underscore", |_| {});
     let bytes = b"GET / HTTP/1.1\r\nHost: h\r\nX-Real-User: alice\r\nX_Real_User: root\r\nX-Real_User: root\r\nX_Forwarded_For: 6.6.6.6\r\nContent_Type: evil\r\n\r\n";
     attack(&recorder, To::Http, "underscores", bytes, |_| {

@@ -102,7 +102,7 @@ def application(environ, start_response):
 "#;
 
 #[test]
-fn post_buffering_makes_a_body_that_can_be_rewound_and_a_long_one_a_file() {
+fn b52_post_buffering_makes_a_body_that_can_be_rewound_and_a_long_one_a_file() {
     let listeners = Listeners::new();
     let _generation = Generation::serving(app_of("twice", READS_TWICE), &listeners, |boot: &mut AppBoot| {
         boot.process.body_to_file_bytes = 100;

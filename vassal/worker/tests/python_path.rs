@@ -6,7 +6,7 @@ mod driver;
 use driver::{Generation, Listeners, app_of, get};
 
 #[test]
-fn a_pattern_in_pythonpath_names_every_directory_that_matches_and_one_that_matches_nothing_stays() {
+fn b6_a_pattern_in_pythonpath_names_every_directory_that_matches_and_one_that_matches_nothing_stays() {
     let base = std::env::temp_dir().join(format!("empery-worker-{}-directories", std::process::id()));
     for (directory, module) in [("lib-a", "first"), ("lib-b", "second")] {
         std::fs::create_dir_all(base.join(directory)).unwrap();

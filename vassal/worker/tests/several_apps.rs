@@ -57,7 +57,7 @@ fn serving(name: &str, apps: impl FnOnce(&AppTarget) -> Apps) -> (Generation, Li
 }
 
 #[test]
-fn the_longest_mount_point_gets_the_request_and_the_main_app_the_rest() {
+fn b45_the_longest_mount_point_gets_the_request_and_the_main_app_the_rest() {
     let (_generation, listeners, _) = serving("longest", |target| {
         let mut apps = three(target);
         apps.mounts.push(mount("/one/deep", target, "two"));
@@ -80,7 +80,7 @@ fn the_longest_mount_point_gets_the_request_and_the_main_app_the_rest() {
 }
 
 #[test]
-fn without_manage_script_name_the_script_name_of_the_web_server_chooses() {
+fn b45_without_manage_script_name_the_script_name_of_the_web_server_chooses() {
     let (_generation, listeners, _) = serving("by-name", |target| Apps { manage_script_name: false, ..three(target) });
     answers(&listeners, &[("/one/x", "main SN= PI=/one/x")]);
     let named = |script_name: &str| {

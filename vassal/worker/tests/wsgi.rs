@@ -19,7 +19,7 @@ fn with_each(check: impl Fn(&Listeners, &Generation)) {
 }
 
 #[test]
-fn what_the_app_returns_is_framed_so_that_the_client_sees_its_end() {
+fn b47_what_the_app_returns_is_framed_so_that_the_client_sees_its_end() {
     with_each(|listeners, _| {
         let cases: &[(&str, &[&str], &[&str])] = &[
             ("/plain", &["HTTP/1.1 200 OK\r\n", "Content-Length: 5", "Date: ", "\r\n\r\nplain"], &["Server:"]),
@@ -47,7 +47,7 @@ fn what_the_app_returns_is_framed_so_that_the_client_sees_its_end() {
 }
 
 #[test]
-fn an_app_that_fails_is_answered_for_and_the_worker_serves_on() {
+fn b48_an_app_that_fails_is_answered_for_and_the_worker_serves_on() {
     with_each(|listeners, generation| {
         for path in [
             "/raise",
@@ -97,7 +97,7 @@ fn close_is_called_once_however_it_ends() {
 }
 
 #[test]
-fn a_body_is_read_as_it_was_sent_or_not_at_all() {
+fn b50_a_body_is_read_as_it_was_sent_or_not_at_all() {
     with_each(|listeners, _| {
         let post = |path: &str, rest: &str| {
             exchange(listeners, format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{rest}").as_bytes())
@@ -127,7 +127,7 @@ fn a_body_is_read_as_it_was_sent_or_not_at_all() {
 }
 
 #[test]
-fn a_client_that_expects_100_gets_it_once_and_before_the_app_is_called() {
+fn b51_a_client_that_expects_100_gets_it_once_and_before_the_app_is_called() {
     const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
     with_each(|listeners, _| {
         for (framing, pieces) in [
@@ -209,7 +209,7 @@ fn requests_sent_ahead_are_answered_in_order_until_one_is_malformed() {
 }
 
 #[test]
-fn environ_is_what_pep_3333_and_uwsgi_say() {
+fn b22_environ_is_what_pep_3333_and_uwsgi_say() {
     with_each(|listeners, _| {
         let threads_value = get(listeners, "/environ?wsgi.multithread");
         assert!(threads_value.ends_with("True") || threads_value.ends_with("False"));

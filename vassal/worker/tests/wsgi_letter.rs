@@ -95,7 +95,7 @@ fn a_client_that_takes_nothing_of_an_endless_answer_is_given_up() {
 }
 
 #[test]
-fn a19_a_body_that_is_not_as_long_as_its_content_length_ends_the_connection() {
+fn a19_b49_a_body_that_is_not_as_long_as_its_content_length_ends_the_connection() {
     with_each(|listeners, generation| {
         let ahead = b"GET /framed?Content-Length=9 HTTP/1.1\r\nHost: h\r\n\r\nGET /closed HTTP/1.1\r\nHost: h\r\n\r\n";
         let short = exchange(listeners, ahead);
@@ -206,7 +206,7 @@ fn a23_a_forked_child_that_comes_back_from_the_app_answers_nobody() {
 }
 
 #[test]
-fn head_and_the_statuses_without_a_body_send_none_and_keep_the_connection() {
+fn b49_head_and_the_statuses_without_a_body_send_none_and_keep_the_connection() {
     with_each(|listeners, _| {
         let head = exchange(listeners, b"HEAD /head HTTP/1.1\r\nHost: h\r\n\r\nHEAD /waits HTTP/1.1\r\nHost: h\r\n\r\nGET /closed HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         assert_answer(
@@ -298,7 +298,7 @@ fn a_body_that_breaks_stays_broken_and_ends_the_connection() {
 }
 
 #[test]
-fn a_body_that_trickles_is_given_up() {
+fn b53_a_body_that_trickles_is_given_up() {
     with_each(|listeners, _| {
         let mut slow = connect(listeners);
         slow.write_all(b"POST /read-twice HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").unwrap();
@@ -320,7 +320,7 @@ fn a_body_that_trickles_is_given_up() {
 }
 
 #[test]
-fn file_wrapper_sends_what_reading_the_file_would_give() {
+fn b22_file_wrapper_sends_what_reading_the_file_would_give() {
     with_each(|listeners, _| {
         let whole = get(listeners, "/file");
         assert_answer(&whole, "from its offset", &["Content-Length: 99995\r\n", "\r\n\r\n56789012"], &["<"]);

@@ -3,11 +3,9 @@
 
 use empery_rules::line::{Field, Piece};
 
-use crate::problem::Problem;
-
 use super::values::Value;
 
-/// The pieces; what cannot be told is a warning.
+/// The pieces.
 pub(super) fn pieces(value: &mut Value<'_>) -> Option<Vec<Piece>> {
     let text = value.required()?;
     let mut pieces = Vec::new();
@@ -24,7 +22,7 @@ pub(super) fn pieces(value: &mut Value<'_>) -> Option<Vec<Piece>> {
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
         }
-        pieces.push(piece(name, value));
+        pieces.push(piece(name));
     }
     plain.push_str(rest);
     if !plain.is_empty() {
@@ -33,19 +31,15 @@ pub(super) fn pieces(value: &mut Value<'_>) -> Option<Vec<Piece>> {
     Some(pieces)
 }
 
-fn piece(name: &str, value: &mut Value<'_>) -> Piece {
+fn piece(name: &str) -> Piece {
     if let Some(field) = Field::named(name) {
         return Piece::Field(field);
     }
     if let Some(variable) = name.strip_prefix("var.") {
         return Piece::Variable(variable.to_owned());
     }
-    if name.starts_with("metric.") {
-        let message =
-            format!("`%({name})`: there are no metrics here, so it is 0, as in uWSGI without `enable-metrics`");
-        let hint = "numbers of the vassal are in `stats` and in /metrics of the emperor";
-        value.problems.push(Problem::warning("bad-value", value.directive.value_at.clone(), message).hint(hint));
-        return Piece::Text("0".to_owned());
+    if let Some(metric) = name.strip_prefix("metric.") {
+        return Piece::Metric(metric.to_owned());
     }
     Piece::LogVariable(name.to_owned())
 }
@@ -96,10 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_nought_and_told() {
-        let outcome = outcome("log-format = %(metric.worker.0.requests)");
-        assert!(outcome.config.is_some());
-        assert!(outcome.problems[0].message.contains("no metrics"), "{:?}", outcome.problems);
+    fn a_metric_is_named() {
+        assert_eq!(pieces("%(metric.worker.0.requests)"), [Piece::Metric("worker.0.requests".to_owned())]);
     }
 
     #[test]

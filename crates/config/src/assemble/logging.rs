@@ -21,6 +21,7 @@ pub(super) fn take(log: &mut Log, value: &mut Value<'_>) -> bool {
         "log-big" => log.big_bytes = value.number().unwrap_or(0),
         "log-zero" => log.zero = value.boolean(),
         "log-micros" => log.micros = value.boolean(),
+        "memory-report" => log.memory = value.boolean(),
         "log-x-forwarded-for" => log.x_forwarded_for = value.boolean(),
         "log-format" | "logformat" => {
             let pieces = log_format::pieces(value);

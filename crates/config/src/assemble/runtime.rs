@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_that_is_not_done_here_is_an_error_and_a_graceful_stop_needs_none() {
+    fn b56_an_action_that_is_not_done_here_is_an_error_and_a_graceful_stop_needs_none() {
         assert!(config("hook-master-start = unix_signal:15 gracefully_kill_them_all").runtime.hooks.is_empty());
         for hook in ["unix_signal:1 reload_me", "mount:proc none /proc", "alarm:x y", "call:f", "nothing"] {
             assert!(error(&format!("hook-as-root = {hook}")).contains("expected"), "{hook}");

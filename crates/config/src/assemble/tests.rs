@@ -29,14 +29,14 @@ pub(super) fn error(lines: &str) -> String {
 }
 
 #[test]
-fn the_last_of_several_scalars_wins_and_lists_grow() {
+fn b1_the_last_of_several_scalars_wins_and_lists_grow() {
     let config = config("processes = 2\nprocesses = 5\npythonpath = /a\npp = b");
     assert_eq!(config.processes, 5);
     assert_eq!(config.python.pythonpath, ["/a", "/v/b"].map(std::path::PathBuf::from));
 }
 
 #[test]
-fn relative_paths_are_taken_from_chdir_but_pidfiles_and_logs_from_the_start() {
+fn b11_relative_paths_are_taken_from_chdir_but_pidfiles_and_logs_from_the_start() {
     // As uWSGI 2.0.31 does: it changes directory after it wrote its pidfile and before it binds.
     let config = config(
         "chdir = /srv/app\nhttp-socket = rel.sock\nstats = rel.stats\nhome = venv\ntouch-reload = t\npidfile = rel.pid\nlogto = rel.log",
@@ -48,12 +48,12 @@ fn relative_paths_are_taken_from_chdir_but_pidfiles_and_logs_from_the_start() {
 }
 
 #[test]
-fn a_relative_chdir_is_taken_from_the_working_directory() {
+fn b11_a_relative_chdir_is_taken_from_the_working_directory() {
     assert_eq!(config("chdir = shop").app.chdir.unwrap(), std::path::PathBuf::from("/v/shop"));
 }
 
 #[test]
-fn the_callable_comes_from_the_module_or_its_own_option() {
+fn b6_the_callable_comes_from_the_module_or_its_own_option() {
     let app = |lines| {
         let app = config(lines).app;
         (app.target.unwrap(), app.callable)
@@ -77,7 +77,7 @@ fn a_path_for_a_module_is_refused() {
 }
 
 #[test]
-fn protocol_decides_about_plain_sockets_only() {
+fn b61_protocol_decides_about_plain_sockets_only() {
     let protocols = |lines| config(lines).listeners.iter().map(|listener| listener.protocol).collect::<Vec<_>>();
     assert_eq!(
         protocols("uwsgi-socket = :1\nhttp = :2\nprotocol = http"),
@@ -99,7 +99,7 @@ fn options_of_sockets_hold_for_all_sockets_wherever_they_stand() {
 }
 
 #[test]
-fn chmod_socket_without_a_value_is_666_and_nonsense_is_refused() {
+fn b10_chmod_socket_without_a_value_is_666_and_nonsense_is_refused() {
     assert_eq!(config("chmod-socket").listeners[0].mode, Some(0o666));
     assert!(error("chmod-socket = rw").contains("three octal digits"));
 }
@@ -170,7 +170,7 @@ fn a_negative_number_is_refused_in_uwsgis_words() {
 }
 
 #[test]
-fn the_head_of_a_request_may_have_64_kib_by_default_and_at_most() {
+fn b27_the_head_of_a_request_may_have_64_kib_by_default_and_at_most() {
     let head = |lines| config(lines).request.head_max_bytes;
     assert_eq!(
         [head(""), head("buffer-size = 32768"), head("buffer-size = 999999"), head("buffer-size = 0")],
@@ -179,7 +179,7 @@ fn the_head_of_a_request_may_have_64_kib_by_default_and_at_most() {
 }
 
 #[test]
-fn keep_alive_is_on_and_a_number_above_1_is_its_time() {
+fn b54_keep_alive_is_on_and_a_number_above_1_is_its_time() {
     let time = |lines| config(lines).request.keepalive_timeout.as_secs();
     assert_eq!(
         [time(""), time("http-keepalive"), time("http-keepalive = 1"), time("http-keepalive = 20")],
@@ -188,7 +188,7 @@ fn keep_alive_is_on_and_a_number_above_1_is_its_time() {
 }
 
 #[test]
-fn request_lines_are_written_unless_disabled() {
+fn b25_request_lines_are_written_unless_disabled() {
     let log = |lines| config(lines).log.requests;
     assert_eq!(
         [log(""), log("disable-logging"), log("disable-logging = true"), log("disable-logging = false")],
@@ -197,7 +197,7 @@ fn request_lines_are_written_unless_disabled() {
 }
 
 #[test]
-fn die_on_term_keeps_whether_it_was_said() {
+fn b14_die_on_term_keeps_whether_it_was_said() {
     assert_eq!(
         [config("").die_on_term, config("die-on-term").die_on_term, config("die-on-term = false").die_on_term],
         [None, Some(true), Some(false)]
@@ -205,7 +205,7 @@ fn die_on_term_keeps_whether_it_was_said() {
 }
 
 #[test]
-fn times_have_their_defaults_and_a_boot_deadline_must_leave_time() {
+fn b58_times_have_their_defaults_and_a_boot_deadline_must_leave_time() {
     let config = config("worker-reload-mercy = 8\nboot-deadline = 5");
     assert_eq!((config.mercy, config.boot_deadline), (Duration::from_secs(8), Duration::from_secs(5)));
     assert!(error("boot-deadline = 0").contains("seconds from 1"));
@@ -237,7 +237,7 @@ fn python_is_an_interpreter_and_not_a_script() {
 }
 
 #[test]
-fn daemonize_is_logto_and_a_log_is_not_sent_over_the_network() {
+fn b24_daemonize_is_logto_and_a_log_is_not_sent_over_the_network() {
     assert_eq!(config("daemonize = /var/log/a.log").log.logto.unwrap(), std::path::PathBuf::from("/var/log/a.log"));
     assert!(error("logto = 10.0.0.1:514").contains("the path of a file"));
 }

@@ -32,14 +32,14 @@ fn last(pairs: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn an_environment_variable_is_replaced_and_an_unset_one_stays_with_a_warning() {
+fn b32_an_environment_variable_is_replaced_and_an_unset_one_stays_with_a_warning() {
     let (values, codes) = expanded(&[("chdir", "$(HOME)/app"), ("home", "$(NOPE)/venv"), ("x", "$HOME $() $(")]);
     assert_eq!(values, ["/home/foo/app", "$(NOPE)/venv", "$HOME $() $("]);
     assert_eq!(codes, ["unset-variable"]);
 }
 
 #[test]
-fn a_placeholder_is_the_first_option_of_that_name_anywhere() {
+fn b32_a_placeholder_is_the_first_option_of_that_name_anywhere() {
     assert_eq!(last(&[("base", "/srv"), ("base", "/other"), ("chdir", "%(base)/app")]), "/srv/app");
     assert_eq!(expanded(&[("chdir", "%(base)/app"), ("base", "/srv")]).0[0], "/srv/app");
 }
@@ -154,7 +154,7 @@ fn with_files(key: &str, value: &str, reader: Reader) -> (String, Vec<(String, S
 }
 
 #[test]
-fn the_content_of_a_file_stands_for_its_name_without_its_last_line_break() {
+fn b32_the_content_of_a_file_stands_for_its_name_without_its_last_line_break() {
     assert_eq!(with_files("env", "P=@(secret)!", Reader::Runner), ("P=s3\n!".to_owned(), vec![]));
     assert_eq!(with_files("env", "P=@(exec://echo 1)", Reader::Runner), ("P=echo 1".to_owned(), vec![]));
     assert_eq!(with_files("env", "mail@example.org @()", Reader::Runner), ("mail@example.org @()".to_owned(), vec![]));

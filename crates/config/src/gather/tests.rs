@@ -75,7 +75,7 @@ fn a_section_of_another_file_is_named_after_a_colon() {
 }
 
 #[test]
-fn a_section_alone_is_of_the_file_read_last() {
+fn b32_a_section_alone_is_of_the_file_read_last() {
     let text = "[uwsgi]\nini = :app1\nini = defaults.ini\nini = :app2\n[app1]\nplugin = rack\n[app2]\nx = wrong\n";
     let found = gathered(text, &[("/etc/vassals/defaults.ini", "[uwsgi]\na = 1\n[app2]\nplugin = php\n")]);
     assert_eq!(keys(&found), ["ini=:app1", "plugin=rack", "ini=defaults.ini", "a=1", "ini=:app2", "plugin=php"]);
@@ -120,7 +120,7 @@ fn inclusions_that_multiply_are_given_up() {
 }
 
 #[test]
-fn include_knows_the_format_by_its_suffix() {
+fn b32_include_knows_the_format_by_its_suffix() {
     assert_eq!(
         keys(&gathered("[uwsgi]\ninclude = b.ini\n", &[("/etc/vassals/b.ini", "[uwsgi]\nx = 1\n")])),
         ["include=b.ini", "x=1"]
@@ -158,7 +158,7 @@ fn nothing_is_run_or_fetched_to_understand_a_file() {
 }
 
 #[test]
-fn set_gives_an_option_or_a_placeholder() {
+fn b32_set_gives_an_option_or_a_placeholder() {
     assert_eq!(
         keys(&gathered("[uwsgi]\nset = base=/srv\nset = c=d=e\n", &[])),
         ["set=base=/srv", "base=/srv", "set=c=d=e", "c=d=e"]

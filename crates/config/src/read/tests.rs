@@ -43,7 +43,7 @@ fn a_small_file_gives_a_configuration_without_problems() {
 }
 
 #[test]
-fn an_unknown_key_is_a_warning_with_its_place_line_and_suggestion() {
+fn b33_an_unknown_key_is_a_warning_with_its_place_line_and_suggestion() {
     let outcome = file(&format!("{APP}procceses = 4\n"));
     assert!(outcome.config.is_some());
     let problem = &outcome.problems[0];
@@ -61,7 +61,7 @@ fn a_key_that_a_value_asks_for_is_a_placeholder_and_no_typo() {
 }
 
 #[test]
-fn strict_refuses_unknown_keys_wherever_it_stands() {
+fn b33_strict_refuses_unknown_keys_wherever_it_stands() {
     for text in [format!("{APP}strict = true\nprojct = 1\n"), format!("{APP}projct = 1\nstrict\n")] {
         let outcome = file(&text);
         assert!(outcome.config.is_none());
@@ -187,7 +187,7 @@ fn what_is_not_spoken_is_refused_with_what_to_do_instead() {
 }
 
 #[test]
-fn plugins_of_other_languages_are_refused_by_name() {
+fn b61_plugins_of_other_languages_are_refused_by_name() {
     for (plugin, word) in
         [("rack", "Ruby"), ("php", "PHP"), ("psgi", "Perl"), ("asyncio", "asynchronous"), ("python27", "Python 2")]
     {
@@ -245,7 +245,7 @@ fn the_quickstart_command_lines_are_understood() {
 }
 
 #[test]
-fn the_command_line_may_ask_for_something_else_than_serving() {
+fn b63_the_command_line_may_ask_for_something_else_than_serving() {
     let command = |line: &str| arguments(line).command;
     assert_eq!(command("--reload /tmp/x.pid"), Command::Reload("/tmp/x.pid".into()));
     assert_eq!(command("--stop /tmp/x.pid"), Command::Stop("/tmp/x.pid".into()));
@@ -280,7 +280,7 @@ fn words_of_the_command_line_are_refused_in_a_file() {
 }
 
 #[test]
-fn variables_of_the_environment_are_options_of_the_command_line_but_not_of_a_vassal() {
+fn b34_variables_of_the_environment_are_options_of_the_command_line_but_not_of_a_vassal() {
     let mut facts = facts();
     facts.environment = [("UWSGI_HTTP_SOCKET", ":7000"), ("UWSGI_RELOADS", "3"), ("UWSGI_MODULE", "app")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -322,7 +322,7 @@ fn an_option_that_lacks_its_value_is_told_without_what_follows_from_it() {
 }
 
 #[test]
-fn harakiri_has_a_graceful_side() {
+fn b58_harakiri_has_a_graceful_side() {
     let limits = |lines: &str| file(&format!("{APP}{lines}")).config.unwrap().request;
     let given = limits(
         "harakiri = 9\nharakiri-graceful-timeout = 4\nharakiri-graceful-signal = 10\nharakiri-queue-threshold = 3\nharakiri-verbose = true\n",
@@ -334,7 +334,7 @@ fn harakiri_has_a_graceful_side() {
 }
 
 #[test]
-fn what_an_emperor_says_for_all_comes_around_the_file_and_speaks_of_the_vassal() {
+fn b40_what_an_emperor_says_for_all_comes_around_the_file_and_speaks_of_the_vassal() {
     struct Common;
     impl Files for Common {
         fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
@@ -357,4 +357,60 @@ fn what_an_emperor_says_for_all_comes_around_the_file_and_speaks_of_the_vassal()
     // What such a file includes speaks of itself.
     let twice = [("A", "shop shop"), ("B", "common.ini"), ("A", "shop shop"), ("B", "common.ini")];
     assert_eq!(config.env, twice.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
+}
+
+#[test]
+fn b44_what_stands_in_every_file_of_production_is_taken_without_a_word() {
+    let habits = "master = true\nenable-threads = true\nsingle-interpreter = true\nthunder-lock = true\n\
+        py-call-osafterfork = true\nneed-app = true\ndie-on-term = true\nvacuum = true\nstrict = true\n";
+    assert_eq!(file(&format!("{APP}{habits}")).problems, []);
+}
+
+#[test]
+fn b40_an_emperor_s_habits_are_answered_one_by_one() {
+    for (line, code) in [
+        ("emperor-freq = 5", None),
+        ("emperor-throttle = 2000", None),
+        ("emperor-max-throttle = 60000", None),
+        ("emperor-graceful-shutdown", None),
+        ("emperor-required-heartbeat = 40", None),
+        ("vassal-set = processes=2", None),
+        ("vassals-include = common.ini", None),
+        ("vassals-inherit = common.ini", None),
+        ("vassals-start-hook = echo", Some("option-refused")),
+        ("vassals-stop-hook = echo", Some("option-refused")),
+    ] {
+        let outcome = arguments(&format!("--emperor /etc/vassals --{}", line.replace(" = ", " ")));
+        assert_eq!(codes(&outcome).first().copied(), code, "{line}: {:?}", outcome.problems);
+    }
+}
+
+#[test]
+fn b60_what_is_beside_plain_serving_is_there_or_refused_by_name() {
+    for there in [
+        "limit-as = 512",
+        "route = ^/old redirect:/new",
+        "cache2 = name=c,items=10",
+        "queue = 10",
+        "sharedarea = 1",
+        "gevent = 100",
+    ] {
+        assert_eq!(file(&format!("{APP}{there}\n")).problems, [], "{there}");
+    }
+    for refused in [
+        "cgroup = /sys/fs/cgroup/x",
+        "namespace = /srv/jail",
+        "cap = setgid",
+        "chroot = /srv/jail",
+        "unshare = ipc",
+        "legion = shop 225.1.1.1:4242 98 bf-cbc:hello",
+        "subscribe-to = 127.0.0.1:4040:shop",
+        "fastrouter = 127.0.0.1:3031",
+        "async = 10",
+    ] {
+        let outcome = file(&format!("{APP}{refused}\n"));
+        let problem = outcome.problems.iter().find(|problem| problem.severity == crate::problem::Severity::Error);
+        let name = refused.split(' ').next().unwrap();
+        assert!(problem.is_some_and(|problem| problem.message.contains(name)), "{refused}: {:?}", outcome.problems);
+    }
 }

@@ -21,7 +21,7 @@ fn all_1333_names_of_uwsgi_are_there_exactly_once() {
 }
 
 #[test]
-fn silence_is_not_a_status() {
+fn b60_silence_is_not_a_status() {
     for entry in all() {
         let (Status::Supported { meaning: text }
         | Status::Accepted { why: text }

@@ -38,7 +38,7 @@ fn seconds(crew: &mut Crew, seconds: std::ops::Range<u64>, look_of: impl Fn(u64,
 }
 
 #[test]
-fn spare_adds_one_after_more_than_so_many_busy_looks_and_lets_one_go_in_so_many_idle_ones() {
+fn b30_spare_adds_one_after_more_than_so_many_busy_looks_and_lets_one_go_in_so_many_idle_ones() {
     let mut crew = Crew::new(rules(Algorithm::Spare { overload: 3 }), 2, at(0));
     let busy = seconds(&mut crew, 1..9, |_, wanted| look(wanted, 0));
     assert_eq!(busy, [2, 2, 2, 3, 3, 3, 3, 4]);
@@ -70,7 +70,7 @@ fn spare2_keeps_so_many_idle_and_lets_go_slowly() {
 }
 
 #[test]
-fn backlog_follows_the_queue() {
+fn b30_backlog_follows_the_queue() {
     let mut crew = Crew::new(rules(Algorithm::Backlog { overload: 3 }), 2, at(0));
     let with = |backlog| move |_: u64, wanted: u32| Look { backlog, ..look(0, wanted) };
     assert_eq!(seconds(&mut crew, 1..4, with(9)), [3, 4, 5]);
@@ -104,7 +104,7 @@ fn busy(percent: u64) -> impl Fn(u64, u32) -> Look {
 }
 
 #[test]
-fn busyness_adds_when_busier_than_the_maximum_and_waits_before_it_lets_go() {
+fn b30_busyness_adds_when_busier_than_the_maximum_and_waits_before_it_lets_go() {
     let mut crew = Crew::new(rules(Algorithm::Busyness(busyness())), 2, at(0));
     assert_eq!(seconds(&mut crew, 1..9, busy(90)), [2, 2, 2, 3, 3, 4, 4, 5]);
     let calm = |second: u64, wanted: u32| busy(0)(second, wanted);

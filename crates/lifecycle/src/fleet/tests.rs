@@ -244,7 +244,7 @@ fn a_refused_file_is_a_row_and_the_fix_starts_it() {
 }
 
 #[test]
-fn a_vassal_that_fails_at_first_is_cursed_forgotten_and_retried_with_doubling_waits() {
+fn b37_a_vassal_that_fails_at_first_is_cursed_forgotten_and_retried_with_doubling_waits() {
     let mut stage = Stage::new();
     stage.at(0, Event::Scanned(vec![file("a.ini", 1)]));
     stage.at(0, Event::MasterStarted { master: a(1) });

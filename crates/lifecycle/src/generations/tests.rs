@@ -187,7 +187,7 @@ fn a_switch_is_told_before_what_comes_after_it() {
 }
 
 #[test]
-fn a_broken_deploy_leaves_the_old_generation_alone_and_keeps_its_reason() {
+fn b5_a_broken_deploy_leaves_the_old_generation_alone_and_keeps_its_reason() {
     let mut machine = serving();
     machine.handle(deploy(2), at(5));
     assert_eq!(

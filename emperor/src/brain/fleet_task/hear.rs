@@ -47,6 +47,7 @@ impl FleetTask {
             }
             Input::Keeper(KeeperWord::Knocked { vassal }) => self.decide(Event::Knocked { name: vassal }),
             Input::Keeper(KeeperWord::ReloadAll) => self.decide(Event::ReloadAll),
+            Input::Keeper(KeeperWord::SayStatus) => self.publisher.say_status(),
             Input::Scanned(scanned) => self.scanned(scanned),
             Input::Master { master, word, fds } => self.master_said(&master, *word, fds),
             Input::MasterGone { master, how } => self.master_gone(master, how),
@@ -225,6 +226,7 @@ impl FleetTask {
                 }
             }
             FromMaster::ListenersReleased { keys } => self.released(master, keys),
+            FromMaster::Regions { names } => self.performer.keep_regions(master.clone(), names, fds),
             FromMaster::TlsFilesAsked { paths } => {
                 if let Some(link) = self.seat(master).map(|seat| seat.link.orders()) {
                     self.performer.open_tls(master.vassal.clone(), paths, link);

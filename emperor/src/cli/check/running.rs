@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use empery_config::vassal::VassalConfig;
-use empery_control::fleet::VassalSnapshot;
+use empery_control::{boot::Common, fleet::VassalSnapshot};
 use empery_lifecycle::ids::{RevisionId, VassalName};
 use serde::Serialize;
 
-use super::{Running, read_content, say};
+use super::{Options, read_content, say};
 use crate::cli::{
     client::{Client, segment},
     exit::{Exit, Failure},
@@ -35,11 +35,11 @@ struct Change {
 pub(super) fn difference(
     file: &Path,
     config: &VassalConfig,
-    state: Option<&Path>,
-    running: &Running,
+    common: &Common,
+    options: &Options,
 ) -> Result<Difference, Failure> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let client = Client::new(running)?;
+    let client = Client::new(&options.running)?;
     let snapshot: VassalSnapshot = match client.get(&format!("/api/v1/vassals/{}", segment(&name))) {
         Ok(answer) => answer.json()?,
         Err(failure) if failure.exit == Exit::NoSuchVassal => {
@@ -50,9 +50,9 @@ pub(super) fn difference(
     let Some(serving) = snapshot.serving_revision else {
         return Ok(Difference { running_revision: None, changes: changes(&BTreeMap::new(), &values(config)) });
     };
-    let directory = state.map_or_else(places::state, Path::to_owned);
+    let directory = options.state.clone().unwrap_or_else(places::state);
     let content = content_of(&directory, &snapshot.name, RevisionId(serving))?;
-    let reading = read_content(file, content)?;
+    let reading = read_content(file, common, content)?;
     let before = reading.plan.as_ref().map(|plan| values(&plan.config)).unwrap_or_default();
     Ok(Difference { running_revision: Some(serving), changes: changes(&before, &values(config)) })
 }

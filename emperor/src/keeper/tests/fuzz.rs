@@ -30,6 +30,10 @@ fn requests() -> Vec<Vec<u8>> {
         Ask::Open { name: vassal.clone() },
         Ask::Bind { vassal: vassal.clone(), identity: Identity { uid: 1, gid: 1 }, listener },
         Ask::Keep { vassal: vassal.clone(), key: "k".to_owned() },
+        Ask::KeepRegions {
+            master: MasterKey { vassal: vassal.clone(), berth: Berth::A, serial: MasterSerial(1) },
+            names: vec!["r".to_owned()],
+        },
         Ask::Forget { vassal, keys: vec!["k".to_owned()] },
         Ask::Kill { master },
         Ask::Masters,

@@ -26,7 +26,7 @@ impl LogFile {
 }
 
 #[test]
-fn a_full_file_is_renamed_at_the_end_of_a_line_and_nothing_is_lost() {
+fn b62_a_full_file_is_renamed_at_the_end_of_a_line_and_nothing_is_lost() {
     let place = place("rotates");
     let (path, old) = (place.join("current.log"), place.join("previous.log"));
     let care = Care { max_bytes: 8, retired: Retired::Named(old.clone()), ..Care::none() };

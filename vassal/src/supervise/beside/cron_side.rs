@@ -6,6 +6,7 @@ use empery_config::{
     beside::{Cron as Spec, When},
     vassal::VassalConfig,
 };
+use empery_control::stats;
 use empery_lifecycle::{
     cron::{Job, Local, Minutes, Pattern, Rules, look_again_in},
     moment::Moment,
@@ -53,6 +54,19 @@ impl Crons {
     pub(crate) fn concern_signals(&mut self, concerns: bool) {
         self.concerns_signals = concerns;
         self.look_at.get_or_insert_with(clock::now);
+    }
+
+    /// As the statistics have them.
+    pub(crate) fn stats(&self) -> Vec<stats::Cron> {
+        let (now, now_unix_s) = (clock::now(), clock::unix_s());
+        let of = |handle: &Handle| {
+            let When { minute, hour, day, month, week } = handle.spec.when;
+            let (pid, started_at) =
+                handle.began.last().map_or((-1, 0), |(pid, began)| (*pid, now_unix_s - now.since(*began).as_secs()));
+            let (unique, command) = (u8::from(handle.spec.unique), handle.spec.command.clone());
+            stats::Cron { minute, hour, day, month, week, command, unique, legion: String::new(), pid, started_at }
+        };
+        self.all.iter().map(of).collect()
     }
 
     pub(super) fn running(&self) -> Vec<(Spec, i32)> {

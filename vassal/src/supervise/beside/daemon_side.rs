@@ -2,6 +2,7 @@
 //! over a reload; one whose line has changed ends before the new one starts.
 
 use empery_config::{beside::Daemon as Spec, vassal::VassalConfig};
+use empery_control::stats;
 use empery_lifecycle::{
     daemon::{Daemon, Kind, Rules, Step},
     moment::Moment,
@@ -83,6 +84,16 @@ impl Daemons {
     /// Processes that outlive the vassal.
     pub(crate) fn outliving(&self) -> Vec<i32> {
         self.outlive.iter().filter_map(|path| pidfile::living(path)).collect()
+    }
+
+    /// As the statistics have them.
+    pub(crate) fn stats(&self) -> Vec<stats::Daemon> {
+        let of = |handle: &Handle| stats::Daemon {
+            cmd: handle.spec.command.clone(),
+            pid: handle.child.unwrap_or(0),
+            respawns: handle.starts.saturating_sub(1),
+        };
+        self.all.iter().map(of).collect()
     }
 
     pub(super) fn running(&self) -> Vec<(Spec, i32)> {

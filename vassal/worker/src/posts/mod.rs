@@ -81,16 +81,13 @@ impl PostProcess {
         }
     }
 
-    /// Runs something of the app that must end within `harakiri_s`, and that is not interrupted when the process is to
+    /// Runs something of the app that must end within `harakiri_s`, if that is not 0, and that is not interrupted when the process is to
     /// leave.
     fn work<T>(&self, harakiri_s: u32, work: impl FnOnce() -> T) -> T {
-        if harakiri_s > 0 {
-            let _ = self.say(&FromPost::Begins { within_ms: u64::from(harakiri_s) * 1000 }, &[]);
-        }
+        let within_ms = (harakiri_s > 0).then(|| u64::from(harakiri_s) * 1000);
+        let _ = self.say(&FromPost::Begins { within_ms }, &[]);
         let done = leaving::later(work);
-        if harakiri_s > 0 {
-            let _ = self.say(&FromPost::Ended, &[]);
-        }
+        let _ = self.say(&FromPost::Ended, &[]);
         done
     }
 }

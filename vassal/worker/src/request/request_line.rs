@@ -6,6 +6,7 @@ mod format;
 use std::io::Write;
 
 use empery_control::boot::{AppBoot, REQUEST_LINE_MARK};
+use empery_sys::process;
 
 use super::{account::Began, vars::Vars};
 use crate::{os, worker::Worker};
@@ -105,6 +106,12 @@ impl Lines {
         if self.at_unix_s != started_unix_s || self.ctime.is_empty() {
             self.at_unix_s = started_unix_s;
             self.ctime = os::ctime(started_unix_s);
+        }
+        if worker.boot.request_log.memory {
+            let used = process::memory(worker.pid).unwrap_or_default();
+            for (name, bytes) in [("address space usage", used.vsz_bytes), ("rss usage", used.rss_bytes)] {
+                let _ = write!(self.line, "{{{name}: {bytes} bytes/{}MB}} ", bytes / (1024 * 1024));
+            }
         }
         let requests = worker.requests.load(std::sync::atomic::Ordering::Relaxed);
         let total = worker.scoreboard.totals().requests;

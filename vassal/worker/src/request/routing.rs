@@ -2,7 +2,7 @@
 
 mod htpasswd;
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, sync::atomic::Ordering};
 
 use empery_rules::routes::{Answer, Effect, Fact, Host, Outcome, PathIs, Prepared};
 use empery_sys::process;
@@ -208,6 +208,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, o
             None => not_served(tools, request, "404 Not Found", began),
         },
     };
+    tools.worker.slot(tools.core).counters.routed_requests.fetch_add(1, Ordering::Relaxed);
     Some(after)
 }
 

@@ -33,6 +33,11 @@ fn change(name: &str, change: impl Fn(i64) -> i64) -> Option<bool> {
 #[pyfunction]
 #[pyo3(signature = (name, /))]
 fn metric_get(name: &str) -> i64 {
+    value(name)
+}
+
+/// The same for everybody else in the worker.
+pub(crate) fn value(name: &str) -> i64 {
     let Some(metrics) = Shared::here().and_then(|shared| shared.metrics.as_ref()) else { return 0 };
     metrics.get(name).or_else(|| of_vassal(name).filter(|_| metrics.of_vassal)).unwrap_or(0)
 }
@@ -110,8 +115,19 @@ fn of_vassal(name: &str) -> Option<i64> {
     Some(number.cast_signed())
 }
 
+/// Sums, and the mean of the means, as uWSGI's metrics of worker 0 collect them from their children.
+fn of_all_workers(here: &Worker, rest: &[&str]) -> Option<u64> {
+    let each = (1..=here.boot.processes).map(|id| of_worker(here, id, rest));
+    let all = each.collect::<Option<Vec<_>>>().filter(|_| rest.len() == 1)?;
+    let sum: u64 = all.iter().sum();
+    Some(if rest == ["avg_response_time"] { sum / all.len().max(1) as u64 } else { sum })
+}
+
 fn of_worker(here: &Worker, id: u32, rest: &[&str]) -> Option<u64> {
-    if !(1..=here.boot.processes).contains(&id) {
+    if id == 0 {
+        return of_all_workers(here, rest);
+    }
+    if id > here.boot.processes {
         return None;
     }
     if let ["core", core, what] = rest {
@@ -126,7 +142,8 @@ fn of_worker(here: &Worker, id: u32, rest: &[&str]) -> Option<u64> {
             "read_errors" => sum(|counters| counters.read_errors.load(Ordering::Relaxed)),
             "write_errors" => sum(|counters| counters.write_errors.load(Ordering::Relaxed)),
             "static_requests" => sum(|counters| counters.static_requests.load(Ordering::Relaxed)),
-            "routed_requests" | "offloaded_requests" => 0,
+            "routed_requests" => sum(|counters| counters.routed_requests.load(Ordering::Relaxed)),
+            "offloaded_requests" => 0,
             _ => return None,
         });
     }

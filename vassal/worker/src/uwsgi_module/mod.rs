@@ -10,14 +10,14 @@ mod facts;
 mod files;
 mod lines;
 mod locks;
-mod metrics;
+pub(crate) mod metrics;
 mod queue;
 mod request;
 mod rpc;
 mod text;
 pub(crate) mod websocket;
 
-use empery_control::boot::{AppBoot, OptValue};
+use empery_control::boot::{AppBoot, Engine, OptValue};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyList, PyModule},
@@ -45,7 +45,7 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
     module.add("is_a_reload", boot.reloads > 0)?;
     module.add("sockets", PyList::new(py, boot.listeners.iter().map(|listener| listener.fd))?)?;
     module.add("applications", PyDict::new(py))?;
-    module.add("loop", py.None())?;
+    module.add("loop", matches!(boot.engine, Engine::Gevent { .. }).then(|| PyBytes::new(py, b"gevent")))?;
     module.add("unbit", py.None())?;
     module.add("magic_table", facts::magic_table(py)?)?;
     let pidfile = boot.opt.iter().find(|(name, _)| name == "pidfile");

@@ -50,7 +50,7 @@ fn a_mount_that_uwsgi_would_pass_over_silently_is_an_error() {
 }
 
 #[test]
-fn module_file_paste_and_code_take_precedence_in_this_order() {
+fn b6_module_file_paste_and_code_take_precedence_in_this_order() {
     let target = |lines: &str| app(lines).target.unwrap();
     let code = "eval = def application(e, s): pass";
     assert_eq!(target(code), AppTarget::Code("def application(e, s): pass".into()));

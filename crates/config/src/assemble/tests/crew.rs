@@ -16,7 +16,7 @@ fn sizes_are_megabytes_and_times_seconds() {
 }
 
 #[test]
-fn a_life_that_may_not_end_before_it_must_is_refused_as_in_uwsgi() {
+fn b29_a_life_that_may_not_end_before_it_must_is_refused_as_in_uwsgi() {
     assert!(error("max-worker-lifetime = 10").contains("expected more than `min-worker-lifetime`, which is 10"));
     config("max-worker-lifetime = 10\nmin-worker-lifetime = 5");
 }

@@ -32,17 +32,17 @@ fn indentation_means_nothing() {
 }
 
 #[test]
-fn a_backslash_at_the_end_does_not_continue_the_line() {
+fn b1_a_backslash_at_the_end_does_not_continue_the_line() {
     assert_eq!(pairs("[uwsgi]\ncont = one \\\ntwo\n"), strings(&[("cont", "one \\"), ("two", "")]));
 }
 
 #[test]
-fn semicolon_and_hash_begin_comments_only_at_the_start_of_a_line() {
+fn b1_semicolon_and_hash_begin_comments_only_at_the_start_of_a_line() {
     assert_eq!(pairs("[uwsgi]\n; a = 1\n  # b = 2\nbar = hello ; x # y\n"), strings(&[("bar", "hello ; x # y")]));
 }
 
 #[test]
-fn quotes_are_part_of_the_value() {
+fn b1_quotes_are_part_of_the_value() {
     assert_eq!(pairs("[uwsgi]\na = \"x\"\n"), strings(&[("a", "\"x\"")]));
 }
 
@@ -57,7 +57,7 @@ fn keys_are_case_sensitive_and_kept_as_written() {
 }
 
 #[test]
-fn a_key_without_equals_sign_has_an_empty_value() {
+fn b1_a_key_without_equals_sign_has_an_empty_value() {
     assert_eq!(pairs("[uwsgi]\nmaster\n"), strings(&[("master", "")]));
 }
 

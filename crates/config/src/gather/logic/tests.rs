@@ -16,7 +16,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_loop_repeats_line_by_line() {
+fn b32_a_loop_repeats_line_by_line() {
     assert_eq!(
         lines("for = a  b\nx-1 = %(_)\nx-2 = <%(_)%(_)>\nendfor =\nx-3 = %(_)"),
         ["x-1=a", "x-1=b", "x-2=<aa>", "x-2=<bb>", "x-3=%(_)"]
@@ -48,7 +48,7 @@ fn a_loop_includes_files_whose_own_lines_it_leaves_alone() {
 }
 
 #[test]
-fn conditions_hold_lines_back() {
+fn b32_conditions_hold_lines_back() {
     for (condition, holds) in [
         ("if-env = STAGE", true),
         ("ifenv = STAGE", true),

@@ -30,7 +30,7 @@ fn with(text: &str, tree: &[(&'static str, &'static str)]) -> Outcome {
 }
 
 #[test]
-fn an_inherited_file_comes_last_and_its_placeholders_are_replaced() {
+fn b32_an_inherited_file_comes_last_and_its_placeholders_are_replaced() {
     let text = format!("{APP}inherit = base.ini\nthreads = 2\nprocesses = 2\nroot = /x\n");
     let base = "[uwsgi]\nprocesses = 4\nchdir = %(root)/%n\nenv = A=$(WHERE)\nroot = /y\n";
     let outcome = with(&text, &[("/etc/vassals/base.ini", base)]);
@@ -94,7 +94,7 @@ fn lines_for_the_log_are_expanded_unless_they_are_immediate() {
 }
 
 #[test]
-fn what_is_missing_beside_the_app_is_a_warning_and_a_jail_an_error() {
+fn b60_what_is_missing_beside_the_app_is_a_warning_and_a_jail_an_error() {
     let outcome = file(&format!("{APP}carbon = 127.0.0.1:2003\nvhost = true\n"));
     assert_eq!((codes(&outcome), outcome.config.is_some()), (vec!["option-refused"; 2], true));
     assert!(file(&format!("{APP}chroot = /x\n")).config.is_none());

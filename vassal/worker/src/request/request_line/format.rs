@@ -10,7 +10,7 @@ use empery_rules::line::{Field, LineFormat, Piece};
 use empery_sys::process;
 
 use super::{LINE_MAX_BYTES, Told, put};
-use crate::{os, request::log_variables};
+use crate::{os, request::log_variables, uwsgi_module::metrics};
 
 /// What `%(ltime)` looks like.
 const LTIME: &CStr = c"%d/%b/%Y:%H:%M:%S %z";
@@ -52,6 +52,9 @@ pub(super) fn put_line(line: &mut Vec<u8>, format: &LineFormat, times: &mut Time
             Piece::Field(field) => put_field(line, *field, times, told),
             Piece::Variable(name) => {
                 put_text(line, told.spoken.vars.find(name.as_bytes()).as_deref().unwrap_or_default());
+            }
+            Piece::Metric(name) => {
+                let _ = write!(line, "{}", metrics::value(name));
             }
             Piece::LogVariable(name) => {
                 let value = log_variables::get(told.began.monotonic_ns, name.as_bytes());
