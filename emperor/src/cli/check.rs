@@ -20,7 +20,7 @@ use super::{
     exit::{Exit, Failure},
     print::{self, say},
 };
-use crate::brain::scan::reading::{FILE_MAX_BYTES, Reader, Reading};
+use crate::brain::scan::reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -162,5 +162,5 @@ fn read_content(file: &Path, content: Vec<u8>) -> std::io::Result<Reading> {
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    Ok(Reader::new(directory, me).read(&name, RevisionId(1), content, None))
+    Ok(Reader::new(directory, me).read(&name, RevisionId(1), content, Circumstances::default()))
 }

@@ -41,7 +41,7 @@ impl Desk {
     /// What is missing, not allowed, or failed. Nothing runs then.
     pub(super) fn start_master(&mut self, order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
         let MasterKey { vassal, berth, .. } = &order.master;
-        self.uid_policy.check(order.identity).map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        self.may_be(vassal, order.identity)?;
         if !is_content(content) {
             return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
         }
