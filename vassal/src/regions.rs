@@ -8,6 +8,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 use empery_config::shared as configured;
@@ -21,7 +22,7 @@ use empery_sys::region::{Again, Found, Locks, Region};
 use serde::{Deserialize, Serialize};
 
 use self::sync::Sync;
-use crate::log;
+use crate::{log, stats::metric_files};
 
 /// What a region is for: generations that want the same share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,7 +115,7 @@ impl Regions {
             queue,
             areas: areas.collect::<Result<Vec<_>, _>>()?,
             locks: Some(self.locks(config.locks as usize + 1)?),
-            metrics: self.metrics(config)?,
+            metrics: self.provide_metrics(config)?,
             caches,
         })
     }
@@ -204,19 +205,20 @@ impl Regions {
         Ok(words::Area { bytes, fd, file_fd })
     }
 
-    fn metrics(&mut self, config: &configured::Shared) -> Result<Option<Metrics>, String> {
+    fn provide_metrics(&mut self, config: &configured::Shared) -> Result<Option<Metrics>, String> {
         if config.metrics.is_empty() && !config.vassal_metrics {
             return Ok(None);
         }
-        let wanted: Vec<(String, i64)> =
-            config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect();
+        let wanted = wanted_metrics(config);
         let length = Metrics::length(wanted.len());
         let fd = self.get_or_make(Purpose::Metrics(wanted.clone()), || {
             let sentence = |error: io::Error| format!("metrics cannot be made: {error}");
             let (region, fd) = Region::create("empery-metrics", length, Again::IsAnError).map_err(sentence)?;
             let mut locked = region.lock().map_err(sentence)?;
-            for (number, (_, initial)) in wanted.iter().enumerate() {
-                locked.store(words::metric_at(number), initial.cast_unsigned());
+            let restored = config.metric_directory.as_deref().filter(|_| config.restores_metrics);
+            for (number, (name, initial)) in wanted.iter().enumerate() {
+                let value = restored.and_then(|directory| metric_files::read(directory, name)).unwrap_or(*initial);
+                locked.store(words::metric_at(number), value.cast_unsigned());
             }
             drop(locked);
             Ok(Held::new(fd))
@@ -257,6 +259,31 @@ impl Regions {
         config.caches.iter().filter_map(|cache| Some((cache, counts(cache)?))).collect()
     }
 
+    /// The numbers that the app counts, as they are now.
+    pub(crate) fn metrics(&self, config: &configured::Shared) -> Vec<(String, i64)> {
+        let Some(region) = self.metrics_region(config) else { return Vec::new() };
+        let number = |(number, (name, _)): (usize, (String, i64))| {
+            let word = region.glance().counter(words::metric_at(number))?.load(Ordering::Relaxed);
+            Some((name, word.cast_signed()))
+        };
+        wanted_metrics(config).into_iter().enumerate().filter_map(number).collect()
+    }
+
+    /// Sets one of them; of two with one name the later counts.
+    pub(crate) fn set_metric(&self, config: &configured::Shared, name: &str, value: i64) {
+        let place = config.metrics.iter().rposition(|metric| metric.name == name);
+        if let (Some(region), Some(place)) = (self.metrics_region(config), place)
+            && let Some(word) = region.glance().counter(words::metric_at(place))
+        {
+            word.store(value.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
+    fn metrics_region(&self, config: &configured::Shared) -> Option<Region> {
+        let held = self.held.get(&Purpose::Metrics(wanted_metrics(config)))?;
+        Region::map(held.fd.as_fd(), Metrics::length(config.metrics.len())).ok()
+    }
+
     /// Lets go of what no generation uses, by the descriptors that they were told.
     pub(crate) fn keep_only(&mut self, used: impl Fn(RawFd) -> bool) {
         self.held.retain(|_, held| used(held.fd.as_raw_fd()));
@@ -290,6 +317,10 @@ impl Regions {
         });
         Ok(Regions { held: held.collect::<Result<_, String>>()? })
     }
+}
+
+fn wanted_metrics(config: &configured::Shared) -> Vec<(String, i64)> {
+    config.metrics.iter().map(|metric| (metric.name.clone(), metric.initial)).collect()
 }
 
 fn shape(cache: &configured::Cache) -> Shape {

@@ -12,8 +12,8 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes,
-    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
+    alarms::AlarmDraft, apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging,
+    routes, runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
 };
 
 /// Most workers of one vassal.
@@ -101,6 +101,7 @@ pub(super) struct Draft {
     pub(super) crew: CrewDraft,
     pub(super) runtime: RuntimeDraft,
     pub(super) beside: BesideDraft,
+    pub(super) alarms: AlarmDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
     pub(super) log: Log,
@@ -179,6 +180,7 @@ impl Default for Draft {
             crew: CrewDraft::default(),
             runtime: RuntimeDraft::default(),
             beside: BesideDraft::default(),
+            alarms: AlarmDraft::default(),
             logto: None,
             logto2: None,
             log: Log { requests: true, ..Log::default() },
@@ -205,6 +207,7 @@ impl Draft {
             || self.crew.take(&mut value)
             || self.runtime.take(&mut value)
             || self.beside.take(&mut value)
+            || self.alarms.take(&mut value)
             || self.static_files.take(&mut value)
             || self.regions.take(&mut value)
             || routes::take(&mut self.routes, &mut value)
