@@ -102,8 +102,9 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     }
 
     let living = living_masters(&keeper).await?;
-    let reader =
-        Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid }).with_common(settings.common.common());
+    let reader = Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid })
+        .with_common(settings.common.common())
+        .with_tyrant(settings.tyrant.tyrant());
     let log_places = LogPlaces::new(&settings.state, &settings.vassals);
     let publisher = Publisher::new(frame(&settings, peer));
     let operations = Operations::default();
@@ -159,7 +160,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
     tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
     if let Some(address) = stats_address {
-        tokio::spawn(stats_server::serve(address, realm.snapshot.clone(), inbox.clone()));
+        tokio::spawn(stats_server::serve(address, settings.tyrant.tyrant(), realm.snapshot.clone(), inbox.clone()));
     }
     tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
     tokio::spawn(unit::check_kill_mode(inbox));

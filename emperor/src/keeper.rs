@@ -33,6 +33,7 @@ use empery_lifecycle::ids::VassalName;
 use empery_sys::process::{self, How, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::tyrant::Tyrant;
 use brain_seat::{BrainSeat, Heard};
 use desk::Desk;
 pub(crate) use policy::UidPolicy;
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) brain_user: Option<String>,
     /// Who masters may be.
     pub(crate) uid_policy: UidPolicy,
+    /// `emperor-tyrant`.
+    pub(crate) tyrant: Option<Tyrant>,
     /// `on-demand.extension`.
     pub(crate) on_demand_extension: Option<String>,
     /// `emperor-pidfile`.

@@ -50,6 +50,9 @@ def application(environ, start_response):
             return [str(uwsgi.mule_msg(text.encode(), int(number) if number.isdigit() else number)).encode()]
         except ValueError as error:
             return [str(error).encode()]
+    elif verb == "alarm":
+        name, _, text = rest.partition("/")
+        return [str(uwsgi.alarm(name, text)).encode()]
     elif verb == "farm":
         uwsgi.farm_msg("team", rest)
     elif verb == "get":

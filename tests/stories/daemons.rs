@@ -1,7 +1,7 @@
 //! Programs beside the app: daemons that are kept running, and commands at certain times. They belong to the vassal and not
 //! to a generation, there is one of each and never two, and nothing of them is left when it ends.
 
-use std::{fs, path::Path};
+use std::{fs, io::Read, net::TcpListener, path::Path};
 
 use anyhow::{Result, bail, ensure};
 use empery_tests::{emperor::Emperor, ground::Ground, http::Ask, procfs, runner::Story, vassal::Vassal, wait};
@@ -223,12 +223,20 @@ fn is_replaced(pid: i32, bin: &Path) -> Result<bool> {
 
 fn crons(ground: &Ground) -> Result<()> {
     // The minute of the start counts, as in uWSGI: nothing here has to be waited for.
+    let asked = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/it's-time?a=1&b", asked.local_addr()?);
     let more = "env = TZ=UTC\nenv = NAME=this vassal\n\
                 cron = -1 -1 -1 -1 -1 echo cron of $NAME; pwd > where; echo $$ >> runs\n\
                 unique-cron = -1 -1 -1 -1 -1 echo $$ >> unique; exec sleep 1000\n\
                 cron2 = minute=-1,harakiri=1 echo $$ >> slow; exec sleep 1000\n\
                 cron = -1 -1 -1 13 -1 echo $$ >> never\n";
-    let mut vassal = start(ground, more)?;
+    let mut vassal = start(ground, &format!("{more}cron-curl = -1 -1 -1 -1 -1 {url}\n"))?;
+    let (mut client, _) = asked.accept()?;
+    client.set_read_timeout(Some(SOON))?;
+    let mut request = [0; 32];
+    client.read_exact(&mut request)?;
+    ensure!(request.starts_with(b"GET /it's-time?a=1&b HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&request));
+    drop(client);
     vassal.master.says("cron of this vassal", SOON)?;
     vassal.master.says("*** HARAKIRI ON CRON", SOON)?;
     let slow = Pids(ground, "slow").count(1)?[0];

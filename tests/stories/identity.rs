@@ -1,6 +1,9 @@
 //! Who runs as whom: keeper root, brain its own user, masters and workers the vassal's.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
+};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
@@ -18,6 +21,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
     Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),
+    Story::new("identity/c19-b41-a-tyrant-runs-each-vassal-as-the-owner-of-its-file-and-root-s-not-at-all", tyrant),
+    Story::new("identity/c19-a-tyrant-s-vassal-has-no-more-rights-than-its-owner", no_more_rights),
     Story::new("identity/a-uid-without-gid-takes-the-user-s-own-group", uid_alone),
 ];
 
@@ -158,4 +163,81 @@ fn groups_of(port: u16) -> Result<Vec<u32>> {
     let mut groups: Vec<u32> = groups.iter().filter_map(|gid| u32::try_from(gid.as_u64()?).ok()).collect();
     groups.sort_unstable();
     Ok(groups)
+}
+
+fn tyrant_emperor<'g>(ground: &'g Ground, more: &[&str]) -> Result<Emperor<'g>> {
+    ground.needs_root()?;
+    let mut emperor =
+        Emperor::prepare(ground)?.for_every_user()?.with(&["--user", "daemon", "--emperor-tyrant"]).with(more);
+    emperor.up()?;
+    Ok(emperor)
+}
+
+/// A file of this user's and his group's, as he would have put it there.
+fn put(emperor: &Emperor<'_>, ground: &Ground, owner: (u32, u32), text: &str) -> Result<()> {
+    let aside = ground.write("aside.tmp", text)?;
+    chown(&aside, Some(owner.0), Some(owner.1))?;
+    fs::rename(aside, emperor.vassals.join("shop.ini"))?;
+    Ok(())
+}
+
+fn serves_as(port: u16, uid: u32) -> Result<Value> {
+    empery_tests::wait::until_ok("the owner to serve", empery_tests::emperor::SETTLED_WITHIN, || {
+        let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
+        ensure!(shown["process"]["uid"] == uid, "{}", shown["process"]);
+        Ok(shown)
+    })
+}
+
+fn tyrant(ground: &Ground) -> Result<()> {
+    let emperor = tyrant_emperor(ground, &[])?;
+    let port = ground.port()?;
+    let (www, nobody) = (id_of("www-data")?, id_of("nobody")?);
+    let text = ini(ground, port, "uid = root\ngid = root\nadd-gid = root\n")?;
+    put(&emperor, ground, (www, www), &text)?;
+    emperor.loyal("shop.ini")?;
+    let shown = serves_as(port, www)?;
+    ensure!(shown["process"]["gid"] == www && shown["process"]["groups"] == serde_json::json!([]), "{shown:#}");
+    let vassal = emperor.vassal("shop.ini")?;
+    ensure!(vassal.to_string().contains("counts for nothing: the app runs as the owner of its file"), "{vassal:#}");
+    // Another owner is an edit: the next generation is his.
+    chown(emperor.vassals.join("shop.ini"), Some(nobody), None)?;
+    serves_as(port, nobody)?;
+    emperor.loyal("shop.ini")?;
+    ensure!(emperor.masters().len() == 1, "two owners serve");
+    // Root's is refused.
+    emperor.drop_file("root.ini", &ini(ground, ground.port()?, "uid = www-data\n")?)?;
+    let refused = emperor.vassal_until("root.ini", "refused", |vassal| vassal["state"] == "refused")?;
+    ensure!(refused.to_string().contains("but none as root"), "{refused:#}");
+    ensure!(emperor.masters().len() == 1, "root's file runs");
+    emperor.stop()
+}
+
+fn no_more_rights(ground: &Ground) -> Result<()> {
+    ground.needs_own_network()?;
+    let emperor = tyrant_emperor(ground, &["--emperor-tyrant-nofollow", "--emperor-tyrant-initgroups"])?;
+    let www = id_of("www-data")?;
+    // Port 80 is root's to give.
+    put(&emperor, ground, (www, www), &ini(ground, 80, "")?)?;
+    let failed = emperor.deploy_failed("shop.ini")?;
+    ensure!(failed.to_string().contains("Permission denied"), "{failed:#}");
+    // A link of his leads to a file that only root may read, and root does not read it for him.
+    let secret = ground.write("secret.ini", &ini(ground, ground.port()?, "env = SECRET=of-root\n")?)?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    let link = emperor.vassals.join("link.ini");
+    symlink(&secret, &link)?;
+    lchown(&link, Some(www), Some(www))?;
+    let refused = emperor.vassal_until("link.ini", "refused", |vassal| vassal["state"] == "refused")?;
+    ensure!(refused.to_string().contains("cannot be opened"), "{refused:#}");
+    // One that he may read runs as he.
+    let port = ground.port()?;
+    let open = ground.write("open.ini", &ini(ground, port, "")?)?;
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644))?;
+    let other = emperor.vassals.join("other.ini");
+    symlink(&open, &other)?;
+    lchown(&other, Some(www), Some(www))?;
+    emperor.loyal("other.ini")?;
+    let shown = serves_as(port, www)?;
+    ensure!(shown["process"]["groups"] == serde_json::json!([www]), "not his groups: {shown:#}");
+    emperor.stop()
 }

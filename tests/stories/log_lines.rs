@@ -1,6 +1,6 @@
 //! What lines look like and where they go: `log-format`, `log-date`, `logger` and their relatives.
 
-use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
+use std::{fs, net::UdpSocket, os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
@@ -21,6 +21,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("log-lines/log-date-is-before-the-vassal-s-own-lines", dated),
     Story::new("log-lines/b62-loggers-routes-and-encoders", loggers),
     Story::new("log-lines/a-logger-that-is-down-holds-no-request-up", down),
+    Story::new("log-lines/a-long-line-goes-into-several-packets-of-rsyslog", packets),
     Story::new("log-lines/a-logger-of-a-vassal-under-an-emperor", under_an_emperor),
 ];
 
@@ -271,4 +272,34 @@ fn under_an_emperor(ground: &Ground) -> Result<()> {
     let shown = emperor.says("logs", &["shop.ini"])?.success()?;
     ensure!(shown.contains("uri=/say x"), "{shown}");
     emperor.stop()
+}
+
+fn packets(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let server = UdpSocket::bind("127.0.0.1:0")?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    let more = format!(
+        "log-format = the line %(uri) of a request\nreq-logger = rsyslog:{},shop\nrsyslog-packet-size = 200\n\
+         rsyslog-split-messages = true\n",
+        server.local_addr()?
+    );
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &ini(ground, port, &more)?)?;
+    vassal.answers(port)?;
+    let path = format!("/{}", (0..100).map(|number| format!("{number:04}")).collect::<String>());
+    http::get(port, &path)?;
+    let (wanted, mut got) = (format!("the line {path} of a request"), String::new());
+    while got != wanted {
+        let mut room = [0; 2048];
+        let (length, _) = server.recv_from(&mut room)?;
+        ensure!(length <= 200, "a packet of {length} bytes");
+        let packet = String::from_utf8_lossy(&room[..length]).into_owned();
+        let (head, part) = packet.split_once(" shop: ").with_context(|| packet.clone())?;
+        ensure!(head.starts_with("<29>"), "{packet}");
+        if part == "the line / of a request" {
+            continue;
+        }
+        got.push_str(part);
+        ensure!(wanted.starts_with(&got), "{got}");
+    }
+    vassal.stop()
 }

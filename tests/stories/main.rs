@@ -1,6 +1,7 @@
 //! The stories: what Empery promises, proved against the built binaries. `./dev e2e NAME` tells those whose name
 //! contains NAME. Each module holds the stories of one promise; the harness says how they are told.
 
+mod alarms;
 mod alone;
 mod apps;
 mod behaviours;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         tls::STORIES,
         gateway::STORIES,
         alone::STORIES,
+        alarms::STORIES,
         realm::STORIES,
         silent::STORIES,
         signals::STORIES,

@@ -28,7 +28,7 @@ const EVERYTHING: &str = "cache2 = name=c,items=5\nqueue = 4\nsharedarea = 1\nme
 const THERE: &str = "version version_info hostname numproc cores has_threads opt magic_table applications env started_on \
     buffer_size sockets is_a_reload loop pidfile unbit reload stop workers masterpid worker_id mule_id total_requests \
     request_id listen_queue accepting ready mem setprocname set_user_harakiri log log_this_request set_logvar get_logvar \
-    logsize disconnect cl micros set_warning_message parsefile extract embedded_data call lock unlock is_locked cache_get \
+    logsize disconnect cl micros set_warning_message alarm parsefile extract embedded_data call lock unlock is_locked cache_get \
     cache_set cache_update cache_del cache_exists cache_clear cache_inc cache_dec cache_mul cache_div cache_num cache_keys \
     register_rpc rpc rpc_list queue_size queue_push queue_pop queue_pull queue_get queue_set queue_last queue_slot \
     queue_pull_slot sharedarea_read sharedarea_write sharedarea_read8 sharedarea_write8 sharedarea_readbyte \

@@ -15,7 +15,7 @@ use super::noting::{App, SOON};
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("watched/a-touched-file-has-its-command-run-and-its-hooks-done", touched),
-    Story::new("watched/a-descriptor-with-something-to-read-reloads", descriptor),
+    Story::new("watched/b62-a-descriptor-with-something-to-read-reloads", descriptor),
     Story::new("watched/a-mount-point-that-is-lost-ends-the-vassal", mount_point),
 ];
 

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{OwnedFd, RawFd},
     path::Path,
 };
 
@@ -25,8 +25,10 @@ pub(crate) struct Command<'a> {
     pub(crate) directory: &'a Path,
     /// `env` and `unenv` of the vassal.
     pub(crate) env: &'a [(String, Option<String>)],
-    /// Whether it has our standard input; else it has /dev/null.
-    pub(crate) stdin: bool,
+    /// Its standard input; None is /dev/null.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// What it finds open under the same number.
+    pub(crate) inherit: Vec<RawFd>,
     /// Who it becomes.
     pub(crate) identity: Option<DropTo>,
     /// What it gets when this process dies; None outlives it.
@@ -40,7 +42,6 @@ pub(crate) struct Command<'a> {
 /// # Errors
 /// When it cannot be started, with what was attempted in the text.
 pub(crate) fn hold(command: Command<'_>, log: &OwnedFd) -> io::Result<Held> {
-    let stdin = command.stdin.then(|| io::stdin().as_fd().try_clone_to_owned()).transpose()?;
     let mut env = zygote::environment(std::env::vars_os(), command.env);
     env.extend(command.mark.map(|mark| (MARK.into(), mark.as_os_str().to_owned())));
     let what = Spawn {
@@ -48,8 +49,8 @@ pub(crate) fn hold(command: Command<'_>, log: &OwnedFd) -> io::Result<Held> {
         args: vec![SHELL.into(), "-c".into(), command.text.into()],
         env,
         directory: Some(command.directory.to_owned()),
-        stdio: [stdin, Some(log.try_clone()?), Some(log.try_clone()?)],
-        inherit: Vec::new(),
+        stdio: [command.stdin, Some(log.try_clone()?), Some(log.try_clone()?)],
+        inherit: command.inherit,
         identity: command.identity,
         new_session: true,
     };

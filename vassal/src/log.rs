@@ -6,6 +6,7 @@
 //! Saying something never fails: a full disk loses lines of the log, never a request, and how much was lost is told when
 //! there is room again.
 
+pub(crate) mod alarms;
 mod encode;
 pub(crate) mod file;
 mod last;
@@ -16,6 +17,7 @@ mod retire;
 mod sorter;
 
 use std::{
+    borrow::Cow,
     io::Write,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -24,6 +26,7 @@ use empery_config::vassal::Log as Configured;
 use empery_control::boot::REQUEST_LINE_MARK;
 
 use self::{
+    alarms::Watch,
     file::{Care, LogFile},
     lines::{Kind, Lines, Rate, Shape},
     sorter::{Sorter, Whose},
@@ -32,6 +35,7 @@ use self::{
 static LOG: Mutex<Log> = Mutex::new(Log {
     file: None,
     sorter: None,
+    watch: None,
     shape: Shape::Plain,
     prefix: None,
     rate: Rate::unlimited(),
@@ -44,6 +48,8 @@ struct Log {
     file: Option<LogFile>,
     /// None: every line goes there as it is.
     sorter: Option<Sorter>,
+    /// What lines raise alarms.
+    watch: Option<Watch>,
     /// What lines look like.
     shape: Shape,
     /// What the vassal's own lines begin with (`log-date`), a format of strftime(3).
@@ -70,6 +76,7 @@ pub(crate) fn follow(config: &Configured) {
     log.shape = if config.json { Shape::Json } else { Shape::Plain };
     log.prefix = config.prefix.clone().filter(|_| !config.json);
     log.rate = Rate::of(config.lines_per_s_max);
+    log.watch = Watch::of(&config.alarms);
 }
 
 /// Opens the loggers that a configuration names, with the rights that this process has by now.
@@ -81,11 +88,23 @@ pub(crate) fn open_loggers(config: &Configured) {
 /// One line of the master's own: never dropped by the rate.
 pub(crate) fn say(line: &str) {
     let mut log = lock();
-    log.made.clear();
-    let dated = log.prefix.as_deref().map(|format| crate::clock::local_time(format) + line);
-    let shape = log.shape;
-    shape.line(Kind::Vassal, dated.as_deref().unwrap_or(line).as_bytes(), &mut log.made);
-    log.put(Made::InShape);
+    let dated = log.dated(line);
+    if let Some(watch) = &mut log.watch {
+        watch.look(dated.as_bytes());
+    }
+    log.put_own(&dated);
+}
+
+/// The same of a line that raises no alarm: one about an alarm, which would have no end, and what was in the log before.
+pub(crate) fn say_quietly(line: &str) {
+    let mut log = lock();
+    let dated = log.dated(line);
+    log.put_own(&dated);
+}
+
+/// Whether the vassal's own lines begin with a date.
+pub(crate) fn is_dated() -> bool {
+    lock().prefix.is_some()
 }
 
 impl Stream {
@@ -157,13 +176,29 @@ pub(crate) fn rotate() {
 }
 
 impl Log {
+    fn dated<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        match self.prefix.as_deref() {
+            Some(format) => Cow::Owned(crate::clock::local_time(format) + line),
+            None => Cow::Borrowed(line),
+        }
+    }
+
+    fn put_own(&mut self, line: &str) {
+        self.made.clear();
+        let shape = self.shape;
+        shape.line(Kind::Vassal, line.as_bytes(), &mut self.made);
+        self.put(Made::InShape);
+    }
+
     fn put(&mut self, how: Made) {
-        let Log { file, sorter, shape, made, sorted, .. } = self;
+        let Log { file, sorter, watch, shape, made, sorted, .. } = self;
         let bytes = match sorter {
             Some(sorter) => {
                 sorted.clear();
-                let shape = if how == Made::InShape { Shape::Whole } else { *shape };
-                sort(sorter, shape, made, sorted);
+                match how {
+                    Made::InShape => sort(sorter, None, Shape::Whole, made, sorted),
+                    Made::AsPrinted => sort(sorter, watch.as_mut(), *shape, made, sorted),
+                }
                 sorted
             }
             None => made,
@@ -201,7 +236,7 @@ enum Made {
 }
 
 /// Sends each of these lines its way, in this shape.
-fn sort(sorter: &mut Sorter, shape: Shape, lines: &[u8], standard: &mut Vec<u8>) {
+fn sort(sorter: &mut Sorter, mut watch: Option<&mut Watch>, shape: Shape, lines: &[u8], standard: &mut Vec<u8>) {
     let mut mark = [0; 4];
     let mark = REQUEST_LINE_MARK.encode_utf8(&mut mark).as_bytes();
     let mut object = Vec::new();
@@ -209,6 +244,10 @@ fn sort(sorter: &mut Sorter, shape: Shape, lines: &[u8], standard: &mut Vec<u8>)
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let of_request = line.strip_prefix(mark);
         let whose = if of_request.is_some() { Whose::Request } else { Whose::Other };
+        // Lines of requests that have loggers of their own raise none, as in uWSGI.
+        if let Some(watch) = watch.as_mut().filter(|_| whose == Whose::Other || !sorter.separates_requests()) {
+            watch.look(of_request.unwrap_or(line));
+        }
         let text = match shape {
             Shape::Json => {
                 object.clear();

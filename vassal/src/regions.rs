@@ -8,6 +8,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 use empery_config::shared as configured;
@@ -24,7 +25,7 @@ use empery_sys::region::{Again, Found, Locks, Region};
 use serde::{Deserialize, Serialize};
 
 use self::sync::Sync;
-use crate::log;
+use crate::{log, stats::metric_files};
 
 /// What a region is for: generations that want the same share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -143,7 +144,7 @@ impl Regions {
             queue,
             areas: areas.collect::<Result<Vec<_>, _>>()?,
             locks: Some(self.locks(config.locks as usize + 1)?),
-            metrics: self.metrics(config)?,
+            metrics: self.provide_metrics(config)?,
             caches,
         })
     }
@@ -259,7 +260,7 @@ impl Regions {
         Ok(words::Area { bytes, fd, file_fd })
     }
 
-    fn metrics(&mut self, config: &configured::Shared) -> Result<Option<Metrics>, String> {
+    fn provide_metrics(&mut self, config: &configured::Shared) -> Result<Option<Metrics>, String> {
         if config.metrics.is_empty() && !config.vassal_metrics {
             return Ok(None);
         }
@@ -269,8 +270,10 @@ impl Regions {
             let sentence = |error: io::Error| format!("metrics cannot be made: {error}");
             let (region, fd) = Region::create("empery-metrics", length, Again::IsAnError).map_err(sentence)?;
             let mut locked = region.lock().map_err(sentence)?;
-            for (number, (_, initial)) in wanted.iter().enumerate() {
-                locked.store(words::metric_at(number), initial.cast_unsigned());
+            let restored = config.metric_directory.as_deref().filter(|_| config.restores_metrics);
+            for (number, (name, initial)) in wanted.iter().enumerate() {
+                let value = restored.and_then(|directory| metric_files::read(directory, name)).unwrap_or(*initial);
+                locked.store(words::metric_at(number), value.cast_unsigned());
             }
             drop(locked);
             Ok(Held::new(fd))
@@ -309,15 +312,6 @@ impl Regions {
         }
     }
 
-    /// The numbers of a configuration's metrics.
-    pub(crate) fn counted(&self, config: &configured::Shared) -> Vec<(String, i64)> {
-        let wanted = named_metrics(config);
-        let Some(held) = self.held.get(&Purpose::Metrics(wanted.clone())) else { return Vec::new() };
-        let Ok(region) = Region::map(held.fd.as_fd(), Metrics::length(wanted.len())) else { return Vec::new() };
-        let value = |number: usize| region.glance().word(words::metric_at(number)).cast_signed();
-        wanted.into_iter().enumerate().map(|(number, (name, _))| (name, value(number))).collect()
-    }
-
     /// The caches of a configuration with what is counted in them; read without their locks.
     pub(crate) fn caches<'a>(&self, config: &'a configured::Shared) -> Vec<(&'a configured::Cache, Counts)> {
         let counts = |cache: &configured::Cache| {
@@ -326,6 +320,31 @@ impl Regions {
             Some(Counts::of(|at| region.glance().word(at)))
         };
         config.caches.iter().filter_map(|cache| Some((cache, counts(cache)?))).collect()
+    }
+
+    /// The numbers that the app counts, as they are now.
+    pub(crate) fn counted(&self, config: &configured::Shared) -> Vec<(String, i64)> {
+        let Some(region) = self.metrics_region(config) else { return Vec::new() };
+        let number = |(number, (name, _)): (usize, (String, i64))| {
+            let word = region.glance().counter(words::metric_at(number))?.load(Ordering::Relaxed);
+            Some((name, word.cast_signed()))
+        };
+        named_metrics(config).into_iter().enumerate().filter_map(number).collect()
+    }
+
+    /// Sets one of them; of two with one name the later counts.
+    pub(crate) fn set_metric(&self, config: &configured::Shared, name: &str, value: i64) {
+        let place = config.metrics.iter().rposition(|metric| metric.name == name);
+        if let (Some(region), Some(place)) = (self.metrics_region(config), place)
+            && let Some(word) = region.glance().counter(words::metric_at(place))
+        {
+            word.store(value.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
+    fn metrics_region(&self, config: &configured::Shared) -> Option<Region> {
+        let held = self.held.get(&Purpose::Metrics(named_metrics(config)))?;
+        Region::map(held.fd.as_fd(), Metrics::length(config.metrics.len())).ok()
     }
 
     /// Lets go of what no generation uses, by the descriptors that they were told.

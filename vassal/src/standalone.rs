@@ -32,7 +32,7 @@ use crate::{
     runtime, signals,
     station::{Alone, FIRST_OPERATION, FIRST_REVISION, Station},
     stats::serve,
-    supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
+    supervise::{Parts, Supervisor, alarms::Descriptors, input::Inbox, watched_side::WatchedSide},
     title,
     zygote::Surroundings,
 };
@@ -69,9 +69,13 @@ struct Prepared {
     log: OwnedFd,
     /// The other end of `log`, when that is a pipe.
     log_read: Option<OwnedFd>,
+    /// What raises alarms.
+    alarm_descriptors: Descriptors,
 }
 
 fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
+    // Before anything of ours is opened under one of these numbers.
+    let alarm_descriptors = Descriptors::take(&config.alarms);
     log::follow(&config.log);
     if let Some(path) = &config.log.logto {
         log_to(path, config)?;
@@ -108,7 +112,7 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
         let stderr = std::io::stderr().as_fd().try_clone_to_owned();
         (None, stderr.map_err(|error| format!("stderr: {error}"))?)
     };
-    Ok(Prepared { listeners, tls_files, stats, log, log_read })
+    Ok(Prepared { listeners, tls_files, stats, log, log_read, alarm_descriptors })
 }
 
 /// Logs to a file, which is also what this process has as stdout and stderr: for what no code of ours says.
@@ -150,7 +154,8 @@ pub(crate) fn log_where_told(alone: &Alone, config: &VassalConfig) {
     if alone.log_read.is_none() {
         if config.log.sorts_lines() {
             log::say(
-                "*** loggers are opened when this vassal is started anew: its workers write to stderr by themselves ***",
+                "*** loggers are opened, and alarm-log sees what workers print, when this vassal is started anew: they write \
+                 to stderr by themselves ***",
             );
         }
         return;
@@ -233,6 +238,7 @@ async fn supervise(
         at_exit: hooks::of_the_end(config),
         watched: WatchedSide::new(descriptors),
     });
+    supervisor.watch_later(prepared.alarm_descriptors);
     supervisor.deploy(FIRST_OPERATION, FIRST_REVISION, Ok(Arc::new(revision)));
     Ok(supervisor.run(inputs).await)
 }

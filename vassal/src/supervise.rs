@@ -1,6 +1,7 @@
 //! The one task that owns a vassal: it hears what happened, tells the generation machine, and performs what the
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
+pub(crate) mod alarms;
 pub(crate) mod beside;
 mod crew_side;
 pub(crate) mod deaths;
@@ -96,6 +97,8 @@ pub(crate) struct Supervisor {
     stats: Option<StatsServer>,
     touch: Option<Watch>,
     fifos: Option<Fifos>,
+    /// Who is told when something happens.
+    alarms: alarms::AlarmSide,
     /// Daemons and the like.
     beside: beside::Beside,
     /// Mules.
@@ -193,6 +196,7 @@ impl Supervisor {
             stats: parts.stats,
             touch: None,
             fifos: None,
+            alarms: alarms::AlarmSide::default(),
             beside: beside::Beside::default(),
             posts: posts_side::PostSide::default(),
             harakiri_at: None,
@@ -230,7 +234,7 @@ impl Supervisor {
         while self.leaving.is_none() {
             let wake_at =
                 [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
-            let looks = [self.stack_askings.deadline(), self.stopped_deadline()];
+            let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline()];
             let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
             let wake_at = wake_at.into_iter().chain(looks).chain(beside).flatten().min();
             tokio::select! {
@@ -256,6 +260,7 @@ impl Supervisor {
         let now = clock::now();
         self.wake_gateways();
         self.wake_beside();
+        self.wake_alarms(now);
         self.wake_signals(now);
         self.wake_posts(now);
         if self.harakiri_at.is_some_and(|at| at <= now) {
@@ -358,6 +363,7 @@ impl Supervisor {
     async fn depart(mut self, inputs: &mut Inputs) -> u8 {
         step!("master.leave");
         let code = self.leaving.unwrap_or(0);
+        self.finish_alarms(inputs).await;
         self.end_what_is_left(inputs).await;
         crate::hooks::at_exit(&self.at_exit);
         if self.vacuum {

@@ -1,5 +1,6 @@
 //! Builds the typed configuration from expanded directives: which options mean what, their defaults and ranges.
 
+mod alarms;
 mod apps;
 mod beside;
 mod crew;
@@ -77,6 +78,11 @@ pub(crate) fn assemble(
     let processes = draft.processes.unwrap_or(1);
     let (threads, engine) = draft.engine.finish(problems);
     let (runtime, variables) = draft.runtime.finish();
+    let beside = draft.beside.finish(&base, problems);
+    let mut shared = draft.regions.finish(&base, problems);
+    // `metric-threshold` switches uWSGI's metrics on (UWSGI_OPT_METRICS).
+    shared.vassal_metrics |= draft.alarms.wants_metrics();
+    let (alarms, raising_lines) = draft.alarms.finish(beside.mules.patches.len(), &shared, problems);
     let (recycle, crew) = draft.crew.finish(processes, problems);
     if !matches!(command, Command::Emperor(_)) {
         complete(&app, listeners.is_empty() && draft.listeners.is_empty(), name, problems);
@@ -124,10 +130,12 @@ pub(crate) fn assemble(
         error_pages: draft.error_pages.into_iter().map(|(status, path)| (status, base.join(path))).collect(),
         recycle,
         crew,
-        beside: draft.beside.finish(&base, problems),
+        beside,
+        alarms,
         log: crate::vassal::Log {
             logto: draft.logto.as_ref().map(from_start),
             logto2: draft.logto2.as_ref().map(from_base),
+            alarms: raising_lines,
             ..logging::resolved(draft.log, working_directory, &base)
         },
         titles: draft.titles,
@@ -136,7 +144,7 @@ pub(crate) fn assemble(
         static_files: draft.static_files.finish(&base),
         routes: draft.routes,
         headers: draft.headers,
-        shared: draft.regions.finish(&base, problems),
+        shared,
         effective: directives.into_iter().map(effective).collect(),
     }
 }

@@ -8,6 +8,7 @@
 //! what each option is worth here, [`assemble`] builds the typed result. [`read::read`] is the door.
 
 pub mod address;
+pub mod alarms;
 pub mod apps;
 mod assemble;
 pub mod beside;

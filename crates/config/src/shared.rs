@@ -25,6 +25,10 @@ pub struct Shared {
     pub areas: Vec<Area>,
     /// `enable-metrics`: those of the vassal itself.
     pub vassal_metrics: bool,
+    /// `metric-dir`: a file for each metric, written once a second.
+    pub metric_directory: Option<PathBuf>,
+    /// `metric-dir-restore`: the app's begin with what their files say.
+    pub restores_metrics: bool,
     /// `metric`.
     pub metrics: Vec<Metric>,
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::apps::{App, AppTarget};
 use crate::{
     address::Address,
+    alarms::{Alarms, OnLine},
     beside::Beside,
     crew::{Crew, Recycle},
     loggers::Lines,
@@ -96,6 +97,8 @@ pub struct VassalConfig {
     pub crew: Crew,
     /// What runs beside the workers.
     pub beside: Beside,
+    /// Who is told when something happens.
+    pub alarms: Alarms,
     /// Logging.
     pub log: Log,
     /// Process titles.
@@ -389,6 +392,12 @@ pub struct Log {
     pub drains: Vec<String>,
     /// `log-filter`: when there are any, so is a line in which none of them is found.
     pub filters: Vec<String>,
+    /// `rsyslog-packet-size`, in bytes; 0 is that of RFC 3164 (1024).
+    pub rsyslog_packet_bytes: u32,
+    /// `rsyslog-split-messages`: what does not fit goes into more packets; else it is cut.
+    pub rsyslog_splits: bool,
+    /// `alarm-log`, `not-alarm-log`, in order: alarms that lines raise.
+    pub alarms: Vec<OnLine>,
     /// `log-json` (ours): each line is a JSON object.
     pub json: bool,
     /// `log-max-rate` (ours): lines per second beyond which lines are dropped and counted; 0 is no limit.
@@ -427,7 +436,7 @@ impl Log {
     pub fn sorts_lines(&self) -> bool {
         self.separates_requests()
             || self.lines != Lines::default()
-            || !(self.drains.is_empty() && self.filters.is_empty())
+            || !(self.drains.is_empty() && self.filters.is_empty() && self.alarms.is_empty())
     }
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::signals::SignalWord;
 
+/// Longest message of an alarm, in bytes, on its way from the app to the master and from there to a mule.
+pub const ALARM_MESSAGE_MAX_BYTES: usize = 16 * 1024;
+
 /// Master to mule or spooler. SIGTERM comes with it, for one that is inside a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
@@ -47,6 +50,13 @@ pub enum FromPost {
     ReloadAsked,
     /// The app called `uwsgi.stop()`.
     StopAsked,
+    /// The app called `uwsgi.alarm()`.
+    AlarmRaised {
+        /// The alarm.
+        name: String,
+        /// The message, at most [`crate::posts::ALARM_MESSAGE_MAX_BYTES`] of it.
+        message: String,
+    },
 }
 
 /// What a mule is, from 1 on in the order of the file.

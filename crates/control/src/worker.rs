@@ -30,6 +30,13 @@ pub enum ToZygote {
         /// Which.
         post: PostRef,
     },
+    /// Put this into the queue of a mule, from 1, or into that of all.
+    PutMessage {
+        /// 0 is whichever takes it.
+        mule: u32,
+        /// It.
+        message: String,
+    },
     /// Exit; nothing is forked any more.
     Retire,
 }
@@ -193,6 +200,13 @@ pub enum FromWorker {
     ReloadAsked,
     /// The app called `uwsgi.stop()`.
     StopAsked,
+    /// The app called `uwsgi.alarm()`.
+    AlarmRaised {
+        /// The alarm.
+        name: String,
+        /// The message, at most [`crate::posts::ALARM_MESSAGE_MAX_BYTES`] of it.
+        message: String,
+    },
     /// Something about uWSGI signals, perhaps with a descriptor.
     Signals {
         /// It.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod alarms;
 mod backoff;
 #[cfg(test)]
 mod chance;

@@ -17,7 +17,7 @@ use empery_control::{
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
-    fleet::MasterKey,
+    fleet::{Identity, MasterKey},
     generations::FailureReason,
     ids::{GenerationId, OperationId, RevisionId, VassalName},
 };
@@ -31,10 +31,10 @@ use super::{
     inputs::{Inbox, Input},
     keeper_line::KeeperLine,
     link::Sent,
-    scan::reading::{Reader, Reading, RunPlan},
+    scan::reading::{Circumstances, Reader, Reading, RunPlan},
     vital::Vital,
 };
-
+use crate::tyrant;
 use holders::Holders;
 
 /// A boot to be brought about: by a new master or by one that runs.
@@ -329,8 +329,21 @@ impl Tools {
         let kept = history.revision(&name, revision).await.map_err(|error| lost(error.to_string()))?;
         let kept = kept.ok_or_else(|| lost("it is older than the history kept".to_owned()))?;
         let (reader, owned) = (self.reader.clone(), name.clone());
-        let reading = tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content, None)).await;
+        let circumstances = Circumstances { on_demand: None, owner: self.owner_of(&name).await };
+        let reading =
+            tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content, circumstances)).await;
         reading.map(Arc::new).map_err(|panic| lost(panic.to_string()))
+    }
+
+    /// Who owns its file now, when that decides who it is.
+    async fn owner_of(&self, name: &VassalName) -> Option<Identity> {
+        if !self.reader.has_tyrant() {
+            return None;
+        }
+        match self.keeper.ask(Ask::Open { name: name.clone() }, Vec::new()).await {
+            Ok((Answer::Opened { facts }, _)) => Some(tyrant::owner(&facts)),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// The number of a new master's first generation: after every one that is known.

@@ -28,10 +28,11 @@ use super::{
     keeper_line::{KeeperError, KeeperLine},
     watch::Watch,
 };
+use crate::tyrant;
 use looks::{Answering, Looks};
 use number::Numbers;
 use on_demand::OnDemand;
-use reading::{FILE_MAX_BYTES, Reader, Reading};
+use reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading};
 use settle::{Belief, PATIENCE, Settled, Settling};
 
 /// What a look brought.
@@ -190,7 +191,8 @@ impl Scanner {
             None => {
                 let (reader, owned) = (self.reader.clone(), name.clone());
                 let address = self.on_demand.address_of(facts, &self.keeper).await;
-                match tokio::task::spawn_blocking(move || reader.read(&owned, revision, content, address)).await {
+                let circumstances = Circumstances { on_demand: address, owner: Some(tyrant::owner(facts)) };
+                match tokio::task::spawn_blocking(move || reader.read(&owned, revision, content, circumstances)).await {
                     Ok(reading) => reading,
                     Err(panic) => {
                         tracing::error!(vassal = %name, %panic, "the parser failed");

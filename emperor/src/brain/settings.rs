@@ -7,6 +7,7 @@ use empery_config::address::Address;
 use empery_lifecycle::fleet::Policy;
 
 use super::{common::CommonOptions, scan::on_demand::OnDemand};
+use crate::tyrant::TyrantOptions;
 
 /// Where everything is, and where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -32,6 +33,9 @@ pub(crate) struct BrainSettings {
     /// Which vassals wait for their first client.
     #[command(flatten)]
     pub(crate) on_demand: OnDemand,
+    /// Whether vassals run as the owners of their files.
+    #[command(flatten)]
+    pub(crate) tyrant: TyrantOptions,
     /// Where uWSGI's statistics of an emperor are served.
     #[arg(long, value_name = "ADDR")]
     pub(crate) emperor_stats: Option<String>,
@@ -111,6 +115,7 @@ impl BrainSettings {
             args.extend(value.map(|value| [OsString::from(flag), "=".into(), value].into_iter().collect::<OsString>()));
         }
         args.extend(self.emperor_stats.iter().map(|address| format!("--emperor-stats={address}").into()));
+        args.extend(self.tyrant.to_args());
         args.extend(self.common.to_args());
         args
     }

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{clock, inputs::Inbox, inputs::Input};
+use crate::tyrant::Tyrant;
 
 /// How long one client may take.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(1);
@@ -24,10 +25,10 @@ const RETRY: Duration = Duration::from_secs(5);
 type Snapshots = watch::Receiver<Arc<FleetSnapshot>>;
 
 /// Serves, for ever. An address that cannot be had is an alarm and tried again; the fleet is looked after either way.
-pub(crate) async fn serve(address: Address, snapshots: Snapshots, inbox: Inbox) {
+pub(crate) async fn serve(address: Address, tyrant: Option<Tyrant>, snapshots: Snapshots, inbox: Inbox) {
     let mut told = false;
     loop {
-        let Err(error) = serve_on(&address, &snapshots).await else { return };
+        let Err(error) = serve_on(&address, tyrant, &snapshots).await else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::error!(%address, %error, "emperor-stats cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!("emperor-stats could not be served on {address} at first: {error}")));
@@ -36,12 +37,12 @@ pub(crate) async fn serve(address: Address, snapshots: Snapshots, inbox: Inbox) 
     }
 }
 
-async fn serve_on(address: &Address, snapshots: &Snapshots) -> std::io::Result<()> {
+async fn serve_on(address: &Address, tyrant: Option<Tyrant>, snapshots: &Snapshots) -> std::io::Result<()> {
     match address {
         Address::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
             tracing::info!(%address, "emperor-stats are served");
-            accept_all(async || Ok(listener.accept().await?.0), snapshots).await
+            accept_all(async || Ok(listener.accept().await?.0), tyrant, snapshots).await
         }
         Address::Unix(path) => {
             // A socket left by an earlier brain; the keeper's lock says that there is no other emperor here.
@@ -50,7 +51,7 @@ async fn serve_on(address: &Address, snapshots: &Snapshots) -> std::io::Result<(
             }
             let listener = UnixListener::bind(path)?;
             tracing::info!(path = %path.display(), "emperor-stats are served");
-            accept_all(async || Ok(listener.accept().await?.0), snapshots).await
+            accept_all(async || Ok(listener.accept().await?.0), tyrant, snapshots).await
         }
         Address::Abstract(_) | Address::Private(_) => {
             Err(std::io::Error::other("expected `HOST:PORT` or the path of a socket"))
@@ -58,7 +59,7 @@ async fn serve_on(address: &Address, snapshots: &Snapshots) -> std::io::Result<(
     }
 }
 
-async fn accept_all<S, F>(accept: impl Fn() -> F, snapshots: &Snapshots) -> std::io::Result<()>
+async fn accept_all<S, F>(accept: impl Fn() -> F, tyrant: Option<Tyrant>, snapshots: &Snapshots) -> std::io::Result<()>
 where
     S: AsyncWriteExt + Unpin + Send + 'static,
     F: Future<Output = std::io::Result<S>>,
@@ -67,7 +68,7 @@ where
     loop {
         let place = Arc::clone(&clients).acquire_owned().await.map_err(std::io::Error::other)?;
         let mut client = accept().await?;
-        let text = serde_json::to_string_pretty(&stats(&snapshots.borrow()))?;
+        let text = serde_json::to_string_pretty(&stats(&snapshots.borrow(), tyrant))?;
         tokio::spawn(async move {
             let write = async {
                 client.write_all(text.as_bytes()).await?;
@@ -80,7 +81,7 @@ where
     }
 }
 
-fn stats(fleet: &FleetSnapshot) -> Value {
+fn stats(fleet: &FleetSnapshot, tyrant: Option<Tyrant>) -> Value {
     let directory = &fleet.vassals_directory;
     let vassals: Vec<Value> = fleet.vassals.iter().map(|vassal| of_vassal(vassal, directory)).collect();
     let cursed = fleet.vassals.iter().filter(|vassal| vassal.state == "cursed");
@@ -91,7 +92,7 @@ fn stats(fleet: &FleetSnapshot) -> Value {
         "gid": nix::unistd::getegid().as_raw(),
         "cwd": directory,
         "emperor": [directory],
-        "emperor_tyrant": 0,
+        "emperor_tyrant": u8::from(tyrant.is_some()),
         "throttle_level": 0,
         "vassals": vassals,
         "blacklist": cursed.map(blacklisted).collect::<Vec<_>>(),

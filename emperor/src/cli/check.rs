@@ -23,7 +23,7 @@ use super::{
 };
 use crate::brain::{
     common::CommonOptions,
-    scan::reading::{FILE_MAX_BYTES, Reader, Reading},
+    scan::reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading},
 };
 
 /// What was typed.
@@ -175,5 +175,10 @@ fn read_content(file: &Path, common: &Common, content: Vec<u8>) -> std::io::Resu
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    Ok(Reader::new(directory, me).with_common(common.clone()).read(&name, RevisionId(1), content, None))
+    Ok(Reader::new(directory, me).with_common(common.clone()).read(
+        &name,
+        RevisionId(1),
+        content,
+        Circumstances::default(),
+    ))
 }

@@ -17,6 +17,7 @@ use crate::{
         settings::{BrainSettings, MassRemoval},
     },
     keeper,
+    tyrant::TyrantOptions,
 };
 
 /// Longest configuration file, in bytes.
@@ -67,8 +68,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     emperor_pidfile: Option<PathBuf>,
     #[command(flatten)]
+    tyrant: TyrantOptions,
+    #[command(flatten)]
     common: CommonOptions,
-    /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal- and emperor-on-demand- stand below uid-policy, mass-removal and on-demand
+    /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal-, emperor-on-demand- and emperor-tyrant- stand below uid-policy, mass-removal, on-demand and tyrant (`enabled` is --emperor-tyrant)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -88,6 +91,7 @@ struct ConfigFile {
     mass_removal: MassRemovalPolicy,
     parallel_boots: Option<u32>,
     on_demand: OnDemandSockets,
+    tyrant: TyrantOptions,
     emperor_stats: Option<String>,
     emperor_pidfile: Option<PathBuf>,
     vassal_set: Vec<String>,
@@ -170,6 +174,10 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if on_demand.extension.as_deref().is_some_and(|extension| extension.is_empty() || extension.contains('/')) {
         bail!("on-demand: the extension is what follows a vassal file's name, such as `.socket`; it has no slash");
     }
+    let tyrant = options.tyrant.or(file.tyrant);
+    if tyrant.tyrant().is_some() && !nix::unistd::geteuid().is_root() {
+        bail!("emperor-tyrant: only an emperor that root starts can run vassals as the owners of their files");
+    }
     let brain = BrainSettings {
         vassals,
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
@@ -178,6 +186,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         mass_removal,
         parallel_boots,
         on_demand,
+        tyrant,
         common: options.common.or(CommonOptions {
             set: file.vassal_set,
             include: file.vassals_include,
@@ -196,6 +205,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         vassals: brain.vassals,
         state: brain.state,
         runtime: brain.runtime,
+        tyrant: tyrant.tyrant(),
         pidfile: options.emperor_pidfile.or(file.emperor_pidfile),
         brain_user: options.user.or(file.user),
         uid_policy: keeper::UidPolicy {

@@ -55,7 +55,10 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// Options that mean the same in an emperor's ini file and on the command line.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 13] = [
+    "emperor-tyrant",
+    "emperor-tyrant-initgroups",
+    "emperor-tyrant-nofollow",
     "emperor-on-demand-extension",
     "emperor-on-demand-directory",
     "emperor-on-demand-exec",
@@ -82,6 +85,16 @@ pub(super) fn common_of(file: &Path) -> Result<CommonOptions, String> {
         }
     }
     Ok(common)
+}
+
+/// Whether an emperor takes this option out of its ini file.
+pub(super) fn takes(option: &str) -> bool {
+    TAKEN.contains(&long(option))
+}
+
+/// Its name here.
+fn long(option: &str) -> &str {
+    ALIASES.iter().find(|(short, _)| *short == option).map_or(option, |(_, long)| long)
 }
 
 fn directory_of(file: &Path, more: &mut Vec<OsString>) -> Result<OsString, String> {
@@ -117,9 +130,8 @@ fn emperor_of(text: &str) -> (Option<String>, Vec<String>, Vec<OsString>) {
             // Always so here.
             "master" => {}
             other => {
-                let name = ALIASES.iter().find(|(short, _)| *short == other).map_or(other, |(_, long)| long);
-                if TAKEN.contains(&name) {
-                    taken.push(format!("--{name}={value}").into());
+                if takes(other) {
+                    taken.push(format!("--{}={value}", long(other)).into());
                 } else {
                     others.push(other.to_owned());
                 }
@@ -159,5 +171,7 @@ mod tests {
         assert_eq!(emperor_of("[uwsgi]\nmodule = app\n").0, None);
         let on_demand = emperor_of("[uwsgi]\nemperor = /v\nemperor-on-demand-ext = .socket\n");
         assert_eq!(on_demand.2, words(&["--emperor-on-demand-extension=.socket"]));
+        let tyrant = emperor_of("[uwsgi]\nemperor = /v\nemperor-tyrant = true\nemperor-tyrant-nofollow\n");
+        assert_eq!(tyrant.2, words(&["--emperor-tyrant=true", "--emperor-tyrant-nofollow="]));
     }
 }

@@ -50,6 +50,22 @@ pub(super) fn bind(spec: &ListenSpec, identity: Identity) -> Result<(OwnedFd, Li
     Ok(bound)
 }
 
+/// The same with no more rights than the vassal has: for one that somebody else than root has written (`emperor-tyrant`).
+///
+/// # Errors
+/// As [`bind`], also for what only root may have, such as port 80.
+pub(super) fn bind_as_owner(spec: &ListenSpec, identity: Identity) -> Result<(OwnedFd, ListenAddress), BindError> {
+    let mut outcome = None;
+    let to = DropTo { uid: identity.uid, gid: identity.gid, user: None, groups: Vec::new() };
+    let failed = |source| BindError::Failed { address: spec.key.clone(), source };
+    while_being(&to, || {
+        outcome = Some(listen::bind(spec));
+        Ok(())
+    })
+    .map_err(failed)?;
+    outcome.unwrap_or_else(|| Err(failed(io::ErrorKind::Interrupted.into())))
+}
+
 /// Whether it failed only because the directory is root's. In a directory that nobody but root can touch, root may bind
 /// without being led astray: `socket = /run/app.sock` works with a `uid`, as uWSGI binds before it drops its rights.
 fn is_for_root(error: &io::Error, path: &Path) -> bool {

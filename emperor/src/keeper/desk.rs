@@ -26,6 +26,7 @@ use super::{
     masters::{self, Masters},
     rooms, successor, tls_files,
 };
+use crate::tyrant::{self, Tyrant};
 
 /// Room of a message for what is around the parts of a list.
 const ENVELOPE_BYTES: usize = 512;
@@ -82,6 +83,7 @@ pub(super) struct Desk {
     pub(super) state: PathBuf,
     pub(super) vassal_program: PathBuf,
     pub(super) uid_policy: UidPolicy,
+    pub(super) tyrant: Option<Tyrant>,
     pub(super) brain: Identity,
     /// What is handed from brain to brain while an upgrade goes on.
     pub(super) note: Option<String>,
@@ -94,13 +96,15 @@ impl Desk {
     /// When they cannot be looked for.
     pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
         Ok(Self {
-            directory: VassalsDirectory::new(settings.vassals.clone(), settings.on_demand_extension.clone()),
+            directory: VassalsDirectory::new(settings.vassals.clone(), settings.on_demand_extension.clone())
+                .with_owners(settings.tyrant),
             store: FdStore::default(),
             masters: Masters::adopt(&settings.runtime)?,
             runtime: settings.runtime.clone(),
             state: settings.state.clone(),
             vassal_program: vassal_beside(program),
             uid_policy: settings.uid_policy,
+            tyrant: settings.tyrant,
             brain,
             note: successor::inherited_note(),
         })
@@ -220,14 +224,49 @@ impl Desk {
         Ok(Outcome::parts(parts, |files, more| Answer::Listing { files, more }))
     }
 
+    /// Whether processes of this vassal may have this identity.
+    ///
+    /// # Errors
+    /// `policy`, with what is not allowed.
+    pub(super) fn may_be(&self, vassal: &VassalName, wanted: Identity) -> Result<(), Refusal> {
+        let refused = |why: String| Refusal::new("policy", format!("{vassal}: {why}"));
+        self.uid_policy.check(wanted).map_err(refused)?;
+        if self.tyrant.is_some() {
+            let owner = self.directory.owner(vassal)?;
+            tyrant::may_run(owner).map_err(refused)?;
+            if wanted != owner {
+                let (Identity { uid, gid }, Identity { uid: owner_uid, gid: owner_gid }) = (wanted, owner);
+                return Err(refused(format!(
+                    "uid {uid} gid {gid} is not the owner of its file, who is uid {owner_uid} gid {owner_gid}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a master of this vassal may have these supplementary groups (`add-gid`); under a tyrant it has its owner's.
+    ///
+    /// # Errors
+    /// `policy`, with what is not allowed.
+    pub(super) fn may_have(&self, vassal: &VassalName, groups: &[u32]) -> Result<(), Refusal> {
+        let refused = |why: String| Refusal::new("policy", format!("{vassal}: {why}"));
+        if self.tyrant.is_some() && !groups.is_empty() {
+            return Err(refused("groups beside its owner's are not given to it".to_owned()));
+        }
+        self.uid_policy.check_groups(groups).map_err(refused)
+    }
+
     fn bind(&mut self, vassal: &VassalName, identity: Identity, listener: ListenSpec) -> Result<Outcome, Refusal> {
-        self.uid_policy.check(identity).map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        self.may_be(vassal, identity)?;
         let key = listener.key.clone();
         let kept = match self.store.listener(vassal, &key) {
             Some(kept) => kept,
             None => {
                 point!("keeper.bind").map_err(|error| Refusal::io(format_args!("binding {key}"), &error))?;
-                let (socket, bound) = binding::bind(&listener, identity)?;
+                let (socket, bound) = match self.tyrant {
+                    Some(_) => binding::bind_as_owner(&listener, identity)?,
+                    None => binding::bind(&listener, identity)?,
+                };
                 self.store.keep_listener(vassal, key.clone(), Kept { socket, bound })
             }
         };

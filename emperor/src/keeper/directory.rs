@@ -9,7 +9,10 @@ use std::{
 };
 
 use empery_control::{keeper::FileFacts, places::counts};
-use empery_lifecycle::ids::VassalName;
+use empery_lifecycle::{fleet::Identity, ids::VassalName};
+use empery_sys::{identity::while_being, spawn::DropTo};
+
+use crate::tyrant::{self, Tyrant};
 
 /// Why the directory or a file of it was not read.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,8 @@ pub(super) struct VassalsDirectory {
     path: PathBuf,
     /// What follows a vassal file's name in the name of the file with its on-demand socket.
     on_demand_extension: Option<String>,
+    /// Whose files are others' to write.
+    tyrant: Option<Tyrant>,
 }
 
 /// Longest file with the address of an on-demand socket, in bytes.
@@ -53,7 +58,20 @@ const ON_DEMAND_MAX_BYTES: u64 = 4096;
 
 impl VassalsDirectory {
     pub(super) fn new(path: PathBuf, on_demand_extension: Option<String>) -> Self {
-        Self { path, on_demand_extension }
+        Self { path, on_demand_extension, tyrant: None }
+    }
+
+    /// The same where files have owners as `emperor-tyrant` wants them.
+    pub(super) fn with_owners(self, tyrant: Option<Tyrant>) -> Self {
+        Self { tyrant, ..self }
+    }
+
+    /// Who owns the file of this name now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn owner(&self, name: &VassalName) -> Result<Identity, DirectoryError> {
+        self.open(name).map(|(facts, _)| tyrant::owner(&facts))
     }
 
     /// Where it is.
@@ -91,7 +109,14 @@ impl VassalsDirectory {
         if !counts(name.as_str()) {
             return Err(DirectoryError::NotAVassal { path, why: "its name does not count" });
         }
-        let (metadata, file) = open_regular(&path)?;
+        let (metadata, file) = match self.tyrant {
+            None => open_regular(&path)?,
+            Some(_) => {
+                let source = |source| DirectoryError::Unreadable { path: path.clone(), source };
+                let before = std::fs::metadata(&path).map_err(source)?;
+                self.open_as(self.owner_of(&path, &before), &path)?
+            }
+        };
         Ok((self.facts(name.clone(), &metadata), file))
     }
 
@@ -104,11 +129,42 @@ impl VassalsDirectory {
         let Some(beside) = self.beside(name).filter(|_| counts(name.as_str())) else {
             return Err(DirectoryError::NotAVassal { path, why: "no emperor-on-demand-extension is set" });
         };
-        let (metadata, file) = open_regular(&beside)?;
+        let (metadata, file) = match self.tyrant {
+            None => open_regular(&beside)?,
+            Some(_) => self.open_as(self.owner(name)?, &beside)?,
+        };
         if metadata.size() > ON_DEMAND_MAX_BYTES {
             return Err(DirectoryError::NotAVassal { path: beside, why: "it is too long for an address" });
         }
         Ok((self.facts(name.clone(), &metadata), file))
+    }
+
+    /// Who counts as the owner of this.
+    fn owner_of(&self, path: &Path, metadata: &Metadata) -> Identity {
+        let link = self.tyrant.filter(|tyrant| tyrant.nofollow).map(|_| std::fs::symlink_metadata(path));
+        match link {
+            None => Identity { uid: metadata.uid(), gid: metadata.gid() },
+            Some(Ok(link)) => Identity { uid: link.uid(), gid: link.gid() },
+            // It has just gone: nobody's file does not run.
+            Some(Err(_)) => Identity { uid: 0, gid: 0 },
+        }
+    }
+
+    /// Opens what somebody else than root may have put there, as he could himself: root must not read for him what a link of
+    /// his leads to.
+    fn open_as(&self, owner: Identity, path: &Path) -> Result<(Metadata, File), DirectoryError> {
+        if self.tyrant.is_none() || owner.uid == 0 || !nix::unistd::geteuid().is_root() {
+            return open_regular(path);
+        }
+        let failed = |source| DirectoryError::Unreadable { path: path.to_owned(), source };
+        let to = DropTo { uid: owner.uid, gid: owner.gid, user: None, groups: Vec::new() };
+        let mut outcome = None;
+        while_being(&to, || {
+            outcome = Some(open_regular(path));
+            Ok(())
+        })
+        .map_err(failed)?;
+        outcome.unwrap_or_else(|| Err(failed(io::ErrorKind::Interrupted.into())))
     }
 
     fn beside(&self, name: &VassalName) -> Option<PathBuf> {
@@ -119,7 +175,8 @@ impl VassalsDirectory {
     fn facts(&self, name: VassalName, metadata: &Metadata) -> FileFacts {
         let beside = self.beside(&name).and_then(|path| std::fs::metadata(path).ok()).filter(Metadata::is_file);
         let on_demand = beside.map(|beside| (beside.ino(), beside.size(), changed_ns(&beside)));
-        FileFacts { on_demand, ..facts(name, metadata) }
+        let Identity { uid, gid } = self.owner_of(&self.path.join(name.as_str()), metadata);
+        FileFacts { on_demand, uid, gid, ..facts(name, metadata) }
     }
 }
 

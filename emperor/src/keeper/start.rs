@@ -41,10 +41,8 @@ impl Desk {
     /// What is missing, not allowed, or failed. Nothing runs then.
     pub(super) fn start_master(&mut self, order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
         let MasterKey { vassal, berth, .. } = &order.master;
-        self.uid_policy
-            .check(order.identity)
-            .and_then(|()| self.uid_policy.check_groups(&order.groups))
-            .map_err(|why| Refusal::new("policy", format!("{vassal}: {why}")))?;
+        self.may_be(vassal, order.identity)?;
+        self.may_have(vassal, &order.groups)?;
         if !is_content(content) {
             return Err(Refusal::new("io", format!("the content of {vassal} must come as a regular file")));
         }

@@ -51,6 +51,7 @@ pub(super) fn desk(room: &Room) -> super::desk::Desk {
         runtime: room.path().join("run"),
         brain_args: Vec::new(),
         brain_user: None,
+        tyrant: None,
         on_demand_extension: None,
         pidfile: None,
         uid_policy: UidPolicy::default(),

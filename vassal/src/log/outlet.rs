@@ -35,6 +35,14 @@ pub(super) struct Outlet {
     pub(super) logger: Logger,
     way: Way,
     lost_lines: u64,
+    packets: Packets,
+}
+
+/// How lines become packets of `rsyslog`.
+#[derive(Debug, Clone, Copy)]
+struct Packets {
+    max_bytes: usize,
+    splits: bool,
 }
 
 enum Way {
@@ -80,11 +88,12 @@ impl Outlet {
             },
         };
         let way = way.unwrap_or_else(|error| Way::Nothing(error.kind()));
-        Outlet { logger, way, lost_lines: 0 }
+        Outlet { logger, way, lost_lines: 0, packets: Packets::of(config) }
     }
 
     /// Takes care of its file, if it is one, as a configuration says by now.
     pub(super) fn take_care(&mut self, config: &Configured) {
+        self.packets = Packets::of(config);
         if let Way::File(file) = &mut self.way {
             file.set_care(care(&self.logger.to, config));
         }
@@ -142,13 +151,15 @@ impl Outlet {
                 socket.send_to(&[head.as_bytes(), text].concat(), SYSLOG).map(drop)
             }
             (Way::Unix(socket), Destination::Remote { to: Datagram::Unix(path), name, priority }) => {
-                socket.send_to(&packet(name.as_deref(), *priority, text), path).map(drop)
+                let mut packets = self.packets.packets(name.as_deref(), *priority, text).into_iter();
+                packets.try_for_each(|packet| socket.send_to(&packet, path).map(drop))
             }
             (Way::Unix(socket), Destination::Socket { to: Datagram::Unix(path), prefix }) => {
                 socket.send_to(&[prefix.as_bytes(), line].concat(), path).map(drop)
             }
             (Way::Udp(socket), Destination::Remote { name, priority, .. }) => {
-                known(socket)?.send(&packet(name.as_deref(), *priority, text)).map(drop)
+                let mut packets = self.packets.packets(name.as_deref(), *priority, text).into_iter();
+                packets.try_for_each(|packet| known(socket)?.send(&packet).map(drop))
             }
             (Way::Udp(socket), Destination::Socket { prefix, .. }) => {
                 known(socket)?.send(&[prefix.as_bytes(), line].concat()).map(drop)
@@ -239,14 +250,49 @@ fn stamp() -> String {
     clock::local_time("%b %e %H:%M:%S")
 }
 
-fn packet(name: Option<&str>, priority: u8, text: &[u8]) -> Vec<u8> {
-    let name = name.map_or_else(|| format!("{} uwsgi", hostname()), str::to_owned);
-    let mut packet = format!("<{priority}>{} {name}: ", stamp()).into_bytes();
-    packet.extend_from_slice(text);
-    packet.truncate(PACKET_MAX_BYTES);
-    packet
+impl Packets {
+    fn of(config: &Configured) -> Packets {
+        let max_bytes = match config.rsyslog_packet_bytes {
+            0 => PACKET_MAX_BYTES,
+            bytes => usize::try_from(bytes).unwrap_or(PACKET_MAX_BYTES),
+        };
+        Packets { max_bytes, splits: config.rsyslog_splits }
+    }
+
+    /// A line as one packet, cut where it is too long, or as several with the same head.
+    fn packets(self, name: Option<&str>, priority: u8, text: &[u8]) -> Vec<Vec<u8>> {
+        let name = name.map_or_else(|| format!("{} uwsgi", hostname()), str::to_owned);
+        let mut head = format!("<{priority}>{} {name}: ", stamp()).into_bytes();
+        head.truncate(self.max_bytes - 1);
+        let room = self.max_bytes - head.len();
+        let most = if self.splits { usize::MAX } else { 1 };
+        let empty: &[u8] = &[];
+        let parts = if text.is_empty() { vec![empty] } else { text.chunks(room).take(most).collect() };
+        parts.into_iter().map(|part| [&head[..], part].concat()).collect()
+    }
 }
 
 fn hostname() -> String {
     nix::unistd::gethostname().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_or_goes_into_more_packets_with_the_same_head() {
+        let text: Vec<u8> = (0..300).map(|number: u32| b'a' + u8::try_from(number % 26).unwrap()).collect();
+        let packets = |splits| Packets { max_bytes: 128, splits }.packets(Some("host app"), 29, &text);
+        let body = |packet: &Vec<u8>| {
+            assert!(packet.len() <= 128 && packet.starts_with(b"<29>"), "{packet:?}");
+            let at = packet.windows(10).position(|window| window == b"host app: ").unwrap();
+            packet[at + 10..].to_vec()
+        };
+        let (cut, split) = (packets(false), packets(true));
+        assert_eq!((cut.len(), cut[0].len()), (1, 128));
+        assert_eq!(split.iter().flat_map(body).collect::<Vec<_>>(), text);
+        assert!(split.len() > 2 && split[0] == cut[0]);
+        assert_eq!(Packets { max_bytes: 128, splits: true }.packets(Some("x"), 29, b"").len(), 1);
+    }
 }

@@ -68,6 +68,11 @@ impl Sorter {
         }
     }
 
+    /// Whether lines of requests go their own way.
+    pub(super) fn separates_requests(&self) -> bool {
+        self.requests.is_some()
+    }
+
     /// Every file.
     pub(super) fn each_file(&mut self, mut act: impl FnMut(&mut super::file::LogFile)) {
         let requests = self.requests.iter_mut().flat_map(|way| &mut way.outlets);
@@ -134,7 +139,7 @@ fn patterns(texts: &[String]) -> Vec<Regex> {
 }
 
 /// The configuration has been checked, so it is a pattern.
-fn pattern(text: &str) -> Option<Regex> {
+pub(super) fn pattern(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).unicode(false).build().ok()
 }
 

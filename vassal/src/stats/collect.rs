@@ -46,7 +46,8 @@ pub(crate) fn text(view: &View<'_>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn stats(view: &View<'_>) -> Stats {
+/// All of it.
+pub(super) fn stats(view: &View<'_>) -> Stats {
     let sockets = sockets(view);
     let listen_queue = sockets.iter().map(|socket| socket.queue).max().unwrap_or(0);
     let mut stats = Stats {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use empery_config::shared::Shared;
 use empery_control::stats::{Metric, Stats, Worker};
 
+use super::collect::{View, stats};
 use crate::regions::Regions;
 
 /// Grows only.
@@ -28,10 +29,23 @@ pub(super) fn of(shared: &Shared, regions: &Regions, stats: &Stats) -> Metrics {
     if shared.vassal_metrics {
         put_vassal(&mut all, stats);
     }
+    put_counted(&mut all, shared, regions);
+    all
+}
+
+/// The numbers alone, for files and thresholds: the vassal's own are among them whether `stats` shows them or not.
+pub(crate) fn numbers(view: &View<'_>, shared: &Shared) -> BTreeMap<String, i64> {
+    let mut all = Metrics::new();
+    put_vassal(&mut all, &stats(view));
+    put_counted(&mut all, shared, view.regions);
+    all.into_iter().map(|(name, metric)| (name, metric.value)).collect()
+}
+
+/// Of two with one name the later counts.
+fn put_counted(all: &mut Metrics, shared: &Shared, regions: &Regions) {
     for (name, value) in regions.counted(shared) {
         all.insert(name, Metric { kind: COUNTER, oid: String::new(), value });
     }
-    all
 }
 
 fn put(all: &mut Metrics, name: String, kind: u8, oid: String, value: u64) {

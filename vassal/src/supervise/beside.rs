@@ -10,6 +10,7 @@ use empery_lifecycle::moment::Moment;
 use empery_sys::process::How;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::pidfile::send as send_to_process;
 pub(crate) use self::{cron_side::Crons, daemon_side::Daemons};
 use super::Supervisor;
 use crate::clock;
@@ -28,6 +29,9 @@ pub(crate) struct BesideLeft {
     daemons: Vec<(empery_config::beside::Daemon, i32)>,
     /// Commands that run.
     crons: Vec<(empery_config::beside::Cron, i32)>,
+    /// Commands of alarms that run.
+    #[serde(default)]
+    alarms: Vec<(String, i32)>,
     /// The last minute whose commands were started, since 1970.
     last_minute: Option<i64>,
 }
@@ -65,6 +69,7 @@ impl Supervisor {
         BesideLeft {
             daemons: self.beside.daemons.running(),
             crons: self.beside.crons.running(),
+            alarms: self.leave_alarms(),
             last_minute: self.beside.crons.last_minute(),
         }
     }
@@ -73,5 +78,6 @@ impl Supervisor {
     pub(crate) fn carry_beside(&mut self, left: BesideLeft) {
         self.beside.daemons.carry(left.daemons);
         self.beside.crons.carry(left.crons, left.last_minute);
+        self.carry_alarms(left.alarms);
     }
 }

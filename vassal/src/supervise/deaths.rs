@@ -93,7 +93,7 @@ impl Supervisor {
 }
 
 /// Whether faulthandler catches it.
-fn is_fatal(how: How) -> bool {
+pub(super) fn is_fatal(how: How) -> bool {
     let fatal = [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL];
     matches!(how, How::Signal(number) if fatal.iter().any(|signal| *signal as i32 == number))
 }

@@ -31,6 +31,10 @@ impl Supervisor {
         let none = Plan { workers: 1, first: 1, least: 1, mercy: Duration::ZERO, boot_deadline: Duration::ZERO };
         let plan = offer.as_ref().map_or(none, |revision| plan(&revision.config));
         self.deploys += 1;
+        if let (Ok(revision), None) = (&offer, self.machine.serving()) {
+            // That the app cannot be loaded may be what somebody wants to be told.
+            self.alarms_follow(&revision.config);
+        }
         self.revisions.offer(id, offer);
         self.tell(Event::Deploy { operation, revision: id, plan });
     }

@@ -41,6 +41,8 @@ impl Supervisor {
             Input::Commanded(command) => self.commanded(command),
             Input::ClientWaits => self.client_waits(),
             Input::RemainsEnded => self.remains_ended(),
+            Input::LineRaises(raising) => self.line_raises(&raising),
+            Input::DescriptorRaises(fd) => self.descriptor_raises(fd),
             // Whoever asked may have hung up.
             Input::StatsAsked(answer) => drop(answer.send(stats::collect::text(&self.stats_view()))),
             Input::Introduced(newcomer) => self.introduced(*newcomer),
@@ -179,6 +181,7 @@ impl Supervisor {
             FromWorker::RecycleAsked { why, detail } => self.recycle(worker, why, &detail),
             FromWorker::ReloadAsked => self.reload(&format!("worker {} asked for it", worker.worker.0)),
             FromWorker::StopAsked => self.stop_by_app(),
+            FromWorker::AlarmRaised { name, message } => self.raise_alarm(&name, &message),
             FromWorker::Signals { word } => {
                 self.heard_signals(worker.generation, Some(Place::Worker(worker.worker.0)), word, descriptors)
             }
@@ -198,6 +201,7 @@ impl Supervisor {
             FromWorker::GateClosed => self.tell(Event::OrphanGateClosed { orphan }),
             FromWorker::ReloadAsked => self.reload("a worker of an earlier master asked for it"),
             FromWorker::StopAsked => self.stop_by_app(),
+            FromWorker::AlarmRaised { name, message } => self.raise_alarm(&name, &message),
             // It is replaced with its whole generation anyway, and has proved long ago.
             FromWorker::Up { .. }
             | FromWorker::Stacks { .. }
@@ -294,7 +298,7 @@ impl Supervisor {
         let (sentence, evidence) = text.split_once('\n').unwrap_or((&text, ""));
         log::say(&format!("*** {sentence} ***"));
         if !evidence.is_empty() {
-            log::say(evidence.trim_end());
+            log::say_quietly(evidence.trim_end());
         }
         let at_unix_ms = crate::clock::unix_ms();
         self.tell_brain(FromMaster::Notice { severity, code: code.to_owned(), text, worker, at_unix_ms }, Vec::new());

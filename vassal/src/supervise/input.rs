@@ -1,6 +1,9 @@
 //! Everything that reaches the supervisor, in one queue: whatever happens to a vassal is handled one thing at a time.
 
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::{
+    os::fd::{OwnedFd, RawFd},
+    path::PathBuf,
+};
 
 use empery_control::{
     gateway::FromGateway,
@@ -15,7 +18,7 @@ use empery_lifecycle::{
 use empery_sys::channel::Channel;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::signals::Signal;
+use crate::{log::alarms::Raising, signals::Signal};
 
 /// Something that happened.
 pub(crate) enum Input {
@@ -57,6 +60,10 @@ pub(crate) enum Input {
     ClientWaits,
     /// What an earlier master's daemons have left is gone.
     RemainsEnded,
+    /// A line of the log raises alarms.
+    LineRaises(Box<Raising>),
+    /// This descriptor that raises an alarm has something to read, or is watched no more.
+    DescriptorRaises(RawFd),
     /// Somebody connected to the stats socket.
     StatsAsked(oneshot::Sender<String>),
     /// Somebody whose credentials were checked introduced himself on the link.

@@ -266,6 +266,7 @@ impl Supervisor {
             }
             FromPost::ReloadAsked => self.reload(&format!("the {} asked for it", name(post.post))),
             FromPost::StopAsked => self.stop_by_app(),
+            FromPost::AlarmRaised { name, message } => self.raise_alarm(&name, &message),
         }
     }
 

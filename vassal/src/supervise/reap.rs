@@ -9,7 +9,13 @@ use empery_lifecycle::{
 };
 use empery_sys::process::{How, is_ending, reap_any};
 
-use super::{Supervisor, Who, deaths::KilledFor, generation::ZygoteHandle, perform::kill_child, succeed::Succession};
+use super::{
+    Supervisor, Who,
+    deaths::{KilledFor, is_fatal},
+    generation::ZygoteHandle,
+    perform::kill_child,
+    succeed::Succession,
+};
 use crate::oom::KillCounts;
 
 impl Supervisor {
@@ -27,7 +33,7 @@ impl Supervisor {
                 self.trial_ended(how);
             } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {
                 orphan.peer.is_gone();
-            } else if self.beside_ended(pid, how) || self.post_ended(pid, how) {
+            } else if self.beside_ended(pid, how) || self.alarm_ended(pid, how) || self.post_ended(pid, how) {
                 // Said there.
             } else if self.is_forking() {
                 self.unclaimed.insert(pid, how);
@@ -131,7 +137,11 @@ impl Supervisor {
         if exit == Exit::Clean {
             self.left_struck(worker);
         }
+        let pid = self.worker_mut(worker).and_then(|handle| handle.pid);
         let death = self.explain(worker, how);
+        if is_fatal(how) {
+            self.worker_crashed(worker, pid, &death);
+        }
         self.forget_worker(worker);
         if was_asked && exit == Exit::Died {
             self.tell_of_unfinished(worker, &death);

@@ -21,7 +21,7 @@ impl Supervisor {
         let evidence = self.evidence_of(&report);
         self.say_report(&report);
         if let Some(evidence) = &evidence {
-            log::say(evidence.trim_end());
+            log::say_quietly(evidence.trim_end());
         }
         match &report {
             Report::Booting { operation, .. } => self.last_booting = *operation,
@@ -80,6 +80,7 @@ impl Supervisor {
         self.arm_recycling();
         self.crew_follows(config);
         self.beside_follows(config);
+        self.alarms_follow(config);
         self.signals_begin(id, config);
         self.posts_follow(id, config);
         self.watched_follow(&config.watched);

@@ -79,7 +79,8 @@ impl Supervisor {
             text,
             directory,
             env: &config.env,
-            stdin: false,
+            stdin: None,
+            inherit: Vec::new(),
             identity: None,
             // As in uWSGI it finishes what it has begun.
             death_signal: None,

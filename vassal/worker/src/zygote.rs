@@ -143,7 +143,10 @@ fn first_word(py: Python<'_>, channel: BorrowedFd<'_>) -> Option<(Box<AppBoot>, 
             refused(channel, LoadFailure { sentence, traceback: None });
             None
         }
-        Heard::Word(ToZygote::Fork(_) | ToZygote::ForkPost { .. } | ToZygote::Retire, _)
+        Heard::Word(
+            ToZygote::Fork(_) | ToZygote::ForkPost { .. } | ToZygote::PutMessage { .. } | ToZygote::Retire,
+            _,
+        )
         | Heard::Nothing
         | Heard::End => None,
     }
@@ -226,6 +229,7 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                     break;
                 }
             }
+            ToZygote::PutMessage { mule, message } => posts::put_of_master(mule, message.as_bytes()),
             ToZygote::Retire | ToZygote::Load(_) => break,
         }
     }

@@ -7,8 +7,9 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+pub(super) use self::keys::pairs;
 use self::{
-    crons::{OwnLimit, cron_by_keys, crontab_line},
+    crons::{OwnLimit, cron_by_keys, crontab_line, request},
     daemons::{by_keys, plain, smart},
     words::{farm, file_and_signal, known_farm, timer},
 };
@@ -56,6 +57,11 @@ impl BesideDraft {
             "unique-cron" => {
                 let unique = |(cron, limit)| (Cron { unique: true, ..cron }, limit);
                 self.crons.extend(crontab_line(value).map(unique));
+            }
+            "cron-curl" | "curl-cron" => {
+                let request =
+                    |(cron, limit): (Cron, OwnLimit)| (Cron { command: request(&cron.command), ..cron }, limit);
+                self.crons.extend(crontab_line(value).map(request));
             }
             "cron2" => self.crons.extend(cron_by_keys(value)),
             "cron-harakiri" => self.cron_harakiri_s = value.number_up_to(u32::MAX).filter(|seconds| *seconds > 0),

@@ -12,9 +12,9 @@ use crate::{
 };
 
 use super::{
-    apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging, routes,
-    runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value, waits::WaitsDraft,
-    watched,
+    alarms::AlarmDraft, apps::AppsDraft, beside::BesideDraft, crew::CrewDraft, engine::EngineDraft, headers, logging,
+    routes, runtime::RuntimeDraft, shared::SharedDraft, static_files::StaticDraft, tls, values::Value,
+    waits::WaitsDraft, watched,
 };
 use crate::watched::Watched;
 
@@ -108,6 +108,7 @@ pub(super) struct Draft {
     /// `error-page-NUMBER`, in order.
     pub(super) error_pages: Vec<(u16, String)>,
     pub(super) beside: BesideDraft,
+    pub(super) alarms: AlarmDraft,
     pub(super) logto: Option<String>,
     pub(super) logto2: Option<String>,
     pub(super) log: Log,
@@ -191,6 +192,7 @@ impl Default for Draft {
             watched: Watched::default(),
             error_pages: Vec::new(),
             beside: BesideDraft::default(),
+            alarms: AlarmDraft::default(),
             logto: None,
             logto2: None,
             log: Log { requests: true, ..Log::default() },
@@ -220,6 +222,7 @@ impl Draft {
             || self.waits.take(&mut value)
             || watched::take(&mut self.watched, &mut value)
             || self.beside.take(&mut value)
+            || self.alarms.take(&mut value)
             || self.static_files.take(&mut value)
             || self.regions.take(&mut value)
             || routes::take(&mut self.routes, &mut value)

@@ -40,6 +40,12 @@ const FACILITIES: &[(&str, u8)] = &[
 /// The facility of uWSGI's `syslog` without one.
 const DAEMON: u8 = 3;
 
+/// Longest datagram of UDP over IPv4, in bytes.
+const UDP_MAX_BYTES: u32 = 65_507;
+
+/// Below that there is no room for a line behind the name.
+const PACKET_MIN_BYTES: u32 = 128;
+
 /// The priority of its `rsyslog` without one: daemon, notice.
 const DAEMON_NOTICE: u8 = 29;
 
@@ -62,6 +68,11 @@ pub(super) fn take(log: &mut Log, value: &mut Value<'_>) -> bool {
         "log-req-encoder" | "worker-log-req-encoder" => log.requests_lines.encoders.extend(encoder(value)),
         "log-filter" => log.filters.extend(value.required().and_then(|pattern| value.pattern(pattern))),
         "log-drain" => log.drains.extend(value.required().and_then(|pattern| value.pattern(pattern))),
+        "rsyslog-packet-size" => match value.number_up_to(UDP_MAX_BYTES) {
+            Some(bytes @ (0 | PACKET_MIN_BYTES..)) => log.rsyslog_packet_bytes = bytes,
+            _ => value.bad("a number of bytes from 128 on", "1024 is the default, and the most that RFC 3164 allows"),
+        },
+        "rsyslog-split-messages" => log.rsyslog_splits = value.boolean(),
         _ => return false,
     }
     true

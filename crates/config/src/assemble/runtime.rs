@@ -121,7 +121,7 @@ pub(super) fn hook(moment: Moment, text: &str, value: &mut Value<'_>) -> Option<
         "mount" | "umount" => {
             "file systems are mounted by the unit (systemd BindPaths=, RequiresMountsFor=) or by fstab"
         }
-        "alarm" => "there are no alarms; alert on /metrics of the emperor",
+        "alarm" => "an alarm is raised by what happens, or by the app (`uwsgi.alarm`); run a command with `exec:`",
         "hostname" => "the unit names the machine (systemd ProtectHostname=, PrivateUTS)",
         "call" | "callret" | "callint" | "callintret" | "rpc" | "retryrpc" => {
             "functions of a shared library are not called"

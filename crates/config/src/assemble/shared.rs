@@ -91,7 +91,13 @@ impl SharedDraft {
             "queue-store-sync" => self.queue_sync_s = value.number(),
             "sharedarea" => shared.areas.extend(area(value)),
             "py-sharedarea" => self.python_areas.extend(area_of_bytes(value)),
-            "enable-metrics" => shared.vassal_metrics = value.boolean(),
+            "enable-metrics" => shared.vassal_metrics |= value.boolean(),
+            "metric-dir" | "metrics-dir" => {
+                shared.metric_directory = value.required().map(Into::into);
+                // It switches uWSGI's metrics on (UWSGI_OPT_METRICS).
+                shared.vassal_metrics |= shared.metric_directory.is_some();
+            }
+            "metric-dir-restore" | "metrics-dir-restore" => shared.restores_metrics = value.boolean(),
             "metric" => shared.metrics.extend(metric(value)),
             _ => return false,
         }
@@ -122,6 +128,7 @@ impl SharedDraft {
                 cache.store_sync_s = self.store_sync_s.unwrap_or(STORE_SYNC_S);
             }
         }
+        shared.metric_directory = shared.metric_directory.map(|path| base.join(path));
         for area in &mut shared.areas {
             area.file = area.file.take().map(|path| base.join(path));
         }

@@ -87,7 +87,7 @@ fn an_option_that_carries_load_is_refused_until_it_works() {
 
 #[test]
 fn an_option_that_carries_none_is_a_warning_until_it_works() {
-    let outcome = file(&format!("{APP}metrics-dir = m\n"));
+    let outcome = file(&format!("{APP}emperor-procname = m\n"));
     assert_eq!((outcome.config.is_some(), codes(&outcome)), (true, vec!["option-planned"]));
 }
 

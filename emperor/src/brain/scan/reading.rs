@@ -20,6 +20,7 @@ use empery_lifecycle::{
 use sha2::{Digest, Sha256};
 
 use super::beside::BesideVassals;
+use crate::tyrant::{self, Tyrant};
 
 /// Longest vassal file, in bytes.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -85,6 +86,15 @@ pub(crate) fn sha256_hex(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What is known of a file beside its content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Circumstances {
+    /// Where the emperor holds a socket for it.
+    pub(crate) on_demand: Option<String>,
+    /// Who owns it.
+    pub(crate) owner: Option<Identity>,
+}
+
 /// Reads contents: knows the directory and who the emperor is.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
@@ -94,13 +104,15 @@ pub(crate) struct Reader {
     facts: Arc<Facts>,
     /// What is said for all vassals.
     common: Arc<Common>,
+    /// Whether owners of files decide who vassals are.
+    tyrant: Option<Tyrant>,
 }
 
 impl Reader {
     /// For vassals of this directory under a keeper with these ids.
     pub(crate) fn new(directory: &Path, keeper: Identity) -> Reader {
         let facts = Arc::new(machine_facts(directory, keeper));
-        Reader { directory: directory.into(), keeper, facts, common: Arc::default() }
+        Reader { directory: directory.into(), keeper, facts, common: Arc::default(), tyrant: None }
     }
 
     /// The same where something is said for all vassals.
@@ -108,6 +120,16 @@ impl Reader {
         let Common { before, after } = common.clone();
         let facts = Facts { common: facts::Common { before, after }, ..(*self.facts).clone() };
         Reader { facts: Arc::new(facts), common: Arc::new(common), ..self }
+    }
+
+    /// The same where owners of files decide who vassals are.
+    pub(crate) fn with_tyrant(self, tyrant: Option<Tyrant>) -> Reader {
+        Reader { tyrant, ..self }
+    }
+
+    /// Whether they do.
+    pub(crate) fn has_tyrant(&self) -> bool {
+        self.tyrant.is_some()
     }
 
     /// What is said for all vassals.
@@ -126,21 +148,31 @@ impl Reader {
         name: &VassalName,
         revision: RevisionId,
         content: Vec<u8>,
-        on_demand: Option<String>,
+        Circumstances { on_demand, owner }: Circumstances,
     ) -> Reading {
         let sha256 = sha256_hex(&content);
         let path = self.path_of(name).to_string_lossy().into_owned();
         let facts = Facts {
             now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000),
             on_demand: on_demand.clone(),
-            ..(*self.facts).clone()
+            ..self.facts_for(owner)
         };
         let files = BesideVassals { directory: &self.directory };
         let Outcome { config, mut problems, .. } =
             read(&Entry::File { path: path.clone(), content: content.clone() }, &facts, &files);
-        let plan = config.and_then(|config| self.plan(config, &path, &mut problems));
+        let plan = config.and_then(|config| match self.tyrant {
+            Some(tyrant) => plan_of_owner(config, &path, tyrant, owner, &mut problems),
+            None => self.plan(config, &path, &mut problems),
+        });
         problems.sort_by_key(|problem| problem.severity);
         Reading { revision, sha256, content, on_demand, plan, problems: problems.into_iter().map(shown).collect() }
+    }
+
+    /// What a file of this owner's is read with: under a tyrant the app is the owner from the start.
+    fn facts_for(&self, owner: Option<Identity>) -> Facts {
+        let Some(owner) = owner.filter(|_| self.tyrant.is_some()) else { return (*self.facts).clone() };
+        let Facts { uid, user, gid, group, .. } = machine_facts(&self.directory, owner);
+        Facts { uid, user, gid, group, ..(*self.facts).clone() }
     }
 
     /// A name that cannot be read at all, as a row of its own.
@@ -220,6 +252,36 @@ impl Reader {
         let user = user.and_then(|user| user.name).filter(|_| !config.no_initgroups);
         Some(RunPlan { config, identity: wanted, user, groups })
     }
+}
+
+/// Under a tyrant.
+fn plan_of_owner(
+    config: VassalConfig,
+    file: &str,
+    tyrant: Tyrant,
+    owner: Option<Identity>,
+    problems: &mut Vec<Problem>,
+) -> Option<RunPlan> {
+    let allowed = owner.ok_or_else(|| "nobody knows whose its file is: it is gone".to_owned());
+    let allowed = allowed.and_then(|owner| tyrant::may_run(owner).map(|()| owner));
+    let owner = match allowed {
+        Ok(owner) => owner,
+        Err(why) => {
+            let hint = "give the file to the user that the app is to run as: `chown USER:GROUP FILE`";
+            problems.push(error("owner-is-root", file, why, hint));
+            return None;
+        }
+    };
+    for key in ["uid", "gid", "add-gid"] {
+        if config.effective.iter().any(|option| option.key == key) {
+            let message =
+                format!("`{key}` counts for nothing: the app runs as the owner of its file, uid {}", owner.uid);
+            let hint = "this emperor is a tyrant (emperor-tyrant)";
+            problems.push(warning("identity-ignored", origin_of(&config, key, file), message, hint));
+        }
+    }
+    let user = nix::unistd::User::from_uid(owner.uid.into()).ok().flatten().filter(|_| tyrant.initgroups);
+    Some(RunPlan { config, identity: owner, user: user.map(|user| user.name), groups: Vec::new() })
 }
 
 fn machine_facts(directory: &Path, keeper: Identity) -> Facts {

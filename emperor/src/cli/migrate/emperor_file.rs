@@ -3,7 +3,7 @@
 
 use empery_config::registry::{self, Status};
 
-use super::Said;
+use super::{super::uwsgi_style::takes, Said};
 
 /// None when it is no emperor's file.
 pub(super) fn read(text: &str) -> Option<Said> {
@@ -44,6 +44,7 @@ fn note(line: usize, key: &str) -> Option<String> {
             told("the emperor writes to stderr, which systemd keeps; vassals have logs of their own")
         }
         "pidfile" => told("systemd knows the pid; nothing else needs it"),
+        _ if takes(key) => told("is taken over as it is"),
         _ => match registry::lookup(key)?.status {
             Status::Supported { .. } => told("is an option of vassals; in the emperor's own file it means nothing"),
             Status::Accepted { why } => told(why),
@@ -73,9 +74,11 @@ mod tests {
 
     #[test]
     fn the_emperor_s_own_options_are_answered_one_by_one() {
-        let said = read("[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\nmaster = true\nchroot = /x\n").unwrap();
+        let text = "[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\nmaster = true\nchroot = /x\nemperor-tyrant = true\n";
+        let said = read(text).unwrap();
         assert!(said.can_run);
-        assert_eq!(said.notes.len(), 3, "{:?}", said.notes);
+        assert_eq!(said.notes.len(), 4, "{:?}", said.notes);
+        assert!(said.notes[3].ends_with("`emperor-tyrant`: is taken over as it is"), "{:?}", said.notes);
         assert!(said.notes[0].contains("--vassals /etc/uwsgi/vassals"));
         assert!(said.notes[1].starts_with("line 3: `uid`"));
         assert!(said.notes[2].contains("sandboxing"));

@@ -159,7 +159,8 @@ impl Supervisor {
             text: &spec.command,
             directory: &spec.directory,
             env,
-            stdin: false,
+            stdin: None,
+            inherit: Vec::new(),
             identity: None,
             // As in uWSGI it finishes what it has begun.
             death_signal: None,

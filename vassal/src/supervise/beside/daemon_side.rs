@@ -16,6 +16,7 @@ use nix::{
     unistd::{getegid, geteuid},
 };
 use std::{
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -293,16 +294,18 @@ impl Supervisor {
         log::say(&format!("[uwsgi-daemons] {again}spawning \"{}\" (uid: {uid} gid: {gid})", spec.command));
         handle.starts += 1;
         let lives_on = spec.pidfile.is_some();
-        let command = Command {
+        let command = |stdin: Option<OwnedFd>| Command {
             text: &spec.command,
             directory: &spec.directory,
             env,
-            stdin: spec.stdin,
+            stdin,
             identity,
             death_signal: (!lives_on).then_some(spec.stop_signal),
             mark: mark.filter(|_| !lives_on),
+            inherit: Vec::new(),
         };
-        let held = command::hold(command, &self.surroundings.log);
+        let stdin = spec.stdin.then(|| std::io::stdin().as_fd().try_clone_to_owned()).transpose();
+        let held = stdin.and_then(|stdin| command::hold(command(stdin), &self.surroundings.log));
         match held.and_then(|held| write_pidfile(spec, held)).and_then(Held::release) {
             Ok(child) => handle.child = Some(child.pid),
             Err(error) => {

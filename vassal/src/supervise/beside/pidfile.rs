@@ -26,7 +26,7 @@ pub(super) fn living(path: &Path) -> Option<i32> {
 }
 
 /// Sends a signal to it, and to its group when it leads one.
-pub(super) fn send(pid: i32, number: i32) {
+pub(in crate::supervise) fn send(pid: i32, number: i32) {
     let (pid, Ok(signal)) = (Pid::from_raw(pid), Signal::try_from(number)) else { return };
     // It may have ended: its end is seen on its own.
     let _ = if getpgid(Some(pid)) == Ok(pid) { killpg(pid, signal) } else { kill(pid, signal) };

@@ -24,6 +24,7 @@ use nix::{
 use pyo3::prelude::*;
 
 pub(crate) use self::module::add;
+use self::queues::Address;
 use crate::{
     gevent,
     line::{Heard, Line},
@@ -122,6 +123,20 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: PostRef, line: Owned
     let here = HERE.get_or_init(|| PostProcess { boot, reference, line });
     here.say(&FromPost::Up { post: reference, pid: std::process::id() as i32 }, &[])?;
     Ok(here)
+}
+
+/// In the zygote: puts a message of the master's into the queue of a mule, or, with 0, of all. What finds no room is lost, and told.
+pub(crate) fn put_of_master(mule: u32, message: &[u8]) {
+    let address = if mule == 0 { Address::Any } else { Address::Mule(mule) };
+    let put = queues::get().and_then(|queues| queues.put(address, message));
+    let why = match put {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => "there is none".to_owned(),
+    };
+    os::write_stderr(
+        format!("[uwsgi-alarm] a message of {} bytes does not reach a mule: {why}\n", message.len()).as_bytes(),
+    );
 }
 
 /// Whatever becomes of the master becomes of this process. It is its parent as soon as the process between is gone.

@@ -2,11 +2,15 @@
 
 use std::sync::OnceLock;
 
-use empery_control::{boot::AppBoot, posts::FromPost, worker::FromWorker};
+use empery_control::{
+    boot::AppBoot,
+    posts::{ALARM_MESSAGE_MAX_BYTES, FromPost},
+    worker::FromWorker,
+};
 use empery_sys::process;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyModule};
 
-use super::add_functions;
+use super::{add_functions, lines::bytes_of};
 use crate::{
     attend::{Harakiri, limit},
     os,
@@ -23,7 +27,7 @@ static AFFIXES: OnceLock<(String, String)> = OnceLock::new();
 
 pub(super) fn add(py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
     AFFIXES.get_or_init(|| (boot.titles.prefix.clone(), boot.titles.append.clone()));
-    add_functions!(module, reload, stop, setprocname, set_user_harakiri, set_warning_message, accepting, ready);
+    add_functions!(module, reload, stop, setprocname, set_user_harakiri, set_warning_message, alarm, accepting, ready);
     module.add("Harakiri", py.get_type::<Harakiri>())?;
     Ok(())
 }
@@ -63,6 +67,29 @@ fn set_warning_message(message: &str) -> bool {
     let shown: String = message.chars().take(WARNING_MAX_CHARACTERS).collect();
     os::write_stderr(format!("*** {shown} ***\n").as_bytes());
     true
+}
+
+/// Has the master raise an alarm of the vassal file (`alarm = NAME …`) with this text, of which 16 KiB reach it. Nobody waits for it.
+/// While the app is being imported there is nobody to raise it, as in uWSGI; the log says so.
+#[pyfunction]
+#[pyo3(signature = (name, message, /))]
+fn alarm(name: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
+    let message = bytes_of(message, "uwsgi.alarm")?;
+    let message = String::from_utf8_lossy(&message[..message.len().min(ALARM_MESSAGE_MAX_BYTES)]).into_owned();
+    let name = name.to_owned();
+    if let Some(post) = PostProcess::here() {
+        return post
+            .say(&FromPost::AlarmRaised { name, message }, &[])
+            .map_err(|_| PyValueError::new_err("the master is gone"));
+    }
+    match Worker::here() {
+        // A worker whose master died serves on; the next one hears of what comes then.
+        Some(worker) => drop(worker.say(&FromWorker::AlarmRaised { name, message })),
+        None => {
+            os::write_stderr(format!("[uwsgi-alarm] \"{name}\" is not raised while the app is imported\n").as_bytes())
+        }
+    }
+    Ok(())
 }
 
 /// Nothing: a worker accepts when its master has proved it.

@@ -22,7 +22,7 @@ pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot)
 }
 
 /// The bytes of a str or bytes.
-fn bytes_of(text: &Bound<'_, PyAny>, what: &'static str) -> PyResult<Vec<u8>> {
+pub(super) fn bytes_of(text: &Bound<'_, PyAny>, what: &'static str) -> PyResult<Vec<u8>> {
     if let Ok(text) = text.cast::<PyString>() {
         Ok(text.to_string_lossy().into_owned().into_bytes())
     } else if let Ok(bytes) = text.cast::<PyBytes>() {

@@ -35,6 +35,14 @@ pub(super) fn crontab_line(value: &mut Value<'_>) -> Option<(Cron, OwnLimit)> {
     cron(value, When { minute, hour, day, month, week }, rest, (false, None, OwnLimit::NotSaid))
 }
 
+/// The command that requests a URL as plugins/curl_cron does, within a minute; what is answered is thrown away.
+pub(super) fn request(url: &str) -> String {
+    let url = url.replace('\'', "'\\''");
+    format!(
+        "exec curl --silent --show-error --fail --location --output /dev/null --connect-timeout 4 --max-time 60 -- '{url}'"
+    )
+}
+
 /// `[KEY=VALUE,…] COMMAND`.
 pub(super) fn cron_by_keys(value: &mut Value<'_>) -> Option<(Cron, OwnLimit)> {
     let text = value.required()?;

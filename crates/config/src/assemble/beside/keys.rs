@@ -14,7 +14,7 @@ pub(super) fn atoi(text: &str) -> i64 {
     value::number(Some(text)).value
 }
 
-pub(super) fn pairs(text: &str) -> Vec<(String, String)> {
+pub(in crate::assemble) fn pairs(text: &str) -> Vec<(String, String)> {
     let (mut items, mut item, mut escaped) = (Vec::new(), String::new(), false);
     for letter in text.chars() {
         match letter {

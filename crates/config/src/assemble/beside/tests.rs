@@ -147,3 +147,14 @@ fn spoolers_have_directories_and_processes_whatever_the_order_of_the_lines() {
     assert_eq!(spoolers.imports, ["pkg.tasks"]);
     assert_eq!(good("").spoolers, Spoolers::default());
 }
+
+#[test]
+fn a_url_is_requested_at_its_minutes_by_curl() {
+    let beside =
+        good("cron-curl = 0 -1 -1 -1 -1 https://x.example/it's?a=1&b=2\ncurl-cron = 59 3 -1 -1 -1 http://y/\n");
+    let [first, second] = &beside.crons[..] else { panic!("{beside:?}") };
+    assert_eq!((first.when.minute, second.when.hour), (0, 3));
+    assert!(first.command.starts_with("exec curl --silent"), "{}", first.command);
+    assert!(first.command.ends_with(" -- 'https://x.example/it'\\''s?a=1&b=2'"), "{}", first.command);
+    assert!(told("cron-curl = 0 -1 -1 -1 -1").0.is_none());
+}
