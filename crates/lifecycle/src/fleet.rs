@@ -316,6 +316,7 @@ impl Fleet {
         }
         if self.scanned && vassal.is_over() {
             self.vassals.remove(name);
+            self.agenda.forget(name);
             if self.frozen.remove(name) {
                 out.push(Action::Freeze { name: name.clone(), frozen: false });
             }

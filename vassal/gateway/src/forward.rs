@@ -11,6 +11,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWriteExt, copy, split};
 
 use crate::{
     answer::Answer,
@@ -116,14 +117,28 @@ fn no_worker(error: std::io::Error) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// Both sides speak another protocol from here on: bytes go through untouched until one of them is done.
+/// Both sides speak another protocol from here on: bytes go through untouched until the worker is done. A client that has said
+/// all it wants to hears what the worker still has to say.
 fn join(client: OnUpgrade, mut answer: Response<Incoming>, line: Line, in_flight: InFlight) -> Response<Answer> {
     let worker = hyper::upgrade::on(&mut answer);
     let guest = in_flight.stays();
     tokio::spawn(async move {
         if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
-            // Whoever hangs up hangs up on both.
-            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(worker)).await;
+            let (mut from_client, mut to_client) = split(TokioIo::new(client));
+            let (mut from_worker, mut to_worker) = split(TokioIo::new(worker));
+            let up = async {
+                let _ = copy(&mut from_client, &mut to_worker).await;
+                let _ = to_worker.shutdown().await;
+                std::future::pending::<()>().await;
+            };
+            let down = async {
+                let _ = copy(&mut from_worker, &mut to_client).await;
+                let _ = to_client.shutdown().await;
+            };
+            tokio::select! {
+                () = up => {}
+                () = down => {}
+            }
         }
         drop((line, in_flight, guest));
     });

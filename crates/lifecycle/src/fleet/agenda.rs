@@ -43,11 +43,25 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
-    /// Takes in what is so of one vassal now.
-    pub(super) fn note(&mut self, name: &VassalName, facts: Facts, now: Moment) {
+    /// A vassal is gone, and with it what was still due of it: its failures are forgiven no more.
+    pub(super) fn forget(&mut self, name: &VassalName) {
+        self.forget_deadline(name);
+        self.boots.remove(name);
+        if let Some(ticket) = self.ticket_of.remove(name) {
+            self.queue.remove(&ticket);
+        }
+        self.fading.remove(name);
+    }
+
+    fn forget_deadline(&mut self, name: &VassalName) {
         if let Some(old) = self.deadline_of.remove(name) {
             self.deadlines.remove(&(old, name.clone()));
         }
+    }
+
+    /// Takes in what is so of one vassal now.
+    pub(super) fn note(&mut self, name: &VassalName, facts: Facts, now: Moment) {
+        self.forget_deadline(name);
         if let Some(deadline) = facts.deadline {
             self.deadline_of.insert(name.clone(), deadline);
             self.deadlines.insert((deadline, name.clone()));

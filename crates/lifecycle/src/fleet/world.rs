@@ -497,6 +497,10 @@ impl World {
         for action in &actions {
             self.performs(action).map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))?;
         }
+        let still_due = self.fleet.deadline().is_some_and(|deadline| deadline <= self.now);
+        if event == Event::DeadlineReached && still_due && actions.is_empty() {
+            return Err("what is due stays due, and nothing comes of it".to_owned());
+        }
         self.publishes(&actions)?;
         self.forgets_doubts();
         self.present().map_err(|broken| format!("{broken}\n  on {event:?}\n  by {actions:?}"))

@@ -122,6 +122,9 @@ impl Witness {
                 self.wanted
             );
         }
+        let still_due = machine.deadline().is_some_and(|deadline| deadline <= now);
+        let spins = *event == Event::DeadlineReached && still_due && actions.is_empty();
+        demand!(!spins, "what is due stays due, and nothing comes of it");
         self.present(machine)
     }
 

@@ -107,3 +107,16 @@ fn a_start_that_fails_closes_the_sockets_and_waits_for_the_next_client_after_its
     assert_eq!(stage.exited(1, a(1)), [forget("a.ini")], "clients must not wait for nobody");
     assert_eq!(stage.at(2, Event::DeadlineReached), [awaits(1)]);
 }
+
+#[test]
+fn of_one_that_goes_in_its_sleep_before_its_failures_are_forgotten_nothing_is_due() {
+    let mut stage = awake();
+    stage.exited(60, a(1));
+    stage.at(60, Event::MasterStarted { master: a(2) });
+    stage.serving(60, a(2), 2, 1, 2);
+    stage.at(61, Event::MasterLeft { master: a(2) });
+    stage.exited(61, a(2));
+    assert_eq!((stage.view().state, stage.fleet.deadline()), (State::Asleep, Some(at(90))));
+    assert_eq!(stage.at(62, Event::Scanned(Vec::new())), [forget("a.ini")]);
+    assert_eq!((stage.fleet.views(), stage.fleet.deadline()), (vec![], None));
+}

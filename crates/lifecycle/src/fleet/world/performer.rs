@@ -120,7 +120,8 @@ impl World {
         demand!(file.refused || revision == file.revision, "{name} is started with revision {revision}");
         for (key, real) in self.masters.iter().filter(|(key, _)| key.vassal == *name) {
             demand!(key.berth != master.berth, "{master:?} is started where {key:?} lives");
-            let goes = real.asked.is_some() || real.said_it_leaves;
+            // What is not forked yet can be asked to go only then.
+            let goes = real.asked.is_some() || real.said_it_leaves || !real.forked;
             demand!(goes || real.identity != file.identity, "{master:?} is started beside {key:?}");
         }
         let double = self.masters.iter().find(|(key, real)| {
@@ -206,6 +207,12 @@ impl World {
                 .map(|(key, _)| key)
                 .collect();
             demand!(staying.len() <= 2, "{name} has {staying:?}");
+            let identities: BTreeSet<u32> = staying.iter().map(|key| self.masters[*key].identity.uid).collect();
+            // A brain that comes back finds what the one before had not yet asked to go.
+            demand!(
+                self.brain_died || identities.len() == staying.len(),
+                "{name} has two that are the same: {staying:?}"
+            );
         }
         for (key, real) in &self.masters {
             if let (Some(since), false) = (real.asked, real.killed) {
