@@ -98,9 +98,7 @@ fn report(ground: &Ground, ends: &BTreeMap<String, End>) -> Result<()> {
     for (name, end) in ends {
         match end {
             End::Answered => {}
-            End::Refused(why) => {
-                reasons.entry(waits_for(why).unwrap_or_else(|| why.join("; "))).or_default().push(name)
-            }
+            End::Refused(why) => reasons.entry(why.join("; ")).or_default().push(name),
             End::Silent(why) => silent.push(format!("{name}: {why}")),
         }
     }
@@ -111,18 +109,6 @@ fn report(ground: &Ground, ends: &BTreeMap<String, End>) -> Result<()> {
     ensure!(silent.is_empty(), "accepted, and no answer:\n{}", silent.join("\n"));
     ensure!(answered > 0, "no file of {} answers", ends.len());
     Ok(())
-}
-
-/// What is to come before a file runs, when nothing else keeps it from running.
-fn waits_for(why: &[String]) -> Option<String> {
-    let option = |reason: &String| {
-        let is_to_come = reason.contains(" release; a file with it is refused until then");
-        reason.split('`').nth(1).filter(|_| is_to_come).map(str::to_owned)
-    };
-    let mut options = why.iter().map(option).collect::<Option<Vec<String>>>()?;
-    options.sort_unstable();
-    options.dedup();
-    Some(format!("waits for {}", options.join(", ")))
 }
 
 fn one(roots: &Path, directory: &Path, name: &str, number: usize) -> Result<End> {

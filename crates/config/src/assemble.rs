@@ -160,7 +160,6 @@ fn complete(app: &App, no_listener: bool, name: &str, problems: &mut Vec<Problem
         "file-not-read",
         "unknown-argument",
         "missing-argument",
-        "option-planned",
         "option-refused",
     ];
     if problems.iter().any(|problem| {

@@ -17,8 +17,6 @@ Every option of uWSGI by name, and what Empery does about it. Made from the regi
 
 * **supported**: it works, as described.
 * **accepted**: nothing needs doing; it is so already, or has no object here.
-* **planned**: it comes with a later release. *refused until then* means that a file with it does not run, because running
-  without it would not do what the file says; *ignored until then* means a warning.
 * **refused**: it will not exist here; what to do instead stands beside it. A file with it does not run; *ignored* means that
   it runs, with a warning, since only something beside the app is missing.
 
@@ -31,7 +29,7 @@ Deliberate differences from uWSGI are in [from-uwsgi.md](from-uwsgi.md).
 pub fn options() -> String {
     let mut page = String::from(HEAD);
     let count = |wanted: &str| registry::all().iter().filter(|entry| status(entry).0.starts_with(wanted)).count();
-    let words = ["supported", "accepted", "planned", "refused"].map(|word| format!("{} {word}", count(word)));
+    let words = ["supported", "accepted", "refused"].map(|word| format!("{} {word}", count(word)));
     write(&mut page, &format!("\nOf {} options: {}.\n", registry::all().len(), words.join(", ")));
     write(
         &mut page,
@@ -80,7 +78,5 @@ fn status(entry: &Entry) -> (&'static str, &'static str) {
         Status::Accepted { why } => ("accepted", why),
         Status::Refused { blocks: true, instead } => ("refused", instead),
         Status::Refused { blocks: false, instead } => ("refused, ignored", instead),
-        Status::Planned { blocks: true, note } => ("planned, refused until then", note),
-        Status::Planned { blocks: false, note } => ("planned, ignored until then", note),
     }
 }

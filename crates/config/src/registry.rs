@@ -33,13 +33,6 @@ pub enum Status {
         /// What to do instead.
         instead: &'static str,
     },
-    /// It comes with a later release.
-    Planned {
-        /// Whether a configuration with it is refused until then, because running without it would hurt.
-        blocks: bool,
-        /// What happens until then.
-        note: &'static str,
-    },
 }
 
 /// Whether a value follows on the command line (getopt_long(3)).
@@ -161,8 +154,6 @@ fn entry(family: &'static str, line: &'static str) -> Option<Entry> {
             "accepted" => Status::Accepted { why: text },
             "refused" => Status::Refused { blocks: true, instead: text },
             "refused-warns" => Status::Refused { blocks: false, instead: text },
-            "planned" => Status::Planned { blocks: true, note: text },
-            "planned-warns" => Status::Planned { blocks: false, note: text },
             _ => return None,
         },
         family,

@@ -33,9 +33,8 @@ fn directory() -> Option<PathBuf> {
 }
 
 /// Codes of errors that say in themselves why a file is not run.
-const REASONED: [&str; 9] = [
+const REASONED: [&str; 8] = [
     "option-refused",
-    "option-planned",
     "plugin-refused",
     "no-app",
     "no-listener",

@@ -68,7 +68,7 @@ fn verbs() -> Vec<Verb> {
 fn vassal_options() -> Vec<Word> {
     let works = registry::all().iter().filter_map(|entry| match entry.status {
         Status::Supported { meaning } => Some(Word { name: format!("--{}", entry.name), about: meaning.to_owned() }),
-        Status::Accepted { .. } | Status::Refused { .. } | Status::Planned { .. } => None,
+        Status::Accepted { .. } | Status::Refused { .. } => None,
     });
     works.collect()
 }

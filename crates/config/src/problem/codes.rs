@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 50] = [
+pub const CODES: [(&str, &str); 49] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
     ("bad-format", "a file is not of the format that its name or option says"),
@@ -33,10 +33,6 @@ pub const CODES: [(&str, &str); 50] = [
     ("open-block", "a condition or loop has no end"),
     ("option-exists", "`declare-option` names an option of uWSGI"),
     ("option-forbidden", "an option is on a `blacklist`, or not on the `whitelist`"),
-    (
-        "option-planned",
-        "an option comes with a later release: an error where running without it would hurt, else a warning",
-    ),
     ("option-refused", "an option does not exist here"),
     ("placeholder-is-option", "`set-ph` names an option"),
     ("placeholder-loop", "replacing placeholders does not come to an end"),

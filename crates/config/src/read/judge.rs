@@ -1,4 +1,4 @@
-//! What each option is worth here, as the registry says: refused and planned ones, unknown keys, plugins.
+//! What each option is worth here, as the registry says: refused ones, unknown keys, plugins.
 //!
 //! What an option means is not its business: [`crate::assemble`] knows that.
 
@@ -65,14 +65,6 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
         Status::Refused { blocks: false, instead } => {
             let message = format!("`{name}` does not exist here and is ignored");
             Some(Problem::warning("option-refused", at, message).hint(instead))
-        }
-        Status::Planned { blocks: true, note } => {
-            let when = if note.contains("with the next release") { "the next" } else { "a later" };
-            let message = format!("`{name}` comes with {when} release; a file with it is refused until then");
-            Some(Problem::error("option-planned", at, message).hint(note))
-        }
-        Status::Planned { blocks: false, note } => {
-            Some(Problem::warning("option-planned", at, format!("`{name}` has no effect yet")).hint(note))
         }
     }
 }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::{
     facts::{FileError, NoFiles},
-    registry::{self, Entry as Known, Kind, Status},
     vassal::{AppTarget, Door, HostName, Protocol},
 };
 
@@ -74,21 +73,6 @@ fn b33_strict_refuses_unknown_keys_wherever_it_stands() {
 fn strict_allows_placeholders_set_as_such_only() {
     assert!(file(&format!("{APP}strict = true\nset-ph = base=/srv\nchdir = %(base)\n")).config.is_some());
     assert!(file(&format!("{APP}strict = true\nbase = /srv\nchdir = %(base)\n")).config.is_none());
-}
-
-#[test]
-fn an_option_that_carries_load_is_refused_until_it_works() {
-    let is_planned = |entry: &&Known| matches!(entry.status, Status::Planned { blocks: true, .. });
-    let Some(entry) = registry::all().iter().filter(is_planned).find(|entry| entry.kind == Kind::List) else { return };
-    let outcome = file(&format!("{APP}{} = a=b\n", entry.name));
-    assert!(outcome.config.is_none());
-    assert_eq!(codes(&outcome), ["option-planned"]);
-}
-
-#[test]
-fn an_option_that_carries_none_is_a_warning_until_it_works() {
-    let outcome = file(&format!("{APP}emperor-procname = m\n"));
-    assert_eq!((outcome.config.is_some(), codes(&outcome)), (true, vec!["option-planned"]));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn note(line: usize, key: &str) -> Option<String> {
         _ => match registry::lookup(key)?.status {
             Status::Supported { .. } => told("is an option of vassals; in the emperor's own file it means nothing"),
             Status::Accepted { why } => told(why),
-            Status::Refused { instead: text, .. } | Status::Planned { note: text, .. } => told(text),
+            Status::Refused { instead: text, .. } => told(text),
         },
     }
 }
