@@ -189,6 +189,7 @@ impl Fleet {
         if is_first {
             let resting = self.vassals.values().filter(|vassal| vassal.rests()).map(|vassal| vassal.name.clone());
             out.push(Action::ForgetUnused { resting: resting.collect() });
+            self.vassals.values_mut().for_each(Vassal::may_have_sockets);
         }
     }
 

@@ -159,6 +159,15 @@ fn what_an_earlier_brain_had_bound_for_vassals_that_are_gone_is_closed_once() {
 }
 
 #[test]
+fn what_an_earlier_brain_had_bound_for_one_that_comes_to_nothing_before_its_turn_is_closed() {
+    let mut stage = Stage { fleet: Fleet::new(Policy { boots_at_once: 1, ..Policy::default() }, OperationId(1)) };
+    let first = stage.at(0, Event::Scanned(vec![file("0.ini", 1), file("a.ini", 2)]));
+    assert!(!first.contains(&start(a(2), 2, 2)), "it waits for its turn: {first:?}");
+    let refused = stage.at(1, Event::Scanned(vec![file("0.ini", 1), garbage("a.ini", 3)]));
+    assert!(refused.contains(&forget("a.ini")), "{refused:?}");
+}
+
+#[test]
 fn a_dropped_file_is_started_and_loyal_when_it_serves() {
     let mut stage = Stage::new();
     assert_eq!(

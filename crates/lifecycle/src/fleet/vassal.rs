@@ -190,6 +190,13 @@ impl Vassal {
         self.course == Course::Resting && self.leaving.is_empty()
     }
 
+    /// An earlier brain may have had its sockets bound: they are to be closed when it comes to rest.
+    pub(super) fn may_have_sockets(&mut self) {
+        if !self.rests() && self.listeners == Listeners::None {
+            self.listeners = Listeners::Bound;
+        }
+    }
+
     /// Whether a process of it is alive or about to be.
     pub(super) fn has_masters(&self) -> bool {
         match self.course {
