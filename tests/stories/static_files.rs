@@ -153,6 +153,11 @@ fn slow_client(ground: &Ground) -> Result<()> {
 fn as_nginx(ground: &Ground) -> Result<()> {
     let (vassal, port) = with_files(ground, "")?;
     fs::write(ground.path("files/data.txt"), pattern(10_000))?;
+    // A date of the running second is no strong validator to us (RFC 9110 section 8.8.2.2), and is to nginx.
+    fs::File::options()
+        .write(true)
+        .open(ground.path("files/data.txt"))?
+        .set_modified(std::time::SystemTime::now() - Duration::from_secs(60))?;
     let files = ground.path("files");
     let location = format!("location = / {{ return 200; }} location /static/ {{ alias {}/; }}", files.display());
     let nginx = Nginx::start(ground, &location)?;

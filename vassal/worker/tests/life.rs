@@ -101,7 +101,6 @@ fn an_idle_connection_goes_on_in_the_next_generation() {
             let (token, mut connection) = match word {
                 FromWorker::Handover { token, connection } => (token, connection),
                 FromWorker::GateClosed => {
-                    assert_eq!(tokens.len(), 20, "what is idle is on its way before");
                     gates_closed += 1;
                     continue;
                 }
@@ -132,10 +131,14 @@ fn a_drain_ends_though_nobody_says_what_became_of_a_connection() {
         let mut client = connect(&listeners);
         assert!(ask(&mut client, "/pid").contains("200 OK"));
         generation.line().say(&ToWorker::Drain, &[]);
-        let Some((FromWorker::Handover { .. }, fds)) = generation.line().hear() else { panic!("not handed over") };
-        drop(fds);
-        assert!(matches!(generation.line().hear(), Some((FromWorker::GateClosed, _))), "the gate is closed");
-        assert!(generation.line().hear::<FromWorker>().is_none(), "the worker leaves");
+        let mut words = Vec::new();
+        while let Some((word, _)) = generation.line().hear::<FromWorker>() {
+            words.push(word);
+        }
+        // The answer may be out before the worker sees the connection as idle.
+        assert_eq!(words.len(), 2, "{words:?}");
+        assert!(words.iter().any(|word| matches!(word, FromWorker::Handover { .. })), "{words:?}");
+        assert!(words.contains(&FromWorker::GateClosed), "{words:?}");
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "and the connection is closed");
     }
 }
@@ -155,6 +158,38 @@ fn what_is_in_flight_is_finished_and_exit_handlers_run() {
         generation.drain();
         assert!(driver::read_to_end(client).ends_with("finished"));
         assert_eq!(generation.log().matches("exit handler ran").count(), 1);
+    }
+}
+
+#[test]
+fn what_came_before_a_stop_is_answered_though_nobody_takes_its_connection() {
+    let text = "import time\n\ndef application(environ, start_response):\n    if environ['PATH_INFO'] == '/slow':\n        time.sleep(0.3)\n    \
+                start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n";
+    let listeners = Listeners::new();
+    let generation = Generation::serving(app_of("stop", text), &listeners, |_| {});
+    let mut clients: Vec<TcpStream> = (0..5).map(|_| connect(&listeners)).collect();
+    for client in &mut clients {
+        assert!(ask(client, "/").contains("200 OK"));
+    }
+    let mut slow = connect(&listeners);
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    while generation.scoreboard.slot(0).in_flight().is_none() {
+        std::thread::yield_now();
+    }
+    for client in &mut clients {
+        client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+    generation.line().say(&ToWorker::Drain, &[]);
+    while let Some((word, _)) = generation.line().hear::<FromWorker>() {
+        if let FromWorker::Handover { token, .. } = word {
+            generation.line().say(&ToWorker::NotAdopted { token }, &[]);
+        }
+    }
+    assert!(driver::read_to_end(slow).ends_with("ok"));
+    for mut client in clients {
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{read:?} {answer:?}");
     }
 }
 

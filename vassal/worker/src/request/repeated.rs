@@ -33,7 +33,8 @@ pub(super) enum Use {
 }
 
 impl Use {
-    fn of(py: Python<'_>, key: &[u8]) -> PyResult<Self> {
+    /// `lasts` when it is one of a bounded number: CPython 3.12 never frees an interned string.
+    fn of(py: Python<'_>, key: &[u8], lasts: bool) -> PyResult<Self> {
         if key == b"UWSGI_SCHEME" {
             return Ok(Self::Scheme);
         }
@@ -42,7 +43,7 @@ impl Use {
             return Ok(Self::Refused);
         }
         Ok(Self::Item(match std::str::from_utf8(key) {
-            Ok(ascii) if ascii.is_ascii() => PyString::intern(py, ascii).into_any().unbind(),
+            Ok(ascii) if lasts && ascii.is_ascii() => PyString::intern(py, ascii).into_any().unbind(),
             _ => python::latin1(py, key)?.unbind(),
         }))
     }
@@ -58,6 +59,8 @@ struct Last {
 /// The variables before the client's headers.
 pub(super) struct Beginning {
     last: Vec<Last>,
+    /// How many names there were, with those of earlier requests.
+    learned: usize,
     /// What environ is with them and nothing else.
     environ: Py<PyDict>,
 }
@@ -65,7 +68,7 @@ pub(super) struct Beginning {
 impl Beginning {
     /// None yet.
     pub(super) fn none(environ: Py<PyDict>) -> Self {
-        Self { last: Vec::new(), environ }
+        Self { last: Vec::new(), learned: 0, environ }
     }
 
     /// How many variables those are.
@@ -115,11 +118,13 @@ impl Beginning {
         mut refuse: impl FnMut(&[u8]),
     ) -> PyResult<Bound<'py, PyDict>> {
         self.last.clear();
+        self.learned = self.learned.saturating_add(vars.len());
+        let lasts = self.learned < REMEMBERED_MAX;
         self.environ = base.bind(py).copy()?.unbind();
         let environ = base.bind(py).copy()?;
         let mut last = Vec::with_capacity(vars.len());
         for (key, value) in vars {
-            let usage = Use::of(py, key)?;
+            let usage = Use::of(py, key, lasts)?;
             match &usage {
                 Use::Item(name) => set(&environ, name.bind(py), &python::latin1(py, value)?)?,
                 Use::Scheme => {}
@@ -154,9 +159,10 @@ impl Headers {
         if let Some((usage, last)) = self.0.get_mut(key) {
             return take(usage, last.of(py, value)?);
         }
-        let (usage, mut last) = (Use::of(py, key)?, LastText::default());
+        let has_room = self.0.len() < REMEMBERED_MAX;
+        let (usage, mut last) = (Use::of(py, key, has_room)?, LastText::default());
         take(&usage, last.of(py, value)?)?;
-        if self.0.len() < REMEMBERED_MAX {
+        if has_room {
             self.0.insert(key.into(), (usage, last));
         }
         Ok(())

@@ -71,7 +71,10 @@ impl Serving {
         let protocol = about.protocol.unwrap_or(Protocol::Http);
         let index = listeners
             .iter()
-            .position(|listener| listener.key == about.listener)
+            .position(|listener| {
+                // The same address may speak another protocol now.
+                listener.key == about.listener && about.protocol.is_none_or(|spoken| spoken == listener.protocol)
+            })
             .or_else(|| listeners.iter().position(|listener| listener.protocol == protocol && !listener.from_gateway));
         if let Some(index) = index {
             use std::os::fd::AsRawFd;

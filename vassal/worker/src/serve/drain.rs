@@ -10,10 +10,11 @@ use empery_failpoint::point;
 use super::{
     Phase, Serving,
     connection::Connection,
-    lead::{Gate, Lead},
+    lead::{Gate, Lead, RECEIVE_BYTES},
     now_ms,
     slab::Place,
 };
+use crate::os;
 
 /// How long the answer about a connection that was passed on may take while no other answer comes, in ms. Words are lost
 /// when descriptors run out on their way; a drain must not wait out its mercy for them.
@@ -92,14 +93,23 @@ impl Serving {
         }
     }
 
-    /// A connection comes back that nobody wants. One that leaves closes it; it was idle (RFC 9112 section 9.5).
+    /// A connection comes back that nobody wants.
     pub(super) fn not_adopted(&self, lead: &mut Lead, token: u64) {
         let Some(connection) = lead.handovers.not_adopted(token) else { return };
+        let place = self.slab().reserve();
         if self.phase() == Phase::Serving {
-            let place = self.slab().reserve();
             self.put_back(place, connection);
         } else {
-            connection.close();
+            self.serve_or_close(place, connection);
+        }
+    }
+
+    /// The end of a connection that nobody takes over: a request that was there before is still answered, and one that has
+    /// nothing to say may be closed (RFC 9112 section 9.5).
+    fn serve_or_close(&self, place: Place, mut connection: Box<Connection>) {
+        match os::receive(connection.raw(), &mut connection.received, RECEIVE_BYTES) {
+            Ok(1..) => self.put_ready(place, connection),
+            Ok(0) | Err(_) => self.close(place, connection),
         }
     }
 
@@ -125,8 +135,7 @@ impl Serving {
                 lead.handovers.departed(token, connection);
                 self.slab().forget(place);
             }
-            // Nobody to give it to; an idle connection may be closed (RFC 9112 section 9.5).
-            Err(_) => self.close(place, connection),
+            Err(_) => self.serve_or_close(place, connection),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) const LISTENER: u64 = SPECIAL | 1 << 62;
 pub(super) const SPECIAL: u64 = 1 << 63;
 
 /// How much is received at once, in bytes.
-const RECEIVE_BYTES: usize = 16 * 1024;
+pub(super) const RECEIVE_BYTES: usize = 16 * 1024;
 
 /// How much of an unread body is thrown away at once, in bytes.
 const REST_BYTES: usize = 256 * 1024;
