@@ -4,6 +4,7 @@
 mod brain;
 mod cli;
 mod keeper;
+mod regions;
 mod tyrant;
 
 use std::process::ExitCode;

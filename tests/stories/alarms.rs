@@ -32,6 +32,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("alarms/commands-that-hang-hold-nobody-up-and-end-with-the-vassal", hanging),
     Story::new("alarms/a-crash-and-a-full-queue-raise-one", crash_and_queue),
     Story::new("alarms/a-metric-and-an-inherited-descriptor-raise-one", metric_and_descriptor),
+    Story::new("alarms/what-the-command-of-one-prints-raises-none", echo),
     Story::new("alarms/the-last-words-of-a-vassal-are-told", last_words),
     Story::new("alarms/a-vassal-of-an-emperor-has-them-too", under_emperor),
 ];
@@ -222,6 +223,23 @@ fn metric_and_descriptor(ground: &Ground) -> Result<()> {
     next.answers(port)?;
     ensure!(evaluate(port, "uwsgi.metric_get('jobs')")? == "3");
     next.stop()
+}
+
+fn echo(ground: &Ground) -> Result<()> {
+    let more = "alarm-freq = 0\nalarm = echo cmd:cat; echo again BOOM >&2; printf 'no end BOOM'\nalarm-log = echo BOOM\n\
+                alarm = last cmd:cat >> last\nalarm-log = last DONE\n";
+    let (mut vassal, port) = start(ground, more)?;
+    evaluate(port, "uwsgi.log('a BOOM')")?;
+    for printed in ["[uwsgi-alarm] a BOOM\n", "[uwsgi-alarm] again BOOM\n", "[uwsgi-alarm] no end BOOM\n"] {
+        vassal.master.says(printed, SOON)?;
+    }
+    // What lines raise is raised in their order.
+    evaluate(port, "uwsgi.log('DONE')")?;
+    noted(ground, "last", 1)?;
+    let log = vassal.master.output();
+    let raised: Vec<_> = log.lines().filter(|line| line.contains("[uwsgi-alarm] \"echo\": ")).collect();
+    ensure!(raised.len() == 1, "{raised:?}");
+    vassal.stop()
 }
 
 fn last_words(ground: &Ground) -> Result<()> {

@@ -236,6 +236,12 @@ fn crons(ground: &Ground) -> Result<()> {
     let mut request = [0; 32];
     client.read_exact(&mut request)?;
     ensure!(request.starts_with(b"GET /it's-time?a=1&b HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&request));
+    // It waits for its answer, and a list of processes does not show what it has asked for.
+    for process in fs::read_dir("/proc")? {
+        let shown = fs::read(process?.path().join("cmdline")).unwrap_or_default();
+        let shown = String::from_utf8_lossy(&shown);
+        ensure!(!shown.contains(&url), "{shown}");
+    }
     drop(client);
     vassal.master.says("cron of this vassal", SOON)?;
     vassal.master.says("*** HARAKIRI ON CRON", SOON)?;

@@ -6,6 +6,7 @@ mod boot_output;
 mod cli;
 mod clock;
 mod command;
+mod curl;
 mod descriptor;
 mod doorbell;
 mod extension;

@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
+    time::Duration,
 };
 
 use empery_config::shared as configured;
@@ -21,11 +22,14 @@ use empery_shared::{
     memory::Memory,
     queue::{Queue, QueueShape},
 };
-use empery_sys::region::{Again, Found, Locks, Region};
+use empery_sys::region::{Again, Found, Locked, Locks, Region};
 use serde::{Deserialize, Serialize};
 
 use self::sync::Sync;
 use crate::{log, stats::metric_files};
+
+/// How long the lock of a region that the last master has left is waited for: whoever has it may never give it back.
+const LEFT_LOCK_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a region is for: generations that want the same share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,13 +68,16 @@ impl Purpose {
     /// Whether this is a region for it, made by this program.
     fn is_in(&self, fd: BorrowedFd<'_>) -> bool {
         let map = |length: Option<usize>| Region::map(fd, length?).ok();
+        let holds = |length: Option<usize>, is_there: &dyn Fn(&Locked<'_>) -> bool| {
+            map(length).is_some_and(|region| {
+                region.lock_within(LEFT_LOCK_WITHIN).is_ok_and(|memory| memory.is_some_and(|memory| is_there(&memory)))
+            })
+        };
         match self {
-            Purpose::Cache { shape, .. } => shape.layout().is_some_and(|layout| {
-                map(Some(layout.length()))
-                    .is_some_and(|region| region.lock().is_ok_and(|memory| Cache::is_there(&memory, &layout)))
-            }),
-            Purpose::Queue(shape, _) => map(shape.length())
-                .is_some_and(|region| region.lock().is_ok_and(|memory| Queue::is_there(&memory, *shape))),
+            Purpose::Cache { shape, .. } => shape
+                .layout()
+                .is_some_and(|layout| holds(Some(layout.length()), &|memory| Cache::is_there(memory, &layout))),
+            Purpose::Queue(shape, _) => holds(shape.length(), &|memory| Queue::is_there(memory, *shape)),
             Purpose::Area(_, bytes, _) => map(AREA_AT.checked_add(*bytes)).is_some(),
             Purpose::Metrics(names) => map(Some(Metrics::length(names.len()))).is_some(),
             Purpose::Locks(_) => false,
@@ -416,7 +423,7 @@ fn stored(
     path: &Path,
     length: usize,
     may_delete: bool,
-    is_right: impl Fn(&empery_sys::region::Locked<'_>) -> bool,
+    is_right: impl Fn(&Locked<'_>) -> bool,
 ) -> Result<(Region, OwnedFd, Found), String> {
     let opened = Region::in_file(path, length).map_err(|error| error.to_string()).and_then(|(region, fd, found)| {
         let right = found == Found::New || is_right(&region.lock().map_err(|error| error.to_string())?);

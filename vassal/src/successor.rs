@@ -121,7 +121,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         watched: WatchedSide::new(descriptors),
     });
     supervisor.set_frozen(frozen);
-    supervisor.carry_beside(beside);
+    supervisor.carry_beside(beside, take)?;
     supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_scoreboards(scoreboards)?);
     for gateway in gateways {
         let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;

@@ -149,8 +149,11 @@ pub struct Daemon {
 pub struct Cron {
     /// When.
     pub when: When,
-    /// What `/bin/sh -c` runs.
+    /// What `/bin/sh -c` runs, or a URL.
     pub command: String,
+    /// `cron-curl`: curl(1) requests the URL.
+    #[serde(default)]
+    pub is_request: bool,
     /// Where.
     pub directory: PathBuf,
     /// `unique-cron`, `unique=1`: not while it runs still.

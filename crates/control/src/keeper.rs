@@ -17,6 +17,9 @@ pub const KEEPER_FD: &str = "EMPERY_KEEPER_FD";
 /// Most regions of shared memory that are kept for one vassal: a message carries no more descriptors (SCM_MAX_FD, unix(7)).
 pub const REGIONS_MAX: usize = 64;
 
+/// Most bytes that all of them may have together: what a vassal leaves is not in anybody's sight.
+pub const REGIONS_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
 /// Longest name of one, in bytes: all of them fit into a message.
 pub const REGION_NAME_MAX_BYTES: usize = 512;
 

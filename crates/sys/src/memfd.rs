@@ -42,6 +42,14 @@ pub(crate) fn unsealed(name: &str) -> io::Result<OwnedFd> {
     Ok(memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?)
 }
 
+/// How many bytes a memfd has whose length nobody can change any more; None for every other descriptor.
+#[must_use]
+pub fn fixed_length(fd: BorrowedFd<'_>) -> Option<u64> {
+    let seals = SealFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GET_SEALS).ok()?);
+    let is_fixed = seals.contains(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW);
+    u64::try_from(nix::sys::stat::fstat(fd).ok().filter(|_| is_fixed)?.st_size).ok()
+}
+
 /// The whole content, from its beginning, whatever the file's offset is (other holders share it).
 ///
 /// # Errors

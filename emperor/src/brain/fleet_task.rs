@@ -6,6 +6,7 @@ mod adopt;
 mod chronicle;
 mod hear;
 mod pulses;
+mod regions;
 mod removal;
 mod stacks;
 mod upgrade;

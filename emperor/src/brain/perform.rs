@@ -175,7 +175,8 @@ impl Performer {
     }
 
     /// Hands the keeper the memory that a master's workers share.
-    pub(crate) fn keep_regions(&self, master: MasterKey, names: Vec<String>, regions: Vec<OwnedFd>) {
+    pub(crate) fn keep_regions(&self, master: MasterKey, regions: Vec<(String, OwnedFd)>) {
+        let (names, regions) = regions.into_iter().unzip();
         self.tell_keeper(Ask::KeepRegions { master, names }, regions);
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Seat {
     pub(crate) reports_follow: bool,
     /// Whether it was told to leave.
     pub(crate) told_to_leave: bool,
+    /// Whether the log was told of memory of it that is not kept.
+    pub(crate) told_regions: bool,
     /// Whether it knows [`empery_control::link::Order::Stacks`].
     pub(crate) tells_stacks: bool,
     /// Whether it can be told to accept nothing.
@@ -108,6 +110,7 @@ impl Seat {
             serving: None,
             reports_follow: false,
             told_to_leave: false,
+            told_regions: false,
             tells_stacks: false,
             // One that was just started is of this version.
             freezes: true,

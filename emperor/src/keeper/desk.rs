@@ -9,7 +9,7 @@ use std::{
 
 use empery_control::{
     framing::{self, MAX_MESSAGE_BYTES},
-    keeper::{Answer, Ask, FromKeeper, ListenSpec, REGION_NAME_MAX_BYTES, REGIONS_MAX, Request, RequestId},
+    keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
@@ -26,7 +26,10 @@ use super::{
     masters::{self, Masters},
     rooms, successor, tls_files,
 };
-use crate::tyrant::{self, Tyrant};
+use crate::{
+    regions::{self, Looked},
+    tyrant::{self, Tyrant},
+};
 
 /// Room of a message for what is around the parts of a list.
 const ENVELOPE_BYTES: usize = 512;
@@ -160,19 +163,13 @@ impl Desk {
                 Ok(Outcome::done())
             }
             Ask::KeepRegions { master, names } => {
-                if names.len() != fds.len()
-                    || names.len() > REGIONS_MAX
-                    || names.iter().any(|name| name.len() > REGION_NAME_MAX_BYTES)
-                {
-                    return Err(Refusal::new(
-                        "io",
-                        "shared memory must come with a short name for each descriptor".to_owned(),
-                    ));
-                }
+                let Looked { good, why: None, .. } = regions::look(names, fds) else {
+                    return Err(Refusal::new("io", "what is kept must be memory, with a short name and within limits"));
+                };
                 let Some(known) = self.masters.get(&master) else {
                     return Err(Refusal::new("not-found", format!("{} has no such master", master.vassal)));
                 };
-                self.store.keep_regions(&master.vassal, known.identity, names.into_iter().zip(fds).collect());
+                self.store.keep_regions(&master.vassal, known.identity, good);
                 Ok(Outcome::done())
             }
             Ask::Forget { vassal, keys } => {

@@ -68,6 +68,36 @@ fn p3_what_the_last_master_left_is_taken_over_and_what_is_something_else_begins_
 }
 
 #[test]
+fn memory_whose_lock_nobody_gives_back_begins_anew_and_holds_nobody_up() {
+    let config = shared(&format!("{SMALL}\nqueue = 4"));
+    let mut first = Regions::default();
+    first.provide(&config).unwrap();
+    let all = first.to_be_kept();
+    let kept: Vec<_> = all.iter().map(|(name, fd)| (name.clone(), fd.try_clone_to_owned().unwrap())).collect();
+    assert_eq!(kept.len(), 2);
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let length =
+                |fd: &BorrowedFd<'_>| std::fs::File::from(fd.try_clone_to_owned().unwrap()).metadata().unwrap().len();
+            let regions: Vec<_> =
+                all.iter().map(|(_, fd)| Region::map(*fd, usize::try_from(length(fd)).unwrap()).unwrap()).collect();
+            let _locked: Vec<_> = regions.iter().map(|region| region.lock().unwrap()).collect();
+            taken.send(()).unwrap();
+            // Whoever waits for the locks without an end gets them at last.
+            let _ = is_done.recv_timeout(Duration::from_secs(10));
+        });
+        is_taken.recv().unwrap();
+        let mut next = Regions::default();
+        next.take_kept(kept);
+        drop(done);
+        assert!(next.held.is_empty(), "{:?}", next.held.keys());
+        next.provide(&config).unwrap();
+    });
+}
+
+#[test]
 fn everything_that_is_asked_for_is_there_and_can_be_mapped() {
     let mut regions = Regions::default();
     let config = shared(&format!(

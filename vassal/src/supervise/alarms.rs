@@ -1,13 +1,13 @@
 //! Alarms: what raises them, and what is done then. Nobody waits for it: what takes time is a process of its own with a limit,
 //! and what is said goes to the log.
 
-mod curl;
 mod descriptors;
 mod look;
+mod output;
 
 use std::{
     collections::BTreeMap,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
     time::Duration,
 };
@@ -24,14 +24,16 @@ use empery_lifecycle::{
 };
 use empery_sys::{memfd, process::How, spawn::Held};
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::descriptors::Descriptors;
+use self::output::Output;
 use super::{Inputs, Supervisor, beside::send_to_process, deaths::Death, input::Input};
 use crate::{
     clock,
     command::{self, Command},
-    facts, log,
+    curl, facts, log,
     log::alarms::Raising,
     stats::metric_files::MetricFiles,
 };
@@ -47,14 +49,32 @@ pub(crate) struct AlarmSide {
     /// For commands.
     env: Vec<(String, Option<String>)>,
     directory: PathBuf,
-    /// Whose commands run.
-    running: BTreeMap<i32, String>,
+    /// Their commands that run, by pid.
+    running: BTreeMap<i32, Run>,
     thresholds: Vec<(Limit, Threshold)>,
     descriptors: Descriptors,
     look_at: Option<Moment>,
     /// `metric-dir`.
     writes_metrics: bool,
     metric_files: MetricFiles,
+}
+
+/// A command that runs.
+struct Run {
+    /// Of this alarm.
+    name: String,
+    /// What it prints; None for one that an image of this master without pipes of their own began.
+    output: Option<Output>,
+}
+
+/// One on its way to a new image of this master.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AlarmLeft {
+    name: String,
+    pid: i32,
+    /// An earlier image may have left none.
+    #[serde(default)]
+    output: Option<RawFd>,
 }
 
 impl AlarmSide {
@@ -105,11 +125,8 @@ impl Supervisor {
             Way::Command(command) => self.run_for_alarm(name, &command, message.as_bytes(), None),
             Way::Curl(curl) => {
                 let body = curl::body(&curl, message);
-                match memfd::sealed("empery-curl", curl::options(&curl).as_bytes()) {
-                    Ok(options) => {
-                        let command = format!("exec curl --config /proc/self/fd/{}", options.as_raw_fd());
-                        self.run_for_alarm(name, &command, body.as_bytes(), Some(options));
-                    }
+                match curl::command(&curl::options(&curl)) {
+                    Ok((command, options)) => self.run_for_alarm(name, &command, body.as_bytes(), Some(options)),
                     Err(error) => {
                         log::say_quietly(&format!("[uwsgi-alarm] curl for \"{name}\" cannot be told: {error}"))
                     }
@@ -147,7 +164,8 @@ impl Supervisor {
             }
             Verdict::Dropped => return,
         }
-        let held = readable(message).and_then(|stdin| {
+        let begun = readable(message).and_then(|stdin| {
+            let (output, print) = Output::new()?;
             let command = Command {
                 text,
                 directory: &side.directory,
@@ -158,12 +176,12 @@ impl Supervisor {
                 death_signal: None,
                 mark: None,
             };
-            command::hold(command, &self.surroundings.log).and_then(Held::release)
+            Ok((command::hold(command, &print).and_then(Held::release)?, output))
         });
-        match held {
-            Ok(child) => {
+        match begun {
+            Ok((child, output)) => {
                 side.machine.started(u64::from(child.pid.unsigned_abs()), clock::now());
-                side.running.insert(child.pid, name.to_owned());
+                side.running.insert(child.pid, Run { name: name.to_owned(), output: Some(output) });
             }
             Err(error) => {
                 log::say_quietly(&format!("[uwsgi-alarm] the command of \"{name}\" cannot be run: {error}"));
@@ -176,7 +194,8 @@ impl Supervisor {
         if !self.alarms.machine.ended(u64::from(pid.unsigned_abs())) {
             return false;
         }
-        let name = self.alarms.running.remove(&pid).unwrap_or_default();
+        let Some(Run { name, output }) = self.alarms.running.remove(&pid) else { return true };
+        output.iter().for_each(Output::say_now);
         if how != How::Code(0) {
             log::say_quietly(&format!("[uwsgi-alarm] the command of \"{name}\" (pid {pid}) ended with {how}"));
         }
@@ -186,7 +205,7 @@ impl Supervisor {
     pub(super) fn wake_alarms(&mut self, now: Moment) {
         for run in self.alarms.machine.overdue(now) {
             let Ok(pid) = i32::try_from(run) else { continue };
-            let name = self.alarms.running.get(&pid).cloned().unwrap_or_default();
+            let name = self.alarms.running.get(&pid).map_or("", |run| &run.name);
             log::say_quietly(&format!(
                 "[uwsgi-alarm] the command of \"{name}\" (pid {pid}) is killed: it runs for more than {} s",
                 RUN_MAX.as_secs()
@@ -248,16 +267,31 @@ impl Supervisor {
     }
 
     /// For a new image of this master.
-    pub(super) fn leave_alarms(&self) -> Vec<(String, i32)> {
-        self.alarms.running.iter().map(|(pid, name)| (name.clone(), *pid)).collect()
+    pub(super) fn leave_alarms<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<AlarmLeft> {
+        let all = self.alarms.running.iter().map(|(pid, run)| {
+            let output = run.output.as_ref().map(AsFd::as_fd);
+            left.extend(output);
+            AlarmLeft { name: run.name.clone(), pid: *pid, output: output.map(|end| end.as_raw_fd()) }
+        });
+        all.collect()
     }
 
     /// In the new image: these commands are its children.
-    pub(crate) fn carry_alarms(&mut self, left: Vec<(String, i32)>) {
-        for (name, pid) in left {
+    ///
+    /// # Errors
+    /// One sentence, when a descriptor did not survive.
+    pub(super) fn carry_alarms(
+        &mut self,
+        left: Vec<AlarmLeft>,
+        take: impl Fn(RawFd, &str) -> Result<OwnedFd, String>,
+    ) -> Result<(), String> {
+        for AlarmLeft { name, pid, output } in left {
+            let output = output.map(|number| take(number, "what an alarm's command prints")).transpose()?;
+            let output = output.map(Output::follow).transpose().map_err(|error| error.to_string())?;
             self.alarms.machine.started(u64::from(pid.unsigned_abs()), clock::now());
-            self.alarms.running.insert(pid, name);
+            self.alarms.running.insert(pid, Run { name, output });
         }
+        Ok(())
     }
 }
 
@@ -272,4 +306,15 @@ fn readable(message: &[u8]) -> std::io::Result<OwnedFd> {
 /// The first line of a message.
 fn shown(message: &str) -> &str {
     message.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_without_pipes_has_left_is_understood() {
+        let left: AlarmLeft = serde_json::from_str("[\"note\",7]").unwrap();
+        assert_eq!((left.name.as_str(), left.pid, left.output), ("note", 7, None));
+    }
 }

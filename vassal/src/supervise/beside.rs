@@ -5,6 +5,8 @@ mod cron_side;
 mod daemon_side;
 mod pidfile;
 
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
 use empery_config::vassal::VassalConfig;
 use empery_lifecycle::moment::Moment;
 use empery_sys::process::How;
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::pidfile::send as send_to_process;
 pub(crate) use self::{cron_side::Crons, daemon_side::Daemons};
-use super::Supervisor;
+use super::{Supervisor, alarms::AlarmLeft};
 use crate::clock;
 
 /// All of it.
@@ -31,7 +33,7 @@ pub(crate) struct BesideLeft {
     crons: Vec<(empery_config::beside::Cron, i32)>,
     /// Commands of alarms that run.
     #[serde(default)]
-    alarms: Vec<(String, i32)>,
+    alarms: Vec<AlarmLeft>,
     /// The last minute whose commands were started, since 1970.
     last_minute: Option<i64>,
 }
@@ -65,19 +67,26 @@ impl Supervisor {
     }
 
     /// For a new image of this master.
-    pub(super) fn leave_beside(&self) -> BesideLeft {
+    pub(super) fn leave_beside<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> BesideLeft {
         BesideLeft {
             daemons: self.beside.daemons.running(),
             crons: self.beside.crons.running(),
-            alarms: self.leave_alarms(),
+            alarms: self.leave_alarms(left),
             last_minute: self.beside.crons.last_minute(),
         }
     }
 
     /// In the new image.
-    pub(crate) fn carry_beside(&mut self, left: BesideLeft) {
+    ///
+    /// # Errors
+    /// One sentence, when a descriptor did not survive.
+    pub(crate) fn carry_beside(
+        &mut self,
+        left: BesideLeft,
+        take: impl Fn(RawFd, &str) -> Result<OwnedFd, String>,
+    ) -> Result<(), String> {
         self.beside.daemons.carry(left.daemons);
         self.beside.crons.carry(left.crons, left.last_minute);
-        self.carry_alarms(left.alarms);
+        self.carry_alarms(left.alarms, take)
     }
 }

@@ -129,7 +129,7 @@ impl Supervisor {
             pidfiles: self.pidfiles.clone(),
             deploys: self.deploys,
             frozen: self.frozen,
-            beside: self.leave_beside(),
+            beside: self.leave_beside(&mut left),
             posts: self.leave_posts(&mut left),
             reload_descriptors: self.watched.descriptors.leave(&mut left),
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::keys::pairs;
 use self::{
-    crons::{OwnLimit, cron_by_keys, crontab_line, request},
+    crons::{OwnLimit, cron_by_keys, crontab_line},
     daemons::{by_keys, plain, smart},
     words::{farm, file_and_signal, known_farm, timer},
 };
@@ -59,8 +59,7 @@ impl BesideDraft {
                 self.crons.extend(crontab_line(value).map(unique));
             }
             "cron-curl" | "curl-cron" => {
-                let request =
-                    |(cron, limit): (Cron, OwnLimit)| (Cron { command: request(&cron.command), ..cron }, limit);
+                let request = |(cron, limit)| (Cron { is_request: true, ..cron }, limit);
                 self.crons.extend(crontab_line(value).map(request));
             }
             "cron2" => self.crons.extend(cron_by_keys(value)),

@@ -15,6 +15,7 @@ use std::{
     path::Path,
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering, compiler_fence},
+    time::Duration,
 };
 
 use empery_shared::memory::{LOCK_BYTES, Memory};
@@ -185,6 +186,16 @@ impl Region {
         // SAFETY: the lock was made with the region, and the mapping lives as long as self.
         unsafe { robust::lock(self.lock_at(0))? };
         Ok(Locked { region: self })
+    }
+
+    /// Takes the lock if it is free within this time; None when it is not.
+    ///
+    /// # Errors
+    /// See [`Self::lock`].
+    pub fn lock_within(&self, time: Duration) -> io::Result<Option<Locked<'_>>> {
+        // SAFETY: as in `lock`.
+        let taken = unsafe { robust::lock_within(self.lock_at(0), time)? };
+        Ok(taken.map(|_| Locked { region: self }))
     }
 
     /// As it is at this moment, without the lock: single words are whole, and what they say together may not fit.

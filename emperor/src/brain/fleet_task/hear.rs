@@ -226,7 +226,7 @@ impl FleetTask {
                 }
             }
             FromMaster::ListenersReleased { keys } => self.released(master, keys),
-            FromMaster::Regions { names } => self.performer.keep_regions(master.clone(), names, fds),
+            FromMaster::Regions { names } => self.regions_handed(master, names, fds),
             FromMaster::TlsFilesAsked { paths } => {
                 if let Some(link) = self.seat(master).map(|seat| seat.link.orders()) {
                     self.performer.open_tls(master.vassal.clone(), paths, link);

@@ -183,6 +183,16 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
         [(pid, MasterSerial(1))]
     );
 
+    let memory = || empery_sys::region::Region::create("r", 4096, empery_sys::region::Again::Counts).unwrap().1;
+    let keep_regions = |number: usize| Ask::KeepRegions {
+        master: order(1, &[]).master,
+        names: (0..number).map(|number| number.to_string()).collect(),
+    };
+    assert_eq!(ask_once(&mut desk, keep_regions(1), vec![memory()]).0, Answer::Done);
+    let (pipe, _write) = empery_sys::pipe::cloexec_pipe().unwrap();
+    assert_eq!(code(&ask_once(&mut desk, keep_regions(2), vec![memory(), pipe]).0), "io");
+    assert_eq!(desk.store.regions(&vassal(), own_identity()).len(), 1, "what was kept stays");
+
     let stranger = order(7, &[]).master;
     assert_eq!(code(&ask_once(&mut desk, Ask::Kill { master: stranger }, Vec::new()).0), "not-found");
     let master = order(1, &[]).master;

@@ -1,6 +1,6 @@
 //! Scheduled commands: the clock on the wall is shown to the machine, and what is due is started.
 
-use std::time::Duration;
+use std::{os::fd::AsRawFd, time::Duration};
 
 use empery_config::{
     beside::{Cron as Spec, When},
@@ -19,7 +19,7 @@ use super::pidfile;
 use crate::{
     clock,
     command::{self, Command},
-    log,
+    curl, log,
     supervise::Supervisor,
 };
 
@@ -155,18 +155,22 @@ impl Supervisor {
     fn run_cron(&mut self, index: usize, now: Moment) {
         let Crons { all, env, .. } = &mut self.beside.crons;
         let spec = &all[index].spec;
-        let command = Command {
-            text: &spec.command,
-            directory: &spec.directory,
-            env,
-            stdin: None,
-            inherit: Vec::new(),
-            identity: None,
-            // As in uWSGI it finishes what it has begun.
-            death_signal: None,
-            mark: None,
-        };
-        match command::hold(command, &self.surroundings.log).and_then(Held::release) {
+        let request = spec.is_request.then(|| curl::command(&curl::request(&spec.command))).transpose();
+        let begun = request.and_then(|request| {
+            let command = Command {
+                text: request.as_ref().map_or(&spec.command, |(text, _)| text),
+                directory: &spec.directory,
+                env,
+                stdin: None,
+                inherit: request.iter().map(|(_, options)| options.as_raw_fd()).collect(),
+                identity: None,
+                // As in uWSGI it finishes what it has begun.
+                death_signal: None,
+                mark: None,
+            };
+            command::hold(command, &self.surroundings.log).and_then(Held::release)
+        });
+        match begun {
             Ok(child) => {
                 log::say(&format!("[uwsgi-cron] running \"{}\" (pid {})", spec.command, child.pid));
                 all[index].begin(child.pid, now);

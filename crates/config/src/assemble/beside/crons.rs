@@ -35,14 +35,6 @@ pub(super) fn crontab_line(value: &mut Value<'_>) -> Option<(Cron, OwnLimit)> {
     cron(value, When { minute, hour, day, month, week }, rest, (false, None, OwnLimit::NotSaid))
 }
 
-/// The command that requests a URL as plugins/curl_cron does, within a minute; what is answered is thrown away.
-pub(super) fn request(url: &str) -> String {
-    let url = url.replace('\'', "'\\''");
-    format!(
-        "exec curl --silent --show-error --fail --location --output /dev/null --connect-timeout 4 --max-time 60 -- '{url}'"
-    )
-}
-
 /// `[KEY=VALUE,…] COMMAND`.
 pub(super) fn cron_by_keys(value: &mut Value<'_>) -> Option<(Cron, OwnLimit)> {
     let text = value.required()?;
@@ -85,7 +77,7 @@ fn cron(
     }
     doubt(value, when);
     let command = command.to_owned();
-    Some((Cron { when, command, directory: PathBuf::new(), unique, harakiri_s }, limit))
+    Some((Cron { when, command, is_request: false, directory: PathBuf::new(), unique, harakiri_s }, limit))
 }
 
 /// Times that mean something else than they seem to, or never come.

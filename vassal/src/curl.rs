@@ -1,14 +1,41 @@
-//! How curl(1) is told what plugins/alarm_curl tells libcurl. It reads its options from a file, so that no key or password is
+//! How curl(1) is told what plugins/alarm_curl and plugins/curl_cron tell libcurl. It reads its options from a file, so that no key or password is
 //! seen in the list of processes, and the message from its standard input.
 
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
 use empery_config::alarms::Curl;
+use empery_sys::memfd;
 
 /// `socket-timeout` of uWSGI, in s: how long connecting, and all of it, may take.
 const TIMEOUT_S: u32 = 4;
 
-/// Its options (curl(1), `--config`).
-pub(super) fn options(curl: &Curl) -> String {
-    let mut text = String::from("silent\nshow-error\nfail\noutput = \"/dev/null\"\n");
+/// How long a request of `cron-curl` may take, in s.
+const REQUEST_S: u32 = 60;
+
+/// How every file of options begins.
+const QUIETLY: &str = "silent\nshow-error\nfail\noutput = \"/dev/null\"\n";
+
+/// The command that does what these options say, and the file that it must find open under the same number.
+///
+/// # Errors
+/// memfd_create(2).
+pub(crate) fn command(options: &str) -> io::Result<(String, OwnedFd)> {
+    let file = memfd::sealed("empery-curl", options.as_bytes())?;
+    Ok((format!("exec curl --config /proc/self/fd/{}", file.as_raw_fd()), file))
+}
+
+/// The options of `cron-curl` (curl(1), `--config`): what is answered is thrown away.
+pub(crate) fn request(url: &str) -> String {
+    let url = quoted(url);
+    format!("{QUIETLY}location\nconnect-timeout = {TIMEOUT_S}\nmax-time = {REQUEST_S}\nurl = \"{url}\"\n")
+}
+
+/// The options of an alarm.
+pub(crate) fn options(curl: &Curl) -> String {
+    let mut text = String::from(QUIETLY);
     let mut say = |name: &str, value: &str| text.push_str(&format!("{name} = \"{}\"\n", quoted(value)));
     say("url", &curl.url);
     say("max-time", &curl.timeout_s.unwrap_or(TIMEOUT_S).to_string());
@@ -35,7 +62,7 @@ pub(super) fn options(curl: &Curl) -> String {
 }
 
 /// What is sent: the message, behind the head of a mail if there is one.
-pub(super) fn body(curl: &Curl, message: &str) -> String {
+pub(crate) fn body(curl: &Curl, message: &str) -> String {
     let fields = [("To", &curl.mail_to), ("Subject", &curl.subject)];
     let head: String =
         fields.iter().filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value.as_ref()?))).collect();
