@@ -319,12 +319,9 @@ impl World {
                 let other = self.files.get(name).map_or(1, |file| 3 - file.identity.uid);
                 self.edits(name, |world, name| world.write(name, identity(other), false))
             }
-            Happening::Removed(name) => {
-                // Where that is doubted, it is excused as before.
-                self.left.edits -= 1;
-                self.files.remove(name);
-                self.scan()
-            }
+            Happening::Removed(name) => self.edits(name, |world, name| {
+                world.files.remove(&name);
+            }),
             Happening::Renamed(from, to) => self.edits(from, |world, from| {
                 if let Some(file) = world.files.remove(&from) {
                     world.last_revision += 1;
@@ -389,11 +386,16 @@ impl World {
 
     fn edits(&mut self, name: &VassalName, change: impl FnOnce(&mut World, VassalName)) -> Outcome {
         self.left.edits -= 1;
-        self.excused.remove(name);
+        let was_excused = self.excused.remove(name);
         change(self, name.clone());
         let files = &self.files;
         self.lost.retain(|name, _| !files.contains_key(name));
-        self.scan()
+        self.scan()?;
+        if was_excused && self.doubted.contains_key(name) {
+            // It went, and that is doubted: what it said last is not tried again.
+            self.excused.insert(name.clone());
+        }
+        Ok(())
     }
 
     fn order_arrives(&mut self, key: &MasterKey) {
