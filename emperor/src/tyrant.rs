@@ -74,6 +74,91 @@ pub(crate) fn may_run(Identity { uid, gid }: Identity) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a file's group may be the group of its owner's processes: `groups` are the owner's by the user database.
+///
+/// # Errors
+/// One sentence. A file takes on a directory's group with set-group-id (inode(7)), so the group alone proves nothing; and the
+/// brain's reads the logs of every vassal.
+pub(crate) fn may_have_group(owner: Identity, primary: u32, groups: &[u32], brain_gid: u32) -> Result<(), String> {
+    let Identity { uid, gid } = owner;
+    if gid == primary {
+        return Ok(());
+    }
+    if !groups.contains(&gid) {
+        return Err(format!("its group is gid {gid}, to which its owner, uid {uid}, does not belong"));
+    }
+    if gid == brain_gid {
+        return Err(format!("its group is gid {gid}, which is the emperor's own"));
+    }
+    Ok(())
+}
+
+/// What else of a file counts, by fstat(2) of what was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    /// st_mode.
+    pub(crate) mode: u32,
+    /// st_nlink.
+    pub(crate) names: u64,
+}
+
+/// Whether a file is its owner's word: nobody else can write it, and nobody else gave it its name.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn is_the_owners_word(Held { mode, names }: Held) -> Result<(), String> {
+    if mode & 0o022 != 0 {
+        return Err(format!(
+            "others than its owner may write it (mode {:04o}), and it would run as its owner: `chmod go-w` it",
+            mode & 0o7777
+        ));
+    }
+    if names > 1 {
+        return Err(format!("it has {names} names (hard links), and somebody else may have made this one: copy it"));
+    }
+    Ok(())
+}
+
+/// Whether a symbolic link to a file of this owner's counts: whoever makes one must not say what runs as somebody else.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn may_link(link_uid: u32, owner: Identity) -> Result<(), String> {
+    if link_uid == 0 || link_uid == owner.uid {
+        return Ok(());
+    }
+    Err(format!(
+        "it is a symbolic link of uid {link_uid} to a file of uid {}: only root and the file's own owner may link to it",
+        owner.uid
+    ))
+}
+
+/// Whose an earlier content of a file is, when it is still his who wrote it.
+///
+/// # Errors
+/// One sentence: what one user wrote does not run as another.
+pub(crate) fn same_owner(then: Option<Identity>, now: Option<Identity>) -> Result<Identity, String> {
+    match (then, now) {
+        (Some(then), Some(now)) if then == now => Ok(then),
+        (Some(then), Some(now)) => Err(format!(
+            "its file belonged to uid {}, gid {} then and belongs to uid {}, gid {} now",
+            then.uid, then.gid, now.uid, now.gid
+        )),
+        (None, _) => Err("whose its file was then is not known".to_owned()),
+        (_, None) => Err("whose its file is now is not known".to_owned()),
+    }
+}
+
+/// Whether a user may read a file or list a directory, by its owner and its mode; of groups nothing is believed.
+pub(crate) fn may_read(who: Identity, uid: u32, mode: u32) -> bool {
+    uid == who.uid || mode & 0o004 != 0
+}
+
+/// Whether a user may pass through a directory.
+pub(crate) fn may_pass(who: Identity, uid: u32, mode: u32) -> bool {
+    uid == who.uid || mode & 0o001 != 0
+}
+
 /// As uWSGI reads a boolean; an option without a value is on.
 fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -113,5 +198,47 @@ mod tests {
         assert!(may_run(Identity { uid: 0, gid: 1000 }).is_err());
         assert!(may_run(Identity { uid: 1000, gid: 0 }).is_err());
         assert_eq!(may_run(Identity { uid: 1000, gid: 1000 }), Ok(()));
+    }
+
+    #[test]
+    fn c19_a_group_counts_that_the_owner_belongs_to_and_never_the_brain_s() {
+        let owner = |gid| Identity { uid: 1000, gid };
+        assert_eq!(may_have_group(owner(1000), 1000, &[], 33), Ok(()));
+        assert_eq!(may_have_group(owner(50), 1000, &[1000, 50], 33), Ok(()));
+        assert!(may_have_group(owner(42), 1000, &[1000, 50], 33).unwrap_err().contains("gid 42"));
+        assert!(may_have_group(owner(33), 1000, &[1000, 33], 33).unwrap_err().contains("the emperor's own"));
+        assert_eq!(may_have_group(owner(33), 33, &[33], 33), Ok(()), "his own primary group");
+    }
+
+    #[test]
+    fn c19_a_file_is_its_owner_s_word_when_nobody_else_writes_or_names_it() {
+        let word = |mode, names| is_the_owners_word(Held { mode, names });
+        assert_eq!(word(0o100_644, 1), Ok(()));
+        assert!(word(0o100_664, 1).unwrap_err().contains("mode 0664"));
+        assert!(word(0o100_602, 1).is_err());
+        assert!(word(0o100_600, 2).unwrap_err().contains("2 names"));
+    }
+
+    #[test]
+    fn c19_a_link_counts_that_root_or_the_file_s_owner_made() {
+        let bob = Identity { uid: 1001, gid: 1001 };
+        assert_eq!((may_link(0, bob), may_link(1001, bob)), (Ok(()), Ok(())));
+        assert!(may_link(1000, bob).unwrap_err().contains("uid 1000 to a file of uid 1001"));
+    }
+
+    #[test]
+    fn c19_an_earlier_content_runs_only_as_who_wrote_it() {
+        let (alice, bob) = (Identity { uid: 1000, gid: 1000 }, Identity { uid: 1001, gid: 1001 });
+        assert_eq!(same_owner(Some(alice), Some(alice)), Ok(alice));
+        assert!(same_owner(Some(alice), Some(bob)).unwrap_err().contains("uid 1001, gid 1001 now"));
+        assert!(same_owner(None, Some(bob)).is_err() && same_owner(Some(alice), None).is_err());
+    }
+
+    #[test]
+    fn c19_a_file_is_readable_for_its_owner_and_for_all_when_it_says_so() {
+        let alice = Identity { uid: 1000, gid: 1000 };
+        assert!(may_read(alice, 1000, 0o600) && may_read(alice, 0, 0o644));
+        assert!(!may_read(alice, 0, 0o640) && !may_read(alice, 33, 0o400));
+        assert!(may_pass(alice, 0, 0o711) && !may_pass(alice, 0, 0o700) && may_pass(alice, 1000, 0o700));
     }
 }

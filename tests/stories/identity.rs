@@ -201,7 +201,7 @@ fn tyrant(ground: &Ground) -> Result<()> {
     let vassal = emperor.vassal("shop.ini")?;
     ensure!(vassal.to_string().contains("counts for nothing: the app runs as the owner of its file"), "{vassal:#}");
     // Another owner is an edit: the next generation is his.
-    chown(emperor.vassals.join("shop.ini"), Some(nobody), None)?;
+    chown(emperor.vassals.join("shop.ini"), Some(nobody), Some(nobody))?;
     serves_as(port, nobody)?;
     emperor.loyal("shop.ini")?;
     ensure!(emperor.masters().len() == 1, "two owners serve");
@@ -239,5 +239,28 @@ fn no_more_rights(ground: &Ground) -> Result<()> {
     emperor.loyal("other.ini")?;
     let shown = serves_as(port, www)?;
     ensure!(shown["process"]["groups"] == serde_json::json!([www]), "not his groups: {shown:#}");
+    // What he has the emperor read beside his file, he must be able to read.
+    let reads = format!("env = STOLEN=@({})\n", secret.display());
+    put(&emperor, ground, (www, www), &ini(ground, ground.port()?, &reads)?)?;
+    let refused = emperor.vassal_until("shop.ini", "refused", |vassal| vassal["state"] == "refused")?;
+    ensure!(refused.to_string().contains("not readable by the owner of the vassal's file"), "{refused:#}");
+    // Nor may he have the group of the brain, or have another's file run by a second name; and nobody else writes his.
+    let (nobody, daemon) = (id_of("nobody")?, id_of("daemon")?);
+    let text = ini(ground, ground.port()?, "")?;
+    for (name, owner, mode, why) in [
+        ("group.ini", (www, daemon), 0o644, "does not belong"),
+        ("open.ini", (www, www), 0o666, "others than its owner may write it"),
+        ("hard.ini", (nobody, nobody), 0o644, "2 names"),
+    ] {
+        let aside = ground.write(&format!("{name}.aside"), &text)?;
+        fs::set_permissions(&aside, fs::Permissions::from_mode(mode))?;
+        chown(&aside, Some(owner.0), Some(owner.1))?;
+        match name {
+            "hard.ini" => fs::hard_link(&aside, emperor.vassals.join(name))?,
+            _ => fs::rename(&aside, emperor.vassals.join(name))?,
+        }
+        let refused = emperor.vassal_until(name, "refused", |vassal| vassal["state"] == "refused")?;
+        ensure!(refused.to_string().contains(why), "{refused:#}");
+    }
     emperor.stop()
 }

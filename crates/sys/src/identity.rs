@@ -54,6 +54,14 @@ pub fn group(text: &str) -> io::Result<u32> {
     Ok(Group::from_name(text)?.ok_or_else(|| missing("group", text))?.gid.as_raw())
 }
 
+/// The groups of this user, its primary one among them; none when it has no entry in the user database.
+///
+/// # Errors
+/// getgrouplist(3).
+pub fn groups_of(user: &User) -> io::Result<Vec<u32>> {
+    supplementary(&DropTo { uid: user.uid, gid: user.gid, user: user.name.clone(), groups: Vec::new() })
+}
+
 /// What a drop needs, looked up beforehand, so that the drop itself is system calls only.
 pub(crate) struct Credentials {
     uid: libc::uid_t,

@@ -31,7 +31,10 @@ use super::{
     inputs::{Inbox, Input},
     keeper_line::KeeperLine,
     link::Sent,
-    scan::reading::{Circumstances, Reader, Reading, RunPlan},
+    scan::{
+        number,
+        reading::{Circumstances, Reader, Reading, RunPlan},
+    },
     vital::Vital,
 };
 use crate::tyrant;
@@ -329,18 +332,23 @@ impl Tools {
         let history = self.history.borrow().clone().ok_or_else(|| lost("there is no database".to_owned()))?;
         let kept = history.revision(&name, revision).await.map_err(|error| lost(error.to_string()))?;
         let kept = kept.ok_or_else(|| lost("it is older than the history kept".to_owned()))?;
+        let owner = if self.reader.has_tyrant() {
+            let then = kept.facts.as_deref().and_then(number::owner);
+            Some(tyrant::same_owner(then, self.owner_of(&name).await).map_err(|cause| {
+                setup(format!("revision {revision} of {name} is not run again: {cause}; save the file again"))
+            })?)
+        } else {
+            None
+        };
         let (reader, owned) = (self.reader.clone(), name.clone());
-        let circumstances = Circumstances { on_demand: None, owner: self.owner_of(&name).await };
+        let circumstances = Circumstances { on_demand: None, owner };
         let reading =
             tokio::task::spawn_blocking(move || reader.read(&owned, revision, kept.content, circumstances)).await;
         reading.map(Arc::new).map_err(|panic| lost(panic.to_string()))
     }
 
-    /// Who owns its file now, when that decides who it is.
+    /// Who owns its file now.
     async fn owner_of(&self, name: &VassalName) -> Option<Identity> {
-        if !self.reader.has_tyrant() {
-            return None;
-        }
         match self.keeper.ask(Ask::Open { name: name.clone() }, Vec::new()).await {
             Ok((Answer::Opened { facts }, _)) => Some(tyrant::owner(&facts)),
             Ok(_) | Err(_) => None,

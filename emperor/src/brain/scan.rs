@@ -141,11 +141,9 @@ impl Scanner {
             match self.take(&facts, belief).await {
                 Taken::Same => {}
                 Taken::Moving => self.settling.doubt(&name, clock::now()),
-                Taken::News { is_new } => {
+                Taken::News { new_mark } => {
                     changed = true;
-                    if is_new {
-                        new.push((name, number::mark(&facts)));
-                    }
+                    new.extend(new_mark.map(|mark| (name, mark)));
                 }
             }
         }
@@ -169,18 +167,21 @@ impl Scanner {
         (!known).then(|| Scanned::Lost(error.to_string()))
     }
 
-    /// Reads a file that has settled.
-    async fn take(&mut self, facts: &FileFacts, belief: Belief) -> Taken {
-        let name = &facts.name;
-        let (content, failure) = match self.content_of(facts, belief).await {
-            Ok(Content::Moving) => return Taken::Moving,
-            Ok(Content::Whole(content)) => (content, None),
-            Ok(Content::TooLong) => {
-                let message = format!("the file has {} bytes; at most {FILE_MAX_BYTES} are read", facts.size);
-                (Vec::new(), Some(("file-too-long", message, "a vassal file holds options, not data")))
+    /// Reads a file that has settled. What was opened says whose it is and what it looks like, not what was listed.
+    async fn take(&mut self, listed: &FileFacts, belief: Belief) -> Taken {
+        let name = &listed.name;
+        let (facts, content, failure) = match self.content_of(listed, belief).await {
+            Ok((_, Content::Moving)) => return Taken::Moving,
+            Ok((opened, Content::Whole(content))) => (opened, content, None),
+            Ok((opened, Content::TooLong)) => {
+                let message = format!("the file has {} bytes; at most {FILE_MAX_BYTES} are read", opened.size);
+                (opened, Vec::new(), Some(("file-too-long", message, "a vassal file holds options, not data")))
             }
-            Err(message) => (Vec::new(), Some(("file-unreadable", message, "check its owner and its permissions"))),
+            Err(message) => {
+                (listed.clone(), Vec::new(), Some(("file-unreadable", message, "check its owner and its permissions")))
+            }
         };
+        let facts = &facts;
         self.settling.believe(name, Some(facts.clone()));
         let (revision, is_new) = self.numbers.number(facts, &reading::sha256_hex(&content));
         if self.readings.get(name).is_some_and(|known| known.revision == revision) {
@@ -209,25 +210,26 @@ impl Scanner {
             }
         };
         self.readings.insert(name.clone(), Arc::new(reading));
-        Taken::News { is_new }
+        Taken::News { new_mark: is_new.then(|| number::mark(facts)) }
     }
 
-    async fn content_of(&self, facts: &FileFacts, belief: Belief) -> Result<Content, String> {
+    /// The content, with the facts of what was opened.
+    async fn content_of(&self, listed: &FileFacts, belief: Belief) -> Result<(FileFacts, Content), String> {
         point!("brain.read").map_err(|error| error.to_string())?;
-        let opened = self.keeper.ask(Ask::Open { name: facts.name.clone() }, Vec::new()).await;
-        let fd = match opened {
-            Ok((Answer::Opened { facts: opened }, fds)) => {
-                if opened != *facts && belief == Belief::Still {
-                    return Ok(Content::Moving);
+        let opened = self.keeper.ask(Ask::Open { name: listed.name.clone() }, Vec::new()).await;
+        let (facts, fd) = match opened {
+            Ok((Answer::Opened { facts }, fds)) => {
+                if facts != *listed && belief == Belief::Still {
+                    return Ok((facts, Content::Moving));
                 }
-                fds.into_iter().next().ok_or_else(|| "the keeper opened it but sent no descriptor".to_owned())?
+                (facts, fds.into_iter().next().ok_or_else(|| "the keeper opened it but sent no descriptor".to_owned())?)
             }
             Ok(_) => return Err("the keeper answered something else".to_owned()),
-            Err(error) if error.is("not-found") => return Ok(Content::Moving),
+            Err(error) if error.is("not-found") => return Ok((listed.clone(), Content::Moving)),
             Err(error) => return Err(error.to_string()),
         };
-        let facts = facts.clone();
-        let read = tokio::task::spawn_blocking(move || read_whole(fd, &facts, belief)).await;
+        let read = move || read_whole(fd, &facts, belief).map(|content| (facts, content));
+        let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|panic| panic.to_string())?.map_err(|error| format!("it cannot be read: {error}"))
     }
 }
@@ -238,7 +240,10 @@ enum Taken {
     /// It says what it said.
     Same,
     /// It says something else.
-    News { is_new: bool },
+    News {
+        /// What its file looks like, when its number is a new one.
+        new_mark: Option<String>,
+    },
 }
 
 enum Content {

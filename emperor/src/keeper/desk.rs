@@ -100,7 +100,7 @@ impl Desk {
     pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
         Ok(Self {
             directory: VassalsDirectory::new(settings.vassals.clone(), settings.on_demand_extension.clone())
-                .with_owners(settings.tyrant),
+                .with_owners(settings.tyrant, brain.gid),
             store: FdStore::default(),
             masters: Masters::adopt(&settings.runtime)?,
             runtime: settings.runtime.clone(),
@@ -377,6 +377,7 @@ impl From<DirectoryError> for Refusal {
                 "permission"
             }
             DirectoryError::Unreadable { .. } => "io",
+            DirectoryError::NotTheOwners { .. } => "policy",
         };
         Refusal::new(code, error.to_string())
     }

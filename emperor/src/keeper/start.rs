@@ -19,7 +19,7 @@ use empery_control::{
 use empery_failpoint::{point, step};
 use empery_lifecycle::fleet::MasterKey;
 use empery_sys::{
-    memfd, process, seqpacket,
+    identity, memfd, process, seqpacket,
     spawn::{DropTo, Held, Spawn, hold},
 };
 
@@ -39,7 +39,8 @@ impl Desk {
     ///
     /// # Errors
     /// What is missing, not allowed, or failed. Nothing runs then.
-    pub(super) fn start_master(&mut self, order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
+    pub(super) fn start_master(&mut self, mut order: StartMaster, content: &OwnedFd) -> Result<i32, Refusal> {
+        order.user = self.user_for_groups(&order)?;
         let MasterKey { vassal, berth, .. } = &order.master;
         self.may_be(vassal, order.identity)?;
         self.may_have(vassal, &order.groups)?;
@@ -112,6 +113,30 @@ impl Desk {
         let pid = child.pid;
         self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
         Ok(pid)
+    }
+
+    /// The user whose supplementary groups the master gets.
+    ///
+    /// # Errors
+    /// `policy`: another than the one it is to run as is not believed.
+    fn user_for_groups(&self, order: &StartMaster) -> Result<Option<String>, Refusal> {
+        let vassal = &order.master.vassal;
+        let wants_none = self.tyrant.is_some_and(|tyrant| !tyrant.initgroups);
+        let Some(user) = order.user.as_ref().filter(|_| !wants_none) else { return Ok(None) };
+        let failed = |error: io::Error| Refusal::io(format_args!("looking up {user} for {vassal}"), &error);
+        let found = identity::user(user).map_err(failed)?;
+        if found.name.as_ref() != Some(user) || found.uid != order.identity.uid {
+            return Err(Refusal::new(
+                "policy",
+                format!("{vassal}: the groups of {user} are not for a master of uid {}", order.identity.uid),
+            ));
+        }
+        if order.groups.is_empty() {
+            let groups = identity::groups_of(&found).map_err(failed)?;
+            let refused = |why: String| Refusal::new("policy", format!("{vassal}: {why}"));
+            self.uid_policy.check_groups(&groups).map_err(refused)?;
+        }
+        Ok(Some(user.clone()))
     }
 
     fn kept_for(&self, order: &StartMaster) -> Result<Vec<KeptListener>, Refusal> {

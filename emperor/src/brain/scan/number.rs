@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use empery_control::keeper::FileFacts;
-use empery_lifecycle::ids::{RevisionId, VassalName};
+use empery_lifecycle::{
+    fleet::Identity,
+    ids::{RevisionId, VassalName},
+};
 
 /// What tells one revision from another, as a text that a later brain compares. The change time (ctime) has the scanner
 /// look again, but is no part of it: it moves with links and extended attributes too. Nor is the device: its number may
@@ -14,6 +17,12 @@ pub(crate) fn mark(facts: &FileFacts) -> String {
     let beside = on_demand.map(|(inode, size, ctime_ns)| format!(", on demand {inode} {size} {ctime_ns}"));
     let beside = beside.unwrap_or_default();
     format!("inode {inode}, {size} bytes, mtime {mtime_ns}, uid {uid}, gid {gid}, mode {mode:o}{beside}")
+}
+
+/// Whose the file was when the mark was made; None for a text that is no mark.
+pub(crate) fn owner(mark: &str) -> Option<Identity> {
+    let number = |name| mark.split(", ").find_map(|part| part.strip_prefix(name)?.parse().ok());
+    Some(Identity { uid: number("uid ")?, gid: number("gid ")? })
 }
 
 /// The highest number that is believed: after it there must be room for every edit to come.
@@ -96,6 +105,13 @@ mod tests {
         assert_eq!(numbers.number(&other_owner, "y"), (RevisionId(5), true), "another owner");
         let linked = FileFacts { ctime_ns: 999, ..other_owner };
         assert_eq!(numbers.number(&linked, "y"), (RevisionId(5), false), "a change of links only");
+    }
+
+    #[test]
+    fn a_mark_says_whose_the_file_was() {
+        let of = FileFacts { uid: 1000, gid: 50, on_demand: Some((1, 2, 3)), ..facts() };
+        assert_eq!(owner(&mark(&of)), Some(Identity { uid: 1000, gid: 50 }));
+        assert_eq!(owner("inode 2, 3 bytes"), None);
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::tyrant::{self, Tyrant};
 /// Longest vassal file, in bytes.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
 
+/// No user: what setresuid(2) takes for "leave it".
+const NOBODY: Identity = Identity { uid: u32::MAX, gid: u32::MAX };
+
 /// A content, read.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -157,7 +160,9 @@ impl Reader {
             on_demand: on_demand.clone(),
             ..self.facts_for(owner)
         };
-        let files = BesideVassals { directory: &self.directory };
+        // Under a tyrant nothing beside is read for a file that nobody may own.
+        let reads_for = self.tyrant.map(|_| owner.unwrap_or(NOBODY));
+        let files = BesideVassals { directory: &self.directory, reads_for };
         let Outcome { config, mut problems, .. } =
             read(&Entry::File { path: path.clone(), content: content.clone() }, &facts, &files);
         let plan = config.and_then(|config| match self.tyrant {

@@ -101,7 +101,12 @@ fn list(directory: &Path) -> Answer {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok().filter(|name| empery_control::places::counts(name))?;
-            Some(facts_of(&VassalName::new(name).ok()?, &entry.metadata().ok()?))
+            let facts = facts_of(&VassalName::new(name).ok()?, &entry.metadata().ok()?);
+            let now_ns = || i64::try_from(std::time::UNIX_EPOCH.elapsed().ok()?.as_nanos()).ok();
+            Some(match facts.name.as_str() {
+                RESTLESS => FileFacts { uid: 4242, ctime_ns: now_ns()?, ..facts },
+                _ => facts,
+            })
         })
         .collect();
     files.sort_by(|one, other| one.name.cmp(&other.name));
@@ -122,6 +127,9 @@ fn facts_of(name: &VassalName, facts: &fs::Metadata) -> FileFacts {
         on_demand: None,
     }
 }
+
+/// A file that never holds still, and looks like somebody else's whenever it is listed.
+const RESTLESS: &str = "restless.ini";
 
 const YAML: &str = "uwsgi:\n  http-socket: 127.0.0.1:0\n  module: hello\n";
 const HELLO: &str = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = hello\n";
@@ -148,6 +156,21 @@ async fn a_dropped_file_is_told_soon_and_a_removed_one_is_gone_soon() {
     fs::remove_file(stage.directory.join("a.ini")).unwrap();
     assert_eq!(stage.revision_of("a.ini").await, None);
     assert!(removed.elapsed() < Duration::from_millis(1_000), "{:?}", removed.elapsed());
+}
+
+#[tokio::test]
+async fn c19_what_was_opened_says_whose_a_file_is_and_not_what_was_listed() {
+    let mut stage = Stage::set("restless", &[("a.ini", HELLO)], Numbers::default());
+    stage.next().await;
+    let path = stage.directory.join(RESTLESS);
+    fs::write(&path, HELLO).unwrap();
+    let name = VassalName::new(RESTLESS).unwrap();
+    match timeout(SOON, stage.heard.recv()).await.unwrap().unwrap() {
+        Scanned::Files { new, .. } => {
+            assert_eq!(new, [(name.clone(), number::mark(&facts_of(&name, &fs::metadata(path).unwrap())))]);
+        }
+        other @ (Scanned::Lost(_) | Scanned::Looked(_)) => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -234,6 +234,18 @@ fn whom_the_policy_forbids_nothing_is_bound_or_started_for() {
 }
 
 #[test]
+fn c19_the_groups_of_another_user_than_the_one_it_runs_as_are_not_given() {
+    let room = Room::new("other-groups");
+    let mut desk = desk(&room);
+    let me = own_identity().uid;
+    let other = if me == 0 { "daemon" } else { "root" };
+    let with = |user: &str| StartMaster { user: Some(user.to_owned()), ..order(1, &[]) };
+    assert_eq!(code(&start(&mut desk, with(other))), "policy");
+    assert_eq!(code(&start(&mut desk, with(&me.to_string()))), "policy", "a number is no name");
+    assert!(desk.masters.is_empty());
+}
+
+#[test]
 fn leaving_is_answered_with_the_code_and_a_strange_word_with_its_number() {
     let room = Room::new("leave");
     let mut desk = desk(&room);
