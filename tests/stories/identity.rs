@@ -239,13 +239,16 @@ fn no_more_rights(ground: &Ground) -> Result<()> {
     emperor.loyal("other.ini")?;
     let shown = serves_as(port, www)?;
     ensure!(shown["process"]["groups"] == serde_json::json!([www]), "not his groups: {shown:#}");
-    // What he has the emperor read beside his file, he must be able to read.
-    let reads = format!("env = STOLEN=@({})\n", secret.display());
+    // What he has the emperor read beside his file, he must be able to read: this one is the brain's own.
+    let (nobody, daemon) = (id_of("nobody")?, id_of("daemon")?);
+    let brains = ground.write("brains.txt", "of-the-brain")?;
+    fs::set_permissions(&brains, fs::Permissions::from_mode(0o600))?;
+    chown(&brains, Some(daemon), Some(daemon))?;
+    let reads = format!("procname-prefix = @({})\n", brains.display());
     put(&emperor, ground, (www, www), &ini(ground, ground.port()?, &reads)?)?;
     let refused = emperor.vassal_until("shop.ini", "refused", |vassal| vassal["state"] == "refused")?;
     ensure!(refused.to_string().contains("not readable by the owner of the vassal's file"), "{refused:#}");
     // Nor may he have the group of the brain, or have another's file run by a second name; and nobody else writes his.
-    let (nobody, daemon) = (id_of("nobody")?, id_of("daemon")?);
     let text = ini(ground, ground.port()?, "")?;
     for (name, owner, mode, why) in [
         ("group.ini", (www, daemon), 0o644, "does not belong"),
