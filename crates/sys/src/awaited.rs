@@ -60,7 +60,11 @@ fn takes_connections(name: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{net::TcpListener, os::unix::net::UnixListener};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+    use std::{
+        net::TcpListener,
+        os::{fd::AsRawFd, unix::net::UnixListener},
+    };
 
     #[test]
     fn what_is_there_is_told_from_what_is_not() {
@@ -83,7 +87,10 @@ mod tests {
         for host in ["127.0.0.1", "localhost", ""] {
             assert!(is_there(&Awaited::Socket(format!("{host}:{port}"))), "{host}");
         }
-        drop(listener);
+        // Bound and not listening: nobody else gets the port meanwhile, and no child of another test keeps it open.
+        let bound = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        let port = getsockname::<SockaddrIn>(bound.as_raw_fd()).unwrap().port();
         assert!(!is_there(&Awaited::Socket(format!("127.0.0.1:{port}"))));
 
         assert!(is_there(&Awaited::Interface("lo".into())));

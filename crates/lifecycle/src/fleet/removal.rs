@@ -43,11 +43,11 @@ impl Fleet {
                 removed.push(vassal.name.clone());
             }
         }
+        let recalled = std::mem::take(&mut self.doubts_recalled);
+        let doubted_before = self.doubts() || removed.iter().any(|name| recalled.contains(name));
         for name in gone {
             self.with(&name, now, out, Vassal::file_gone);
         }
-        let recalled = std::mem::take(&mut self.doubts_recalled);
-        let doubted_before = self.doubts() || removed.iter().any(|name| recalled.contains(name));
         let doubted = doubted_before || self.policy.doubts(removed.len(), known);
         for name in removed {
             self.with(&name, now, out, if doubted { Vassal::file_missing } else { Vassal::file_gone });

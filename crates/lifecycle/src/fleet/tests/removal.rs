@@ -62,6 +62,18 @@ fn files_that_come_back_are_believed_each_by_itself() {
 }
 
 #[test]
+fn who_goes_when_the_last_doubted_file_is_back_under_another_name_is_doubted_like_any_other() {
+    let mut stage = seen(12);
+    stage.at(1, Event::Scanned(Vec::new()));
+    stage.at(2, Event::Scanned(files(11)));
+    assert_eq!(stage.fleet.doubted(), [name("v11.ini")]);
+    let mut looked = files(10);
+    looked.push(Sighting { name: name("w.ini"), ..file("v11.ini", 12) });
+    stage.at(3, Event::Scanned(looked));
+    assert_eq!(stage.fleet.doubted(), [name("v10.ini")], "v11.ini has become w.ini");
+}
+
+#[test]
 fn masters_found_over_an_empty_directory_are_left_as_they_are() {
     let mut stage = Stage::new();
     for number in 0..12 {
