@@ -4,7 +4,8 @@
     ./dev instructions [--bless]
 
 Layers: a request head parsed (`benches/heads.rs`), and a whole request in one worker, from the kernel's answer to
-`epoll_wait` to the next `epoll_wait`; over HTTP on one connection, over the uwsgi protocol on a connection for each. Each is run twice with different numbers of repeats; the difference is what one costs.
+`epoll_wait` to the next `epoll_wait`; over HTTP on one connection, over the uwsgi protocol on a connection for each. Each is
+run twice with different numbers of repeats; the difference is what one costs.
 Only user space is counted, and time plays no part in it: repeats differ by a few instructions.
 
 A count more than 3 % above the baseline fails; so does the part of it that is ours. The baseline is kept by what decides

@@ -22,7 +22,7 @@ class Worker:
         surroundings = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(words, env=surroundings, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.pid = None
+        self.pid, self.processors = None, os.sched_getaffinity(0)
 
     def __enter__(self):
         return self
@@ -45,6 +45,23 @@ class Worker:
                 raise SystemExit(f"the vassal does not serve:\n{self.said()}")
             time.sleep(0.02)
         self.pid = int(re.search(r"spawned worker 1 \(pid: (\d+)", self.said())[1])
+        self.takes_turns()
+
+    def takes_turns(self):
+        """Has the worker run when its client waits, and never between two calls of it: a request is there with its connection,
+        on a busy machine too. A SCHED_BATCH process does not preempt whoever wakes it (sched(7)); on one processor, it waits."""
+        processor = {min(self.processors)}
+        os.sched_setaffinity(self.pid, processor)
+        os.sched_setscheduler(self.pid, os.SCHED_BATCH, os.sched_param(0))
+        os.sched_setaffinity(0, processor)
+
+    def rests(self):
+        """Returns when the worker sleeps, which it does nowhere but in `epoll_wait`."""
+        deadline = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(") ")[2][0] != "S":
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the worker does not come to rest:\n{self.said()}")
+            time.sleep(0.0001)
 
     def asks(self, request, times):
         """The request so often on one connection, each after the answer to the one before."""
@@ -54,8 +71,12 @@ class Worker:
                 self.judge(connection.recv(65536))
 
     def asks_anew(self, request, times):
-        """The same on a connection for each, which ends with its answer."""
+        """The same on a connection for each, which ends with its answer. The worker accepts the next as long as one is there:
+        each comes when it has gone back to `epoll_wait`, not sometimes before."""
+        if self.pid is None:
+            self.wait()
         for _ in range(times):
+            self.rests()
             with self.connection() as connection:
                 connection.sendall(request)
                 self.judge(b"".join(iter(lambda: connection.recv(65536), b"")))
@@ -65,5 +86,6 @@ class Worker:
             raise SystemExit(f"not a 200: {answer!r}\n{self.said()}")
 
     def __exit__(self, *_):
+        os.sched_setaffinity(0, self.processors)
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(DEADLINE_S)
