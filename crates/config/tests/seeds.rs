@@ -9,7 +9,7 @@ use std::path::Path;
 
 #[test]
 fn every_text_that_was_found_is_read_as_it_should_be() {
-    for target in agree::TARGETS {
+    for target in ["ini", "yaml", "json", "xml"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
         let mut read = 0;
         for entry in std::fs::read_dir(&directory).unwrap() {

@@ -237,6 +237,9 @@ pub struct Core {
     pub write_errors: u64,
     /// See [`crate::scoreboard::Counters::read_errors`].
     pub read_errors: u64,
+    /// See [`crate::scoreboard::Counters::exceptions`]. A metric in uWSGI, and not in its JSON.
+    #[serde(skip)]
+    pub exceptions: u64,
     /// 0 or 1.
     pub in_request: u8,
     /// `KEY=value` of the request in flight, then one empty text; empty when idle. Cookie and Authorization are masked.

@@ -65,21 +65,12 @@ pub fn listen(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A socket connected to the one that listens at `path`. Blocks while the backlog there is full.
+/// A socket connected to the one that listens at `path`; it is non-blocking. Waits for nobody: while the backlog there is
+/// full, which whoever may connect can bring about, the answer is `WouldBlock`.
 ///
 /// # Errors
 /// connect(2).
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let fd = unconnected()?;
-    socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(fd)
-}
-
-/// As [`connect`], but answers `WouldBlock` instead of waiting while the backlog is full. The socket is non-blocking.
-///
-/// # Errors
-/// connect(2).
-pub fn try_connect(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
     socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;

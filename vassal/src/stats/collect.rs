@@ -221,6 +221,7 @@ fn core(id: u32, slot: &Slot, other: &Slot) -> Core {
         offloaded_requests: 0,
         write_errors: load(&slot.counters.write_errors) + load(&other.counters.write_errors),
         read_errors: load(&slot.counters.read_errors) + load(&other.counters.read_errors),
+        exceptions: load(&slot.counters.exceptions) + load(&other.counters.exceptions),
         in_request: u8::from(in_flight.is_some()),
         vars,
         req_info: RequestInfo { request_start: in_flight.map(|request| request.started_unix_ms / 1000) },

@@ -102,6 +102,7 @@ fn put_vassal(all: &mut Metrics, stats: &Stats) {
                 ("routed_requests", 4, core.routed_requests),
                 ("static_requests", 5, core.static_requests),
                 ("offloaded_requests", 6, core.offloaded_requests),
+                ("exceptions", 7, core.exceptions),
                 ("read_errors", 8, core.read_errors),
             ] {
                 let (id, core) = (worker.id, core.id);

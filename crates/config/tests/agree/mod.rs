@@ -11,9 +11,6 @@ use empery_config::{
     show::show,
 };
 
-/// The formats, by the ends of files' names.
-pub(crate) const TARGETS: [&str; 4] = ["ini", "yaml", "json", "xml"];
-
 /// Longest value after expansion, in bytes, unless the text itself is longer.
 const VALUE_MAX_BYTES: usize = 64 * 1024;
 
