@@ -60,7 +60,7 @@ fn takes_connections(name: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+    use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
     use std::{
         net::TcpListener,
         os::{fd::AsRawFd, unix::net::UnixListener},
@@ -70,12 +70,12 @@ mod tests {
     fn what_is_there_is_told_from_what_is_not() {
         let place = std::env::temp_dir().join(format!("empery-awaited-{}", std::process::id()));
         std::fs::create_dir_all(&place).unwrap();
-        let socket = place.join("socket");
+        let path = place.join("socket");
         let named = |path: &Path| Awaited::Socket(path.display().to_string());
-        assert!(!is_there(&named(&socket)));
-        let _listener = UnixListener::bind(&socket).unwrap();
-        assert!(is_there(&named(&socket)));
-        assert!(is_there(&Awaited::Path(socket)));
+        assert!(!is_there(&named(&path)));
+        let _listener = UnixListener::bind(&path).unwrap();
+        assert!(is_there(&named(&path)));
+        assert!(is_there(&Awaited::Path(path)));
         assert!(!is_there(&Awaited::Path(place.join("nothing"))));
         assert!(!is_there(&named(&place.join("nothing"))));
         assert!(is_there(&Awaited::MountPoint("/proc".into())));
@@ -88,9 +88,9 @@ mod tests {
             assert!(is_there(&Awaited::Socket(format!("{host}:{port}"))), "{host}");
         }
         // Bound and not listening: nobody else gets the port meanwhile, and no child of another test keeps it open.
-        let bound = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
-        let port = getsockname::<SockaddrIn>(bound.as_raw_fd()).unwrap().port();
+        let bound = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        socket::bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        let port = socket::getsockname::<SockaddrIn>(bound.as_raw_fd()).unwrap().port();
         assert!(!is_there(&Awaited::Socket(format!("127.0.0.1:{port}"))));
 
         assert!(is_there(&Awaited::Interface("lo".into())));
