@@ -12,6 +12,7 @@ mod journal;
 mod marks;
 mod open;
 mod operations;
+mod owed;
 mod reader;
 pub mod retention;
 mod revisions;

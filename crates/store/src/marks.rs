@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use crate::{Reader, StoreError};
 
 /// What is said of a vassal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
     /// An operator's "accept nothing".
     Frozen,

@@ -124,6 +124,7 @@ impl Reader {
     }
 
     /// For each vassal its newest operation that deployed or tried to: what the fleet page shows after a restart.
+    /// One that does not read back, as another version has written it, is left out.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -132,8 +133,13 @@ impl Reader {
             .fetch_all(&self.pool)
             .await
             .map_err(|error| StoreError::sort(READING, &error))?;
-        rows.iter().map(view).collect()
+        let readable = rows.iter().map(view).filter_map(|row| row.inspect_err(skipped).ok());
+        Ok(readable.collect())
     }
+}
+
+fn skipped(error: &StoreError) {
+    tracing::warn!(%error, "an operation of the history is left out");
 }
 
 fn view(row: &SqliteRow) -> Result<OperationView, StoreError> {

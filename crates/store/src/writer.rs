@@ -1,5 +1,6 @@
 //! The one task that writes. What waits is written in one transaction (a commit waits for the disk: one per batch, not
-//! one per row), and each caller learns how its own write went. A failed write ends nothing: the next one is tried.
+//! one per row), and each caller learns how its own write went. A failed write ends nothing: the next one is tried, and what
+//! must not be forgotten is tried again.
 
 use empery_control::fleet::OperationView;
 use empery_failpoint::{point, step};
@@ -8,7 +9,10 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents, journal::Journal, marks, operations,
+    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents,
+    journal::Journal,
+    marks, operations,
+    owed::{Owed, Standing},
     retention, revisions, samples, vassals,
 };
 
@@ -38,10 +42,7 @@ enum Write {
     Operation(Box<OperationView>),
     AbandonUnfinished { still_running: Vec<OperationId>, at_unix_ms: u64 },
     Incident(Box<Incident>),
-    Hold(Hold),
-    LiftHold(VassalName),
-    Mark(Mark, VassalName),
-    LiftMark(Mark, VassalName),
+    Standing(Standing),
     Samples(Vec<Sample>),
     Prune { now_unix_ms: u64 },
 }
@@ -56,10 +57,7 @@ impl Write {
             | Write::Operation(_)
             | Write::AbandonUnfinished { .. }
             | Write::Incident(_)
-            | Write::Hold(_)
-            | Write::LiftHold(_)
-            | Write::Mark(..)
-            | Write::LiftMark(..) => false,
+            | Write::Standing(_) => false,
         }
     }
 }
@@ -130,22 +128,22 @@ impl Store {
 
     /// An operator stopped a vassal: it stays stopped.
     pub fn set_hold(&self, hold: Hold) -> Written {
-        self.write("recording a hold", Write::Hold(hold))
+        self.write("recording a hold", Write::Standing(Standing::Hold(hold)))
     }
 
     /// The hold is lifted.
     pub fn lift_hold(&self, name: VassalName) -> Written {
-        self.write("lifting a hold", Write::LiftHold(name))
+        self.write("lifting a hold", Write::Standing(Standing::LiftHold(name)))
     }
 
     /// This is so of a vassal from now on.
     pub fn set_mark(&self, mark: Mark, name: VassalName) -> Written {
-        self.write("recording what stands", Write::Mark(mark, name))
+        self.write("recording what stands", Write::Standing(Standing::Mark(mark, name)))
     }
 
     /// It is so no more.
     pub fn lift_mark(&self, mark: Mark, name: VassalName) -> Written {
-        self.write("recording what stands", Write::LiftMark(mark, name))
+        self.write("recording what stands", Write::Standing(Standing::LiftMark(mark, name)))
     }
 
     /// A minute of numbers, all vassals that counted anything, in one statement per few hundred.
@@ -184,30 +182,36 @@ async fn write_until_dropped(
     trouble: watch::Sender<Option<String>>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    let mut owed = Owed::default();
+    loop {
+        let is_open = receive(&mut queue, &mut batch, &owed).await;
+        let had_none = batch.is_empty();
         let standing = journal.trouble(&mut connection).await;
-        let trouble = Trouble { standing: standing.as_ref(), told: &trouble };
+        let mut answering = Answering { standing: standing.as_ref(), told: &trouble, owed: &mut owed, works: had_none };
         if let Some(error) = &standing {
             for job in batch.extract_if(.., |job| job.write.is_bulk()) {
-                trouble.answer(job, Err(error.clone()));
+                answering.answer(job, Err(error.clone()));
             }
         }
-        if batch.is_empty() {
-            continue;
-        }
-        match commit(&mut connection, &batch).await {
+        match commit(&mut connection, batch.iter().map(|job| &job.write)).await {
             // One bad write must not take its neighbours along; a lock or a full disk would fail each of them anyway.
             Err(StoreError::Failed { .. }) if batch.len() > 1 => {
                 for job in batch.drain(..) {
-                    let outcome = commit(&mut connection, std::slice::from_ref(&job)).await;
-                    trouble.answer(job, outcome);
+                    let outcome = commit(&mut connection, std::iter::once(&job.write)).await;
+                    answering.answer(job, outcome);
                 }
             }
             outcome => {
                 for job in batch.drain(..) {
-                    trouble.answer(job, outcome.clone());
+                    answering.answer(job, outcome.clone());
                 }
             }
+        }
+        if answering.works {
+            answering.pay(&mut connection).await;
+        }
+        if !is_open {
+            break;
         }
     }
     if let Err(error) = connection.close().await {
@@ -215,16 +219,38 @@ async fn write_until_dropped(
     }
 }
 
-/// What everybody is told, besides the callers.
-struct Trouble<'t> {
+/// Waits for something to write, or until what is owed is due. Whether more may come.
+async fn receive(queue: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>, owed: &Owed) -> bool {
+    let received = queue.recv_many(batch, BATCH_MAX);
+    match owed.again_after() {
+        Some(after) => tokio::time::timeout(after, received).await.map_or(true, |count| count > 0),
+        None => received.await > 0,
+    }
+}
+
+/// What callers, and everybody, are told of a batch.
+struct Answering<'t> {
     /// What is wrong whatever becomes of one write.
     standing: Option<&'t StoreError>,
     told: &'t watch::Sender<Option<String>>,
+    owed: &'t mut Owed,
+    /// Whether the last write succeeded, or there was none.
+    works: bool,
 }
 
-impl Trouble<'_> {
+impl Answering<'_> {
     /// Tells the caller, and everybody when it began or ceased to fail.
-    fn answer(&self, job: Job, outcome: Result<(), StoreError>) {
+    fn answer(&mut self, job: Job, outcome: Result<(), StoreError>) {
+        self.tell(&outcome);
+        self.works = outcome.is_ok();
+        if let Write::Standing(word) = job.write {
+            self.owed.saw(word, outcome.is_ok());
+        }
+        // A caller that went on unattended has dropped its end.
+        let _ = job.reply.send(outcome);
+    }
+
+    fn tell(&self, outcome: &Result<(), StoreError>) {
         let now = outcome.as_ref().err().or(self.standing).map(ToString::to_string);
         self.told.send_if_modified(|before| {
             let changed = *before != now;
@@ -236,20 +262,37 @@ impl Trouble<'_> {
             *before = now;
             changed
         });
-        // A caller that went on unattended has dropped its end.
-        let _ = job.reply.send(outcome);
+    }
+
+    /// Writes what is owed; each by itself, for one may be the reason why it failed.
+    async fn pay(&mut self, connection: &mut SqliteConnection) {
+        for word in self.owed.words().collect::<Vec<_>>() {
+            let write = Write::Standing(word.clone());
+            let outcome = commit(connection, std::iter::once(&write)).await;
+            self.tell(&outcome);
+            self.owed.saw(word, outcome.is_ok());
+            if outcome.is_err() {
+                break;
+            }
+        }
     }
 }
 
 /// By plain statements, not sqlx's `Transaction`: when the disk is full SQLite rolls back by itself
 /// (https://www.sqlite.org/lang_transaction.html), which leaves a `Transaction`'s count of open ones wrong for good.
-async fn commit(connection: &mut SqliteConnection, batch: &[Job]) -> Result<(), StoreError> {
+async fn commit(
+    connection: &mut SqliteConnection,
+    batch: impl ExactSizeIterator<Item = &Write>,
+) -> Result<(), StoreError> {
+    if batch.len() == 0 {
+        return Ok(());
+    }
     // IMMEDIATE: wait for a lock here, where busy_timeout applies, not at the first write inside.
     point!("store.begin").map_err(|error| refused(&error))?;
     execute(connection, "BEGIN IMMEDIATE").await?;
     let mut outcome = Ok(());
-    for job in batch {
-        outcome = perform(connection, &job.write).await;
+    for write in batch {
+        outcome = perform(connection, write).await;
         if outcome.is_err() {
             break;
         }
@@ -284,10 +327,10 @@ async fn perform(connection: &mut SqliteConnection, write: &Write) -> Result<(),
             operations::abandon(connection, still_running, *at_unix_ms).await
         }
         Write::Incident(incident) => incidents::record(connection, incident).await,
-        Write::Hold(hold) => holds::set(connection, hold).await,
-        Write::LiftHold(name) => holds::lift(connection, name).await,
-        Write::Mark(mark, name) => marks::set(connection, *mark, name).await,
-        Write::LiftMark(mark, name) => marks::lift(connection, *mark, name).await,
+        Write::Standing(Standing::Hold(hold)) => holds::set(connection, hold).await,
+        Write::Standing(Standing::LiftHold(name)) => holds::lift(connection, name).await,
+        Write::Standing(Standing::Mark(mark, name)) => marks::set(connection, *mark, name).await,
+        Write::Standing(Standing::LiftMark(mark, name)) => marks::lift(connection, *mark, name).await,
         Write::Samples(minute) => samples::append(connection, minute).await,
         Write::Prune { now_unix_ms } => retention::prune(connection, *now_unix_ms).await,
     }

@@ -174,6 +174,28 @@ async fn r6_a_locked_database_says_so_and_is_written_again_once_it_is_free() {
 }
 
 #[tokio::test]
+async fn r6_what_operators_said_while_it_was_locked_is_written_once_it_is_free_and_the_newest_word_counts() {
+    let place = Place::new();
+    let impatient = Limits { lock_wait: Duration::from_millis(50), ..Limits::default() };
+    let opened = Store::open_within(&place.file, impatient).await.unwrap();
+    let shop = VassalName::new("shop.ini").unwrap();
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    let mut other = place.connection().await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    opened.store.lift_hold(shop.clone()).done().await.unwrap_err();
+    opened.store.set_mark(Mark::Frozen, shop.clone()).done().await.unwrap_err();
+    opened.store.set_hold(hold("blog.ini")).done().await.unwrap_err();
+    opened.store.lift_hold(VassalName::new("blog.ini").unwrap()).done().await.unwrap_err();
+    other.execute("ROLLBACK").await.unwrap();
+    let mut trouble = opened.store.trouble();
+    tokio::time::timeout(Duration::from_secs(30), trouble.wait_for(Option::is_none)).await.unwrap().unwrap();
+    // All of it is written by then, or about to be: a write behind it is answered after it.
+    opened.store.prune(1).done().await.unwrap();
+    assert!(opened.reader.holds().await.unwrap().is_empty());
+    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), [shop]);
+}
+
+#[tokio::test]
 async fn r6_a_database_that_another_program_holds_exclusively_is_told_as_locked() {
     let place = Place::new();
     drop(Store::open(&place.file).await.unwrap());

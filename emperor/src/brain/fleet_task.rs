@@ -94,6 +94,8 @@ pub(crate) struct FleetTask {
     upgrade: Option<UpgradeView>,
     /// What operators said while there was no database: held by whom, or (None) not held.
     unrecorded_holds: BTreeMap<VassalName, Option<Hold>>,
+    /// Vassals that were resumed while there was no database to say so to.
+    resumed_unrecorded: BTreeSet<VassalName>,
     /// An operation has ended that somebody may be waiting for.
     awaited_end: bool,
     /// Deadlines that passed while this process was stopped are not acted upon before.
@@ -143,6 +145,7 @@ impl FleetTask {
             commanded_by: None,
             upgrade: None,
             unrecorded_holds: BTreeMap::new(),
+            resumed_unrecorded: BTreeSet::new(),
             awaited_end: false,
             catches_up_until: Moment::START,
             minute_unix_s: minute_now(),

@@ -83,13 +83,13 @@ impl History {
         let opened = Store::open(&self.path).await;
         self.opened(opened);
         let Some(reader) = self.reader.borrow().clone() else { return Recalled::default() };
-        match recall(&reader).await {
-            Ok(recalled) => recalled,
-            Err(error) => {
-                self.alarm = Some(format!("what the database remembers could not be read, holds included: {error}"));
-                Recalled::default()
-            }
+        let (recalled, unread) = recall(&reader).await;
+        if let Some(error) = unread {
+            self.alarm = Some(format!("what the database remembers could not all be read at the start: {error}"));
+            // Whether it was this or something else: who is to stay stopped is asked for again.
+            self.remember_holds();
         }
+        recalled
     }
 
     /// An opening has succeeded or failed; a failure is tried again later.
@@ -149,10 +149,14 @@ impl History {
         let (reader, inbox) = (self.reader.borrow().clone(), self.inbox.clone());
         let Some(reader) = reader else { return };
         tokio::spawn(async move {
-            let remembered = async { Ok::<_, StoreError>((reader.holds().await?, reader.marked(Mark::Frozen).await?)) };
-            match remembered.await {
-                Ok((holds, frozen)) => inbox.tell(Input::StandingRemembered { holds, frozen }),
-                Err(error) => inbox.tell(Input::Alarm(format!("operators' stops could not be read: {error}"))),
+            loop {
+                let remembered =
+                    async { Ok::<_, StoreError>((reader.holds().await?, reader.marked(Mark::Frozen).await?)) };
+                match remembered.await {
+                    Ok((holds, frozen)) => return inbox.tell(Input::StandingRemembered { holds, frozen }),
+                    Err(error) => tracing::error!(%error, "operators' stops could not be read; this is tried again"),
+                }
+                tokio::time::sleep(RETRY).await;
             }
         });
     }
@@ -178,15 +182,21 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
-async fn recall(reader: &Reader) -> Result<Recalled, StoreError> {
-    Ok(Recalled {
-        last_operation: LastOperation(reader.last_operation_id().await?),
+/// What can be read of what is remembered, and why something could not: no part costs the others.
+async fn recall(reader: &Reader) -> (Recalled, Option<StoreError>) {
+    let mut unread = None;
+    let mut note = |error| unread = Some(error);
+    let recalled = Recalled {
+        last_operation: LastOperation(reader.last_operation_id().await.map_err(&mut note).unwrap_or(OperationId(0))),
         standing: Standing {
-            held: reader.holds().await?.into_iter().map(|hold| hold.vassal).collect(),
-            frozen: reader.marked(Mark::Frozen).await?,
-            doubted: reader.marked(Mark::Doubted).await?,
+            held: (reader.holds().await.map_err(&mut note).unwrap_or_default().into_iter())
+                .map(|hold| hold.vassal)
+                .collect(),
+            frozen: reader.marked(Mark::Frozen).await.map_err(&mut note).unwrap_or_default(),
+            doubted: reader.marked(Mark::Doubted).await.map_err(&mut note).unwrap_or_default(),
         },
-        revisions: reader.latest_revisions().await?,
-        deployments: reader.latest_deployments().await?,
-    })
+        revisions: reader.latest_revisions().await.map_err(&mut note).unwrap_or_default(),
+        deployments: reader.latest_deployments().await.map_err(&mut note).unwrap_or_default(),
+    };
+    (recalled, unread)
 }

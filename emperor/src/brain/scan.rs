@@ -16,6 +16,7 @@ use std::{
     io::Read,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     sync::Arc,
+    time::Duration,
 };
 
 use empery_control::keeper::{Answer, Ask, FileFacts};
@@ -34,6 +35,9 @@ use number::Numbers;
 use on_demand::OnDemand;
 use reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading};
 use settle::{Belief, PATIENCE, Settled, Settling};
+
+/// How often a refused file is read again: what was wrong may be mended elsewhere, in a file that it includes or by a new user.
+const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// What a look brought.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ pub(crate) struct Scanner {
     settling: Settling,
     answering: Answering,
     readings: BTreeMap<VassalName, Arc<Reading>>,
+    refused_again_at: Moment,
     lost: bool,
     /// Until the first answer was given.
     first: Option<First>,
@@ -88,6 +93,7 @@ impl Scanner {
             settling: Settling::default(),
             answering: Answering::new(looks),
             readings: BTreeMap::new(),
+            refused_again_at: clock::now().after(REFUSED_AGAIN_AFTER),
             lost: false,
             first,
         }
@@ -147,6 +153,12 @@ impl Scanner {
                 }
             }
         }
+        for facts in self.refused_to_read_again(files) {
+            if let Taken::News { new_mark } = self.take(&facts, Belief::Still).await {
+                changed = true;
+                new.extend(new_mark.map(|mark| (facts.name, mark)));
+            }
+        }
         match &mut self.first {
             // The first answer tells which vassals exist: it waits for every name to settle, within reason.
             Some(First { until, new: before }) => {
@@ -160,6 +172,17 @@ impl Scanner {
             }
             None => (changed || found_again).then(|| Scanned::Files { all: self.readings.clone(), new }),
         }
+    }
+
+    /// Files that hold still and are refused, now and then and whenever somebody waits for a look.
+    fn refused_to_read_again(&mut self, files: Vec<FileFacts>) -> Vec<FileFacts> {
+        let now = clock::now();
+        if now < self.refused_again_at && !self.answering.is_awaited() {
+            return Vec::new();
+        }
+        self.refused_again_at = now.after(REFUSED_AGAIN_AFTER);
+        let is_refused = |facts: &FileFacts| self.readings.get(&facts.name).is_some_and(|known| known.plan.is_none());
+        files.into_iter().filter(|facts| self.settling.is_believed(facts) && is_refused(facts)).collect()
     }
 
     fn lose(&mut self, error: &KeeperError) -> Option<Scanned> {
@@ -183,11 +206,12 @@ impl Scanner {
         };
         let facts = &facts;
         self.settling.believe(name, Some(facts.clone()));
-        let (revision, is_new) = self.numbers.number(facts, &reading::sha256_hex(&content));
-        if self.readings.get(name).is_some_and(|known| known.revision == revision) {
+        let (revision, mut is_new) = self.numbers.number(facts, &reading::sha256_hex(&content));
+        let known = self.readings.get(name).filter(|known| known.revision == revision).map(Arc::clone);
+        if known.as_ref().is_some_and(|known| known.plan.is_some()) {
             return Taken::Same;
         }
-        let reading = match failure {
+        let mut reading = match failure {
             Some((code, message, hint)) => self.reader.unreadable(name, revision, code, message, hint),
             None => {
                 let (reader, owned) = (self.reader.clone(), name.clone());
@@ -209,6 +233,14 @@ impl Scanner {
                 }
             }
         };
+        if let Some(known) = known {
+            if reading.plan.is_none() && reading.problems == known.problems {
+                return Taken::Same;
+            }
+            // The same content means something else by now.
+            reading.revision = self.numbers.renew(name).unwrap_or(revision);
+            is_new = true;
+        }
         self.readings.insert(name.clone(), Arc::new(reading));
         Taken::News { new_mark: is_new.then(|| number::mark(facts)) }
     }

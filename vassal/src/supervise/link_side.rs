@@ -13,7 +13,7 @@ use empery_control::{
 };
 use empery_lifecycle::{
     fleet::Identity,
-    generations::Event,
+    generations::{Event, Report},
     ids::{OperationId, OrphanId, RevisionId, WorkerRef},
 };
 use empery_sys::{channel::Channel, process};
@@ -32,7 +32,7 @@ use crate::{
     station::Station,
 };
 
-/// News kept for the first brain to connect, at most: a deploy can fail before there is one.
+/// News kept for the next brain to connect, at most: a deploy can fail before there is one, a worker die between two.
 const UNSENT_MAX: usize = 256;
 
 /// How long a master that has nothing left waits for a brain to take its last words.
@@ -213,14 +213,19 @@ impl Supervisor {
         self.brain.take_if(|brain| brain.serial == serial);
     }
 
-    /// Tells the brain, if there is one. Reports made before the first brain came are kept for it.
+    /// Tells the brain, if there is one. What no snapshot says is kept for the next: incidents, and before the first brain
+    /// every report.
     pub(super) fn tell_brain(&mut self, news: FromMaster, descriptors: Vec<OwnedFd>) {
         match &self.brain {
             Some(brain) => brain.peer.say(news, descriptors),
             None => {
-                let lasting = matches!(news, FromMaster::Report { .. } | FromMaster::Notice { .. });
-                let expected = matches!(self.station, Station::Governed(_)) && self.last_brain == 0;
-                if lasting && expected && self.unsent.len() < UNSENT_MAX {
+                let is_kept = match &news {
+                    FromMaster::Notice { .. }
+                    | FromMaster::Report { report: Report::WorkerDied { .. } | Report::Drained { .. }, .. } => true,
+                    FromMaster::Report { .. } => self.last_brain == 0,
+                    _ => false,
+                };
+                if is_kept && matches!(self.station, Station::Governed(_)) && self.unsent.len() < UNSENT_MAX {
                     self.unsent.push(news);
                 }
             }

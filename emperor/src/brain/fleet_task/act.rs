@@ -127,7 +127,12 @@ impl FleetTask {
     }
 
     fn mark(&mut self, mark: Mark, vassal: VassalName, set: bool) {
-        let Some(store) = self.history.store() else { return };
+        let Some(store) = self.history.store() else {
+            if mark == Mark::Frozen && !set {
+                self.resumed_unrecorded.insert(vassal);
+            }
+            return;
+        };
         if set { store.set_mark(mark, vassal) } else { store.lift_mark(mark, vassal) }.unattended();
     }
 
@@ -166,7 +171,12 @@ impl FleetTask {
 
     /// The database came late. What operators said meanwhile is newer than what it remembers.
     pub(super) fn standing_remembered(&mut self, holds: Vec<Hold>, frozen: Vec<VassalName>) {
+        let resumed = std::mem::take(&mut self.resumed_unrecorded);
+        let (lifted, frozen): (Vec<_>, Vec<_>) = frozen.into_iter().partition(|name| resumed.contains(name));
         self.decide(Event::Recalled(Recalled { frozen, ..Recalled::default() }));
+        for name in lifted {
+            self.mark(Mark::Frozen, name, false);
+        }
         // A new database does not know what the fleet knows.
         for name in self.fleet.frozen().cloned().collect::<Vec<_>>() {
             self.mark(Mark::Frozen, name, true);

@@ -117,7 +117,7 @@ impl FleetTask {
     }
 
     /// A generation is gone.
-    pub(super) fn told_drained(&self, name: &VassalName, generation: GenerationId, killed: u32) {
+    pub(super) fn told_drained(&self, name: &VassalName, generation: GenerationId, killed: u32, at_unix_ms: u64) {
         if killed == 0 {
             tracing::debug!(vassal = %name, %generation, "drained");
             return;
@@ -126,7 +126,7 @@ impl FleetTask {
         let text = format!(
             "Generation {generation} was drained, but {killed} of its workers did not finish within their mercy."
         );
-        self.incident(name, Severity::Incident, "drain-killed", text, None, clock::unix_ms());
+        self.incident(name, Severity::Incident, "drain-killed", text, None, at_unix_ms);
     }
 
     /// A worker ended that should not have.
@@ -137,11 +137,12 @@ impl FleetTask {
         how: &str,
         evidence: Option<&str>,
         retry_in: Duration,
+        at_unix_ms: u64,
     ) {
         tracing::warn!(vassal = %name, "{worker} ended: {how}; another is forked in {} ms", retry_in.as_millis());
         let sentence = format!("Worker {} of generation {} ended: {how}.", worker.worker.0, worker.generation);
         let text = evidence.map_or_else(|| sentence.clone(), |evidence| format!("{sentence}\n{evidence}"));
-        self.incident(name, Severity::Incident, "worker-died", text, Some(worker), clock::unix_ms());
+        self.incident(name, Severity::Incident, "worker-died", text, Some(worker), at_unix_ms);
     }
 
     /// A master has something to say to an operator.

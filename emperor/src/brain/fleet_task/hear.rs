@@ -203,8 +203,8 @@ impl FleetTask {
             FromMaster::Stacks { stacks, token } => self.told_stacks(token, *stacks),
             FromMaster::Snapshot(snapshot) => self.catch_up(master, &snapshot, fds),
             FromMaster::WrongVersion { .. } => {}
-            FromMaster::Report { report, boot_output, evidence, .. } => {
-                self.reported(master, report, boot_output, evidence);
+            FromMaster::Report { report, boot_output, evidence, at_unix_ms } => {
+                self.reported(master, report, at_unix_ms, boot_output, evidence);
             }
             FromMaster::Scoreboard { generation } => {
                 let board = fds.first().map(map_board);
@@ -261,12 +261,19 @@ impl FleetTask {
             operation_of(report).is_some_and(|id| awaited.is_some_and(|awaited| awaited.operation == id))
         });
         if let Some(report) = failed {
-            self.reported(master, report, None, None);
+            self.reported(master, report, clock::unix_ms(), None, None);
         }
         self.publisher.vassal_changed(&master.vassal);
     }
 
-    fn reported(&mut self, master: &MasterKey, report: Report, boot_output: Option<String>, evidence: Option<String>) {
+    fn reported(
+        &mut self,
+        master: &MasterKey,
+        report: Report,
+        at_unix_ms: u64,
+        boot_output: Option<String>,
+        evidence: Option<String>,
+    ) {
         let name = &master.vassal;
         match report {
             Report::Booting { operation, generation, revision } => {
@@ -318,9 +325,9 @@ impl FleetTask {
                 self.decide(Event::Failed { master: master.clone(), revision, operation, reason, still_serving });
                 self.end_inherited(operation, end);
             }
-            Report::Drained { generation, killed } => self.told_drained(name, generation, killed),
+            Report::Drained { generation, killed } => self.told_drained(name, generation, killed, at_unix_ms),
             Report::WorkerDied { worker, how, retry_in } => {
-                self.told_worker_died(name, worker, &how, evidence.as_deref(), retry_in);
+                self.told_worker_died(name, worker, &how, evidence.as_deref(), retry_in, at_unix_ms);
             }
             Report::Recycled { worker, why } => tracing::debug!(vassal = %name, %worker, ?why, "recycled"),
             Report::Stopped => tracing::debug!(vassal = %name, "the master has stopped"),

@@ -54,6 +54,11 @@ impl Answering {
         asked
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// It is over, and what it brought was told. Up to which number nobody needs to wait any longer: when everything has
     /// settled, or after [`PATIENCE`], since some other file may never hold still.
     pub(super) fn end(&mut self, asked: u64, has_settled: bool, now: Moment) -> Option<u64> {

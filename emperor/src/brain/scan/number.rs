@@ -70,6 +70,13 @@ impl Numbers {
         self.last.insert(facts.name.clone(), Last { revision, sha256: sha256.to_owned(), mark: Some(mark) });
         (revision, new)
     }
+
+    /// A new number for the same content, which means something else by now.
+    pub(crate) fn renew(&mut self, name: &VassalName) -> Option<RevisionId> {
+        let last = self.last.get_mut(name)?;
+        last.revision = last.revision.next();
+        Some(last.revision)
+    }
 }
 
 #[cfg(test)]

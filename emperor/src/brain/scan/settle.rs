@@ -109,6 +109,11 @@ impl Settling {
         }
     }
 
+    /// Whether this is what is known of the name.
+    pub(crate) fn is_believed(&self, facts: &FileFacts) -> bool {
+        self.believed.get(&facts.name) == Some(facts)
+    }
+
     /// From now on this is what is known of the name.
     pub(crate) fn believe(&mut self, name: &VassalName, look: Look) {
         self.unsettled.remove(name);

@@ -135,6 +135,25 @@ const YAML: &str = "uwsgi:\n  http-socket: 127.0.0.1:0\n  module: hello\n";
 const HELLO: &str = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = hello\n";
 
 #[tokio::test]
+async fn a_refused_file_is_read_again_for_whoever_asks_since_what_was_wrong_may_be_mended_elsewhere() {
+    let text = "[uwsgi]\nini = ../common\nmodule = app\n";
+    let mut stage = Stage::set("elsewhere", &[("a.ini", text)], Numbers::default());
+    let common = stage.directory.with_file_name("common");
+    let _ = fs::remove_file(&common);
+    let name = VassalName::new("a.ini").unwrap();
+    let refused = stage.next().await[&name].clone();
+    assert!(refused.plan.is_none() && refused.revision == RevisionId(1));
+    stage.looks.ask();
+    assert!(matches!(timeout(SOON, stage.heard.recv()).await.unwrap().unwrap(), Scanned::Looked(1)), "nothing is new");
+    fs::write(&common, "[uwsgi]\nhttp-socket = 127.0.0.1:0\n").unwrap();
+    stage.looks.ask();
+    let mended = stage.next().await[&name].clone();
+    assert!(mended.plan.is_some(), "{:?}", mended.problems);
+    assert_eq!((mended.revision, &mended.sha256), (RevisionId(2), &refused.sha256));
+    fs::remove_file(common).unwrap();
+}
+
+#[tokio::test]
 async fn what_is_there_at_the_start_is_told_at_once_whatever_its_format() {
     let mut stage = Stage::set("start", &[("a.ini", HELLO), ("b.yaml", YAML), ("c.txt", "")], Numbers::default());
     let all = stage.next().await;
