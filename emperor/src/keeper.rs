@@ -44,6 +44,9 @@ use takedown::Takedown;
 /// How long the brain may take to leave after the keeper has hung up.
 const BRAIN_LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the brain may take to end the fleet at once, before the keeper does it without it: it may hang.
+const BRAIN_HURRIES_WITHIN: Duration = Duration::from_secs(5);
+
 /// The brain's exit code when it cannot be brought up at all: trying again would change nothing.
 const BRAIN_REFUSED: i32 = 1;
 
@@ -90,7 +93,18 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         tracing::error!(path = %pidfile.display(), %error, "emperor-pidfile cannot be written");
     }
     tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
-    Keeper { program, rooms, signals, brain, desk, shutting_down: false, at_once: false, takedown: None }.keep()
+    let keeper = Keeper {
+        program,
+        rooms,
+        signals,
+        brain,
+        desk,
+        shutting_down: false,
+        at_once: false,
+        brain_is_late_at_ns: None,
+        takedown: None,
+    };
+    keeper.keep()
 }
 
 /// The keeper's parts, and what it has been told.
@@ -104,6 +118,8 @@ struct Keeper {
     shutting_down: bool,
     /// A second one came: nothing is waited for.
     at_once: bool,
+    /// When the brain has had its time for that, CLOCK_MONOTONIC.
+    brain_is_late_at_ns: Option<u64>,
     /// The fleet is taken down without a brain.
     takedown: Option<Takedown>,
 }
@@ -160,8 +176,12 @@ impl Keeper {
         if let Some(code) = refused {
             return Ok(Turn::Leave(code));
         }
+        if self.takedown.is_none() && self.brain_is_late_at_ns.is_some_and(|at_ns| at_ns <= monotonic_ns()) {
+            tracing::warn!("the brain has not ended the vassals in time, though it was told twice: it is ended first");
+            self.brain.dismiss(Duration::ZERO);
+        }
         if self.takedown.is_some() || (self.shutting_down && !self.brain.is_up()) {
-            let takedown = self.takedown.get_or_insert_with(Takedown::begin);
+            let takedown = self.takedown.get_or_insert_with(|| Takedown::begin(self.at_once));
             if takedown.go_on(&self.desk.masters) {
                 return Ok(Turn::Leave(0));
             }
@@ -177,6 +197,10 @@ impl Keeper {
             Signal::Stop => {
                 tracing::info!("told to stop");
                 self.at_once = std::mem::replace(&mut self.shutting_down, true);
+                if self.at_once {
+                    let late_ns = u64::try_from(BRAIN_HURRIES_WITHIN.as_nanos()).unwrap_or(u64::MAX);
+                    self.brain_is_late_at_ns.get_or_insert(monotonic_ns().saturating_add(late_ns));
+                }
                 notify::say("STOPPING=1");
                 match &mut self.takedown {
                     Some(takedown) => takedown.hurry(),
@@ -245,7 +269,7 @@ impl Keeper {
         watched.extend(self.desk.masters.pidfds().map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
         let deadline = match &self.takedown {
             Some(takedown) => takedown.deadline_ns(),
-            None => self.brain.deadline_ns(),
+            None => self.brain.deadline_ns().into_iter().chain(self.brain_is_late_at_ns).min(),
         };
         match poll(&mut watched, timeout(deadline)) {
             Ok(_) => {

@@ -26,6 +26,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
     Story::new("kill/p1-a-restarted-emperor-has-adopted-a-large-fleet-within-two-seconds", large).alone().within_s(300),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
+    Story::new("kill/p1-a-worker-that-dies-while-there-is-no-emperor-is-an-incident-of-the-next", death_without_emperor),
+    Story::new("kill/p1-a-stop-that-is-said-twice-does-not-wait-for-a-brain-that-hangs", hung_brain).within_s(60),
 ];
 
 /// A killed master must be replaced within this.
@@ -246,5 +248,33 @@ fn stop_after_adoption(ground: &Ground) -> Result<()> {
     wait::until("the removed vassal to be refused", Duration::from_secs(10), || {
         matches!(http::get(port, "/"), Err(Failure::Refused(_))).then_some(())
     })?;
+    emperor.stop()
+}
+
+/// Nobody is there to be told of it: the next one is.
+fn death_without_emperor(ground: &Ground) -> Result<()> {
+    let mut realm = Realm::open(ground, Mode::KeepAlive)?;
+    let victim = *realm.workers()?.first().context("no worker")?;
+    realm.emperor.kill_keeper()?;
+    procfs::signal(victim, Signal::SIGKILL);
+    wait::until("the worker to be gone", Duration::from_secs(10), || (!procfs::alive(victim)).then_some(()))?;
+    realm.load.goes_on(200)?;
+    realm.emperor.up()?;
+    let told = wait::until_ok("the incident", Duration::from_secs(20), || {
+        let incidents = realm.emperor.ask(Ask::get("/api/v1/vassals/shop.ini/incidents"))?.text();
+        ensure!(incidents.contains("worker-died") && incidents.contains("signal 9"), "{incidents}");
+        Ok(())
+    });
+    told.map_err(|error| error.context(realm.emperor.output()))?;
+    realm.close(ground).map(drop)
+}
+
+fn hung_brain(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(ground.port()?, "hello", ""))?;
+    emperor.loyal("shop.ini")?;
+    procfs::signal(emperor.brain_pid()?, Signal::SIGSTOP);
+    emperor.signal(Signal::SIGTERM)?;
+    wait::until("the first word", Duration::from_secs(10), || emperor.output().contains("told to stop").then_some(()))?;
     emperor.stop()
 }

@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod assets;
+mod door;
 mod duration;
 mod guard;
 mod logs;

@@ -81,7 +81,8 @@ const PER_VASSAL: [Family; 10] = [
 ];
 
 /// The states a vassal can be in, as the snapshot words them.
-const STATES: [&str; 8] = ["refused", "held", "queued", "starting", "loyal", "reloading", "stopping", "cursed"];
+const STATES: [&str; 9] =
+    ["refused", "held", "asleep", "queued", "starting", "loyal", "reloading", "stopping", "cursed"];
 
 /// The whole answer.
 pub(crate) fn render(snapshot: &FleetSnapshot) -> String {

@@ -31,10 +31,11 @@ enum Told {
 }
 
 impl Takedown {
-    /// Begins; nobody has been told yet.
-    pub(super) fn begin() -> Self {
+    /// Begins, with or without mercy; nobody has been told yet.
+    pub(super) fn begin(at_once: bool) -> Self {
         tracing::warn!("there is no brain: the keeper stops the vassals itself");
-        let mercy_ns = u64::try_from(MERCY.as_nanos()).unwrap_or(u64::MAX);
+        let mercy = if at_once { Duration::ZERO } else { MERCY };
+        let mercy_ns = u64::try_from(mercy.as_nanos()).unwrap_or(u64::MAX);
         Self { kill_at_ns: monotonic_ns().saturating_add(mercy_ns), told: Told::Nothing }
     }
 

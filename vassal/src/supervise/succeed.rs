@@ -4,15 +4,19 @@
 use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    time::Duration,
 };
 
 use empery_control::{link::WorkerPhase, scoreboard::Totals};
 use empery_lifecycle::ids::{GenerationId, OperationId};
 use empery_sys::{
     channel::Channel,
+    process,
     scoreboard::Scoreboard,
     spawn::{Spawn, spawn},
 };
+
+use nix::sys::signal::Signal;
 
 use super::{Supervisor, gateways::Phase, perform::kill_child};
 use crate::{
@@ -21,6 +25,9 @@ use crate::{
     station::Station,
     succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
 };
+
+/// How long a changed binary may take to say its version.
+const TRIAL_MAX: Duration = Duration::from_secs(10);
 
 /// How far a succession is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +85,14 @@ impl Supervisor {
             new_session: false,
         });
         match trial {
-            Ok(child) => self.succession = Succession::Trial(child.pid),
+            Ok(child) => {
+                self.succession = Succession::Trial(child.pid);
+                tokio::spawn(async move {
+                    tokio::time::sleep(TRIAL_MAX).await;
+                    // It has mostly ended long ago: then this is nobody's number any more, and not sent.
+                    let _ = process::pidfd_kill(&child.pidfd, Signal::SIGKILL as i32);
+                });
+            }
             Err(error) => self.binary_refused(&error.to_string()),
         }
     }

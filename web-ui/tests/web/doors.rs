@@ -39,6 +39,32 @@ async fn the_control_socket_knows_its_peer_from_the_kernel() {
 }
 
 #[tokio::test]
+async fn strangers_who_say_nothing_take_few_places_of_the_control_socket_and_not_for_long() {
+    let called = Called::tcp();
+    let me = std::fs::metadata(&called.directory).unwrap().uid();
+    let path = called.directory.join("emperor.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let served = tokio::spawn(serve::control(listener, called.fake.realm.clone(), vec![me + 1]));
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(UnixStream::connect(&path).await.unwrap());
+    }
+    let mut byte = [0];
+    let mut hung_up = 0;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        for stream in silent.iter_mut().rev() {
+            hung_up += usize::from(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
+        }
+    });
+    ended.await.expect("whoever says nothing is hung up on");
+    assert_eq!(hung_up, 40);
+    let request = "GET /api/v1/stats HTTP/1.1\r\nhost: emperor\r\nconnection: close\r\n\r\n";
+    let answer = ask(UnixStream::connect(&path).await.unwrap(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    served.abort();
+}
+
+#[tokio::test]
 async fn tcp_asks_for_the_token() {
     let called = Called::tcp();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
