@@ -26,7 +26,10 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
     Story::new("kill/p1-a-restarted-emperor-has-adopted-a-large-fleet-within-two-seconds", large).alone().within_s(300),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
-    Story::new("kill/p1-a-worker-that-dies-while-there-is-no-emperor-is-an-incident-of-the-next", death_without_emperor),
+    Story::new(
+        "kill/p1-a-worker-that-dies-while-there-is-no-emperor-is-an-incident-of-the-next",
+        death_without_emperor,
+    ),
     Story::new("kill/p1-a-stop-that-is-said-twice-does-not-wait-for-a-brain-that-hangs", hung_brain).within_s(60),
 ];
 

@@ -33,7 +33,9 @@ impl ControlPeer {
     }
 }
 
-impl<F: Fn(&UnixStream) -> Terms + Send + 'static> Connected<IncomingStream<'_, Door<UnixListener, F>>> for ControlPeer {
+impl<F: Fn(&UnixStream) -> Terms + Send + 'static> Connected<IncomingStream<'_, Door<UnixListener, F>>>
+    for ControlPeer
+{
     fn connect_info(stream: IncomingStream<'_, Door<UnixListener, F>>) -> Self {
         ControlPeer::of(stream.io().io())
     }
@@ -53,8 +55,7 @@ pub async fn tcp(listener: TcpListener, realm: Realm) -> io::Result<()> {
 /// # Errors
 /// When the listener fails for good.
 pub async fn control(listener: UnixListener, realm: Realm, allowed_uids: Vec<u32>) -> io::Result<()> {
-    let (known, strangers) =
-        (Terms::new(CONNECTIONS_MAX, None), Terms::new(STRANGERS_MAX, Some(STRANGER_LIFETIME)));
+    let (known, strangers) = (Terms::new(CONNECTIONS_MAX, None), Terms::new(STRANGERS_MAX, Some(STRANGER_LIFETIME)));
     let may = allowed_uids.clone();
     let door = Door::new(listener, move |stream: &UnixStream| {
         let is_known = ControlPeer::of(stream).uid.is_some_and(|uid| may.contains(&uid));

@@ -153,3 +153,31 @@ fn a_missing_file_of_a_master_found_alive_may_come_back_under_another_name() {
     let looked = stage.at(1, Event::Scanned(vec![renamed]));
     assert_eq!((stops(&looked), missing(&stage)), (1, 11), "{looked:?}");
 }
+
+#[test]
+fn of_two_masters_found_alive_the_newer_says_what_the_missing_file_said_last() {
+    let mut stage = Stage::new();
+    for number in 0..12 {
+        let name = format!("v{number:02}.ini");
+        let alive = |berth, serial, serves: bool, content| Alive {
+            master: key(&name, berth, serial),
+            identity: WWW,
+            serving: serves.then_some((GenerationId(1), RevisionId(content))),
+            booting: (!serves).then_some(RevisionId(content)),
+            content: Some(ContentDigest(content)),
+            frozen: false,
+        };
+        stage.at(0, Event::Found(alive(Berth::A, number + 1, true, number + 1)));
+        if number == 5 {
+            stage.at(0, Event::Found(alive(Berth::B, 20, false, 40)));
+        }
+    }
+    stage.at(0, Event::Scanned(Vec::new()));
+    assert_eq!(missing(&stage), 12);
+    let older = Sighting { name: name("older.ini"), ..file("v05.ini", 6) };
+    stage.at(1, Event::Scanned(vec![older.clone()]));
+    assert_eq!(missing(&stage), 12, "what the older one serves is what the file said before");
+    let newer = Sighting { content: ContentDigest(40), name: name("newer.ini"), ..file("v05.ini", 40) };
+    stage.at(2, Event::Scanned(vec![newer, older]));
+    assert_eq!(missing(&stage), 11, "{:?}", stage.fleet.doubted());
+}

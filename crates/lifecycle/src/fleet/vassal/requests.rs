@@ -93,7 +93,7 @@ impl Vassal {
     pub(in crate::fleet) fn file_missing(&mut self, desk: &mut Desk<'_>) {
         self.missing = true;
         // Of one that was found alive: should its file come back under another name, it is known by this.
-        self.content = self.content.or_else(|| self.shown_master().and_then(|master| master.content));
+        self.content = self.content.or_else(|| self.newest_master().and_then(|master| master.content));
         if self.held {
             self.let_go_if_any(Cause::Recovery, desk);
         }

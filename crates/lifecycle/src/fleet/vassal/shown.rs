@@ -44,6 +44,21 @@ impl Vassal {
         }
     }
 
+    /// The master that was given what its file said last.
+    pub(super) fn newest_master(&self) -> Option<&Master> {
+        match &self.course {
+            Course::Moving { new, .. } => Some(new),
+            Course::Resting
+            | Course::Queued { .. }
+            | Course::Cursed { .. }
+            | Course::Asleep
+            | Course::Starting { .. }
+            | Course::Loyal { .. }
+            | Course::Waiting { .. }
+            | Course::Reloading { .. } => self.shown_master(),
+        }
+    }
+
     fn state(&self) -> State {
         match self.course {
             Course::Resting if !self.leaving.is_empty() => State::Stopping,

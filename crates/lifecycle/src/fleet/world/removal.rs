@@ -30,16 +30,22 @@ impl World {
         self.doubted = if many || recalled || !self.doubted.is_empty() { removed } else { BTreeMap::new() };
     }
 
-    /// What a new brain takes for the files of masters that it found alive: whatever serves.
+    /// What a new brain takes for the files of masters that it found alive: of each vassal what the newest runs or boots.
     fn found(&self) -> BTreeMap<VassalName, File> {
-        let of = |(key, real): (&MasterKey, &Real)| {
+        let mut newest: BTreeMap<VassalName, (&MasterKey, &Real)> = BTreeMap::new();
+        let rank = |(key, real): &(&MasterKey, &Real)| (real.serving.is_some() || real.booting.is_some(), key.serial);
+        for master in &self.masters {
+            let known = newest.entry(master.0.vassal.clone()).or_insert(master);
+            if rank(&master) > rank(known) {
+                *known = master;
+            }
+        }
+        let of = |(name, (_, real)): (VassalName, (&MasterKey, &Real))| {
             let revision = real.serving.unwrap_or(RevisionId(0));
-            (
-                key.vassal.clone(),
-                File { revision, content: real.content, identity: real.identity, refused: true, on_demand: false },
-            )
+            let (content, identity) = (real.content, real.identity);
+            (name, File { revision, content, identity, refused: true, on_demand: false })
         };
-        self.masters.iter().map(of).collect()
+        newest.into_iter().map(of).collect()
     }
 
     /// What was doubted and is over, because somebody stopped it or it never served, is doubted no more.
