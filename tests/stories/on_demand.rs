@@ -50,8 +50,8 @@ fn sleeping<'g>(ground: &'g Ground, module: &str, more: &str) -> Result<(Emperor
     emperor.up()?;
     emperor.drop_file("shop.ini", &ini(module, more))?;
     asleep(&emperor, "shop.ini")?;
-    // The keeper binds it moments later; to connect would wake the vassal.
-    wait::until("the socket to be there", PATIENCE, || socket.exists().then_some(()))?;
+    // To connect would wake the vassal.
+    ensure!(socket.exists(), "it is said to be asleep, and its socket is not there");
     Ok((emperor, socket))
 }
 

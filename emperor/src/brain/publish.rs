@@ -160,6 +160,9 @@ impl Publisher {
 
 /// One vassal, as everybody sees it.
 pub(crate) fn vassal(view: &VassalView, post: &Post, reading: Option<&Reading>, log_file: &Path) -> VassalSnapshot {
+    // Its socket is not held yet: whoever came for it now would be refused.
+    let falls_asleep = view.state == State::Asleep && post.addresses.is_empty();
+    let view = &VassalView { state: if falls_asleep { State::Queued } else { view.state.clone() }, ..view.clone() };
     let retry_at = match &view.state {
         State::Cursed { retry_at } => Some(*retry_at),
         _ => None,

@@ -73,6 +73,7 @@ impl FleetTask {
                 let post = self.post(&name);
                 post.kept.extend(addresses.iter().map(|(key, _)| key.clone()));
                 post.addresses.extend(addresses);
+                self.publisher.vassal_changed(&name);
             }
             Input::Ordered { master, listeners } => {
                 if let Some(seat) = self.seat(&master) {
