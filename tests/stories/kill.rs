@@ -1,7 +1,7 @@
 //! SIGKILL of every kind of process, under load: only what a killed worker held may fail, nothing is refused, and
 //! within two seconds everything is supervised again. No process runs twice.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use empery_tests::{
@@ -153,10 +153,19 @@ fn master(ground: &Ground) -> Result<()> {
 fn brain(ground: &Ground) -> Result<()> {
     let realm = Realm::open(ground, Mode::KeepAlive)?;
     let (victim, master) = (realm.emperor.brain_pid()?, realm.master()?);
+    let loyal_since = realm.emperor.vassal("shop.ini")?["loyal_since_unix_ms"].as_u64().context("loyal since when?")?;
+    // Long enough to tell since when the vassal serves from when the next brain came.
+    let elapsed_ms = || Some(u64::try_from(UNIX_EPOCH.elapsed().ok()?.as_millis()).ok()?.saturating_sub(loyal_since));
+    wait::until("it to have served for two seconds", Duration::from_secs(10), || {
+        (elapsed_ms()? > 2_000).then_some(())
+    })?;
     let since = Instant::now();
     procfs::signal(victim, Signal::SIGKILL);
     wait::until("another brain", SUPERVISED_WITHIN, || realm.emperor.brain_pid().ok().filter(|pid| *pid != victim))?;
     realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    // The brain heard of it moments after the master knew.
+    let still_since = realm.emperor.vassal("shop.ini")?["loyal_since_unix_ms"].as_u64().context("loyal since when?")?;
+    ensure!(loyal_since.abs_diff(still_since) < 1_000, "loyal since {loyal_since}, and then since {still_since}");
     realm.close(ground)?.flawless()
 }
 

@@ -94,6 +94,8 @@ pub(crate) struct Supervisor {
     last_brain: u64,
     /// Reports for the first of them.
     unsent: Vec<FromMaster>,
+    /// Since when something serves, unix ms.
+    serves_since_unix_ms: Option<u64>,
     stats: Option<StatsServer>,
     touch: Option<Watch>,
     fifos: Option<Fifos>,
@@ -193,6 +195,7 @@ impl Supervisor {
             brain: None,
             last_brain: 0,
             unsent: Vec::new(),
+            serves_since_unix_ms: None,
             stats: parts.stats,
             touch: None,
             fifos: None,

@@ -191,6 +191,9 @@ pub struct MasterSnapshot {
     pub version: String,
     /// What serves.
     pub serving: Option<(GenerationId, RevisionId)>,
+    /// Since when something does, unix ms; None also from a master of an earlier version.
+    #[serde(default)]
+    pub serves_since_unix_ms: Option<u64>,
     /// What boots.
     pub booting: Option<(GenerationId, RevisionId, OperationId)>,
     /// Canonical addresses of the listeners it holds.

@@ -127,6 +127,7 @@ impl Supervisor {
             identity: Identity { uid: governed.boot.uid, gid: governed.boot.gid },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             serving,
+            serves_since_unix_ms: self.serves_since_unix_ms.filter(|_| serving.is_some()),
             booting: self.machine.booting().and_then(|(generation, revision, operation)| {
                 Some((
                     generation,

@@ -51,6 +51,7 @@ impl Supervisor {
     fn in_service(&mut self, id: GenerationId) {
         self.last_failure = None;
         self.last_booting = None;
+        self.serves_since_unix_ms.get_or_insert_with(crate::clock::unix_ms);
         let Some(generation) = self.generations.get(&id) else { return };
         let revision = std::sync::Arc::clone(&generation.revision);
         let config = &revision.config;

@@ -120,7 +120,8 @@ impl FleetTask {
             numbers.recall(master.vassal.clone(), revision, sha256.clone(), None);
         }
         if snapshot.serving.is_some() {
-            self.post(&master.vassal).loyal_since_unix_ms.get_or_insert_with(clock::unix_ms);
+            let since = snapshot.serves_since_unix_ms.unwrap_or_else(clock::unix_ms);
+            self.post(&master.vassal).loyal_since_unix_ms.get_or_insert(since);
         }
         adopted.still_running.extend(snapshot.booting.map(|(_, _, operation)| (master.vassal.clone(), operation)));
         adopted.alive.push(alive(master, snapshot));
