@@ -116,6 +116,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
         operations: operations.board(),
         reader: history.reader(),
         access: Arc::new(access(&settings, &inbox)),
+        now_unix_ms: clock::unix_ms,
         log_file_of: Arc::new({
             let places = log_places.clone();
             move |name| Some(places.of(name))

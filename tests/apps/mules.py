@@ -1,6 +1,8 @@
 """Mules: what they get and who they are, written down in files of the working directory."""
 
 import os
+import sys
+import time
 
 import uwsgi
 
@@ -14,15 +16,22 @@ def hook(message):
     note("messages", f"{uwsgi.mule_id()} {message.decode()} {os.getpid()}")
     if message == b"die":
         os._exit(3)
+    if message == b"exit":
+        sys.exit(1)
     if message == b"hang":
-        import time
         time.sleep(1000)
     if message == b"finish":
         note("begun", os.getpid())
-        import time
         while not os.path.exists("go-on"):
             time.sleep(0.02)
         note("finished", os.getpid())
+
+
+def in_a_signal(signal):
+    note("signal-begun", os.getpid())
+    while not os.path.exists("go-on"):
+        time.sleep(0.02)
+    note("signal-over", os.getpid())
 
 
 def ended():
@@ -35,6 +44,7 @@ uwsgi.atexit = ended
 uwsgi.register_signal(1, "mules", lambda signal: note("mules", uwsgi.mule_id()))
 uwsgi.register_signal(2, "mule2", lambda signal: note("mule2", uwsgi.mule_id()))
 uwsgi.register_signal(3, "farm_team", lambda signal: note("team", uwsgi.mule_id()))
+uwsgi.register_signal(4, "mule1", in_a_signal)
 
 
 def application(environ, start_response):
@@ -50,6 +60,8 @@ def application(environ, start_response):
             return [str(uwsgi.mule_msg(text.encode(), int(number) if number.isdigit() else number)).encode()]
         except ValueError as error:
             return [str(error).encode()]
+    elif verb == "team":
+        return [str(uwsgi.mule_msg(rest.encode(), b"team")).encode()]
     elif verb == "alarm":
         name, _, text = rest.partition("/")
         return [str(uwsgi.alarm(name, text)).encode()]

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{ground::Ground, http, runner::Story, vassal::Vassal, wait};
+use nix::sys::signal::Signal;
 
 use super::shared::{alike, evaluate};
 
@@ -17,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("module/b19-the-functions-say-what-uwsgi-s-say", as_uwsgi),
     Story::new("module/b54-a-websocket-is-answered-and-ends-as-it-should", websocket),
     Story::new("module/an-app-answers-by-hand", by_hand),
+    Story::new("module/a-worker-whose-hook-exits-does-not-serve", hook_exits),
 ];
 
 const SOON: Duration = Duration::from_secs(20);
@@ -222,5 +224,26 @@ fn by_hand(ground: &Ground) -> Result<()> {
         (fs::read_to_string(&done).ok()? == "after the answer").then_some(())
     })?;
     ensure!(http::get(port, "/")?.text() == "ok");
+    vassal.stop()
+}
+
+/// As an app does whose database is not there when its worker connects to it.
+fn hook_exits(ground: &Ground) -> Result<()> {
+    let app = "import os, sys, uwsgi\n\ndef connect():\n    if os.path.exists('down'):\n        sys.exit('no database')\n\n\
+        uwsgi.post_fork_hook = connect\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+        return [b'connected']\n";
+    ground.write("connects.py", app)?;
+    let port = ground.port()?;
+    let more = format!("pythonpath = {}\n", ground.path("").display());
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "connects", &more))?;
+    vassal.answers(port)?;
+    ground.write("down", "")?;
+    vassal.signal(Signal::SIGHUP);
+    vassal.master.says("generation 2 did not come into service", SOON)?;
+    ensure!(vassal.master.output().contains("no database"), "{}", vassal.master.output());
+    ensure!(http::get(port, "/")?.text() == "connected", "what served does not serve on");
+    fs::remove_file(ground.path("down"))?;
+    vassal.signal(Signal::SIGHUP);
+    vassal.master.says("generation 3 serves", SOON)?;
     vassal.stop()
 }

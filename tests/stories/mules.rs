@@ -16,6 +16,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("mules/run-scripts-and-never-two-at-once", scripts),
     Story::new("mules/a-dead-or-stuck-one-is-replaced-and-its-messages-wait", replaced),
     Story::new("mules/finish-what-they-have-begun-before-the-next-generation-s-start", finish),
+    Story::new("mules/a-script-that-is-told-to-leave-in-a-signal-leaves-where-it-waits-next", told_in_a_signal),
     Story::new("mules/p3-end-with-their-master-and-come-back-with-the-next", master_dies),
 ];
 
@@ -44,6 +45,8 @@ fn messages(ground: &Ground) -> Result<()> {
     let find = |text: &str| got.iter().find(|line| line.contains(text)).cloned().unwrap_or_default();
     ensure!(find("third").starts_with('3'), "{got:?}");
     ensure!(["2", "3"].contains(&&find("all-of-us")[..1]), "{got:?}");
+    ensure!(app.get("/team/by-bytes")? == "True", "a farm's name is bytes in uWSGI on Python 3");
+    app.noted("messages", 4)?;
     ensure!(app.get("/to/9/x")? == "invalid mule number" && app.get("/to/nobody/x")? == "unknown farm", "who");
     ensure!(app.get("/get")?.contains("only in a mule"), "a worker got a message");
     app.vassal.stop()
@@ -117,6 +120,11 @@ fn replaced(ground: &Ground) -> Result<()> {
     app.get("/any/fifth")?;
     let got = app.noted("messages", 5)?;
     ensure!(!pids.contains(&pid(&got[4])?), "{got:?}");
+    // As `uwsgidecorators` end a mule whose function failed.
+    app.get("/any/exit")?;
+    app.get("/any/seventh")?;
+    let got = app.noted("messages", 7)?;
+    ensure!(pid(&got[5])? != pid(&got[6])?, "sys.exit did not end it: {got:?}");
     app.vassal.stop()
 }
 
@@ -133,6 +141,22 @@ fn finish(ground: &Ground) -> Result<()> {
     app.noted("atexit", 1)?;
     let got = app.noted("messages", 2)?;
     ensure!(got[1].starts_with("1 next") && pid(&got[1])? != old, "{got:?}");
+    app.vassal.stop()
+}
+
+fn told_in_a_signal(ground: &Ground) -> Result<()> {
+    let text = "import os, uwsgi, mules\nmules.note('scripts', os.getpid())\nwhile True: uwsgi.mule_get_msg()\n";
+    let script = ground.write("mule.py", text)?;
+    let mut app = App::start(ground, "mules", &format!("mule = {}\n", script.display()))?;
+    let first = pid(&app.noted("scripts", 1)?[0])?;
+    app.get("/raise/4")?;
+    app.noted("signal-begun", 1)?;
+    app.vassal.signal(Signal::SIGHUP);
+    app.vassal.master.says("generation 2 serves", SOON)?;
+    ground.write("go-on", "")?;
+    // Long before `mule-reload-mercy` (60 s) would end it.
+    let second = pid(&app.noted("scripts", 2)?[1])?;
+    ensure!(app.notes("signal-over") == [first.to_string()] && second != first, "{:?}", app.notes("signal-over"));
     app.vassal.stop()
 }
 

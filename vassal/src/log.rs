@@ -130,9 +130,9 @@ impl Stream {
 }
 
 /// The last lines that the app wrote. Where it writes to a file itself, those of the file, with the master's own among them.
-pub(crate) fn last_lines(number: usize) -> String {
+pub(crate) fn last_lines(number: usize, alone: bool) -> String {
     pump::drain_now();
-    last::lines(number)
+    last::lines(number, alone)
 }
 
 /// Whether lines were dropped that nobody was told of yet.

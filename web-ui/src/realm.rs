@@ -36,6 +36,8 @@ pub struct Realm {
     pub reader: watch::Receiver<Option<Reader>>,
     /// Who may.
     pub access: Arc<Access>,
+    /// The clock on the wall, unix ms: a fleet that rests publishes no snapshot for a while, and ages go on.
+    pub now_unix_ms: fn() -> u64,
     /// Where logs are.
     pub log_file_of: Arc<LogFileOf>,
     /// Names and addresses a browser may call us by, beside loopback ones: the host part of `--listen`, lower case.

@@ -37,7 +37,7 @@ pub(crate) fn sentence(view: &VassalView, reading: Option<&Reading>, retry_in: D
         (State::Loyal, None) => format!("Serves as {generation}."),
         (State::Loyal, Some(failure)) => format!("Serves as {generation}; the last deployment failed: {failure}"),
         (State::Reloading, _) => format!("Serves as {generation} while a new one boots."),
-        (State::Asleep, _) => "Asleep: its first client starts it.".to_owned(),
+        (State::Asleep, _) => "Its first client starts it.".to_owned(),
         (State::Stopping, _) => "Finishes what it has, then leaves.".to_owned(),
         (State::Cursed { .. }, failure) => {
             let failure = failure.unwrap_or_else(|| "it ended again and again".to_owned());

@@ -43,9 +43,10 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
             && now.sequence > 0
         {
             say!(
-                "restarted: keeper {}, brain {}, {} vassals served on",
+                "restarted: keeper {}, brain {}, {} of {} vassals serve",
                 now.keeper_pid,
                 now.brain_pid,
+                now.vassals.iter().filter(|vassal| vassal.generation.is_some()).count(),
                 now.vassals.len()
             );
             return Ok(Exit::Done);

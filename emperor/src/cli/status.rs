@@ -85,7 +85,7 @@ fn fleet(fleet: &FleetSnapshot) {
         say!(
             "{:width$}  {:9}  {generation:>3}  {:>7}  {:>8.1}  {:>9}  {}",
             vassal.name.as_str(),
-            if vassal.frozen { "frozen" } else { &vassal.state },
+            word(vassal),
             vassal.numbers.workers,
             vassal.numbers.requests_per_s,
             print::memory(vassal.numbers.rss_bytes),
@@ -94,10 +94,15 @@ fn fleet(fleet: &FleetSnapshot) {
     }
 }
 
+/// What it does, in one word.
+fn word(vassal: &VassalSnapshot) -> &str {
+    if vassal.frozen { "frozen" } else { &vassal.state }
+}
+
 fn vassal(vassal: &VassalSnapshot) {
     let line = |name: &str, value: String| say!("  {name:12} {value}");
     let or_none = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
-    say!("{} is {}: {}", vassal.name, vassal.state, vassal.summary);
+    say!("{} is {}: {}", vassal.name, word(vassal), vassal.summary);
     if vassal.frozen {
         line("frozen", format!("until `emperor resume {}`", vassal.name));
     }

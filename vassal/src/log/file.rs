@@ -62,6 +62,8 @@ pub(crate) struct LogFile {
     looked_unix_s: u64,
     /// The period of `rotate_every_s` that it belongs to.
     period: u64,
+    /// When it was rotated last because it was full.
+    filled_unix_s: u64,
     lost_bytes: u64,
     is_mid_line: bool,
 }
@@ -74,7 +76,17 @@ impl LogFile {
         // What was written in an earlier period is rotated at the first line of this one.
         let of_unix_s = file.metadata().map_or(now_unix_s, |facts| u64::try_from(facts.mtime()).unwrap_or(now_unix_s));
         let period = if size_bytes > 0 { care.period(of_unix_s) } else { care.period(now_unix_s) };
-        Ok(Self { path, care, file, size_bytes, looked_unix_s: now_unix_s, period, lost_bytes: 0, is_mid_line: false })
+        Ok(Self {
+            path,
+            care,
+            file,
+            size_bytes,
+            looked_unix_s: now_unix_s,
+            period,
+            filled_unix_s: 0,
+            lost_bytes: 0,
+            is_mid_line: false,
+        })
     }
 
     /// Empties it (`log-truncate`).
@@ -116,9 +128,13 @@ impl LogFile {
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(self.full_after(rest).unwrap_or(rest.len()));
+            // The name that a full file gets may be the one of the last: within its second that would be overwritten.
+            let may_rotate = self.care.retired.is_numbered() || self.filled_unix_s != now_unix_s;
+            let end = self.full_after(rest).filter(|_| may_rotate).unwrap_or(rest.len());
+            let (now, later) = rest.split_at(end);
             self.put(now, shape);
-            if !self.is_mid_line && self.size_bytes >= self.care.max_bytes {
+            if may_rotate && !self.is_mid_line && self.size_bytes >= self.care.max_bytes {
+                self.filled_unix_s = now_unix_s;
                 self.rotate();
             }
             rest = later;

@@ -21,10 +21,10 @@ pub(super) fn keep(bytes: &[u8]) {
     kept.drain(..excess);
 }
 
-/// The last whole lines, at most so many.
-pub(super) fn lines(number: usize) -> String {
+/// The last whole lines, at most so many. `alone`: no emperor is there, whose log stderr would be.
+pub(super) fn lines(number: usize, alone: bool) -> String {
     let mut bytes: Vec<u8> = KEPT.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-    if bytes.is_empty() {
+    if bytes.is_empty() && alone {
         bytes = end_of_stderr().unwrap_or_default();
     }
     let text = String::from_utf8_lossy(&bytes);
@@ -54,7 +54,7 @@ mod tests {
     fn the_last_lines_are_whole() {
         keep(&vec![b'x'; KEPT_MAX_BYTES]);
         keep(b"\none\ntwo\nthree\n");
-        assert_eq!(lines(2), "two\nthree");
-        assert_eq!(lines(9), "one\ntwo\nthree");
+        assert_eq!(lines(2, false), "two\nthree");
+        assert_eq!(lines(9, false), "one\ntwo\nthree");
     }
 }

@@ -39,6 +39,14 @@ static COMPRESSING: Mutex<()> = Mutex::new(());
 static WAITING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 impl Retired {
+    /// Whether each file has a name of its own, however fast they follow each other.
+    pub(super) fn is_numbered(&self) -> bool {
+        match self {
+            Retired::Numbered { .. } => true,
+            Retired::Named(_) | Retired::Stamped => false,
+        }
+    }
+
     /// Gives the file its next name.
     ///
     /// # Errors

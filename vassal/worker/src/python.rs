@@ -124,6 +124,18 @@ pub(crate) fn print_exception(py: Python<'_>, error: &PyErr) {
     flush(py);
 }
 
+/// What a function of the app beside requests raised is logged; SystemExit is passed on, for it ends the process, as in uWSGI.
+///
+/// # Errors
+/// A SystemExit.
+pub(crate) fn unless_it_exits(py: Python<'_>, error: PyErr) -> PyResult<()> {
+    if error.is_instance_of::<PySystemExit>(py) {
+        return Err(error);
+    }
+    print_exception(py, &error);
+    Ok(())
+}
+
 /// Flushes `sys.stdout` and `sys.stderr`: what lies in their buffers at a fork would be written by every worker.
 pub(crate) fn flush(py: Python<'_>) {
     let Ok(sys) = py.import("sys") else { return };

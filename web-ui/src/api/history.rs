@@ -84,7 +84,7 @@ pub(super) async fn samples(
     Query(since): Query<Since>,
 ) -> Result<Response, Problem> {
     let (reader, name) = asked(&realm, name)?;
-    let an_hour_ago = (realm.now().at_unix_ms / 1_000).saturating_sub(3_600);
+    let an_hour_ago = ((realm.now_unix_ms)() / 1_000).saturating_sub(3_600);
     let samples: Vec<_> = reader
         .samples(&name, since.since_unix_s.unwrap_or(an_hour_ago))
         .await?

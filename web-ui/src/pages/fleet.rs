@@ -78,21 +78,21 @@ struct Deployment {
 pub(super) async fn page(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Response {
     let snapshot = realm.now();
     let frame = Frame::new(&snapshot, &caller);
-    let fleet = Fleet::of(&snapshot, frame.form_token.clone());
+    let fleet = Fleet::of(&snapshot, (realm.now_unix_ms)(), frame.form_token.clone());
     html(&Page { frame, fleet })
 }
 
 pub(super) async fn live(State(realm): State<Realm>, Extension(caller): Extension<Caller>) -> Response {
     let snapshot = realm.now();
-    html(&Live { fleet: Fleet::of(&snapshot, Frame::new(&snapshot, &caller).form_token) })
+    let form_token = Frame::new(&snapshot, &caller).form_token;
+    html(&Live { fleet: Fleet::of(&snapshot, (realm.now_unix_ms)(), form_token) })
 }
 
 impl Fleet {
-    fn of(snapshot: &Arc<FleetSnapshot>, form_token: String) -> Fleet {
+    fn of(snapshot: &Arc<FleetSnapshot>, now_unix_ms: u64, form_token: String) -> Fleet {
         let (urgent, calm): (Vec<_>, Vec<_>) = snapshot.vassals.iter().partition(|vassal| needs_attention(vassal));
-        let rows = |vassals: Vec<&VassalSnapshot>| {
-            vassals.into_iter().map(|vassal| Row::of(vassal, snapshot.at_unix_ms)).collect()
-        };
+        let rows =
+            |vassals: Vec<&VassalSnapshot>| vassals.into_iter().map(|vassal| Row::of(vassal, now_unix_ms)).collect();
         let calm_title = if urgent.is_empty() { "Vassals" } else { "Everything else" };
         let numbers = snapshot.numbers;
         Fleet {

@@ -156,7 +156,7 @@ impl Vassal {
     async fn read(realm: &Realm, name: &str, asked: &Asked, form_token: &str) -> Result<Vassal, Problem> {
         let snapshot = realm.now();
         let vassal = find(&snapshot, name).ok_or_else(|| realm.absent(name))?;
-        let now = snapshot.at_unix_ms;
+        let now = (realm.now_unix_ms)();
         let asked = match asked.operation {
             Some(id) => look_up(realm, OperationId(id)).await.filter(|view| view.vassal == vassal.name),
             None => None,

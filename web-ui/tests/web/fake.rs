@@ -46,6 +46,7 @@ impl Fake {
             operations: OperationBoard::default(),
             reader: watch::channel(reader).1,
             access: Arc::new(access),
+            now_unix_ms: || NOW_UNIX_MS,
             log_file_of: Arc::new(move |name: &VassalName| Some(logs.join(name.as_str().replace('/', "")))),
             hosts: Arc::from(["panel.example".to_owned()]),
             base_url: Arc::from("http://127.0.0.1:7070"),

@@ -26,16 +26,34 @@ impl LogFile {
 }
 
 #[test]
-fn b62_a_full_file_is_renamed_at_the_end_of_a_line_and_nothing_is_lost() {
+fn b62_a_full_file_is_renamed_at_the_end_of_a_line() {
     let place = place("rotates");
     let (path, old) = (place.join("current.log"), place.join("previous.log"));
     let care = Care { max_bytes: 8, retired: Retired::Named(old.clone()), ..Care::none() };
     let mut log = LogFile::open(path.clone(), care).unwrap();
-    for piece in ["one\ntwo", "\n", "thr", "ee", "\nfour\n"] {
+    for piece in ["one\ntwo", "\n"] {
         log.say(piece);
     }
-    log.say("five\n");
+    assert_eq!(read(&old), "one\ntwo\n");
+    log.filled_unix_s -= 1;
+    for piece in ["thr", "ee", "\nfour\n", "five\n"] {
+        log.say(piece);
+    }
     assert_eq!((read(&old).as_str(), read(&path).as_str()), ("three\nfour\n", "five\n"));
+    let _ = std::fs::remove_dir_all(place);
+}
+
+#[test]
+fn b62_a_burst_that_fills_the_file_again_within_a_second_loses_no_line() {
+    let place = place("burst");
+    let care = Care { max_bytes: 50, retired: Retired::Stamped, ..Care::none() };
+    let mut log = LogFile::open(place.join("current.log"), care).unwrap();
+    for number in 0..600 {
+        log.say(&format!("line {number}\n"));
+    }
+    let texts: Vec<String> = std::fs::read_dir(&place).unwrap().map(|entry| read(&entry.unwrap().path())).collect();
+    assert!(texts.len() > 1, "it was rotated");
+    assert_eq!(texts.iter().map(|text| text.lines().count()).sum::<usize>(), 600);
     let _ = std::fs::remove_dir_all(place);
 }
 
@@ -156,6 +174,7 @@ fn a_file_is_full_at_the_end_of_a_line_in_the_middle_of_what_is_written() {
     let mut log = LogFile::open(path.clone(), care).unwrap();
     log.say("one\ntwo three\nfo");
     assert_eq!((read(&old).as_str(), read(&path).as_str()), ("one\ntwo three\n", "fo"));
+    log.filled_unix_s -= 1;
     log.say("ur\nfive\nsix");
     assert_eq!((read(&old).as_str(), read(&path).as_str()), ("four\nfive\n", "six"));
     let _ = std::fs::remove_dir_all(place);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PySystemExit, PyValueError},
     prelude::*,
     types::{PyBytes, PyModule, PyString},
 };
@@ -57,7 +57,7 @@ fn bytes(message: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 }
 
 /// Puts a message into the queue of any mule, of the mule of this number, or of the farm of this name. False when there is
-/// no room.
+/// no room. A farm's name is bytes in uWSGI on Python 3; str is taken, too.
 #[pyfunction]
 #[pyo3(signature = (message, mule=None))]
 fn mule_msg(message: &Bound<'_, PyAny>, mule: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
@@ -69,15 +69,13 @@ fn mule_msg(message: &Bound<'_, PyAny>, mule: Option<&Bound<'_, PyAny>>) -> PyRe
             Ok(0) => queues.put(Address::Any, &message),
             Ok(number) => queues.put(Address::Mule(number), &message),
             Err(_) => {
-                let name: String = mule.extract().map_err(|_| PyValueError::new_err("invalid mule"))?;
-                queues.put(Address::Farm(&name), &message)
+                let name = bytes(mule).map_err(|_| PyValueError::new_err("invalid mule"))?;
+                queues.put(Address::Farm(&String::from_utf8_lossy(&name)), &message)
             }
         },
     };
     match put {
-        None if mule.is_some_and(|mule| mule.is_instance_of::<PyString>()) => {
-            Err(PyValueError::new_err("unknown farm"))
-        }
+        None if mule.is_some_and(|mule| mule.extract::<u32>().is_err()) => Err(PyValueError::new_err("unknown farm")),
         None => Err(PyValueError::new_err("invalid mule number")),
         Some(put) => Ok(said(put)),
     }
@@ -116,6 +114,11 @@ fn here(what: &str) -> PyResult<(&'static PostProcess, u32)> {
         .ok_or_else(|| PyValueError::new_err(format!("you can receive {what} messages only in a mule !!!")))
 }
 
+/// A script that is to leave does so where it waits: the signal may have come while something was to be finished first.
+fn leave_if_told(here: &PostProcess) -> PyResult<()> {
+    if here.is_told_to_leave() { Err(PySystemExit::new_err(0)) } else { Ok(()) }
+}
+
 /// Waits for a message, at most `timeout` seconds; None when none came, or when the function of a signal was run instead.
 #[pyfunction]
 #[pyo3(signature = (signals=true, farms=true, buffer_size=65_536, timeout=-1))]
@@ -130,14 +133,16 @@ fn mule_get_msg<'py>(
     let farms = if farms { Farms::Too } else { Farms::No };
     let timeout = u64::try_from(timeout).ok().map(Duration::from_secs);
     loop {
+        leave_if_told(here)?;
         if let Some(message) = mule::next_message(number, buffer_size, farms)? {
             return Ok(Some(PyBytes::new(py, &message)));
         }
         if signals && let Received::Signal(signal) = signals::receive() {
-            here.work(here.boot.mules.harakiri_s, || signals::run(py, signal));
+            here.work(here.boot.mules.harakiri_s, || signals::run_beside(py, signal))?;
+            leave_if_told(here)?;
             return Ok(None);
         }
-        let letterbox = signals::letterbox().filter(|_| signals);
+        let letterbox = signals::letterbox().filter(|_| signals).into_iter().chain(here.line());
         let sources: Vec<_> = mule::sources(number, farms).into_iter().chain(letterbox).collect();
         if !wait_for(py, &sources, timeout)? {
             return Ok(None);
@@ -154,12 +159,14 @@ fn mule_msg_recv_size() -> usize {
 /// Waits for a message to a farm of this mule.
 #[pyfunction]
 fn farm_get_msg(py: Python<'_>) -> PyResult<Option<Bound<'_, PyBytes>>> {
-    let (_, number) = here("farm")?;
-    let sources = mule::sources(number, Farms::Only);
+    let (here, number) = here("farm")?;
+    let mut sources = mule::sources(number, Farms::Only);
     if sources.is_empty() {
         return Err(PyValueError::new_err(format!("mule {number} is in no farm")));
     }
+    sources.extend(here.line());
     loop {
+        leave_if_told(here)?;
         if let Some(message) = mule::next_message(number, 65_536, Farms::Only)? {
             return Ok(Some(PyBytes::new(py, &message)));
         }

@@ -63,14 +63,14 @@ fn attend(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<(
         }
         match signals::receive() {
             Received::Signal(signal) => {
-                here.work(harakiri_s, || signals::run(py, signal));
+                here.work(harakiri_s, || signals::run_beside(py, signal))?;
                 continue;
             }
             Received::End => return Ok(()),
             Received::Nothing => {}
         }
         if let Some(message) = next_message(number, here.boot.mules.message_max_bytes, Farms::Too)? {
-            here.work(harakiri_s, || hear(py, number, &message));
+            here.work(harakiri_s, || hear(py, number, &message))?;
             continue;
         }
         wait_for(py, &everything(here, number), None)?;
@@ -111,8 +111,8 @@ pub(super) fn next_message(number: u32, most: usize, farms: Farms) -> std::io::R
     Ok(None)
 }
 
-/// Calls the app's function for messages.
-fn hear(py: Python<'_>, number: u32, message: &[u8]) {
+/// Calls the app's function for messages. What it raises is logged, but for a SystemExit.
+fn hear(py: Python<'_>, number: u32, message: &[u8]) -> PyResult<()> {
     let called = || -> PyResult<bool> {
         match py.import("uwsgi")?.getattr_opt(HOOK)? {
             Some(hook) => hook.call1((PyBytes::new(py, message),)).map(|_| true),
@@ -120,11 +120,12 @@ fn hear(py: Python<'_>, number: u32, message: &[u8]) {
         }
     };
     match called() {
-        Ok(true) => {}
+        Ok(true) => Ok(()),
         Ok(false) => {
-            os::write_stderr(format!("*** mule {number} received a {} bytes message ***\n", message.len()).as_bytes())
+            os::write_stderr(format!("*** mule {number} received a {} bytes message ***\n", message.len()).as_bytes());
+            Ok(())
         }
-        Err(error) => python::print_exception(py, &error),
+        Err(error) => python::unless_it_exits(py, error),
     }
 }
 

@@ -27,6 +27,10 @@ use crate::{
     },
 };
 
+/// Variables of a request that uWSGI's HTTP parser makes beside those of the headers (proto/http.c): method, URI, path, query,
+/// protocol, script name, server's name and port, client's address and port, and which router it came by.
+const OWN_VARIABLES: usize = 11;
+
 /// Serves the request at the beginning of the buffer, if it is whole; before the first one there may have to be a
 /// PROXY protocol header.
 pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
@@ -108,7 +112,7 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             remote_addr: remote_addr.as_bytes(),
             remote_user: b"",
             forwarded_for: if tools.worker.boot.log_x_forwarded_for { find("x-forwarded-for") } else { b"" },
-            vars_number: head.headers.len(),
+            vars_number: OWN_VARIABLES + head.headers.len(),
             head_bytes: consumed,
             vars: &vars,
         },
@@ -154,7 +158,6 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         python::print_exception(py, &error);
         return After::Close;
     }
-    request.spoken.vars_number = environ.len();
     match wsgi::answer(py, tools, connection, &environ, &request) {
         Ok(after) => after,
         Err(error) => {

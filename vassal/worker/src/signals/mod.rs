@@ -50,17 +50,29 @@ fn run_here(py: Python<'_>, signal: u8) {
     run(py, signal);
 }
 
-/// Runs the function of a signal. What it raises is logged, as in uWSGI.
+/// Runs the function of a signal in a worker. What it raises is logged; SystemExit too, for requests are to go on.
 pub(crate) fn run(py: Python<'_>, signal: u8) {
+    if let Err(error) = call(py, signal) {
+        python::print_exception(py, &error);
+    }
+}
+
+/// Runs the function of a signal in a process beside the workers. What it raises is logged.
+///
+/// # Errors
+/// A SystemExit.
+pub(crate) fn run_beside(py: Python<'_>, signal: u8) -> PyResult<()> {
+    call(py, signal).or_else(|error| python::unless_it_exits(py, error))
+}
+
+fn call(py: Python<'_>, signal: u8) -> PyResult<()> {
     let function = functions().get(&signal).map(|function| function.clone_ref(py));
     match function {
-        Some(function) => {
-            if let Err(error) = function.call1(py, (signal,)) {
-                python::print_exception(py, &error);
-            }
+        Some(function) => function.call1(py, (signal,)).map(drop),
+        None => {
+            let text = format!("[uwsgi-signal] signal {signal} came to a process without a function for it\n");
+            crate::os::write_stderr(text.as_bytes());
+            Ok(())
         }
-        None => crate::os::write_stderr(
-            format!("[uwsgi-signal] signal {signal} came to a process without a function for it\n").as_bytes(),
-        ),
     }
 }

@@ -7,7 +7,7 @@ use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     ffi,
     prelude::*,
-    types::{PyBytes, PyModule},
+    types::{PyBytes, PyInt, PyModule},
 };
 
 use super::{add_functions, text::Text};
@@ -90,9 +90,18 @@ fn sharedarea_write(py: Python<'_>, area: usize, position: usize, value: Text) -
     ask(py, "write", area, |area| area.write(position, &value.0).map(|done| done.then_some(())))
 }
 
+/// The low bytes of a number, in the machine's byte order: what does not fit is cut off, as in uWSGI, so that a number without
+/// a sign can be written where one with a sign is read.
+fn low_bytes<const N: usize>(value: &Bound<'_, PyInt>) -> PyResult<[u8; N]> {
+    let masked: u64 = value.call_method1("__and__", (u64::MAX >> (64 - 8 * N),))?.extract()?;
+    let bytes = masked.to_ne_bytes();
+    let first = if cfg!(target_endian = "big") { bytes.len() - N } else { 0 };
+    Ok(std::array::from_fn(|at| bytes[first + at]))
+}
+
 /// Functions for the numbers of one width, in the machine's byte order, as uWSGI has them.
 macro_rules! number {
-    ($read:ident, $write:ident, $read_name:literal, $write_name:literal, $number:ty, $written:ty) => {
+    ($read:ident, $write:ident, $read_name:literal, $write_name:literal, $number:ty) => {
         #[doc = concat!("The ", stringify!($number), " at a position.")]
         #[pyfunction]
         #[pyo3(signature = (area, position, /))]
@@ -103,19 +112,20 @@ macro_rules! number {
             })
         }
 
-        #[doc = concat!("Writes a ", stringify!($written), ".")]
+        #[doc = concat!("Writes a number of the width of ", stringify!($number), ".")]
         #[pyfunction]
         #[pyo3(signature = (area, position, value, /))]
-        fn $write(py: Python<'_>, area: usize, position: usize, value: $written) -> PyResult<()> {
-            ask(py, $write_name, area, |area| area.write(position, &value.to_ne_bytes()).map(|done| done.then_some(())))
+        fn $write(py: Python<'_>, area: usize, position: usize, value: &Bound<'_, PyInt>) -> PyResult<()> {
+            let bytes = low_bytes::<{ size_of::<$number>() }>(value)?;
+            ask(py, $write_name, area, |area| area.write(position, &bytes).map(|done| done.then_some(())))
         }
     };
 }
 
-number!(sharedarea_read8, sharedarea_write8, "read8", "write8", i8, u8);
-number!(sharedarea_read16, sharedarea_write16, "read16", "write16", i16, i16);
-number!(sharedarea_read32, sharedarea_write32, "read32", "write32", i32, i32);
-number!(sharedarea_read64, sharedarea_write64, "read64", "write64", i64, i64);
+number!(sharedarea_read8, sharedarea_write8, "read8", "write8", i8);
+number!(sharedarea_read16, sharedarea_write16, "read16", "write16", i16);
+number!(sharedarea_read32, sharedarea_write32, "read32", "write32", i32);
+number!(sharedarea_read64, sharedarea_write64, "read64", "write64", i64);
 
 /// Functions that count.
 macro_rules! count {

@@ -94,7 +94,8 @@ fn alarm(name: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Nothing: a worker accepts when its master has proved it.
 #[pyfunction]
-fn accepting() {}
+#[pyo3(signature = (_accepting=1, /))]
+fn accepting(_accepting: i64) {}
 
 /// Whether the app runs in a worker: not while it is being imported before that.
 #[pyfunction]

@@ -13,7 +13,7 @@ use empery_sys::{listen, process};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
-    types::{PyBytes, PyDict, PyList, PyModule, PyTuple},
+    types::{PyBytes, PyDict, PyModule, PyTuple},
 };
 
 use super::add_functions;
@@ -217,9 +217,10 @@ fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, P
     all.set_item("vsz", vsz)?;
     all.set_item("running_time", numbers.running_us)?;
     all.set_item("last_spawn", numbers.last_spawn_unix_s)?;
-    all.set_item("respawn_count", numbers.respawns)?;
+    // Only here, and not in the statistics, the first start is none.
+    all.set_item("respawn_count", numbers.respawns.saturating_sub(1))?;
     all.set_item("tx", numbers.tx_bytes)?;
     all.set_item("avg_rt", numbers.average_us)?;
-    all.set_item("apps", PyList::new(py, [app])?)?;
+    all.set_item("apps", PyTuple::new(py, [app])?)?;
     Ok(all)
 }

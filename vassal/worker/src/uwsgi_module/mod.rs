@@ -92,6 +92,9 @@ pub(crate) fn hostname() -> Vec<u8> {
 }
 
 /// In a new worker, with its app: calls `uwsgi.post_fork_hook`, if the app has set one. What it raises is logged, as in uWSGI.
+///
+/// # Errors
+/// The SystemExit of a hook that wants the process to end.
 pub(crate) fn after_fork(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
     let module = py.import(NAME)?;
     if let Ok(applications) = module.getattr("applications")?.cast::<PyDict>() {
@@ -100,22 +103,20 @@ pub(crate) fn after_fork(py: Python<'_>, app: &Py<PyAny>) -> PyResult<()> {
             applications.set_item(point, app)?;
         }
     }
-    call_hook(py, "post_fork_hook");
-    Ok(())
+    call_hook(py, "post_fork_hook").or_else(|error| python::unless_it_exits(py, error))
 }
 
 /// In a worker that leaves: calls `uwsgi.atexit`, if the app has set one.
 pub(crate) fn at_exit(py: Python<'_>) {
-    call_hook(py, "atexit");
+    if let Err(error) = call_hook(py, "atexit") {
+        python::print_exception(py, &error);
+    }
 }
 
-fn call_hook(py: Python<'_>, name: &str) {
-    let called = py
-        .import(NAME)
-        .and_then(|module| module.getattr_opt(name))
-        .and_then(|hook| hook.map_or(Ok(()), |hook| hook.call0().map(|_| ())));
-    if let Err(error) = called {
-        python::print_exception(py, &error);
+fn call_hook(py: Python<'_>, name: &str) -> PyResult<()> {
+    match py.import(NAME)?.getattr_opt(name)? {
+        Some(hook) => hook.call0().map(drop),
+        None => Ok(()),
     }
 }
 

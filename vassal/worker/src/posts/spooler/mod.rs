@@ -57,7 +57,7 @@ pub(super) fn run(py: Python<'_>, here: &'static PostProcess, number: u32) -> Py
         wait_for(py, &sources, Some(Duration::from_secs(shared::frequency_s().into())))?;
         shared::heard(place);
         while let Received::Signal(signal) = signals::receive() {
-            here.work(boot.harakiri_s, || signals::run(py, signal));
+            here.work(boot.harakiri_s, || signals::run_beside(py, signal))?;
         }
         if here.is_told_to_leave() {
             return Ok(());
@@ -129,7 +129,7 @@ fn manage(
         nix::unistd::chdir(directory).map_err(std::io::Error::from)?;
     }
     let began_ns = os::monotonic_ns();
-    let answer = here.work(boot.harakiri_s, || call(py, &name, &task));
+    let answer = here.work(boot.harakiri_s, || call(py, &name, &task))?;
     match answer {
         None | Some(IGNORE) => {
             say(number, "unable to find the spooler function, have you loaded it into the spooler process ?");
@@ -145,17 +145,15 @@ fn manage(
     Ok(true)
 }
 
-/// Calls the app's function; None when there is none. What it raises is logged, and the task tried again.
-fn call(py: Python<'_>, name: &str, task: &Task<'_>) -> Option<i64> {
+/// Calls the app's function; None when there is none. What it raises is logged, and the task tried again: by the next process,
+/// when it is a SystemExit.
+fn call(py: Python<'_>, name: &str, task: &Task<'_>) -> PyResult<Option<i64>> {
     let called = || -> PyResult<Option<i64>> {
         let Some(function) = py.import("uwsgi")?.getattr_opt("spooler")? else { return Ok(None) };
         let answer = function.call1((as_dict(py, name, task)?,))?;
         Ok(Some(answer.extract().unwrap_or(RETRY)))
     };
-    called().unwrap_or_else(|error| {
-        python::print_exception(py, &error);
-        Some(RETRY)
-    })
+    called().or_else(|error| python::unless_it_exits(py, error).map(|()| Some(RETRY)))
 }
 
 /// A task as the app gets it: names and values are bytes, and two names are not.
