@@ -224,3 +224,6 @@ fn not_looked_at(file: &Path, name: &str) -> Option<ProblemView> {
         hint: Some(format!("a vassal file's name ends in one of {suffixes} and begins with no dot")),
     })
 }
+
+#[cfg(test)]
+mod tests;

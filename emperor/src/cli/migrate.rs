@@ -135,7 +135,7 @@ fn for_all(emperors: &[EmperorFile], file: &Path) -> ForAll {
 
 fn included(file: &Path) -> Finding {
     let note = "an emperor's file includes it for itself or for its vassals; it is no vassal".to_owned();
-    of_said(file, "included", Said { notes: vec![note], can_run: true })
+    Finding { verdict: Verdict::AsIs, ..of_said(file, "included", Said { notes: vec![note], can_run: true }) }
 }
 
 fn of_vassal(file: &Path, reading: &Reading) -> Finding {
