@@ -20,8 +20,11 @@ const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 /// The line with `/usr/bin/PROGRAM` where uWSGI's is.
 pub(super) fn swapped(line: &str, program: &str) -> Swapped {
     let words = words(line);
-    let shell = words.first().is_some_and(|first| SHELLS.contains(&base(first.text)));
-    let place = if shell { in_shell(&words) } else { words.iter().find(|word| is_uwsgi(word.text)).map(Word::path) };
+    let first = words.iter().position(|word| is_uwsgi(word.text) || SHELLS.contains(&base(word.text)));
+    let place = first.and_then(|first| match &words[first..] {
+        [word, ..] if is_uwsgi(word.text) => Some(word.path()),
+        of_shell => in_shell(of_shell),
+    });
     match place {
         Some(place) => Swapped::Line(format!("{}/usr/bin/{program}{}", &line[..place.start], &line[place.end..])),
         None => Swapped::ByHand,
@@ -118,6 +121,7 @@ mod tests {
             ("-/opt/venv/bin/uwsgi a.ini", "-/usr/bin/vassal a.ini"),
             ("/usr/bin/env LANG=C uwsgi --chdir /srv/uwsgi", "/usr/bin/env LANG=C /usr/bin/vassal --chdir /srv/uwsgi"),
             ("\"/opt/my apps/uwsgi\" a.ini", "\"/usr/bin/vassal\" a.ini"),
+            ("/usr/bin/env bash -c 'cd /srv/uwsgi; uwsgi'", "/usr/bin/env bash -c 'cd /srv/uwsgi; /usr/bin/vassal'"),
             ("/bin/bash -c 'uwsgi --ini a.ini'", "/bin/bash -c '/usr/bin/vassal --ini a.ini'"),
             (
                 "/bin/sh -ec \"mkdir -p /run/uwsgi; chown app /run/uwsgi && exec /opt/uwsgi a.ini\"",
