@@ -8,6 +8,7 @@ mod confirm_removal;
 mod exit;
 mod login;
 mod logs;
+mod machine;
 mod migrate;
 mod operate;
 mod places;

@@ -40,6 +40,7 @@ pub struct Emperor<'g> {
     /// The dashboard's port.
     pub port: u16,
     extra: Vec<String>,
+    file: Option<String>,
     binary: PathBuf,
     path: Option<String>,
     environment: Vec<(String, String)>,
@@ -61,6 +62,7 @@ impl<'g> Emperor<'g> {
             runtime: ground.path("run"),
             port: ground.port()?,
             extra: Vec::new(),
+            file: None,
             binary: ground::binary("emperor")?,
             path: None,
             environment: Vec::new(),
@@ -96,6 +98,13 @@ impl<'g> Emperor<'g> {
     pub fn with_instead(mut self, arguments: &[&str]) -> Self {
         self.extra.clear();
         self.with(arguments)
+    }
+
+    /// Started by an `emperor.ini` that names the directory, in place of `emperor run --vassals DIR`.
+    #[must_use]
+    pub fn by_file(mut self, file: &Path) -> Self {
+        self.file = Some(file.display().to_string());
+        self
     }
 
     /// With a variable in its environment.
@@ -152,8 +161,11 @@ impl<'g> Emperor<'g> {
     /// # Errors
     /// When it does not come up.
     pub fn up(&mut self) -> Result<()> {
-        let mut command = self.command("run");
-        command.arg("--vassals").arg(&self.vassals).arg("--state").arg(&self.state).arg("--runtime").arg(&self.runtime);
+        let mut command = self.command(self.file.as_deref().unwrap_or("run"));
+        if self.file.is_none() {
+            command.arg("--vassals").arg(&self.vassals);
+        }
+        command.arg("--state").arg(&self.state).arg("--runtime").arg(&self.runtime);
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).args(&self.extra);
         let keeper = self.ground.start("emperor", command)?;
         self.ended = false;

@@ -69,7 +69,7 @@ impl<'g> Shop<'g> {
         load.goes_on(20)?;
         load.stop().flawless()?;
         let mended = self.emperor.vassal_until("shop.ini", "to be well again", |vassal| {
-            vassal["state"] == "loyal" && vassal["problems"].as_array().is_some_and(Vec::is_empty)
+            vassal["state"] == "loyal" && !super::has_errors(vassal)
         })?;
         ensure!(mended["last_deployment"]["end"]["result"] == "succeeded", "{mended:#}");
         self.emperor.stop()

@@ -95,6 +95,12 @@ fn interpreter(ground: &Ground) -> Result<()> {
         ensure!(failed.code == 2 && failed.stdout.contains(told), "{file}: {}", failed.stdout);
         ensure!(run("emperor", &["check", file], here)?.code == 0, "without being asked nothing is imported");
     }
+    // As a master, which starts beside the file; `chdir2` is entered when the app is there.
+    ground.write("beside.py", "def application(environ, start_response): ...\n")?;
+    ground.write("elsewhere.ini", "[uwsgi]\nmodule = beside\nhttp-socket = 127.0.0.1:8000\nchdir2 = /\n")?;
+    let elsewhere = ground.path("elsewhere.ini").display().to_string();
+    let found = run("emperor", &["check", &elsewhere, "--interpreter"], Path::new("/"))?;
+    ensure!(found.code == 0 && found.stdout.contains("callable: found"), "{}{}", found.stdout, found.stderr);
     Ok(())
 }
 
@@ -121,15 +127,23 @@ fn changes(ground: &Ground) -> Result<()> {
 }
 
 fn migrate(ground: &Ground) -> Result<()> {
-    ground.write("uwsgi/emperor.ini", "[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\n")?;
+    ground.write(
+        "uwsgi/emperor.ini",
+        "[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\nvassals-include = %d/all.ini\n",
+    )?;
     ground
         .write("uwsgi/vassals/shop.ini", "[uwsgi]\nmodule = shop\nsocket = /run/shop.sock\nuid = root\ngid = root\n")?;
+    // What every vassal includes is no vassal; what it says counts for all of them.
+    ground.write("uwsgi/all.ini", "[uwsgi]\nsocket = /run/%n.sock\nuid = www-data\n")?;
+    ground.write("uwsgi/vassals/needs.ini", "[uwsgi]\nmodule = shop\n")?;
     ground.write("uwsgi/vassals/jail.ini", "[uwsgi]\nmodule = shop\nsocket = /run/jail.sock\nchroot = /jail\n")?;
     ground.write(
         "units/uwsgi.service",
-        "[Service]\nExecStart=/usr/bin/uwsgi --ini /etc/uwsgi/emperor.ini\nType=notify\n",
+        "[Service]\nExecStart=/usr/bin/env uwsgi \\\n  --ini /etc/uwsgi/emperor.ini\nType=notify\n",
     )?;
     ground.write("nginx/site", "location / { \n uwsgi_pass unix:/run/shop.sock;\n}\nlocation /x {\n proxy_pass http://unix:/run/shop.sock:/;\n}\n")?;
+    ground.write("nginx/upstreams", "upstream needs { server unix:///run/needs.sock; }\n")?;
+    ground.write("nginx/other", "location / { proxy_pass http://needs; }\n")?;
     let arguments = ["migrate", "uwsgi", "--units", "units", "--nginx", "nginx"];
     let told = run("emperor", &arguments, ground.directory())?;
     ensure!(told.code == 2, "{}{}", told.stdout, told.stderr);
@@ -139,13 +153,17 @@ fn migrate(ground: &Ground) -> Result<()> {
         "`chroot` does not exist here",
         "uwsgi.service (unit): runs; look at these",
         "KillMode=process",
+        "all.ini (included): runs as it is",
+        "needs.ini (vassal): runs",
+        "`ExecStart=/usr/bin/env /usr/bin/emperor --ini /etc/uwsgi/emperor.ini`",
+        "`proxy_pass needs`, by its server `unix:/run/needs.sock`, meets a vassal that speaks the uwsgi protocol",
         "line 5: `proxy_pass unix:/run/shop.sock` meets a vassal that speaks the uwsgi protocol",
         "1 must be changed first",
     ] {
         ensure!(told.stdout.contains(text), "{text} is not in {}", told.stdout);
     }
     let found = run("emperor", &[arguments.as_slice(), &["--json"]].concat(), ground.directory())?;
-    ensure!(json(&found)?.as_array().is_some_and(|files| files.len() == 5), "{}", found.stdout);
+    ensure!(json(&found)?.as_array().is_some_and(|files| files.len() == 8), "{}", found.stdout);
     Ok(())
 }
 

@@ -1,13 +1,20 @@
 //! What an emperor says for all its vassals: `vassal-set`, `vassals-include` and `vassals-inherit`, in `emperor.ini` or on its
 //! command line.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use empery_tests::{emperor::Emperor, ground::Ground, http, runner::Story, wait};
+use empery_tests::{
+    emperor::Emperor,
+    ground::{self, Ground},
+    http, process,
+    runner::Story,
+    wait,
+};
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("common/b40-every-vassal-has-what-the-emperor-says-for-all", for_all),
+    Story::new("common/a-vassal-that-becomes-an-emperor-tells-it-all", becoming),
     Story::new("common/b39-emperor-stats-and-a-pidfile-are-uwsgi-s", stats),
 ];
 
@@ -50,6 +57,39 @@ fn for_all(ground: &Ground) -> Result<()> {
         (told == "one(one.ini) after one yes 2 2").then_some(())
     })?;
     emperor.stop()
+}
+
+/// Beside the vassal is an emperor that only shows what it is told.
+fn becoming(ground: &Ground) -> Result<()> {
+    let emperor = ground.write("bin/emperor", "#!/bin/sh\necho \"$@\"\n")?;
+    std::fs::set_permissions(&emperor, std::fs::Permissions::from_mode(0o755))?;
+    let vassal = ground.path("bin/vassal");
+    std::fs::copy(ground::binary("vassal")?, &vassal)?;
+    let ini = ground.write("emperor.ini", "[uwsgi]\nemperor = /v\nuid = www-data\nemperor-stats-server = /s\n")?;
+    let ini = ini.display().to_string();
+    for (words, told) in [
+        (&["--emperor", "/v", "--emperor-tyrant", "--pidfile", "/p"][..], "--emperor-tyrant=true --emperor-pidfile=/p"),
+        (&["--ini", &ini], "--vassal-set=uid=www-data --emperor-stats=/s"),
+        (
+            &["--ini", &ini, "--emperor-tyrant=off"],
+            "--vassal-set=uid=www-data --emperor-stats=/s --emperor-tyrant=false",
+        ),
+    ] {
+        let mut command = Command::new(&vassal);
+        command.args(words);
+        let said = process::run(command)?;
+        let expected = format!("run --vassals /v {told}");
+        ensure!(said.stdout.trim() == expected, "{words:?}: {}{}, not {expected}", said.stdout, said.stderr);
+    }
+    let mut two = Command::new(&vassal);
+    two.args(["--emperor", "/a", "--emperor", "/b"]);
+    let refused = process::run(two)?;
+    ensure!(
+        refused.code == 1 && refused.stdout.is_empty() && refused.stderr.contains("2 are named"),
+        "{}",
+        refused.stderr
+    );
+    Ok(())
 }
 
 /// The keys of a vassal in uWSGI's statistics of an emperor (core/emperor.c).

@@ -210,8 +210,7 @@ impl<'g> Realm<'g> {
             self.tend()?;
             let vassal = self.emperor.vassal(name)?;
             let current = vassal["serving_revision"] == vassal["file_revision"];
-            let failed = vassal["last_deployment"]["end"]["result"] == "failed"
-                || vassal["problems"].as_array().is_some_and(|problems| !problems.is_empty());
+            let failed = vassal["last_deployment"]["end"]["result"] == "failed" || super::has_errors(&vassal);
             let attempt = Value::from(vec![vassal["last_deployment"]["id"].clone(), vassal["file_revision"].clone()]);
             if failed && tried.as_ref() != Some(&attempt) {
                 tried = Some(attempt);

@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/c19-b41-a-tyrant-runs-each-vassal-as-the-owner-of-its-file-and-root-s-not-at-all", tyrant),
     Story::new("identity/c19-a-tyrant-s-vassal-has-no-more-rights-than-its-owner", no_more_rights),
     Story::new("identity/a-uid-without-gid-takes-the-user-s-own-group", uid_alone),
+    Story::new("identity/the-user-in-an-emperor-s-file-is-who-its-vassals-are", of_the_emperor),
 ];
 
 fn id_of(user: &str) -> Result<u32> {
@@ -116,6 +117,25 @@ fn uid_alone(ground: &Ground) -> Result<()> {
     let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
     let www = id_of("www-data")?;
     ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");
+    emperor.stop()
+}
+
+fn of_the_emperor(ground: &Ground) -> Result<()> {
+    ground.needs_root()?;
+    ground.write("who.ini", "[uwsgi]\nuid = www-data\ngid = www-data\n")?;
+    let text =
+        "[uwsgi]\ninclude = %d/who.ini\nplace = vassals\nemperor = %d/%(place)\nmaster = true\ndie-on-term = true\n";
+    let file = ground.write("emperor.ini", text)?;
+    let mut emperor = Emperor::prepare(ground)?.for_every_user()?.by_file(&file).with(&["--user", "daemon"]);
+    emperor.up()?;
+    for (name, more, user) in [("none.ini", "", "www-data"), ("own.ini", "uid = nobody\ngid = nogroup\n", "nobody")] {
+        let port = ground.port()?;
+        emperor.drop_file(name, &ini(ground, port, more)?)?;
+        emperor.loyal(name)?;
+        serves_as(port, id_of(user)?)?;
+        let vassal = emperor.vassal(name)?;
+        ensure!(!vassal.to_string().contains("runs-as-root"), "{vassal:#}");
+    }
     emperor.stop()
 }
 

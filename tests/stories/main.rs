@@ -156,6 +156,11 @@ fn ini(port: u16, module: &str, more: &str) -> String {
     format!("[uwsgi]\nhttp-socket = 127.0.0.1:{port}\npythonpath = {}\nmodule = {module}\n{more}", apps.display())
 }
 
+/// Whether something is wrong with a vassal's file that keeps it from running. Warnings depend on who runs the emperor.
+fn has_errors(vassal: &serde_json::Value) -> bool {
+    vassal["problems"].as_array().is_some_and(|all| all.iter().any(|problem| problem["severity"] == "error"))
+}
+
 /// The second word of an answer of `ids`: which import it came from.
 fn boot_of(answer: &Answer) -> String {
     answer.text().split(' ').nth(1).unwrap_or_default().to_owned()

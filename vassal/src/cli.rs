@@ -23,15 +23,11 @@ pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
             }
             standalone::run(arguments, outcome)
         }
-        Command::Emperor(directories) => {
+        Command::Emperor(emperor) => {
             reading::say(&outcome.problems);
-            match (&outcome.config, directories.as_slice()) {
-                (None, _) => ExitCode::FAILURE,
-                (Some(config), [directory]) => emperor::run(directory, config),
-                (Some(_), _) => {
-                    eprintln!("vassal: an emperor governs one directory, and {} are named", directories.len());
-                    ExitCode::FAILURE
-                }
+            match &outcome.config {
+                None => ExitCode::FAILURE,
+                Some(_) => emperor::run(emperor),
             }
         }
         Command::Reload(pidfile) => pid_signal::run(pidfile, Signal::SIGHUP),

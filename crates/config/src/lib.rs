@@ -14,6 +14,7 @@ mod assemble;
 pub mod beside;
 mod command_line;
 pub mod crew;
+pub mod emperor;
 mod environment_files;
 mod expand;
 pub mod facts;

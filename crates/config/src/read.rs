@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
 use crate::{
     assemble::{Environment, assemble},
     command_line::{self, COMMAND_LINE},
+    emperor::Emperor,
     environment_files,
     expand::{Expanded, Expander, Machine},
     facts::{Facts, Files},
@@ -57,8 +58,8 @@ pub enum Entry {
 pub enum Command {
     /// Serve the app.
     Serve,
-    /// `emperor = DIR`, once or more: be an emperor of these directories.
-    Emperor(Vec<String>),
+    /// `emperor = DIR`: be an emperor of this directory.
+    Emperor(Emperor),
     /// `--show-config`: print [`crate::show::show`] of the configuration, then serve, as uWSGI does.
     ShowConfig,
     /// `--reload PIDFILE`.
@@ -245,14 +246,9 @@ fn environment_options(facts: &Facts, gatherer: &mut Gatherer<'_>) {
 /// The last word of the command line that is more than an option; in a file such words are refused.
 fn command(directives: &[Directive], entry: &Entry, problems: &mut Vec<Problem>) -> Command {
     let mut command = Command::Serve;
-    let mut emperor = Vec::new();
     for directive in directives {
         let value = directive.value.clone().unwrap_or_default();
         let asked = match directive.key.as_str() {
-            "emperor" => {
-                emperor.push(value);
-                continue;
-            }
             "show-config" => Command::ShowConfig,
             "reload" => Command::Reload(PathBuf::from(value)),
             "stop" => Command::Stop(PathBuf::from(value)),
@@ -272,20 +268,21 @@ fn command(directives: &[Directive], entry: &Entry, problems: &mut Vec<Problem>)
             }
         }
     }
-    match (entry, emperor.is_empty(), &command) {
-        (_, true, _) => command,
-        (Entry::Arguments(_), false, Command::Serve | Command::ShowConfig) => Command::Emperor(emperor),
-        (Entry::Arguments(_), false, _) => command,
-        (Entry::File { path, .. }, false, _) => {
-            let origin = directives
-                .iter()
-                .find(|directive| directive.key == "emperor")
-                .map(|directive| directive.key_at.clone());
+    let emperor = directives
+        .iter()
+        .find(|directive| directive.key == "emperor" && directive.given != Given::Placeholder)
+        .map(|directive| directive.key_at.clone());
+    match (entry, emperor, &command) {
+        (Entry::Arguments(_), Some(_), Command::Serve | Command::ShowConfig) => {
+            Emperor::of(directives, problems).map_or(command, Command::Emperor)
+        }
+        (Entry::File { path, .. }, Some(at), _) => {
             let message = "an emperor inside a vassal file is not started";
-            let problem = Problem::error("option-refused", origin.unwrap_or_default(), message);
+            let problem = Problem::error("option-refused", at, message);
             problems.push(problem.hint(format!("start it by itself: `vassal {path}` or `emperor run --vassals DIR`")));
             command
         }
+        (_, _, _) => command,
     }
 }
 

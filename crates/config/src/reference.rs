@@ -34,7 +34,8 @@ pub fn options() -> String {
     write(
         &mut page,
         "\n## Problems\n\nWhat is told about a configuration has one of these codes. The emperor adds `unknown-user`, \
-                     `unknown-group` and\n`identity-ignored` for a `uid` and `gid` that it cannot apply.\n\n",
+                     `unknown-group` and\n`identity-ignored` for a `uid` and `gid` that it cannot apply; `emperor check` adds \
+                     `not-a-vassal` for a file\nthat no emperor looks at.\n\n",
     );
     write(&mut page, "| Code | Meaning |\n|---|---|\n");
     for (code, meaning) in CODES {

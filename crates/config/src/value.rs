@@ -9,10 +9,22 @@ pub(crate) struct Number {
     pub(crate) doubtful: bool,
 }
 
-/// Present is true; only `false`, `off`, `no` (any case) and `0` are false, so that an empty value is true.
+/// Present is true; only `false`, `off`, `no` (any case) and `0` are false, so that an empty value is true. What looks like a
+/// comment behind such a word counts for nothing: `false ; keep` is false here, where uWSGI takes the whole for true.
 pub(crate) fn boolean(text: Option<&str>) -> bool {
     let text = text.unwrap_or_default();
-    !(text == "0" || ["false", "off", "no"].iter().any(|word| text.eq_ignore_ascii_case(word)))
+    !is_one_of(&["false", "off", "no", "0"], before_comment(text).unwrap_or(text))
+}
+
+/// The word before what looks like a comment, where the word is one that people write for a boolean.
+pub(crate) fn before_comment(text: &str) -> Option<&str> {
+    let (word, _) = text.split_once([';', '#'])?;
+    let word = word.trim_end();
+    is_one_of(&["true", "false", "yes", "no", "on", "off", "1", "0"], word).then_some(word)
+}
+
+fn is_one_of(words: &[&str], text: &str) -> bool {
+    words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// atoi(3): blanks, a sign, digits; garbage is 0 and what follows the digits is ignored. No value at all is 1.
@@ -55,6 +67,20 @@ mod tests {
             assert!(boolean(Some(text)), "{text}");
         }
         assert!(boolean(None));
+    }
+
+    #[test]
+    fn a_comment_behind_a_boolean_is_one() {
+        for text in ["false ; keep", "no # not yet", "0;", "OFF\t; x"] {
+            assert!(!boolean(Some(text)), "{text}");
+        }
+        for text in ["true ; keep", "1 # on", "; false", "falsehood ; x", "no way # x"] {
+            assert!(boolean(Some(text)), "{text}");
+        }
+        assert_eq!(
+            [before_comment("yes # x"), before_comment("x # yes"), before_comment("no")],
+            [Some("yes"), None, None]
+        );
     }
 
     #[test]

@@ -53,19 +53,6 @@ impl CommonOptions {
         }
     }
 
-    /// Adds one by its name; others are left alone.
-    pub(crate) fn put(&mut self, name: &str, value: &str) {
-        let values = match name {
-            "vassal-set" => &mut self.set,
-            "vassals-include" => &mut self.include,
-            "vassals-include-before" => &mut self.include_before,
-            "vassals-inherit" => &mut self.inherit,
-            "vassals-inherit-before" => &mut self.inherit_before,
-            _ => return,
-        };
-        values.push(value.to_owned());
-    }
-
     /// As arguments that clap reads back; with `=`, since a value may begin with a dash.
     pub(crate) fn to_args(&self) -> impl Iterator<Item = OsString> {
         let all = [

@@ -6,9 +6,16 @@ mod github;
 mod interpreter;
 mod running;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
-use empery_control::{boot::Common, fleet::ProblemView, places::counts};
+use empery_control::{
+    boot::Common,
+    fleet::ProblemView,
+    places::{SUFFIXES, counts},
+};
 use empery_lifecycle::{
     fleet::Identity,
     ids::{RevisionId, VassalName},
@@ -25,6 +32,7 @@ use crate::brain::{
     common::CommonOptions,
     scan::reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading},
 };
+use crate::tyrant::Tyrant;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -47,7 +55,7 @@ pub(super) struct Options {
     /// Show what is different from what runs now: needs the running emperor, and a state directory that you may read
     #[arg(long)]
     diff: bool,
-    /// An emperor's file (`emperor.ini`) whose `vassal-set`, `vassals-include` and `vassals-inherit` hold for the files
+    /// An emperor's file (`emperor.ini`) whose `vassal-set`, `vassals-include`, `vassals-inherit`, `uid`, `gid` and `emperor-tyrant` hold for the files
     #[arg(long, value_name = "FILE")]
     emperor_ini: Option<PathBuf>,
     /// What an emperor says for all its vassals, as it is said to `emperor run`
@@ -59,6 +67,13 @@ pub(super) struct Options {
     /// The running emperor is asked for --diff only.
     #[command(flatten)]
     running: Running,
+}
+
+/// What an emperor says for all its vassals.
+#[derive(Default)]
+pub(super) struct ForAll {
+    pub(super) common: Common,
+    pub(super) tyrant: Option<Tyrant>,
 }
 
 /// How problems are shown.
@@ -87,10 +102,11 @@ struct Checked<'r> {
 }
 
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let of_file = options.emperor_ini.as_deref().map(uwsgi_style::common_of).transpose();
+    let of_file = options.emperor_ini.as_deref().map(uwsgi_style::options_of).transpose();
     let of_file = of_file.map_err(|error| Failure::new(Exit::Usage, error))?.unwrap_or_default();
-    let common = options.common.clone().or(of_file).common();
-    let readings = read_all(&options.path, &common)?;
+    let common = options.common.clone().or(of_file.common).common();
+    let for_all = ForAll { common, tyrant: of_file.tyrant.tyrant() };
+    let readings = read_all(&options.path, &for_all)?;
     let mut checked = Vec::new();
     for (file, reading) in &readings {
         let config = reading.plan.as_ref().map(|plan| &plan.config);
@@ -99,9 +115,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
             runs: reading.plan.is_some(),
             problems: &reading.problems,
             effective: config.filter(|_| options.effective).map(effective::lines),
-            interpreter: reading.plan.as_ref().filter(|_| options.interpreter).map(interpreter::report),
+            interpreter: reading
+                .plan
+                .as_ref()
+                .filter(|_| options.interpreter)
+                .map(|plan| interpreter::report(plan, file.parent().unwrap_or(Path::new("/")))),
             diff: match config.filter(|_| options.diff) {
-                Some(config) => Some(running::difference(file, config, &common, options)?),
+                Some(config) => Some(running::difference(file, config, &for_all, options)?),
                 None => None,
             },
         });
@@ -117,12 +137,12 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 }
 
 /// Every file of a path with what it says, as an emperor would read it that says this for all.
-pub(super) fn read_all(path: &Path, common: &Common) -> Result<Vec<(PathBuf, Reading)>, Failure> {
+pub(super) fn read_all(path: &Path, for_all: &ForAll) -> Result<Vec<(PathBuf, Reading)>, Failure> {
     let path = std::path::absolute(path)?;
     let failed = |path: &Path, error: std::io::Error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
     let files = files_of(&path).map_err(|error| failed(&path, error))?;
     let read_one = |file: PathBuf| {
-        let reading = read(&file, common).map_err(|error| failed(&file, error))?;
+        let reading = read(&file, for_all).map_err(|error| failed(&file, error))?;
         Ok((file, reading))
     };
     files.into_iter().map(read_one).collect()
@@ -161,24 +181,49 @@ fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// As the emperor would, if it were started by this user over the file's directory.
-fn read(file: &Path, common: &Common) -> std::io::Result<Reading> {
+fn read(file: &Path, for_all: &ForAll) -> std::io::Result<Reading> {
     if std::fs::metadata(file)?.len() > FILE_MAX_BYTES {
         return Err(std::io::Error::other(format!("it is longer than {FILE_MAX_BYTES} bytes")));
     }
-    read_content(file, common, std::fs::read(file)?)
+    read_content(file, for_all, std::fs::read(file)?)
 }
 
 /// What a content means when the file has it.
-fn read_content(file: &Path, common: &Common, content: Vec<u8>) -> std::io::Result<Reading> {
+fn read_content(file: &Path, for_all: &ForAll, content: Vec<u8>) -> std::io::Result<Reading> {
     let not_a_name = || std::io::Error::other("its name cannot be a vassal's");
     let directory = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    Ok(Reader::new(directory, me).with_common(common.clone()).read(
-        &name,
-        RevisionId(1),
-        content,
-        Circumstances::default(),
-    ))
+    let reader = Reader::new(directory, me).with_common(for_all.common.clone()).with_tyrant(for_all.tyrant);
+    // As the keeper tells it: of the file behind a link, unless a tyrant follows none.
+    let facts = match for_all.tyrant {
+        Some(Tyrant { nofollow: true, .. }) => std::fs::symlink_metadata(file)?,
+        _ => std::fs::metadata(file)?,
+    };
+    let owner = Some(Identity { uid: facts.uid(), gid: facts.gid() });
+    let mut reading = reader.read(&name, RevisionId(1), content, Circumstances { owner, on_demand: None });
+    reading.problems.extend(not_looked_at(file, name.as_str()));
+    Ok(reading)
 }
+
+/// An emperor passes over files whose names are none of a vassal's, whatever is in them.
+fn not_looked_at(file: &Path, name: &str) -> Option<ProblemView> {
+    if counts(name) {
+        return None;
+    }
+    let suffixes = SUFFIXES.map(|suffix| format!("`{suffix}`")).join(", ");
+    Some(ProblemView {
+        severity: "warning".into(),
+        code: "not-a-vassal".into(),
+        file: file.display().to_string(),
+        line: 0,
+        column: 0,
+        source: None,
+        message: format!("an emperor does not look at a file of the name `{name}`"),
+        hint: Some(format!("a vassal file's name ends in one of {suffixes} and begins with no dot")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,20 @@
 //! `emperor migrate`: reads an existing set-up of uWSGI (vassal files, files of its emperor, units of systemd, upstreams of
 //! nginx) and says per file what runs as it is, what will be different and why, and what to change. Changes nothing.
 
+mod command_line;
 mod emperor_file;
 mod nginx;
 mod unit;
 
 use std::path::{Path, PathBuf};
 
+use emperor_file::EmperorFile;
 use empery_config::vassal::VassalConfig;
-use empery_control::{boot::Common, places::counts};
+use empery_control::places::counts;
 use serde::Serialize;
 
 use super::{
-    check::read_all,
+    check::{ForAll, read_all},
     exit::{Exit, Failure},
     print::{self, say},
 };
@@ -43,7 +45,7 @@ pub(super) struct Options {
 #[derive(Debug, Serialize)]
 struct Finding {
     file: String,
-    /// `vassal`, `emperor`, `unit` or `nginx`.
+    /// `vassal`, `emperor`, `included` (by an emperor, for itself or its vassals), `unit` or `nginx`.
     kind: &'static str,
     verdict: Verdict,
     /// What is different, and what to do.
@@ -79,10 +81,18 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let unreadable = |error| Failure::new(Exit::Usage, format!("{}: {error}", top.display()));
     let mut findings = Vec::new();
     let mut served: Vec<VassalConfig> = Vec::new();
-    for file in files_below(&top, DEPTH_MAX, counts).map_err(unreadable)? {
-        for (file, reading) in read_all(&file, &Common::default())? {
-            findings.push(of_vassal(&file, &reading));
-            served.extend(reading.plan.map(|plan| plan.config));
+    let files = files_below(&top, DEPTH_MAX, counts).map_err(unreadable)?;
+    let emperors: Vec<EmperorFile> = files.iter().filter_map(|file| emperor_file::read(file)).collect();
+    for file in files {
+        if let Some(emperor) = emperors.iter().find(|emperor| emperor.path == file) {
+            findings.push(of_said(&file, "emperor", emperor.said()));
+        } else if emperors.iter().any(|emperor| emperor.includes(&file)) {
+            findings.push(included(&file));
+        } else {
+            for (file, reading) in read_all(&file, &for_all(&emperors, &file))? {
+                findings.push(of_vassal(&file, &reading));
+                served.extend(reading.plan.map(|plan| plan.config));
+            }
         }
     }
     for directory in &options.units {
@@ -92,8 +102,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         }
     }
     let is_anything = |name: &str| !name.starts_with('.');
-    for file in files_below(&options.nginx, DEPTH_MAX, is_anything).unwrap_or_default() {
-        let finding = of_text(&file, "nginx", |text| nginx::read(text, &served));
+    let files = files_below(&options.nginx, DEPTH_MAX, is_anything).unwrap_or_default();
+    let mut upstreams = nginx::Upstreams::default();
+    for text in files.iter().filter_map(|file| text_of(file).ok()) {
+        upstreams.take(&text);
+    }
+    for file in files {
+        let finding = of_text(&file, "nginx", |text| nginx::read(text, &served, &upstreams));
         // Most files of nginx pass nothing on.
         if !finding.notes.is_empty() {
             findings.push(finding);
@@ -109,13 +124,22 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     Ok(if is_stuck { Exit::ConfigInvalid } else { Exit::Done })
 }
 
-/// A file that names an emperor's directory is the emperor's own; every other is a vassal's.
+/// What holds for a vassal file: what the only emperor says, or of several the one that watches its directory.
+fn for_all(emperors: &[EmperorFile], file: &Path) -> ForAll {
+    let watches = |emperor: &&EmperorFile| file.parent().is_some_and(|directory| emperor.watches(directory));
+    match emperors {
+        [only] => only.for_all(),
+        several => several.iter().find(watches).map(EmperorFile::for_all).unwrap_or_default(),
+    }
+}
+
+fn included(file: &Path) -> Finding {
+    let note = "an emperor's file includes it for itself or for its vassals; it is no vassal".to_owned();
+    Finding { verdict: Verdict::AsIs, ..of_said(file, "included", Said { notes: vec![note], can_run: true }) }
+}
+
 fn of_vassal(file: &Path, reading: &Reading) -> Finding {
     let file_name = file.display().to_string();
-    if let Some(own) = emperor_file::read(&String::from_utf8_lossy(&reading.content)) {
-        let verdict = if own.can_run { Verdict::Differs } else { Verdict::MustChange };
-        return Finding { file: file_name, kind: "emperor", verdict, notes: own.notes, problems: Vec::new() };
-    }
     let verdict = match (&reading.plan, reading.problems.is_empty()) {
         (None, _) => Verdict::MustChange,
         (Some(_), true) => Verdict::AsIs,
@@ -140,6 +164,10 @@ fn of_text(file: &Path, kind: &'static str, read: impl Fn(&str) -> Said) -> Find
         Ok(text) => read(&text),
         Err(error) => Said { notes: vec![format!("it could not be read: {error}")], can_run: true },
     };
+    of_said(file, kind, said)
+}
+
+fn of_said(file: &Path, kind: &'static str, said: Said) -> Finding {
     let verdict = match (said.can_run, said.notes.is_empty()) {
         (false, _) => Verdict::MustChange,
         (true, true) => Verdict::AsIs,

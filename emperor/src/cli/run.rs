@@ -68,9 +68,9 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     emperor_pidfile: Option<PathBuf>,
     #[command(flatten)]
-    tyrant: TyrantOptions,
+    pub(super) tyrant: TyrantOptions,
     #[command(flatten)]
-    common: CommonOptions,
+    pub(super) common: CommonOptions,
     /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal-, emperor-on-demand- and emperor-tyrant- stand below uid-policy, mass-removal, on-demand and tyrant (`enabled` is --emperor-tyrant)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

@@ -1,177 +1,121 @@
-//! The two ways in which uWSGI's emperor is started, said as `emperor run`: `emperor --emperor DIR` and
-//! `emperor emperor.ini` with `emperor = DIR` in it. Nothing else of uWSGI's own options means anything to an emperor.
+//! The ways in which uWSGI's emperor is started, said as `emperor run`: `emperor --emperor DIR` and `emperor emperor.ini` with
+//! `emperor = DIR` in it, with whatever of uWSGI's options stands beside it. What `emperor run` knows itself may stand there
+//! as well; the rest is read as uWSGI reads it.
 
-use std::{
-    ffi::{OsStr, OsString},
-    path::Path,
+use std::ffi::{OsStr, OsString};
+
+use clap::{CommandFactory, Parser};
+use empery_config::{
+    emperor::{Emperor, flag_of},
+    problem::{Colour, Problem, Severity, render},
+    read::{self, Command, Entry, Outcome},
 };
 
-use crate::brain::common::CommonOptions;
+use super::{
+    Line, Verb,
+    machine::{self, Disk},
+    run,
+};
 
 /// The command line as clap is to read it.
 pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let mut words = typed.into_iter();
     let program = words.next().unwrap_or_else(|| "emperor".into());
     let rest: Vec<OsString> = words.collect();
-    let Some(first) = rest.first() else { return Ok(vec![program]) };
-    let mut more = Vec::new();
-    let (directory, used) = if first == "--emperor" {
-        let directory = rest.get(1).cloned().ok_or("--emperor needs a directory")?;
-        (directory, 2)
-    } else if let Some(directory) = first.to_str().and_then(|word| word.strip_prefix("--emperor=")) {
-        (directory.into(), 1)
-    } else if first == "--ini" {
-        let file = rest.get(1).ok_or("--ini needs a file")?;
-        (directory_of(Path::new(file), &mut more)?, 2)
-    } else if Path::new(first).extension() == Some(OsStr::new("ini")) {
-        (directory_of(Path::new(first), &mut more)?, 1)
-    } else {
+    if !rest.first().is_some_and(|first| is_uwsgi_s(first)) {
         return Ok(std::iter::once(program).chain(rest).collect());
+    }
+    let (own, uwsgi_s) = parted(rest)?;
+    let outcome = read(uwsgi_s);
+    if matches!(outcome.command, Command::Emperor(_)) && !outcome.problems.is_empty() {
+        eprint!("{}", render(&outcome.problems, Colour::Plain));
+    }
+    let Emperor { vassals, flags } = emperor_of(outcome)?;
+    let run = [program, "run".into(), "--vassals".into(), vassals.into()];
+    Ok(run.into_iter().chain(flags.into_iter().map(OsString::from)).chain(own).collect())
+}
+
+/// Whether a first word is no verb of ours: an option, or a configuration file.
+fn is_uwsgi_s(first: &OsStr) -> bool {
+    let Some(first) = first.to_str() else { return false };
+    let file = first.split(':').next().unwrap_or_default();
+    match first {
+        "-h" | "--help" | "-V" | "--version" => false,
+        _ => first.starts_with('-') || empery_control::places::counts(file),
+    }
+}
+
+/// The words of `emperor run`, and uWSGI's. What both have (`emperor-stats`) is read as uWSGI reads it.
+fn parted(words: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), String> {
+    let line = Line::command();
+    let run = line.get_subcommands().find(|verb| verb.get_name() == "run");
+    let own = |name: &str| {
+        let mut options = run.iter().flat_map(|run| run.get_arguments());
+        options.find(|option| option.get_long() == Some(name)).filter(|_| flag_of(name).is_none())
     };
-    let run = [program, "run".into(), "--vassals".into(), directory];
-    let typed = rest.into_iter().skip(used).map(spelt_out);
-    Ok(run.into_iter().chain(more).chain(typed).collect())
-}
-
-/// uWSGI's shorter names of options that an emperor takes.
-fn spelt_out(word: OsString) -> OsString {
-    let Some(text) = word.to_str() else { return word };
-    for (short, long) in ALIASES {
-        if let Some(rest) = text.strip_prefix("--").and_then(|text| text.strip_prefix(short))
-            && (rest.is_empty() || rest.starts_with('='))
-        {
-            return format!("--{long}{rest}").into();
-        }
-    }
-    word
-}
-
-/// Names of core/uwsgi.c for the same options.
-const ALIASES: [(&str, &str); 4] = [
-    ("emperor-on-demand-dir", "emperor-on-demand-directory"),
-    ("emperor-on-demand-ext", "emperor-on-demand-extension"),
-    ("vassals-set", "vassal-set"),
-    ("emperor-stats-server", "emperor-stats"),
-];
-
-/// Options that mean the same in an emperor's ini file and on the command line.
-const TAKEN: [&str; 13] = [
-    "emperor-tyrant",
-    "emperor-tyrant-initgroups",
-    "emperor-tyrant-nofollow",
-    "emperor-on-demand-extension",
-    "emperor-on-demand-directory",
-    "emperor-on-demand-exec",
-    "emperor-stats",
-    "emperor-pidfile",
-    "vassal-set",
-    "vassals-include",
-    "vassals-include-before",
-    "vassals-inherit",
-    "vassals-inherit-before",
-];
-
-/// What an emperor's file says for all its vassals.
-///
-/// # Errors
-/// When it cannot be read.
-pub(super) fn common_of(file: &Path) -> Result<CommonOptions, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let taken = emperor_of(&text).2.into_iter().filter_map(|word| word.into_string().ok());
-    let mut common = CommonOptions::default();
-    for word in taken {
-        if let Some((name, value)) = word.trim_start_matches('-').split_once('=') {
-            common.put(name, value);
-        }
-    }
-    Ok(common)
-}
-
-/// Whether an emperor takes this option out of its ini file.
-pub(super) fn takes(option: &str) -> bool {
-    TAKEN.contains(&long(option))
-}
-
-/// Its name here.
-fn long(option: &str) -> &str {
-    ALIASES.iter().find(|(short, _)| *short == option).map_or(option, |(_, long)| long)
-}
-
-fn directory_of(file: &Path, more: &mut Vec<OsString>) -> Result<OsString, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let (directory, others, taken) = emperor_of(&text);
-    more.extend(taken);
-    let Some(directory) = directory else {
-        return Err(format!(
-            "{} names no directory to watch: it needs `emperor = DIR` in its [uwsgi] section",
-            file.display()
-        ));
-    };
-    if !others.is_empty() {
-        eprintln!("emperor: of {} only `emperor` is used; not {}", file.display(), others.join(", "));
-    }
-    Ok(directory.into())
-}
-
-/// What follows `emperor =` in the section `[uwsgi]`, the other keys there, and what is taken over of them.
-fn emperor_of(text: &str) -> (Option<String>, Vec<String>, Vec<OsString>) {
-    let mut directory = None;
-    let (mut others, mut taken) = (Vec::new(), Vec::new());
-    let mut section = "";
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with([';', '#'])) {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name;
-            continue;
-        }
-        let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
-        match key {
-            _ if section != "uwsgi" => {}
-            "emperor" => directory = Some(value.to_owned()),
-            // Always so here.
-            "master" => {}
-            other => {
-                if takes(other) {
-                    taken.push(format!("--{}={value}", long(other)).into());
-                } else {
-                    others.push(other.to_owned());
-                }
+    let (mut ours, mut uwsgi_s) = (Vec::new(), Vec::new());
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        let text = word.to_str().ok_or_else(|| format!("{} is not UTF-8", word.display()))?;
+        let (name, value) = match text.strip_prefix("--").map(|text| text.split_once('=').unwrap_or((text, ""))) {
+            Some((name, value)) => (name, value),
+            None => ("", ""),
+        };
+        let next = words.peek().and_then(|next| next.to_str()).unwrap_or_default();
+        // `listen` is an address here and the length of a queue in uWSGI.
+        let is_a_queue = name == "listen" && if value.is_empty() { next } else { value }.parse::<u32>().is_ok();
+        match own(name).filter(|_| !is_a_queue) {
+            None => uwsgi_s.push(text.to_owned()),
+            Some(option) => {
+                let takes_next = option.get_action().takes_values() && !text.contains('=');
+                let needs_equals = option.is_require_equals_set();
+                ours.push(word);
+                ours.extend(words.next_if(|_| takes_next && !needs_equals));
             }
         }
     }
-    (directory, others, taken)
+    Ok((ours, uwsgi_s))
+}
+
+/// What uWSGI's words say, `UWSGI_…` variables included. The working directory is that of whoever types.
+pub(super) fn read(words: Vec<String>) -> Outcome {
+    read::read(&Entry::Arguments(words), &machine::facts(), &Disk)
+}
+
+/// What `emperor run` is told of an emperor's file.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub(super) fn options_of(file: &std::path::Path) -> Result<run::Options, String> {
+    options(&emperor_of(read(vec![file.display().to_string()]))?)
+}
+
+/// The same of one that has been read.
+///
+/// # Errors
+/// When a value is not what its option takes.
+pub(super) fn options(emperor: &Emperor) -> Result<run::Options, String> {
+    let words = ["emperor", "run", "--vassals", &emperor.vassals].into_iter().map(str::to_owned);
+    match Line::try_parse_from(words.chain(emperor.flags.iter().cloned())).map_err(|told| told.to_string())?.verb {
+        Verb::Run(options) => Ok(options),
+        _ => Err("it is no emperor's".to_owned()),
+    }
+}
+
+fn emperor_of(outcome: Outcome) -> Result<Emperor, String> {
+    // Without a directory the words are taken for an app's, which lacks this and that.
+    let is_an_app_s = |problem: &&Problem| ["no-app", "no-listener"].contains(&problem.code.as_str());
+    let mut errors = outcome.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    match (outcome.command, errors.find(|problem| !is_an_app_s(problem))) {
+        (_, Some(problem)) => Err(format!("{}: {}", problem.origin, problem.message)),
+        (Command::Emperor(emperor), None) => Ok(emperor),
+        (_, None) => {
+            Err("no directory to watch is named: write `emperor = DIR` into the [uwsgi] section of the file, or say \
+                          `--emperor DIR`; `emperor run` has options of its own"
+                .to_owned())
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &[&str]) -> Vec<OsString> {
-        line.iter().map(OsString::from).collect()
-    }
-
-    #[test]
-    fn the_emperor_option_is_a_run() {
-        let run = words(&["emperor", "run", "--vassals", "/v", "--listen", "127.0.0.1:1"]);
-        assert_eq!(translated(words(&["emperor", "--emperor", "/v", "--listen", "127.0.0.1:1"])), Ok(run.clone()));
-        assert_eq!(translated(words(&["emperor", "--emperor=/v", "--listen", "127.0.0.1:1"])), Ok(run));
-        let on_demand = ["emperor", "--emperor", "/v", "--emperor-on-demand-dir", "/s"];
-        let long = ["emperor", "run", "--vassals", "/v", "--emperor-on-demand-directory", "/s"];
-        assert_eq!(translated(words(&on_demand)), Ok(words(&long)));
-        assert_eq!(translated(words(&["emperor", "status"])), Ok(words(&["emperor", "status"])));
-        assert!(translated(words(&["emperor", "--emperor"])).is_err());
-    }
-
-    #[test]
-    fn an_emperor_ini_names_the_directory() {
-        let text =
-            "[other]\nemperor = /no\n[uwsgi]\n; a comment\nmaster = true\nemperor = /etc/vassals\nuid = www-data\n";
-        assert_eq!(emperor_of(text), (Some("/etc/vassals".to_owned()), vec!["uid".to_owned()], Vec::new()));
-        let common = emperor_of("[uwsgi]\nemperor = /v\nvassals-set = processes=2\nvassals-include = /c.ini\n");
-        assert_eq!(common.2, words(&["--vassal-set=processes=2", "--vassals-include=/c.ini"]));
-        assert_eq!(emperor_of("[uwsgi]\nmodule = app\n").0, None);
-        let on_demand = emperor_of("[uwsgi]\nemperor = /v\nemperor-on-demand-ext = .socket\n");
-        assert_eq!(on_demand.2, words(&["--emperor-on-demand-extension=.socket"]));
-        let tyrant = emperor_of("[uwsgi]\nemperor = /v\nemperor-tyrant = true\nemperor-tyrant-nofollow\n");
-        assert_eq!(tyrant.2, words(&["--emperor-tyrant=true", "--emperor-tyrant-nofollow="]));
-    }
-}
+mod tests;

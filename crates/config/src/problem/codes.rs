@@ -1,9 +1,10 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 49] = [
+pub const CODES: [(&str, &str); 53] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
+    ("bad-emperor", "what an emperor is to watch is not one directory"),
     ("bad-format", "a file is not of the format that its name or option says"),
     ("bad-include", "the format of a file to include cannot be told"),
     ("bad-number", "a number is read as uWSGI reads it, which may not be what was meant; or it is negative"),
@@ -11,12 +12,15 @@ pub const CODES: [(&str, &str); 49] = [
     ("bare-key", "a key of YAML has no value; it counts as switched on"),
     ("byte-order-mark", "a file begins with a byte order mark"),
     ("command-line-only", "an option of the command line stands in a file"),
+    ("emperor-identity", "who an emperor is to be is who its vassals are that name nobody"),
+    ("emperor-option", "an option in an emperor's own configuration is one of vassals, and does nothing there"),
     ("endless-option", "an option of `declare-option` stands for itself"),
     ("exit-asked", "`exit` in the configuration ends the start"),
     ("fallback-used", "`fallback-config` is run in the place of a configuration that cannot be run"),
     ("file-not-read", "a file could not be read"),
     ("include-cycle", "a file or section includes itself"),
     ("inherit-expanded", "placeholders of an inherited file are replaced, which uWSGI does not do"),
+    ("inline-comment", "text behind a boolean looks like a comment and is taken for one, which uWSGI does not do"),
     ("logic-else", "`else` is taken as uWSGI 2.1 has it"),
     ("missing-argument", "an option of the command line lacks its value"),
     ("missing-section", "the section asked for is not in the file, or is empty"),

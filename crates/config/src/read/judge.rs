@@ -31,6 +31,7 @@ pub(super) fn judge(directives: &[Directive], asked: &BTreeSet<String>) -> Vec<P
         match registry::lookup(&directive.key) {
             Some(entry) => {
                 problems.extend(known(entry, directive));
+                problems.extend(comment_behind(entry, directive));
                 if matches!(entry.name, "plugin" | "plugins" | "need-plugin" | "need-plugins") {
                     problems.extend(plugins(directive));
                 }
@@ -67,6 +68,16 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
             Some(Problem::warning("option-refused", at, message).hint(instead))
         }
     }
+}
+
+/// uWSGI knows no comments behind values, and takes `false ; keep` for true.
+fn comment_behind(entry: &Entry, directive: &Directive) -> Option<Problem> {
+    let text = directive.value.as_deref().filter(|_| entry.kind == Kind::Boolean || entry.name == "die-on-term")?;
+    let word = value::before_comment(text)?;
+    let message =
+        format!("`{text}` is taken for `{word}` with a comment; uWSGI takes it for true, whatever the word is");
+    let problem = Problem::warning("inline-comment", directive.value_at.clone(), message);
+    Some(problem.hint("a comment stands on a line of its own"))
 }
 
 /// `vhost = false` and `idle = 0` ask for nothing.
@@ -131,8 +142,10 @@ fn plugin(name: &str) -> Plugin {
             refused("Python 2, which is not hosted", "port the app to Python 3; CPython 3.9 and newer are hosted")
         }
         _ if name.starts_with("python") => Plugin::BuiltIn,
+        // What uWSGI's default build embeds, as far as what it is for is here (its buildconf/base.ini), and `gevent3`, `echo`.
         "0" | "gevent" | "gevent3" | "http" | "corerouter" | "logfile" | "cheaper_busyness" | "echo" | "nagios"
-        | "ping" | "signal" | "sslrouter" => Plugin::BuiltIn,
+        | "ping" | "signal" | "sslrouter" | "rpc" | "spooler" | "syslog" | "rsyslog" | "logsocket"
+        | "router_redirect" | "router_rewrite" | "router_static" | "router_basicauth" => Plugin::BuiltIn,
         "rack" | "fiber" | "rbthreads" => refused("Ruby, which is not served", "serve the app with Puma"),
         _ if name.starts_with("ruby") || name.starts_with("rack") => {
             refused("Ruby, which is not served", "serve the app with Puma")

@@ -180,6 +180,8 @@ fn b61_plugins_of_other_languages_are_refused_by_name() {
         assert!(outcome.problems[0].message.contains(word), "{}", outcome.problems[0].message);
     }
     assert_eq!(file(&format!("{APP}plugins = python3,http\nplugin = python311\n")).problems, []);
+    let embedded = "router_redirect,router_rewrite,router_static,router_basicauth,syslog,rsyslog,logsocket,rpc,spooler";
+    assert_eq!(file(&format!("{APP}plugins = {embedded}\n")).problems, []);
 }
 
 #[test]
@@ -246,9 +248,23 @@ fn b63_the_command_line_may_ask_for_something_else_than_serving() {
 }
 
 #[test]
+fn a_comment_behind_a_boolean_is_one_and_is_told_with_its_line() {
+    let outcome =
+        file(&format!("{APP}vacuum = false ; keep\nlazy-apps = off # no\ndie-on-term = no ; x\nstrict = 0 ; x\n"));
+    let config = outcome.config.clone().unwrap();
+    assert_eq!((config.vacuum, config.app.lazy_apps, config.die_on_term), (false, false, Some(false)));
+    assert_eq!(codes(&outcome), ["inline-comment"; 4]);
+    assert_eq!(outcome.problems[0].source.as_deref(), Some("vacuum = false ; keep"));
+    let on = file(&format!("{APP}vacuum = true ; tidy\nlog-4xx = ; nothing\n"));
+    assert!(on.config.as_ref().unwrap().vacuum, "{:?}", on.problems);
+    assert_eq!(codes(&on), ["inline-comment"]);
+}
+
+#[test]
 fn an_emperor_needs_no_app() {
     let outcome = arguments("--emperor /etc/vassals --logto /var/log/e.log");
-    assert_eq!((outcome.command, outcome.problems.len()), (Command::Emperor(vec!["/etc/vassals".into()]), 0));
+    let emperor = crate::emperor::Emperor { vassals: "/etc/vassals".into(), flags: Vec::new() };
+    assert_eq!((outcome.command, outcome.problems.len()), (Command::Emperor(emperor), 1));
     assert_eq!(outcome.config.unwrap().log.logto, Some("/var/log/e.log".into()));
 }
 

@@ -244,9 +244,9 @@ impl Reader {
             }
             return Some(RunPlan { config, identity: self.keeper, user: None, groups: Vec::new() });
         }
-        // That no user is named at all was said by the parser.
-        if wanted.uid == 0 && config.uid.is_some() {
-            let message = "the app runs as root: whoever breaks into it owns the machine".to_owned();
+        if wanted.uid == 0 {
+            let why = if config.uid.is_some() { "" } else { "no `uid` is named, so " };
+            let message = format!("{why}the app runs as root: whoever breaks into it owns the machine");
             problems.push(warning(
                 "runs-as-root",
                 origin_of(&config, "uid", file),

@@ -60,11 +60,11 @@ struct Question<'c> {
     callable: &'c str,
 }
 
-/// Looks, and imports.
-pub(super) fn report(plan: &RunPlan) -> Report {
+/// Looks, and imports. `directory` is where the vassal file is: an emperor starts masters there.
+pub(super) fn report(plan: &RunPlan, directory: &Path) -> Report {
     let identity = format!("{}:{}", plan.identity.uid, plan.identity.gid);
     let python = python_of(&plan.config);
-    match ask(plan, &python) {
+    match ask(plan, &python, directory) {
         Ok(answer) => Report { python: Some(python), identity, answer: Some(answer), failure: None },
         Err(sentence) => Report { python: Some(python), identity, answer: None, failure: Some(sentence) },
     }
@@ -79,7 +79,7 @@ fn python_of(config: &VassalConfig) -> PathBuf {
     }
 }
 
-fn ask(plan: &RunPlan, python: &Path) -> Result<Answer, String> {
+fn ask(plan: &RunPlan, python: &Path, directory: &Path) -> Result<Answer, String> {
     let config = &plan.config;
     let mut command = Command::new(python);
     command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -89,10 +89,8 @@ fn ask(plan: &RunPlan, python: &Path) -> Result<Answer, String> {
             None => command.env_remove(name),
         };
     }
-    let directory = config.app.chdir2.as_ref().or(config.app.chdir.as_ref());
-    directory.iter().for_each(|directory| {
-        command.current_dir(directory);
-    });
+    // `chdir2` is entered when the app is loaded.
+    command.current_dir(config.app.chdir.as_deref().unwrap_or(directory));
     if nix::unistd::geteuid().is_root() {
         command.gid(plan.identity.gid).uid(plan.identity.uid);
     }

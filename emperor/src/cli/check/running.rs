@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use empery_config::vassal::VassalConfig;
-use empery_control::{boot::Common, fleet::VassalSnapshot};
+use empery_control::fleet::VassalSnapshot;
 use empery_lifecycle::ids::{RevisionId, VassalName};
 use serde::Serialize;
 
-use super::{Options, read_content, say};
+use super::{ForAll, Options, read_content, say};
 use crate::cli::{
     client::{Client, segment},
     exit::{Exit, Failure},
@@ -35,7 +35,7 @@ struct Change {
 pub(super) fn difference(
     file: &Path,
     config: &VassalConfig,
-    common: &Common,
+    for_all: &ForAll,
     options: &Options,
 ) -> Result<Difference, Failure> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -52,7 +52,7 @@ pub(super) fn difference(
     };
     let directory = options.state.clone().unwrap_or_else(places::state);
     let content = content_of(&directory, &snapshot.name, RevisionId(serving))?;
-    let reading = read_content(file, common, content)?;
+    let reading = read_content(file, for_all, content)?;
     let before = reading.plan.as_ref().map(|plan| values(&plan.config)).unwrap_or_default();
     Ok(Difference { running_revision: Some(serving), changes: changes(&before, &values(config)) })
 }

@@ -1,94 +1,154 @@
-//! The file of uWSGI's emperor (`emperor = DIR` in `[uwsgi]`): which of its options `emperor run` takes over, and what to
-//! do about the others, as the registry says.
+//! The file of uWSGI's emperor (`emperor = DIR` in `[uwsgi]`): what `emperor run` takes over of it, what it says for all
+//! vassals, and what to do about the rest, as the dialect's reader and the registry say.
 
-use empery_config::registry::{self, Status};
+use std::path::{Path, PathBuf};
 
-use super::{super::uwsgi_style::takes, Said};
+use empery_config::{
+    emperor::{Emperor, flag_of},
+    problem::{Origin, Problem},
+    read::{Command, Outcome},
+    registry::{self, Status},
+};
+
+use super::{
+    super::{check::ForAll, run, uwsgi_style},
+    Said,
+};
+
+/// One that was found.
+pub(super) struct EmperorFile {
+    pub(super) path: PathBuf,
+    emperor: Emperor,
+    outcome: Outcome,
+    /// What it says, or why it cannot.
+    options: Result<run::Options, String>,
+}
 
 /// None when it is no emperor's file.
-pub(super) fn read(text: &str) -> Option<Said> {
-    let pairs = pairs(text);
-    let directories: Vec<&str> =
-        pairs.iter().filter(|(_, key, _)| *key == "emperor").map(|(_, _, value)| *value).collect();
-    let first = directories.first()?;
-    let mut said = Said { notes: Vec::new(), can_run: true };
-    said.notes.push(format!("start it with `emperor run --vassals {first}`, or `emperor FILE` as it is"));
-    if directories.len() > 1 {
-        said.can_run = false;
-        said.notes.push(
-            "an emperor governs one directory: start one emperor for each, with its own --state and --runtime".into(),
-        );
-    }
-    if first.contains("://") || first.contains(['*', '?', '[']) {
-        said.can_run = false;
-        said.notes.push(format!("`{first}` is no directory: name the directory of the files"));
-    }
-    for (line, key, _) in &pairs {
-        said.notes.extend(note(*line, key));
-    }
-    Some(said)
+pub(super) fn read(path: &Path) -> Option<EmperorFile> {
+    let outcome = uwsgi_style::read(vec![path.display().to_string()]);
+    let Command::Emperor(emperor) = &outcome.command else { return None };
+    let (emperor, options) = (emperor.clone(), uwsgi_style::options(emperor));
+    Some(EmperorFile { path: path.to_owned(), emperor, outcome, options })
 }
 
-fn note(line: usize, key: &str) -> Option<String> {
-    // Always so here, or said above.
-    if matches!(key, "emperor" | "master" | "die-on-term") {
-        return None;
+impl EmperorFile {
+    /// Whether it watches this directory.
+    pub(super) fn watches(&self, directory: &Path) -> bool {
+        is_same(Path::new(&self.emperor.vassals), directory)
     }
-    let told = |text: &str| Some(format!("line {line}: `{key}`: {text}"));
-    match key {
-        "uid" | "gid" => told("the keeper stays root to start vassals as their users; the brain runs as `--user NAME`"),
-        "stats" | "emperor-stats" | "emperor-stats-server" => {
-            told("the fleet's numbers are at /metrics, /api/v1/vassals and `emperor status --json`")
+
+    /// What it says for all its vassals.
+    pub(super) fn for_all(&self) -> ForAll {
+        match &self.options {
+            Ok(options) => ForAll { common: options.common.common(), tyrant: options.tyrant.tyrant() },
+            Err(_) => ForAll::default(),
         }
-        "logto" | "daemonize" => {
-            told("the emperor writes to stderr, which systemd keeps; vassals have logs of their own")
+    }
+
+    /// Whether the file is a part of its own configuration or of every vassal's, and no vassal itself.
+    pub(super) fn includes(&self, file: &Path) -> bool {
+        if file.parent().is_some_and(|directory| self.watches(directory)) {
+            return false;
         }
-        "pidfile" => told("systemd knows the pid; nothing else needs it"),
-        _ if takes(key) => told("is taken over as it is"),
-        _ => match registry::lookup(key)?.status {
-            Status::Supported { .. } => told("is an option of vassals; in the emperor's own file it means nothing"),
-            Status::Accepted { why } => told(why),
-            Status::Refused { instead: text, .. } => told(text),
-        },
+        let read = self.outcome.config.iter().flat_map(|config| &config.effective);
+        let own = read.map(|option| PathBuf::from(&option.origin.file));
+        let common = self.options.iter().map(|options| &options.common);
+        let lists = common.flat_map(|all| [&all.include, &all.include_before, &all.inherit, &all.inherit_before]);
+        // A vassal's master starts in the directory of vassals.
+        let of_vassals = lists.flatten().map(|named| Path::new(&self.emperor.vassals).join(named));
+        own.chain(of_vassals).any(|named| is_same(&named, file))
+    }
+
+    /// What is to be said of it.
+    pub(super) fn said(&self) -> Said {
+        let directory = &self.emperor.vassals;
+        let mut notes = vec![format!("start it with `emperor run --vassals {directory}`, or `emperor FILE` as it is")];
+        notes.extend(self.outcome.problems.iter().map(|problem| self.told(problem)));
+        notes.extend(self.options.as_ref().err().cloned());
+        let effective = self.outcome.config.iter().flat_map(|config| &config.effective);
+        let is_told = |origin: &Origin| self.outcome.problems.iter().any(|problem| problem.origin.line == origin.line);
+        for option in effective.filter(|option| !is_told(&option.origin)) {
+            let text = match registry::lookup(&option.key).map(|entry| entry.status) {
+                _ if matches!(option.key.as_str(), "emperor" | "master" | "die-on-term") => continue,
+                _ if flag_of(&option.key).is_some() => "is taken over as it is",
+                Some(Status::Accepted { why }) => why,
+                _ => continue,
+            };
+            notes.push(format!("{}: `{}`: {text}", self.place(&option.origin), option.key));
+        }
+        Said { notes, can_run: self.outcome.config.is_some() && self.options.is_ok() }
+    }
+
+    fn told(&self, problem: &Problem) -> String {
+        let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}: {}{hint}", self.place(&problem.origin), problem.message)
+    }
+
+    fn place(&self, origin: &Origin) -> String {
+        if is_same(Path::new(&origin.file), &self.path) { format!("line {}", origin.line) } else { origin.to_string() }
     }
 }
 
-/// Line, key and value of the section `[uwsgi]`.
-fn pairs(text: &str) -> Vec<(usize, &str, &str)> {
-    let mut pairs = Vec::new();
-    let mut section = "";
-    for (index, line) in text.lines().map(str::trim).enumerate() {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name;
-        } else if section == "uwsgi" && !line.is_empty() && !line.starts_with([';', '#']) {
-            let (key, value) = line.split_once('=').map_or((line, ""), |(key, value)| (key.trim(), value.trim()));
-            pairs.push((index + 1, key, value));
-        }
+/// Whether two names are of one file, by the paths alone where it is not there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
-    pairs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The file in a room of its own, which is gone when the test is over.
+    fn with(name: &str, text: &str, test: impl FnOnce(Option<EmperorFile>, &Path)) {
+        let room = std::env::temp_dir().join(format!("empery-migrate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(room.join("vassals")).unwrap();
+        std::fs::write(room.join("emperor.ini"), text).unwrap();
+        test(read(&room.join("emperor.ini")), &room);
+        std::fs::remove_dir_all(room).unwrap();
+    }
+
     #[test]
     fn the_emperor_s_own_options_are_answered_one_by_one() {
-        let text = "[uwsgi]\nemperor = /etc/uwsgi/vassals\nuid = www-data\nmaster = true\nchroot = /x\nemperor-tyrant = true\n";
-        let said = read(text).unwrap();
-        assert!(said.can_run);
-        assert_eq!(said.notes.len(), 4, "{:?}", said.notes);
-        assert!(said.notes[3].ends_with("`emperor-tyrant`: is taken over as it is"), "{:?}", said.notes);
-        assert!(said.notes[0].contains("--vassals /etc/uwsgi/vassals"));
-        assert!(said.notes[1].starts_with("line 3: `uid`"));
-        assert!(said.notes[2].contains("sandboxing"));
+        let text = "[uwsgi]\nemperor = %d/vassals\nuid = www-data\nmaster = true\nlogto = /x\nemperor-throttle = 5\nemperor-tyrant = no\n";
+        with("own", text, |found, room| {
+            let found = found.unwrap();
+            let said = found.said();
+            assert!(said.can_run && found.watches(&room.join("vassals")));
+            assert_eq!(said.notes.len(), 5, "{:?}", said.notes);
+            assert!(said.notes[0].contains("emperor run --vassals /"), "{:?}", said.notes);
+            assert!(said.notes[1].starts_with("line 3: `uid = www-data`: the emperor stays root"), "{:?}", said.notes);
+            assert!(said.notes[2].contains("StandardError"), "{:?}", said.notes);
+            assert!(said.notes[3].contains("back-off"), "{:?}", said.notes);
+            assert_eq!(said.notes[4], "line 7: `emperor-tyrant`: is taken over as it is");
+            assert_eq!(found.for_all().common.before, [("set".to_owned(), "uid=www-data".to_owned())]);
+        });
+    }
+
+    #[test]
+    fn what_every_vassal_includes_is_no_vassal_unless_it_lies_among_them() {
+        let text = "[uwsgi]\nemperor = %dvassals\nvassals-include = %dall.ini\nvassals-include-before = in.ini\ninclude = %dmore.ini\n";
+        with("parts", text, |_, room| {
+            for part in ["all.ini", "more.ini", "vassals/in.ini", "other.ini"] {
+                std::fs::write(room.join(part), "[uwsgi]\nprocesses = 2\n").unwrap();
+            }
+            let found = read(&room.join("emperor.ini")).unwrap();
+            let included =
+                ["all.ini", "more.ini", "vassals/in.ini", "other.ini"].map(|name| found.includes(&room.join(name)));
+            assert_eq!(included, [true, true, false, false]);
+        });
     }
 
     #[test]
     fn what_is_no_directory_must_be_changed_and_a_vassal_is_no_emperor() {
-        assert!(!read("[uwsgi]\nemperor = /a\nemperor = /b\n").unwrap().can_run);
-        assert!(!read("[uwsgi]\nemperor = /etc/*.ini\n").unwrap().can_run);
-        assert!(!read("[uwsgi]\nemperor = pg://x\n").unwrap().can_run);
-        assert!(read("[uwsgi]\nmodule = app\n[x]\nemperor = /a\n").is_none());
+        for refused in
+            ["emperor = /a\nemperor = /b", "emperor = /etc/*.ini", "emperor = pg://x", "emperor = /v\nchroot = /x"]
+        {
+            with("refused", &format!("[uwsgi]\n{refused}\n"), |found, _| assert!(!found.unwrap().said().can_run));
+        }
+        with("none", "[uwsgi]\nmodule = app\n[x]\nemperor = /a\n", |found, _| assert!(found.is_none()));
     }
 }

@@ -1,30 +1,40 @@
 //! A unit of systemd that starts uWSGI: what happens when only the program is swapped (systemd.service(5),
-//! systemd.kill(5)).
+//! systemd.kill(5), systemd.syntax(7)).
 
-use super::Said;
+use super::{
+    Said,
+    command_line::{Swapped, swapped},
+};
 
 /// What is to be said of a unit's text.
 pub(super) fn read(text: &str) -> Said {
+    let lines = joined(text);
     let setting = |name: &str| {
-        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-        lines
-            .filter_map(|line| line.split_once('='))
-            .filter(|(key, _)| key.trim() == name)
-            .map(|(_, value)| value.trim())
-            .next_back()
+        let pairs = lines.iter().filter_map(|line| line.split_once('='));
+        pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).next_back()
     };
     let mut notes = Vec::new();
     let mut can_run = true;
-    match setting("ExecStart") {
+    match setting("ExecStart").filter(|line| !line.is_empty()) {
         None => {
             notes.push("it has no ExecStart: what starts uWSGI stands elsewhere".to_owned());
             can_run = false;
         }
-        Some(line) if is_emperor(line) => {
-            notes.push(format!("ExecStart: swap the program, `ExecStart={}`", swapped(line, "emperor")));
-            notes.extend(kill_mode(setting("KillMode")));
+        Some(line) => {
+            let program = if is_emperor(line) { "emperor" } else { "vassal" };
+            match swapped(line, program) {
+                Swapped::Line(line) => notes.push(format!("ExecStart: swap the program, `ExecStart={line}`")),
+                Swapped::ByHand => {
+                    let why = "no word of it is uWSGI's program for sure";
+                    notes
+                        .push(format!("ExecStart: {why}: where it starts `uwsgi`, write `/usr/bin/{program}` by hand"));
+                    can_run = false;
+                }
+            }
+            if program == "emperor" {
+                notes.extend(kill_mode(setting("KillMode")));
+            }
         }
-        Some(line) => notes.push(format!("ExecStart: swap the program, `ExecStart={}`", swapped(line, "vassal"))),
     }
     match setting("Type") {
         Some("notify") => {}
@@ -42,15 +52,22 @@ pub(super) fn read(text: &str) -> Said {
     Said { notes, can_run }
 }
 
-fn is_emperor(line: &str) -> bool {
-    line.contains("--emperor") || line.contains("emperor.ini") || line.contains("emperor.uwsgi")
+/// The lines without comments; a backslash at the end joins the next one, over comments in between.
+fn joined(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut open = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        match line.strip_suffix('\\') {
+            Some(begun) => open.extend([begun.trim_end(), " "]),
+            None => lines.push(std::mem::take(&mut open) + line),
+        }
+    }
+    lines.push(open);
+    lines
 }
 
-/// The command line with another program, prefixes such as `-` kept.
-fn swapped(line: &str, program: &str) -> String {
-    let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let prefix: String = first.chars().take_while(|letter| matches!(letter, '-' | '@' | ':' | '+' | '!')).collect();
-    format!("{prefix}/usr/bin/{program} {rest}").trim_end().to_owned()
+fn is_emperor(line: &str) -> bool {
+    line.contains("--emperor") || line.contains("emperor.ini") || line.contains("emperor.uwsgi")
 }
 
 fn kill_mode(mode: Option<&str>) -> Option<String> {
@@ -89,5 +106,17 @@ mod tests {
         let emperor = read("[Service]\nExecStart=/usr/bin/uwsgi --emperor /etc/v\n");
         assert!(emperor.notes.iter().any(|note| note.contains("KillMode=process")));
         assert!(!read("[Service]\n").can_run);
+        assert!(!read("[Service]\nExecStart=/usr/local/bin/start-apps\n").can_run);
+    }
+
+    #[test]
+    fn a_line_that_goes_on_is_one() {
+        let text =
+            "[Service]\nExecStart=/usr/bin/uwsgi \\\n  --emperor /etc/v \\\n# why\n  --uid www-data\nType=notify\n";
+        let said = read(text);
+        assert_eq!(
+            said.notes[0],
+            "ExecStart: swap the program, `ExecStart=/usr/bin/emperor --emperor /etc/v --uid www-data`"
+        );
     }
 }

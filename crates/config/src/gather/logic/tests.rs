@@ -79,6 +79,8 @@ fn b32_conditions_hold_lines_back() {
         ("if-hostname-match = ^b.x$", true),
         ("if-not-hostname-match = ^b.x$", false),
         ("if-plugin = python3", true),
+        ("if-plugin = router_redirect", true),
+        ("if-plugin = router_http", false),
         ("ifplugin = php", false),
         ("if-not-plugin = php", true),
         ("if-reload = true", false),

@@ -1,0 +1,51 @@
+//! What is told of one file, as an emperor would tell it.
+
+use super::*;
+
+fn told(name: &str, text: &str, for_all: &ForAll) -> (Option<Identity>, Vec<String>) {
+    let room = std::env::temp_dir().join(format!("empery-check-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&room).unwrap();
+    std::fs::write(room.join(name), text).unwrap();
+    let reading = read(&room.join(name), for_all).unwrap();
+    std::fs::remove_dir_all(room).unwrap();
+    (reading.plan.map(|plan| plan.identity), reading.problems.into_iter().map(|problem| problem.code).collect())
+}
+
+const APP: &str = "[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:8000\nuid = 4242\n";
+
+#[test]
+fn a_file_that_no_emperor_looks_at_is_told() {
+    assert!(!told("shop.ini", APP, &ForAll::default()).1.contains(&"not-a-vassal".to_owned()));
+    for name in ["shop.conf", ".hidden.ini", "shop.ini.bak"] {
+        assert!(told(name, APP, &ForAll::default()).1.contains(&"not-a-vassal".to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn a_tyrant_counts_in_the_check() {
+    let for_all = ForAll { tyrant: Some(Tyrant { initgroups: false, nofollow: false }), ..ForAll::default() };
+    let (identity, codes) = told("tyrant.ini", APP, &for_all);
+    // The file belongs to whoever runs the tests.
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!((identity, codes), (None, vec!["owner-is-root".to_owned()]));
+    } else {
+        assert_eq!(identity.map(|who| who.uid), Some(nix::unistd::geteuid().as_raw()));
+        assert_eq!(codes, ["identity-ignored"]);
+    }
+}
+
+#[test]
+fn an_app_that_would_run_as_root_is_told_whether_or_not_it_says_so() {
+    let reader = Reader::new(Path::new("/nowhere"), Identity { uid: 0, gid: 0 });
+    let name = VassalName::new("shop.ini").unwrap();
+    let read = |more: &str| {
+        let text = format!("[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:8000\n{more}");
+        reader.read(&name, RevisionId(1), text.into_bytes(), Circumstances::default()).problems
+    };
+    for (more, line) in [("", 0), ("uid = root\n", 4), ("uid = 0\n", 4)] {
+        let problems = read(more);
+        assert_eq!((problems.len(), problems[0].code.as_str(), problems[0].line), (1, "runs-as-root", line), "{more}");
+    }
+    assert!(read("")[0].message.contains("no `uid` is named"));
+    assert!(read("uid = 4242\n").is_empty());
+}
