@@ -24,6 +24,7 @@ use super::stuck::{Shop, joined};
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("deaths/p5-a-killed-worker-is-replaced-within-a-tenth-of-a-second", at_once).alone(),
+    Story::new("deaths/p5-the-evidence-of-one-that-wrote-nothing-is-not-the-emperor-s-log", of_a_silent_one),
     Story::new("deaths/p6-p8-a-worker-killed-in-a-request-loses-that-request-and-no-other", in_a_request),
     Story::new("deaths/p7-a-worker-killed-in-an-answer-leaves-it-truncated", in_an_answer),
     Story::new("deaths/p15-a-worker-that-the-kernel-kills-for-memory-is-told-as-that", out_of_memory),
@@ -339,5 +340,22 @@ fn killer(ground: &Ground) -> Result<()> {
         ensure!(http::get(port, "/")?.status == 200);
     }
     ensure!(emperor.loyal("other.ini")?["master_pid"] == calm && http::get(other, "/")?.status == 200);
+    emperor.stop()
+}
+
+/// The emperor's stderr, which is the master's too, is a file here.
+fn of_a_silent_one(ground: &Ground) -> Result<()> {
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("other.ini", &super::ini(ground.port()?, "hello", ""))?;
+    emperor.loyal("other.ini")?;
+    emperor.drop_file("quiet.ini", &super::ini(ground.port()?, "hello", "disable-logging = true\n"))?;
+    let vassal = emperor.loyal("quiet.ini")?;
+    let victim = i32::try_from(vassal["workers"][0]["pid"].as_i64().context("no worker")?)?;
+    procfs::signal(victim, Signal::SIGKILL);
+    let told = wait::until("the incident", Duration::from_secs(20), || {
+        let incidents = emperor.ask(Ask::get("/api/v1/vassals/quiet.ini/incidents")).ok()?.text();
+        incidents.contains("worker-died").then_some(incidents)
+    })?;
+    ensure!(emperor.output().contains("other.ini") && !told.contains("other.ini"), "{told}");
     emperor.stop()
 }

@@ -158,9 +158,12 @@ fn show(checked: &Checked<'_>) {
     checked.effective.iter().flatten().for_each(effective::Line::show);
     checked.interpreter.iter().for_each(interpreter::Report::show);
     checked.diff.iter().for_each(running::Difference::show);
-    let count = |severity: &str| checked.problems.iter().filter(|problem| problem.severity == severity).count();
+    let count = |severity: &str| {
+        let number = checked.problems.iter().filter(|problem| problem.severity == severity).count();
+        format!("{number} {severity}{}", if number == 1 { "" } else { "s" })
+    };
     let verdict = if checked.runs { "can be run" } else { "is refused" };
-    say!("{} {verdict}: {} errors, {} warnings", checked.file, count("error"), count("warning"));
+    say!("{} {verdict}: {}, {}", checked.file, count("error"), count("warning"));
 }
 
 fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -59,7 +59,7 @@ impl Supervisor {
         if !crash.trim().is_empty() {
             evidence.push_str(&format!("its stack, as faulthandler wrote it:\n{}\n", crash.trim_end()));
         }
-        let output = log::last_lines(LAST_LINES, matches!(self.station, Station::Alone(_)));
+        let output = log::last_lines(LAST_LINES, matches!(self.station, crate::station::Station::Alone(_)));
         if !output.is_empty() {
             evidence.push_str(&format!("the last lines of the log:\n{}\n", output.trim_end()));
         }
