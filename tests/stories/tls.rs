@@ -237,10 +237,13 @@ fn client_certificates(ground: &Ground) -> Result<()> {
     // `!`: nobody without one. And who shook hands for one host does not get the other's answers.
     let secret = ground.path("secret.crt");
     ensure!(tls::get(&secret, "secret.example", port, "/", &[]).is_err(), "a client without a certificate was let in");
-    let header = format!("Host: secret.example:{port}");
-    let misdirected =
-        tls::get(&pair.certificate, HOST, port, "/", &["-o", "/dev/null", "-w", "%{http_code}", "-H", &header])?;
-    ensure!(misdirected == "421", "{misdirected}");
+    // However the other is written.
+    for host in ["secret.example", "secret.example.", "Secret.EXAMPLE", "SECRET.example."] {
+        let header = format!("Host: {host}:{port}");
+        let misdirected =
+            tls::get(&pair.certificate, HOST, port, "/", &["-o", "/dev/null", "-w", "%{http_code}", "-H", &header])?;
+        ensure!(misdirected == "421", "{host}: {misdirected}");
+    }
     vassal.stop()
 }
 
@@ -513,12 +516,19 @@ fn bodies(ground: &Ground) -> Result<()> {
         &["--http2", "-H", "Content-Length:"],
         &["--http1.1", "-H", "Transfer-Encoding: chunked"],
         &["--http1.1", "-H", "Expect: 100-continue"],
+        &["--http1.1", "-X", "GET", "-H", "Transfer-Encoding: chunked"],
+        &["--http2", "-X", "GET", "-H", "Content-Length:"],
+        &["--http1.0", "--no-alpn"],
     ] {
         let mut all = vec!["--data-binary", &body];
         all.extend(arguments);
         let echoed = tls::get(&pair.certificate, HOST, port, "/read", &all)?;
         ensure!(echoed.as_bytes() == sent, "{arguments:?}: {} bytes came back", echoed.len());
     }
+    // Without a Host, as a health check may ask.
+    let old = tls::get(&pair.certificate, HOST, port, "/", &["--http1.0", "--no-alpn", "-H", "Host:"])?;
+    let old: Value = serde_json::from_str(&old)?;
+    ensure!(old["SERVER_PROTOCOL"] == "HTTP/1.0" && old.get("HTTP_HOST").is_none(), "{old:#}");
     let kib = procfs::pss_kib(gateway).context("no gateway")?;
     ground.note(&format!("the gateway holds {kib} KiB after bodies of 10 MiB"));
     ensure!(kib < 32 * 1024, "the gateway holds {kib} KiB");

@@ -113,6 +113,17 @@ impl Activity {
         self.flooded.notified().await;
     }
 
+    /// Until the client has not taken what is written for too long: of a connection whose requests nobody counts any more.
+    pub(crate) async fn stuck(&self, waits: Waits) {
+        loop {
+            match self.due(waits) {
+                Due::Stuck => return,
+                Due::Later(at) => tokio::time::sleep_until(at).await,
+                Due::Idle => tokio::time::sleep(waits.client).await,
+            }
+        }
+    }
+
     /// What is due now.
     pub(crate) fn due(&self, waits: Waits) -> Due {
         let now = self.now_ms();
@@ -269,7 +280,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.wrote(&shut);
+        shut
     }
 
     fn poll_write_vectored(

@@ -172,7 +172,8 @@ impl House {
         let strict = self.certificates.any_asks_clients().then(|| Arc::clone(&self.certificates));
         let workers = Arc::clone(&self.workers);
         let exchange = |activity| {
-            Requests(Arc::new(Exchange { workers, client, activity, strict, certificate, door_certificate }))
+            let waits = self.manners.waits;
+            Requests(Arc::new(Exchange { workers, client, activity, waits, strict, certificate, door_certificate }))
         };
         match is_http2 {
             true => serve_http2(stream, self.manners, &self.floor, exchange).await,

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{CONNECTION, HOST, HeaderValue, UPGRADE},
     http::request,
@@ -17,7 +17,8 @@ use crate::{
     answer::Answer,
     certificates::{Certificates, Mark},
     client::Client,
-    deadlines::{Activity, InFlight},
+    deadlines::{Activity, InFlight, Waits},
+    host::as_in_a_handshake,
     translate,
     upload::Upload,
     workers::{Line, Taken, Workers, tell_of_none},
@@ -31,6 +32,8 @@ pub(crate) struct Exchange {
     pub(crate) client: Client,
     /// What happens on the connection.
     pub(crate) activity: Arc<Activity>,
+    /// The longest waits.
+    pub(crate) waits: Waits,
     /// Every certificate, when some may ask clients for theirs.
     pub(crate) strict: Option<Arc<Certificates>>,
     /// The certificate that this connection was begun with, and its door's own.
@@ -48,11 +51,12 @@ impl Exchange {
         let mut in_flight = self.activity.request();
         let client_upgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
+        let version = head.version;
         let upgrade = match translate::to_worker(&mut head) {
             Ok(upgrade) => upgrade,
             Err(status) => {
                 in_flight.answered();
-                return Ok(Answer::own(status));
+                return Ok(refusal(status, version));
             }
         };
         if self.is_misdirected(&head) {
@@ -60,11 +64,13 @@ impl Exchange {
             return Ok(Answer::own(StatusCode::MISDIRECTED_REQUEST));
         }
         self.client.introduce(&mut head.headers);
-        let answered = self.send(head, Upload::of(body)).await;
+        let body = Upload::of(body);
+        translate::frame(&mut head.headers, &body);
+        let answered = self.send(head, body).await;
         in_flight.answered();
         Ok(match answered {
             Ok((answer, line)) if upgrade.is_some() && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                join(client_upgrade, answer, line, in_flight)
+                self.join(client_upgrade, answer, line, in_flight)
             }
             Ok((answer, line)) => {
                 let (mut head, body) = answer.into_parts();
@@ -80,8 +86,7 @@ impl Exchange {
     fn is_misdirected(&self, head: &request::Parts) -> bool {
         let Some(certificates) = &self.strict else { return false };
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
-        let wanted = certificates.of_name(host).map_or(self.door_certificate, |named| named.mark());
+        let wanted = certificates.of_name(&as_in_a_handshake(host)).map_or(self.door_certificate, |named| named.mark());
         wanted.number != self.certificate.number && (wanted.asks_clients || self.certificate.asks_clients)
     }
 
@@ -106,6 +111,58 @@ impl Exchange {
             Err(_) => Err(StatusCode::BAD_GATEWAY),
         }
     }
+
+    /// Both sides speak another protocol from here on: bytes go through untouched until the worker is done. A client that has said
+    /// all it wants to hears what the worker still has to say.
+    fn join(
+        &self,
+        client: OnUpgrade,
+        mut answer: Response<Incoming>,
+        line: Line,
+        in_flight: InFlight,
+    ) -> Response<Answer> {
+        let (activity, waits) = (Arc::clone(&self.activity), self.waits);
+        let worker = hyper::upgrade::on(&mut answer);
+        let guest = in_flight.stays();
+        tokio::spawn(async move {
+            if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
+                let (mut from_client, mut to_client) = split(TokioIo::new(client));
+                let (mut from_worker, mut to_worker) = split(TokioIo::new(worker));
+                let up = async {
+                    let _ = copy(&mut from_client, &mut to_worker).await;
+                    let _ = to_worker.shutdown().await;
+                    std::future::pending::<()>().await;
+                };
+                let down = async {
+                    let _ = copy(&mut from_worker, &mut to_client).await;
+                    let _ = to_client.shutdown().await;
+                };
+                tokio::select! {
+                    () = up => {}
+                    () = down => {}
+                    () = activity.stuck(waits) => {}
+                }
+            }
+            drop((line, in_flight, guest));
+        });
+        let (mut head, _) = answer.into_parts();
+        let protocol = head.headers.get(UPGRADE).cloned();
+        translate::to_client(&mut head.headers);
+        if let Some(protocol) = protocol {
+            head.headers.insert(UPGRADE, protocol);
+            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        Response::from_parts(head, Answer::empty())
+    }
+}
+
+/// What could be meant in two ways ends its connection: nothing that came behind it is a request of anybody's.
+fn refusal(status: StatusCode, version: Version) -> Response<Answer> {
+    let mut answer = Answer::own(status);
+    if version != Version::HTTP_2 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn is_idempotent(method: &Method) -> bool {
@@ -115,39 +172,4 @@ fn is_idempotent(method: &Method) -> bool {
 fn no_worker(error: std::io::Error) -> StatusCode {
     tell_of_none(&error);
     StatusCode::SERVICE_UNAVAILABLE
-}
-
-/// Both sides speak another protocol from here on: bytes go through untouched until the worker is done. A client that has said
-/// all it wants to hears what the worker still has to say.
-fn join(client: OnUpgrade, mut answer: Response<Incoming>, line: Line, in_flight: InFlight) -> Response<Answer> {
-    let worker = hyper::upgrade::on(&mut answer);
-    let guest = in_flight.stays();
-    tokio::spawn(async move {
-        if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
-            let (mut from_client, mut to_client) = split(TokioIo::new(client));
-            let (mut from_worker, mut to_worker) = split(TokioIo::new(worker));
-            let up = async {
-                let _ = copy(&mut from_client, &mut to_worker).await;
-                let _ = to_worker.shutdown().await;
-                std::future::pending::<()>().await;
-            };
-            let down = async {
-                let _ = copy(&mut from_worker, &mut to_client).await;
-                let _ = to_client.shutdown().await;
-            };
-            tokio::select! {
-                () = up => {}
-                () = down => {}
-            }
-        }
-        drop((line, in_flight, guest));
-    });
-    let (mut head, _) = answer.into_parts();
-    let protocol = head.headers.get(UPGRADE).cloned();
-    translate::to_client(&mut head.headers);
-    if let Some(protocol) = protocol {
-        head.headers.insert(UPGRADE, protocol);
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    Response::from_parts(head, Answer::empty())
 }

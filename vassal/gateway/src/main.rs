@@ -16,6 +16,7 @@ mod door;
 mod files;
 mod floor;
 mod forward;
+mod host;
 mod limits;
 mod log;
 mod master;

@@ -9,7 +9,7 @@ use hyper::{
     service::Service,
 };
 
-use crate::{answer::Answer, connection::Pending, deadlines::Activity};
+use crate::{answer::Answer, connection::Pending, deadlines::Activity, host::without_port};
 
 /// Sends clients to https, on this port when it is not 443.
 pub(crate) struct ToHttps {
@@ -45,11 +45,7 @@ impl Service<Request<Incoming>> for ToHttps {
 
 /// Where to. None when the host is none that a client could mean.
 fn place(host: &str, port: Option<u16>, path: &str) -> Option<HeaderValue> {
-    let name = match host.strip_prefix('[') {
-        // An IPv6 address has colons of its own.
-        Some(rest) => &host[..rest.find(']')? + 2],
-        None => host.split_once(':').map_or(host, |(name, _port)| name),
-    };
+    let name = without_port(host)?;
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_host) || !path.starts_with('/') {
         return None;

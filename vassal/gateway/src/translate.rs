@@ -11,6 +11,8 @@ use hyper::{
     http::{request, uri::PathAndQuery},
 };
 
+use crate::upload::Upload;
+
 /// Headers about one connection, besides those that `Connection` names (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -38,18 +40,28 @@ pub(crate) fn to_worker(head: &mut request::Parts) -> Result<Option<HeaderValue>
     host(head, is_http2)?;
     origin_form(head)?;
     length(&head.headers)?;
+    coding(&head.headers)?;
     expectation(&mut head.headers)?;
     let upgrade = if is_http2 { None } else { wanted_upgrade(&head.headers) };
     leave_hop_by_hop(&mut head.headers);
-    // The worker's connection is framed by what sends there.
+    // The worker's connection is framed anew: see `frame`.
     head.headers.remove(TRANSFER_ENCODING);
     leave_reserved(&mut head.headers);
     if let Some(protocol) = &upgrade {
         head.headers.insert(UPGRADE, protocol.clone());
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    head.version = Version::HTTP_11;
+    // Without a Host it is HTTP/1.0 still (RFC 9112, 3.2).
+    head.version = if head.headers.contains_key(HOST) { Version::HTTP_11 } else { Version::HTTP_10 };
     Ok(upgrade)
+}
+
+/// Says how the body is framed whose length the client has not told: without a word of it hyper takes a GET for one that
+/// has none.
+pub(crate) fn frame(headers: &mut HeaderMap, body: &Upload) {
+    if matches!(body, Upload::Stream(_)) && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Makes a worker's head one for a client.
@@ -98,6 +110,16 @@ fn length(headers: &HeaderMap) -> Result<(), StatusCode> {
         (None, _) => Ok(()),
         (Some(length), None) if !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit) => Ok(()),
         (Some(_), _) => Err(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// `chunked` once, or nothing (RFC 9112, 6.1): hyper takes whatever ends in it.
+fn coding(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(StatusCode::NOT_IMPLEMENTED),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::*;
 use crate::connection::serve_http2;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -45,7 +46,8 @@ fn connect_http2(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
     tokio::spawn(async move {
         let floor = Arc::new(Floor::new());
         let manners = Manners { waits, head_max_bytes: 65_536 };
-        serve_http2(server, manners, &floor, |activity| Requests(Arc::new(exchange_of(workers, activity)))).await;
+        serve_http2(server, manners, &floor, |activity| Requests(Arc::new(exchange_of(workers, activity, waits))))
+            .await;
     });
     client
 }
@@ -164,6 +166,17 @@ async fn h2_a_reader_without_room_for_an_answer_is_cut_and_its_worker_is_free() 
     let kinds = kinds_until_the_end(&mut client).await;
     assert!(kinds.contains(&HEADERS) && began.elapsed() >= brief, "{kinds:?} after {:?}", began.elapsed());
     assert!(told.recv_timeout(SOON).unwrap(), "the worker's connection is still there");
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_of_unknown_length_reaches_the_worker_whole() {
+    let (workers, told) = telling();
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS, 1, GET)).await.unwrap();
+    client.write_all(&frame(DATA, END_STREAM, 1, b"hello")).await.unwrap();
+    let (head, body) = tokio::task::spawn_blocking(move || told.recv_timeout(SOON).unwrap()).await.unwrap();
+    assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{head}");
 }
 
 #[tokio::test]
