@@ -7,10 +7,14 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Instant,
 };
 
-use driver::{DEADLINE, Generation, Listeners, app_of, connect, get, pace, read_to_end};
+use driver::{DEADLINE, Generation, Listeners, app_of, connect, get, pace, read_to_end, until};
 use empery_control::boot::Protocol;
 
 const APP: &str = "
@@ -72,6 +76,45 @@ fn h8_a_flood_of_requests_sent_ahead_is_left_to_the_kernel_and_served_as_fast_as
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), NUMBER, "{}", &answers[answers.len().saturating_sub(200)..]);
     let grown_kib = peak_kib(&mut connect(&listeners)).saturating_sub(before_kib);
     assert!(grown_kib < 1024, "the worker grew by {grown_kib} KiB");
+    generation.drain();
+}
+
+#[test]
+fn h1_h8_who_sends_ahead_without_end_keeps_nobody_from_a_deadline() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("endless-flood", APP), &listeners, |boot| {
+        boot.keepalive_timeout_ms = 1_000;
+    });
+    let mut idle = connect(&listeners);
+    assert!(ask(&mut idle, "/").ends_with("ok"));
+    let client = connect(&listeners);
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (mut writer, mut reader) = (client.try_clone().unwrap(), client.try_clone().unwrap());
+        let ends = &ends;
+        scope.spawn(move || {
+            let some = request("/").repeat(1000);
+            while !ends.load(Ordering::Relaxed) && writer.write_all(some.as_bytes()).is_ok() {}
+        });
+        let (tell, told) = mpsc::channel();
+        scope.spawn(move || {
+            let mut buffer = vec![0; 65_536];
+            while matches!(reader.read(&mut buffer), Ok(1..)) {
+                let _ = tell.send(());
+            }
+        });
+        let goes_on = || told.try_iter().count() > 0;
+        until(goes_on);
+        let mut slow = connect(&listeners);
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX-Half").unwrap();
+        // Not before the deadlines: both ends of the flood are still at it.
+        let (slow, idle) = (read_to_end(slow), read_to_end(idle));
+        until(goes_on);
+        ends.store(true, Ordering::Relaxed);
+        client.shutdown(Shutdown::Both).unwrap();
+        assert!(slow.starts_with("HTTP/1.1 408 "), "{slow:?}");
+        assert_eq!(idle, "");
+    });
     generation.drain();
 }
 

@@ -5,11 +5,8 @@ use super::{
     Phase, Serving,
     connection::{Coming, Connection},
     lead::{Gate, Lead},
-    slab::Place,
+    slab::{NEVER_MS, Place},
 };
-
-/// Never, on the monotonic clock in ms: a client that waits must not be taken for one that has nothing to say.
-const NEVER_MS: u64 = u64::MAX / 2;
 
 /// What is left alone.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use super::{
     frozen::Frozen,
     now_ms,
     orphan::Orphan,
-    slab::Place,
+    slab::{NEVER_MS, Place},
 };
 use crate::{
     epoll::{Events, NO_EVENTS},
@@ -163,13 +163,24 @@ impl Serving {
                 }
             }
             self.park_ready(lead);
-            let Some(place) = self.ready().pop_front() else { break };
+            if self.ready().is_empty() {
+                break;
+            }
+            // Others have waited as long: what is due comes first, and what epoll knows the next time. Clients that send ahead
+            // without end would keep the leader from ever waiting.
+            let due = match self.see_to_deadlines(lead) {
+                Ok(due) => due,
+                Err(next) => return Some(next),
+            };
+            if let Some(next) = self.take_events(lead, Some(0), due.seen_ms) {
+                return Some(next);
+            }
+            let Some(place) = self.ready().pop_front() else { continue };
             let taken = self.slab().take(place);
             if let Some(mut connection) = taken {
                 connection.has_its_turn = false;
+                connection.waits_since_ms = due.seen_ms;
                 *buffer = std::mem::take(&mut connection.received);
-                // Others have waited as long: what epoll knows comes first the next time.
-                let _ = self.gather(lead, Some(0));
                 return Some(Next::Serve(place, connection));
             }
         }
@@ -257,8 +268,7 @@ impl Serving {
         match connection.coming {
             // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
             Coming::Request if connection.has_its_turn => {
-                let deadline_ms = connection.waits_since_ms + self.head_timeout_ms(&connection);
-                self.slab().put(place, connection, deadline_ms);
+                self.slab().put(place, connection, NEVER_MS);
                 None
             }
             Coming::Request if lead.frozen.holds(&connection) => {

@@ -49,7 +49,7 @@ use crate::{
         lead::Lead,
         parting::Parting,
         relay::{Followed, Relay, Role},
-        slab::{Place, Slab},
+        slab::{NEVER_MS, Place, Slab},
     },
     shared::{Shared, cache::Cache},
     signals,
@@ -304,12 +304,10 @@ impl Serving {
         own.unwrap_or(boot.client_timeout_ms)
     }
 
-    /// Takes a connection back that has sent more than was served.
+    /// Takes a connection back that has sent more than was served. It waits for us: no deadline runs before its turn.
     pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
-        connection.waits_since_ms = now_ms();
         connection.has_its_turn = true;
-        let deadline_ms = connection.waits_since_ms + self.head_timeout_ms(&connection);
-        self.slab().put(place, connection, deadline_ms);
+        self.slab().put(place, connection, NEVER_MS);
         self.ready().push_back(place);
     }
 

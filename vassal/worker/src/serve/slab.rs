@@ -11,6 +11,9 @@ use super::connection::Connection;
 /// Width of a slot of the wheel, in ms: how late a deadline may be seen.
 const SLOT_MS: u64 = 250;
 
+/// Never, on the monotonic clock in ms: a client that waits must not be taken for one that has nothing to say.
+pub(super) const NEVER_MS: u64 = u64::MAX / 2;
+
 /// Slots of the wheel; a deadline further away is looked at once per turn.
 const SLOTS: u64 = 256;
 
