@@ -166,6 +166,12 @@ pub(crate) fn shut_down_sending(fd: RawFd) {
     let _ = unsafe { libc::shutdown(fd, libc::SHUT_WR) };
 }
 
+/// Whoever receives from it sees the end, once what has come is read.
+pub(crate) fn shut_down_receiving(fd: RawFd) {
+    // SAFETY: no memory is passed. A connection the client has reset has ended already.
+    let _ = unsafe { libc::shutdown(fd, libc::SHUT_RD) };
+}
+
 /// Makes the coming close a reset, so that the client cannot take a truncated answer for a whole one.
 pub(crate) fn reset_on_close(fd: RawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -28,10 +28,11 @@ use super::{
     start_response::StartResponse,
 };
 use crate::{
-    attend, python,
+    attend, os, python,
     serve::{
         connection::Connection,
         farewell::Manner,
+        lent::LetGo,
         outgoing::{FileSpan, Outgoing, Then},
     },
     stray,
@@ -77,6 +78,7 @@ pub(super) fn answer(
 ) -> PyResult<After> {
     let began = Began::now();
     let worker = tools.worker;
+    tools.serving.take_back(py);
     tools.slot.begin(began.monotonic_ns, began.unix_ms(), request.kind, request.head, request.peer);
     let asked = &request.asked;
     let manner = Manner { is_cgi: asked.is_cgi, is_head: asked.is_head, records: asked.records };
@@ -128,6 +130,7 @@ pub(super) fn answer(
     };
     let counters = &tools.slot.counters;
     let mut read_errors = 0;
+    let mut users: Vec<LetGo> = Vec::new();
     if let Some(input) = &input {
         if let Ok(mut input) = input.bind(py).try_borrow_mut() {
             let end;
@@ -138,16 +141,28 @@ pub(super) fn answer(
                 BodyEnd::Unread | BodyEnd::Broken => after = after.or(Some(After::Rest)),
             }
         } else {
-            after = Some(After::Close);
+            after = after.or(Some(After::Close));
+            os::shut_down_receiving(connection.raw());
+            let input = input.clone_ref(py);
+            users.push(Box::new(move |py| input.try_borrow_mut(py).map(|mut input| input.finish()).is_ok()));
         }
     } else {
         leftover.extend_from_slice(request.behind);
     }
     let unsent = unsent(&start_response);
-    let keeps = settle(py, tools, &start_response, request, (began, read_errors));
+    let settled = settle(py, tools, &start_response, request, (began, read_errors));
+    if let Settled::Busy = settled {
+        os::shut_down_receiving(connection.raw());
+        os::shut_down_sending(connection.raw());
+        let start_response = start_response.unbind();
+        users.push(Box::new(move |py| {
+            start_response.try_borrow_mut(py).map(|mut held| held.response.finish_with_request()).is_ok()
+        }));
+    }
+    tools.serving.lend(connection, users);
     let after = match after {
         Some(after) => after,
-        None if keeps => After::Keep { leftover },
+        None if settled == Settled::Keeps => After::Keep { leftover },
         // Closing with unread bytes would reset the connection before the client has read its answer.
         None if !leftover.is_empty() => After::Rest,
         None => After::Close,
@@ -203,14 +218,25 @@ fn prepare<'py>(
     Ok(start_response)
 }
 
-/// Writes down what the request was; whether the connection may go on.
+/// Whether the connection may go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// It may.
+    Keeps,
+    /// The answer was its last.
+    Ends,
+    /// The same, and a thread of the app is in the middle of it.
+    Busy,
+}
+
+/// Writes down what the request was.
 fn settle(
     py: Python<'_>,
     tools: &mut Tools,
     start_response: &Bound<'_, StartResponse>,
     request: &Request<'_>,
     (began, read_errors): (Began, u64),
-) -> bool {
+) -> Settled {
     let took_us = tools.count(began);
     let slot = tools.slot;
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
@@ -220,7 +246,7 @@ fn settle(
         slot.end();
         attend::spare_the_next(py, tools.worker, tools.core);
         tools.after_panic(py);
-        return false;
+        return Settled::Busy;
     };
     let response = &mut held.response;
     response.client_is_gone |= is_answered;
@@ -233,7 +259,7 @@ fn settle(
     response.finish_with_request();
     slot.end();
     attend::spare_the_next(py, tools.worker, tools.core);
-    keeps
+    if keeps { Settled::Keeps } else { Settled::Ends }
 }
 
 /// Runs the app to its end.

@@ -167,7 +167,7 @@ impl Serving {
     }
 
     /// Closes the connections that have been idle for longest (RFC 9112 section 9.5 allows it). False when none is idle.
-    fn evict(&self) -> bool {
+    pub(super) fn evict(&self) -> bool {
         let oldest = self.slab().take_oldest_idle(EVICTED_AT_ONCE);
         let found = !oldest.is_empty();
         for (place, connection) in oldest {

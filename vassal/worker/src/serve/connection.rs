@@ -1,6 +1,7 @@
 //! A client's connection, from accept to close.
 
 use std::{
+    io,
     net::SocketAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
@@ -102,7 +103,7 @@ impl Connection {
         self.is_idle() && self.proxied.is_none() && !self.has_no_proxy_header
     }
 
-    /// Another worker has its descriptor, too, for a while or until ours is closed.
+    /// Somebody else has its descriptor, too, for a while or until ours is closed.
     pub(crate) fn is_shared(&mut self) {
         self.ours_since = None;
     }
@@ -111,6 +112,13 @@ impl Connection {
     /// forks, so that it stays so.
     pub(crate) fn is_ours_alone(&self, _: Python<'_>) -> bool {
         self.ours_since.is_some_and(|before| !stray::have_come_since(before))
+    }
+
+    /// Goes on under another number, which epoll does not know; the one before, for somebody who uses it still.
+    pub(super) fn change_number(&mut self) -> io::Result<OwnedFd> {
+        let other = os::duplicate(self.raw())?;
+        self.is_shared();
+        Ok(std::mem::replace(&mut self.fd, other))
     }
 
     /// Takes what its PROXY protocol header said.

@@ -13,6 +13,7 @@ pub(crate) mod farewell;
 mod frozen;
 pub(crate) mod green;
 mod lead;
+pub(crate) mod lent;
 mod orphan;
 pub(crate) mod outgoing;
 mod parting;
@@ -47,6 +48,7 @@ use crate::{
         connection::{Coming, Connection},
         farewell::Owed,
         lead::Lead,
+        lent::Lent,
         parting::Parting,
         relay::{Followed, Relay, Role},
         slab::{NEVER_MS, Place, Slab},
@@ -83,6 +85,7 @@ pub(crate) struct Serving {
     answers_of: Box<[Mutex<Option<Py<StartResponse>>>]>,
     /// Only with one thread and siblings.
     parting: Option<Parting>,
+    lent: Lent,
     /// Of the next connection that goes to another worker.
     next_token: AtomicU64,
     /// Only the leader locks it, and lets go of it while inside the app.
@@ -147,6 +150,7 @@ impl Serving {
             owed: (0..worker.boot.threads).map(|_| Owed::nothing()).collect(),
             answers_of: (0..worker.boot.threads).map(|_| Mutex::new(None)).collect(),
             parting: Parting::new(worker)?,
+            lent: Lent::default(),
             next_token: AtomicU64::new(0),
             lead: Mutex::new(Lead::new()),
             slab: Mutex::new(Slab::new(now_ms())),
