@@ -32,11 +32,22 @@ def last(length):
     yield b'g' * (length - 1)
     taken.append(length)
 
+def disconnect(length):
+    import uwsgi
+    yield b'g' * length
+    uwsgi.disconnect()
+
 def application(environ, start_response):
     path = environ['PATH_INFO']
     if path.startswith('/last/'):
         start_response('200 OK', [('Content-Length', path[6:])])
         return last(int(path[6:]))
+    if path.startswith('/list/'):
+        start_response('200 OK', [('Content-Length', path[6:])])
+        return [b'g', b'g' * (int(path[6:]) - 1)]
+    if path.startswith('/disconnect/'):
+        start_response('200 OK', [('Content-Length', path[12:])])
+        return disconnect(int(path[12:]))
     start_response('200 OK', [])
     if path == '/taken':
         return [str(taken).encode()]
@@ -168,34 +179,51 @@ fn ask_by_unix(listeners: &Listeners, path: &str) -> UnixStream {
     client
 }
 
+/// By unix socket, with HTTP there, and clients that are given a while.
+fn by_unix(boot: &mut AppBoot) {
+    boot.write_timeout_ms = 60_000;
+    boot.listeners[1].protocol = Protocol::Http;
+}
+
+fn assert_whole(client: UnixStream, length: usize) {
+    let answer = read_to_end(client);
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(body.len() == length && body.bytes().all(|byte| byte == b'g'), "{} bytes", body.len());
+}
+
+/// More than the kernel takes for a client that does not read, by less than what is kept of an answer.
+const SHORT: usize = 400 << 10;
+
 #[test]
-fn the_last_piece_of_a_generator_holds_no_thread_when_it_is_short() {
-    with_each(
-        |boot| {
-            boot.write_timeout_ms = 60_000;
-            boot.listeners[1].protocol = Protocol::Http;
-        },
-        |listeners, generation| {
-            const SHORT: usize = 400 << 10;
-            let slow: Vec<UnixStream> = (0..4).map(|_| ask_by_unix(listeners, &format!("/last/{SHORT}"))).collect();
-            let taken = format!("{:?}", [SHORT; 4]);
-            while !get(listeners, "/taken").ends_with(&taken) {
-                driver::pace(20);
+fn the_last_item_of_a_list_holds_no_thread_when_it_is_short() {
+    with_each(by_unix, |listeners, generation| {
+        let slow: Vec<UnixStream> = (0..4).map(|_| ask_by_unix(listeners, &format!("/list/{SHORT}"))).collect();
+        assert!(get(listeners, "/").ends_with("at once"));
+        slow.into_iter().for_each(|client| assert_whole(client, SHORT));
+        // A long one is waited for: what is kept of an answer is bounded.
+        let long = ask_by_unix(listeners, &format!("/list/{}", 4 << 20));
+        if generation.scoreboard.threads() > 1 {
+            assert!(get(listeners, "/").ends_with("at once"));
+        }
+        assert_whole(long, 4 << 20);
+    });
+}
+
+#[test]
+fn a_generator_goes_on_when_its_last_piece_is_sent_and_not_before() {
+    with_each(by_unix, |listeners, generation| {
+        let slow = ask_by_unix(listeners, &format!("/last/{SHORT}"));
+        if generation.scoreboard.threads() > 1 {
+            for _ in 0..20 {
+                assert!(get(listeners, "/taken").ends_with("[]"), "it goes on before its client has anything");
             }
-            let whole = |client: UnixStream, length: usize| {
-                let answer = read_to_end(client);
-                let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-                assert!(body.len() == length && body.bytes().all(|byte| byte == b'g'), "{} bytes", body.len());
-            };
-            slow.into_iter().for_each(|client| whole(client, SHORT));
-            // A long one is waited for: what is kept of an answer is bounded.
-            let long = ask_by_unix(listeners, &format!("/last/{}", 4 << 20));
-            if generation.scoreboard.threads() > 1 {
-                for _ in 0..20 {
-                    assert!(get(listeners, "/taken").ends_with(&taken));
-                }
-            }
-            whole(long, 4 << 20);
-        },
-    );
+        }
+        assert_whole(slow, SHORT);
+        driver::until(|| get(listeners, "/taken").ends_with(&format!("[{SHORT}]")));
+    });
+}
+
+#[test]
+fn a_disconnect_cuts_nothing_of_what_was_given_before() {
+    with_each(by_unix, |listeners, _| assert_whole(ask_by_unix(listeners, &format!("/disconnect/{SHORT}")), SHORT));
 }

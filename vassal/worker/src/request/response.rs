@@ -66,7 +66,9 @@ pub(crate) struct Response {
     out: Vec<u8>,
     /// All of the answer is known: nobody waits for the client to take it.
     is_known: bool,
-    /// What is sent now ends where the Content-Length ends: little of it is waited for.
+    /// No code of the app runs any more: the answer is a list or a tuple.
+    pub(super) is_plain: bool,
+    /// What is sent now ends where the Content-Length ends: of a plain answer little of it is waited for.
     is_last: bool,
     /// FastCGI has been told that the request is over.
     has_ended: bool,
@@ -105,6 +107,7 @@ impl Response {
             input: None,
             out: Vec::new(),
             is_known: false,
+            is_plain: false,
             is_last: false,
             has_ended: false,
             beside: None,
@@ -144,6 +147,7 @@ impl Response {
         self.too_long = false;
         self.input = input;
         self.is_known = false;
+        self.is_plain = false;
         self.is_last = false;
         self.has_ended = false;
         self.reply = None;
@@ -161,9 +165,16 @@ impl Response {
         self.asked.fd
     }
 
-    /// What was sent is all that the client gets.
-    pub(crate) fn disconnect(&mut self) {
-        os::shut_down_sending(self.asked.fd);
+    /// What was sent is all that the client gets: what it did not take at once of that, too.
+    pub(crate) fn disconnect(&mut self, py: Python<'_>) {
+        let unsent = std::mem::take(&mut self.unsent);
+        if !unsent.is_empty() {
+            // Who takes no more gets no more.
+            let _ = send_all(py, self.asked.fd, [&unsent, b"", b""], &mut self.patience);
+        }
+        if self.unsent_file.is_none() {
+            os::shut_down_sending(self.asked.fd);
+        }
         self.keeps = false;
         self.client_is_gone = true;
     }
@@ -442,7 +453,7 @@ impl Response {
         }
         let result = if self.is_known || !self.unsent.is_empty() {
             send_now(self.asked.fd, pieces, &mut self.unsent)
-        } else if self.is_last {
+        } else if self.is_last && self.is_plain {
             send_last(py, self.asked.fd, pieces, &mut self.patience, &mut self.unsent)
         } else {
             send_all(py, self.asked.fd, pieces, &mut self.patience)

@@ -388,6 +388,7 @@ fn send_all_of(
         held.response.send_file(py, file.fd, file.offset, file.length)?;
         return held.response.finish(py);
     }
+    held()?.response.is_plain = is_plain(iterable);
     let iterable = match iterable.try_iter() {
         // The app has sent all of it already, and returns what `uwsgi.sendfile` gave it.
         Err(_) if connection::is_sent_already(iterable) && held()?.response.is_sent() => {
@@ -444,15 +445,19 @@ fn only_item<'py>(iterable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
     iterable.cast_exact::<PyBytes>().ok().cloned()
 }
 
-/// Once, whatever happened before; what it raises goes to the log.
-fn close(py: Python<'_>, iterable: &Bound<'_, PyAny>) {
-    // SAFETY: a live object; the exact types have no `close`.
-    let plain = unsafe {
+/// Whether neither its items nor its end are code of the app: the exact types have no `close`.
+fn is_plain(iterable: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live object.
+    unsafe {
         ffi::PyList_CheckExact(iterable.as_ptr()) != 0
             || ffi::PyBytes_CheckExact(iterable.as_ptr()) != 0
             || ffi::PyTuple_CheckExact(iterable.as_ptr()) != 0
-    };
-    if plain {
+    }
+}
+
+/// Once, whatever happened before; what it raises goes to the log.
+fn close(py: Python<'_>, iterable: &Bound<'_, PyAny>) {
+    if is_plain(iterable) {
         return;
     }
     let closed =

@@ -70,7 +70,7 @@ fn is_connected(fd: RawFd) -> bool {
 #[pyfunction]
 fn disconnect(py: Python<'_>) -> PyResult<()> {
     let answer = current(py).ok_or_else(no_request)?;
-    answer.try_borrow_mut()?.response.disconnect();
+    answer.try_borrow_mut()?.response.disconnect(py);
     Ok(())
 }
 
