@@ -14,7 +14,10 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::PathBuf,
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -96,7 +99,11 @@ pub(crate) fn app(name: &str) -> AppTarget {
 /// An app whose text the test gives.
 pub(crate) fn app_of(name: &str, text: &str) -> AppTarget {
     let path = std::env::temp_dir().join(format!("empery-worker-{}-{name}.py", std::process::id()));
-    std::fs::write(&path, text).unwrap();
+    // Tests beside this one may be loading it.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let fresh = path.with_extension(format!("{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(&fresh, &path).unwrap();
     AppTarget::File(path)
 }
 
