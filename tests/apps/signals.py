@@ -57,6 +57,12 @@ def application(environ, start_response):
     verb, _, rest = environ["PATH_INFO"].strip("/").partition("/")
     if verb == "raise":
         uwsgi.signal(int(rest))
+    elif verb == "hold":
+        for _ in range(3):
+            uwsgi.signal(int(rest))
+        note("held", os.getpid())
+        while not os.path.exists("go-on"):
+            time.sleep(0.02)
     elif verb == "wait":
         note("waits", whoami())
         got = uwsgi.signal_wait(int(rest)) if rest else uwsgi.signal_wait()

@@ -11,6 +11,7 @@ use super::noting::{App, SOON};
 pub(crate) const STORIES: &[Story] = &[
     Story::new("signals/are-run-by-whom-they-name-between-requests", targets),
     Story::new("signals/are-raised-by-time-and-files-and-end-with-their-generation", time_and_files),
+    Story::new("signals/that-wait-for-a-worker-which-is-replaced-are-run-before-it-leaves", before_it_leaves),
     Story::new("signals/can-be-waited-for-and-registered-in-a-worker", waited_for),
     Story::new("signals/a-function-that-runs-longer-than-harakiri-is-ended-as-a-request-is", harakiri),
     Story::new("signals/workers-that-import-the-app-themselves-share-its-timers", lazily),
@@ -114,4 +115,25 @@ fn lazily(ground: &Ground) -> Result<()> {
     let more = app.notes("timer").len() - timers;
     ensure!(more <= 40, "three timers instead of one: {more} times within a second or so");
     app.vassal.stop()
+}
+
+/// The only worker is busy while they are raised, and told to leave before it is free.
+fn before_it_leaves(ground: &Ground) -> Result<()> {
+    let mut app = App::start(ground, "signals", "processes = 1\n")?;
+    let port = app.port();
+    let held = std::thread::spawn(move || http::get(port, "/hold/2"));
+    app.noted("held", 1)?;
+    app.vassal.signal(Signal::SIGHUP);
+    app.vassal.master.says("generation 2 serves", SOON)?;
+    ground.write("go-on", "")?;
+    app.noted("any", 3)?;
+    held.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    ensure!(workers_of(&app, "any") == workers_of(&app, "held"), "{:?}", app.notes("any"));
+    app.vassal.stop()
+}
+
+/// The pids in lines of `NUMBER WORKER PID MULE`, or of a pid alone.
+fn workers_of(app: &App<'_>, name: &str) -> BTreeSet<String> {
+    let pid = |line: &String| line.split(' ').nth(2).unwrap_or(line).to_owned();
+    app.notes(name).iter().map(pid).collect()
 }

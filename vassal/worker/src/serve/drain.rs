@@ -14,7 +14,7 @@ use super::{
     now_ms,
     slab::Place,
 };
-use crate::os;
+use crate::{os, signals};
 
 /// How long the answer about a connection that was passed on may take while no other answer comes, in ms. Words are lost
 /// when descriptors run out on their way; a drain must not wait out its mercy for them.
@@ -69,10 +69,10 @@ impl Serving {
         }
     }
 
-    /// Gives away what is idle; done when nothing is left.
+    /// Gives away what is idle; done when nothing is left, and no signal that was delivered before.
     pub(super) fn drain_on(&self, lead: &mut Lead) {
         self.give_away_idle(lead);
-        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() {
+        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() && !signals::has_any() {
             self.enter(Phase::Done);
         }
     }

@@ -9,6 +9,7 @@ use std::{
 
 use empery_control::signals::SignalWord;
 use empery_sys::{channel::set_nonblocking, seqpacket};
+use nix::sys::socket::{self, MsgFlags};
 
 use super::words;
 use crate::{os, serve::Serving};
@@ -48,6 +49,13 @@ pub(crate) fn ready() -> Option<RawFd> {
 /// The same, for whoever waits for more than it.
 pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
     LETTERBOX.get().map(AsFd::as_fd)
+}
+
+/// Whether a signal lies in it.
+pub(crate) fn has_any() -> bool {
+    let mut signal = [0];
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    LETTERBOX.get().is_some_and(|raw| socket::recv(raw.as_raw_fd(), &mut signal, look).is_ok_and(|length| length > 0))
 }
 
 /// Takes a signal out of it.

@@ -16,7 +16,7 @@ use std::{
 use pyo3::prelude::*;
 
 pub(crate) use self::{
-    letterbox::{Received, descriptor as letterbox, ready, receive},
+    letterbox::{Received, descriptor as letterbox, has_any, ready, receive},
     module::add,
     words::told_at_import,
 };
