@@ -229,6 +229,9 @@ impl Keeper {
             notify::say("READY=1");
         }
         let done = self.desk.handle(&bytes.bytes, bytes.fds);
+        if done.pulse {
+            self.brain.pulses();
+        }
         for reply in done.replies {
             self.brain.say(reply.word, reply.fds);
         }

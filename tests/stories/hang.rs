@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use empery_tests::{
     emperor::Emperor,
-    ground::Ground,
+    ground::{self, Ground, Skip},
     http::{self, Failure},
     load::{Load, Mode},
     procfs,
@@ -19,6 +19,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("hang/p10-a-stopped-master-is-replaced-and-its-workers-serve-on", idle).within_s(120),
     Story::new("hang/p10-a-reload-finds-out-that-the-master-is-stopped", at_a_reload).within_s(120),
     Story::new("hang/p11-an-emperor-that-was-stopped-catches-up-and-blames-nobody", emperor).within_s(120),
+    Story::new("hang/p1-a-brain-that-hangs-is-replaced-after-a-minute", brain).within_s(180),
 ];
 
 /// A look every 15 s, 10 s for the answer, and what a machine under load takes beside.
@@ -125,5 +126,24 @@ fn emperor(ground: &Ground) -> Result<()> {
     load.stop().flawless()?;
     let said = emperor.output();
     ensure!(!said.contains("killed") && !said.contains("did not answer"), "{said}");
+    emperor.stop()
+}
+
+fn brain(ground: &Ground) -> Result<()> {
+    if !ground::long() {
+        bail!(Skip("it takes more than a minute: EMPERY_LONG=1".to_owned()));
+    }
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", ""))?;
+    emperor.loyal("shop.ini")?;
+    let (master, victim) = (one_master(&emperor)?, emperor.brain_pid()?);
+    // It has told its pulse once by then: before, it may take its time.
+    std::thread::sleep(ABSENCE);
+    procfs::signal(victim, Signal::SIGSTOP);
+    wait::until("the brain to be killed", Duration::from_secs(90), || (!procfs::alive(victim)).then_some(()))?;
+    wait::until("another brain", Duration::from_secs(20), || emperor.brain_pid().ok().filter(|pid| *pid != victim))?;
+    emperor.loyal("shop.ini")?;
+    ensure!(one_master(&emperor)? == master && http::get(port, "/")?.status == 200, "it was not left in peace");
     emperor.stop()
 }

@@ -121,6 +121,9 @@ pub enum Ask {
     },
     /// The upgrade is over: the note is forgotten.
     Upgraded,
+    /// The task that looks after the fleet says every ten seconds that it does.
+    /// Answered with [`Answer::Done`].
+    Pulse,
     /// The fleet is stopped (or never was): leave with this code.
     Leave {
         /// Exit code.

@@ -351,6 +351,7 @@ impl FleetTask {
             self.publisher.tell(FleetEvent::Sampled);
         }
         self.feel_pulses(now);
+        self.tell_own_pulse();
         if self.samples_taken.is_multiple_of(HISTORY_LOOKED_AT_EVERY_SAMPLES) {
             self.look_after_history();
         }

@@ -33,6 +33,13 @@ const LIVED_WELL: Duration = Duration::from_secs(60);
 /// A brain that has hung up must end within this, or is killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
+/// A brain that looks after the fleet says so every ten seconds ([`empery_control::keeper::Ask::Pulse`]); one that has not
+/// for so long hangs, and does so for good.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Whoever comes so late to that conclusion has been stopped itself, as the brain may have been.
+const OVERSLEPT: Duration = Duration::from_secs(5);
+
 /// What came from the brain.
 pub(super) enum Heard {
     /// A message.
@@ -67,6 +74,8 @@ struct Running {
     channel: OwnedFd,
     outbox: Outbox,
     since_ns: u64,
+    /// When it said so last; None before the first time, for what comes before may take its time.
+    pulse_at_ns: Option<u64>,
 }
 
 impl BrainSeat {
@@ -112,12 +121,19 @@ impl BrainSeat {
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         match &self.state {
             State::Empty { start_at_ns } => Some(*start_at_ns),
-            State::Up(_) => None,
+            State::Up(running) => running.pulse_at_ns.map(|at_ns| at_ns.saturating_add(nanoseconds(SILENT_MAX))),
             State::Ending { kill_at_ns, .. } => Some(*kill_at_ns),
         }
     }
 
-    /// Starts it, or kills one that does not end, when it is time.
+    /// It looks after the fleet.
+    pub(super) fn pulses(&mut self) {
+        if let State::Up(running) = &mut self.state {
+            running.pulse_at_ns = Some(monotonic_ns());
+        }
+    }
+
+    /// Starts it, or kills one that hangs or does not end, when it is time.
     pub(super) fn seat_when_due(&mut self, note: Option<&str>) {
         let now_ns = monotonic_ns();
         match &mut self.state {
@@ -131,12 +147,26 @@ impl BrainSeat {
                     self.fail(now_ns);
                 }
             },
+            State::Up(Running { child, pulse_at_ns, .. }) => {
+                let due_ns = pulse_at_ns.map_or(u64::MAX, |at_ns| at_ns.saturating_add(nanoseconds(SILENT_MAX)));
+                if now_ns >= due_ns.saturating_add(nanoseconds(OVERSLEPT)) {
+                    *pulse_at_ns = Some(now_ns);
+                } else if now_ns >= due_ns {
+                    tracing::error!(
+                        pid = child.pid,
+                        "the brain hangs: it has said nothing for {} s, and is killed",
+                        SILENT_MAX.as_secs()
+                    );
+                    let _ = process::pidfd_kill(&child.pidfd, libc::SIGKILL);
+                    *pulse_at_ns = None;
+                }
+            }
             State::Ending { child, kill_at_ns } if *kill_at_ns <= now_ns => {
                 // It may have ended at this very moment; it is reaped either way.
                 let _ = process::pidfd_kill(&child.pidfd, libc::SIGKILL);
                 *kill_at_ns = u64::MAX;
             }
-            State::Empty { .. } | State::Up(_) | State::Ending { .. } => {}
+            State::Empty { .. } | State::Ending { .. } => {}
         }
     }
 
@@ -155,7 +185,7 @@ impl BrainSeat {
             // Ctrl-C in a terminal is for the keeper, which tells the brain.
             new_session: true,
         })?;
-        Ok(Running { child, channel, outbox: Outbox::default(), since_ns: monotonic_ns() })
+        Ok(Running { child, channel, outbox: Outbox::default(), since_ns: monotonic_ns(), pulse_at_ns: None })
     }
 
     /// Says a word, now or as soon as there is room. Nobody hears it while there is no brain: the next one asks.
@@ -296,6 +326,25 @@ mod tests {
         seat.hang_up();
         let State::Ending { kill_at_ns, .. } = &mut seat.state else { panic!("it does not end") };
         *kill_at_ns = 0;
+        seat.seat_when_due(None);
+        assert_eq!(ending(&mut seat), How::Signal(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_brain_without_a_pulse_is_killed_unless_the_keeper_was_stopped_too() {
+        let mut seat = seat("exec sleep 600");
+        seat.seat_when_due(None);
+        assert_eq!(seat.deadline_ns(), None, "it may take its time to begin");
+        seat.pulses();
+        seat.seat_when_due(None);
+        let last_felt = |seat: &mut BrainSeat, span: Duration| {
+            let State::Up(running) = &mut seat.state else { panic!("no brain") };
+            running.pulse_at_ns = Some(monotonic_ns().saturating_sub(nanoseconds(span)));
+        };
+        last_felt(&mut seat, SILENT_MAX + OVERSLEPT);
+        seat.seat_when_due(None);
+        assert!(seat.deadline_ns().unwrap() > monotonic_ns(), "it is given its time again");
+        last_felt(&mut seat, SILENT_MAX);
         seat.seat_when_due(None);
         assert_eq!(ending(&mut seat), How::Signal(libc::SIGKILL));
     }

@@ -43,6 +43,8 @@ pub(super) struct Done {
     pub(super) leave: Option<u8>,
     /// The keeper is to replace itself.
     pub(super) restart: bool,
+    /// The brain has said that it looks after the fleet.
+    pub(super) pulse: bool,
 }
 
 /// A word to the brain with its descriptors.
@@ -120,14 +122,16 @@ impl Desk {
             Err(error) => return not_understood(message, &error),
         };
         let id = request.id;
+        let pulse = matches!(request.ask, Ask::Pulse);
         match self.carry_out(request.ask, fds) {
             Ok(Outcome::Leave(code)) => {
-                Done { replies: vec![answer(id, Answer::Done, Vec::new())], leave: Some(code), restart: false }
+                let replies = vec![answer(id, Answer::Done, Vec::new())];
+                Done { replies, leave: Some(code), ..Done::default() }
             }
             Ok(Outcome::Restart) => Done { restart: true, ..Done::default() },
             Ok(Outcome::Answers(answers)) => {
                 let replies = answers.into_iter().map(|(word, fds)| answer(id, word, fds)).collect();
-                Done { replies, ..Done::default() }
+                Done { replies, pulse, ..Done::default() }
             }
             Err(refusal) => {
                 tracing::debug!("refused: {}", refusal.sentence);
@@ -207,6 +211,7 @@ impl Desk {
                 self.note = Some(note);
                 Ok(Outcome::Restart)
             }
+            Ask::Pulse => Ok(Outcome::done()),
             Ask::Upgraded => {
                 self.note = None;
                 Ok(Outcome::done())

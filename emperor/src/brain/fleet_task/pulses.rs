@@ -1,9 +1,12 @@
-//! Masters that do not answer, and a brain that was itself stopped for a while: what a silence is worth. The signs are
+//! Masters that do not answer, a brain that was itself stopped for a while, and the brain's own pulse: what a silence is worth. The signs are
 //! read by [`Pulse`](crate::brain::pulse::Pulse); what follows is decided by the fleet machine.
 
 use std::time::Duration;
 
-use empery_control::link::{Order, Severity};
+use empery_control::{
+    keeper::Ask,
+    link::{Order, Severity},
+};
 use empery_lifecycle::{fleet::Event, moment::Moment};
 
 use super::FleetTask;
@@ -15,6 +18,9 @@ use crate::brain::{
 
 /// A deadline that is noticed so late was slept through: this process was stopped, or got no CPU.
 const SLEPT_THROUGH: Duration = Duration::from_secs(1);
+
+/// How often the keeper is told that this task lives, in samples.
+const OWN_PULSE_EVERY_SAMPLES: u64 = 10;
 
 /// How long what happened meanwhile may take to be heard, before such a deadline counts.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -31,6 +37,13 @@ impl FleetTask {
             return;
         }
         self.decide(Event::DeadlineReached);
+    }
+
+    /// The keeper kills a brain that does not say for a minute that it looks after the fleet.
+    pub(super) fn tell_own_pulse(&self) {
+        if self.samples_taken.is_multiple_of(OWN_PULSE_EVERY_SAMPLES) {
+            self.performer.ask_keeper(Ask::Pulse);
+        }
     }
 
     /// A second has passed: masters that look stopped are asked, and those that do not answer are told of.
