@@ -274,7 +274,7 @@ fn death_without_emperor(ground: &Ground) -> Result<()> {
     realm.emperor.up()?;
     let told = wait::until_ok("the incident", Duration::from_secs(20), || {
         let incidents = realm.emperor.ask(Ask::get("/api/v1/vassals/shop.ini/incidents"))?.text();
-        ensure!(incidents.contains("worker-died") && incidents.contains("signal 9"), "{incidents}");
+        ensure!(incidents.matches("\"worker-died\"").count() == 1 && incidents.contains("signal 9"), "{incidents}");
         Ok(())
     });
     told.map_err(|error| error.context(realm.emperor.output()))?;

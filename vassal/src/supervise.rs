@@ -26,6 +26,7 @@ pub(crate) mod stacks;
 mod stats_side;
 pub(crate) mod stopped;
 mod succeed;
+mod told;
 pub(crate) mod watched_side;
 pub(crate) mod worker_id;
 
@@ -94,6 +95,7 @@ pub(crate) struct Supervisor {
     last_brain: u64,
     /// Reports for the first of them.
     unsent: Vec<FromMaster>,
+    told: told::Told,
     /// Since when something serves, unix ms.
     serves_since_unix_ms: Option<u64>,
     stats: Option<StatsServer>,
@@ -195,6 +197,7 @@ impl Supervisor {
             brain: None,
             last_brain: 0,
             unsent: Vec::new(),
+            told: told::Told::default(),
             serves_since_unix_ms: None,
             stats: parts.stats,
             touch: None,

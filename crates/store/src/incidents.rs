@@ -26,9 +26,11 @@ pub struct Incident {
     pub worker: Option<WorkerRef>,
 }
 
+/// Once, however often it is said: a master repeats what the last brain may not have written down.
 pub(crate) async fn record(connection: &mut SqliteConnection, incident: &Incident) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO incidents (vassal, at_unix_ms, severity, code, text, generation, worker, spawn) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO incidents (vassal, at_unix_ms, severity, code, text, generation, worker, spawn) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 \
+         WHERE NOT EXISTS (SELECT 1 FROM incidents WHERE vassal IS ?1 AND at_unix_ms = ?2 AND code = ?4 AND text = ?5)",
     )
     .bind(incident.vassal.as_ref().map(VassalName::as_str))
     .bind(signed(incident.at_unix_ms))

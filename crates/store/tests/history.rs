@@ -118,6 +118,8 @@ async fn everything_is_read_back_as_it_was_after_a_restart() {
             store.record_operation(ended(operation(40, "blog.ini", 3_000))),
             store.record_operation(ended(OperationView { verb: Verb::Resume, ..operation(42, "blog.ini", 5_000) })),
             store.record_incident(incident.clone()),
+            // A master says it again to the next brain.
+            store.record_incident(incident.clone()),
             store.record_incident(of_emperor.clone()),
             store.set_hold(hold.clone()),
             store.set_hold(Hold { vassal: name("blog.ini"), ..hold.clone() }),

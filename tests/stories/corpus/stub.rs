@@ -150,6 +150,10 @@ fn parent(path: &Path) -> Result<()> {
 fn environment(home: &Path) -> Result<()> {
     // Without a slash at its end, where a link could not be made.
     let home: PathBuf = home.components().collect();
+    if home.is_symlink() && !home.exists() {
+        // Of another run, whose environment is gone: a file with an environment in its environment has made it in ours.
+        fs::remove_file(&home)?;
+    }
     if home.exists() {
         // Made already, for something that is to lie in it.
         if !home.join("bin").exists() {

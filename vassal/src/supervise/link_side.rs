@@ -64,10 +64,11 @@ impl Supervisor {
         }
         let (snapshot, descriptors) = self.snapshot();
         peer.say(FromMaster::Snapshot(Box::new(snapshot)), descriptors);
-        for news in std::mem::take(&mut self.unsent) {
-            peer.say(news, Vec::new());
-        }
         self.brain = Some(Brain { serial, peer });
+        let unsent = std::mem::take(&mut self.unsent).into_iter();
+        for news in unsent.chain(std::mem::take(&mut self.told).words()) {
+            self.tell_brain(news, Vec::new());
+        }
         self.tell_regions();
     }
 
@@ -209,23 +210,30 @@ impl Supervisor {
         }
     }
 
-    /// The brain is gone; the next one is told everything anew.
+    /// The brain is gone; the next one is told everything anew, and again what this one may not have written down any more.
     pub(super) fn brain_silent(&mut self, serial: u64) {
-        self.brain.take_if(|brain| brain.serial == serial);
+        if self.brain.take_if(|brain| brain.serial == serial).is_some() {
+            self.unsent.splice(..0, std::mem::take(&mut self.told).words());
+        }
     }
 
     /// Tells the brain, if there is one. What no snapshot says is kept for the next: incidents, and before the first brain
     /// every report.
     pub(super) fn tell_brain(&mut self, news: FromMaster, descriptors: Vec<OwnedFd>) {
+        let is_incident = matches!(
+            news,
+            FromMaster::Notice { .. }
+                | FromMaster::Report { report: Report::WorkerDied { .. } | Report::Drained { .. }, .. }
+        );
         match &self.brain {
-            Some(brain) => brain.peer.say(news, descriptors),
+            Some(brain) => {
+                if is_incident {
+                    self.told.note(news.clone());
+                }
+                brain.peer.say(news, descriptors);
+            }
             None => {
-                let is_kept = match &news {
-                    FromMaster::Notice { .. }
-                    | FromMaster::Report { report: Report::WorkerDied { .. } | Report::Drained { .. }, .. } => true,
-                    FromMaster::Report { .. } => self.last_brain == 0,
-                    _ => false,
-                };
+                let is_kept = is_incident || (self.last_brain == 0 && matches!(news, FromMaster::Report { .. }));
                 if is_kept && matches!(self.station, Station::Governed(_)) && self.unsent.len() < UNSENT_MAX {
                     self.unsent.push(news);
                 }
