@@ -139,7 +139,7 @@ fn brain(ground: &Ground) -> Result<()> {
     emperor.loyal("shop.ini")?;
     let (master, victim) = (one_master(&emperor)?, emperor.brain_pid()?);
     // It has told its pulse once by then: before, it may take its time.
-    std::thread::sleep(ABSENCE);
+    wait::throughout("the vassal serving", ABSENCE, || http::get(port, "/").is_ok())?;
     procfs::signal(victim, Signal::SIGSTOP);
     wait::until("the brain to be killed", Duration::from_secs(90), || (!procfs::alive(victim)).then_some(()))?;
     wait::until("another brain", Duration::from_secs(20), || emperor.brain_pid().ok().filter(|pid| *pid != victim))?;
