@@ -47,6 +47,15 @@ def hangs(task):
         time.sleep(1000)
 
 
+@spool
+def limits_itself(task):
+    note("limits-itself", os.getpid())
+    uwsgi.set_user_harakiri(1)
+    if len(open(os.path.join(HERE, "limits-itself")).readlines()) < 2:
+        time.sleep(1000)
+    uwsgi.set_user_harakiri(0)
+
+
 @mulefunc
 def in_a_mule(word):
     note("in-a-mule", f"{word} {uwsgi.mule_id()}")
@@ -99,6 +108,8 @@ def application(environ, start_response):
         again({"x": "y"})
     elif verb == "hangs":
         hangs({})
+    elif verb == "limits":
+        limits_itself({})
     elif verb == "jobs":
         return [b"\n".join(sorted(uwsgi.spooler_jobs()))]
     elif verb == "task":

@@ -12,6 +12,7 @@ use super::noting::{App, SOON, notes};
 pub(crate) const STORIES: &[Story] = &[
     Story::new("spooler/b55-runs-what-the-app-writes", runs),
     Story::new("spooler/a-task-that-fails-or-hangs-is-run-again", again),
+    Story::new("spooler/a-task-that-limits-itself-is-ended-and-run-again", by_itself),
     Story::new("spooler/waits-for-the-time-of-a-task-and-outlives-a-reload", times),
     Story::new("spooler/shares-its-files-with-uwsgi", shared_with_uwsgi),
     Story::new("spooler/b21-decorators-need-no-package", decorators),
@@ -62,6 +63,22 @@ fn again(ground: &Ground) -> Result<()> {
     ensure!(pids.len() == 2, "{pids:?}");
     app.vassal.master.says("*** HARAKIRI ON SPOOLER 1", SOON)?;
     empties(ground)?;
+    app.vassal.stop()
+}
+
+/// No harakiri of the file's: the task says itself how long it may take.
+fn by_itself(ground: &Ground) -> Result<()> {
+    let mut app = App::start(ground, "spooled", "spooler = tasks\nspooler-frequency = 1\n")?;
+    app.get("/limits")?;
+    let pids: BTreeSet<String> = app.noted("limits-itself", 2)?.into_iter().collect();
+    ensure!(pids.len() == 2, "{pids:?}");
+    app.vassal.master.says("*** HARAKIRI ON SPOOLER 1", SOON)?;
+    // What set its limit back lives on.
+    empties(ground)?;
+    app.get("/plain/after")?;
+    let ran = app.noted("plain", 1)?;
+    let spooler = ran[0].split(' ').nth(3).unwrap_or_default().to_owned();
+    ensure!(pids.contains(&spooler), "{ran:?} by none of {pids:?}");
     app.vassal.stop()
 }
 

@@ -39,6 +39,11 @@ pub enum FromPost {
     },
     /// That has ended.
     Ended,
+    /// The app called `uwsgi.set_user_harakiri()`: whatever it does must have ended by then, until it says otherwise.
+    Limited {
+        /// In how many ms; None takes the limit back.
+        within_ms: Option<u64>,
+    },
     /// It leaves although nobody asked it to, as often as it should (`spooler-max-tasks`).
     Recycles,
     /// Something about uWSGI signals, perhaps with a descriptor.

@@ -52,6 +52,8 @@ pub(crate) struct PostHandle {
     letterbox: Option<OwnedFd>,
     /// What it does must have ended by then.
     busy_by: Option<Moment>,
+    /// It said itself that it must have set this back by then.
+    limited_by: Option<Moment>,
     is_busy: bool,
     /// How much it has begun.
     begun: u64,
@@ -73,8 +75,8 @@ pub(crate) struct PostLeft {
 
 impl PostSide {
     pub(super) fn deadline(&self) -> Option<Moment> {
-        let busy = self.all.values().filter_map(|handle| handle.busy_by);
-        busy.chain(self.machine.deadline()).min()
+        let limits = self.all.values().flat_map(|handle| [handle.busy_by, handle.limited_by]);
+        limits.flatten().chain(self.machine.deadline()).min()
     }
 
     pub(super) fn are_empty(&self) -> bool {
@@ -170,8 +172,10 @@ impl Supervisor {
     }
 
     pub(super) fn wake_posts(&mut self, now: Moment) {
-        let overdue =
-            |(post, handle): (&PostRef, &mut PostHandle)| handle.busy_by.take_if(|by| *by <= now).map(|_| *post);
+        let overdue = |(post, handle): (&PostRef, &mut PostHandle)| {
+            let [busy, limited] = [&mut handle.busy_by, &mut handle.limited_by].map(|by| by.take_if(|by| *by <= now));
+            busy.or(limited).map(|_| *post)
+        };
         let overdue: Vec<PostRef> = self.posts.all.iter_mut().filter_map(overdue).collect();
         for post in overdue {
             let name = name(post.post);
@@ -238,6 +242,7 @@ impl Supervisor {
                 peer,
                 letterbox: None,
                 busy_by: None,
+                limited_by: None,
                 is_busy: false,
                 begun: 0,
                 exit: None,
@@ -259,6 +264,9 @@ impl Supervisor {
             FromPost::Ended => {
                 handle.is_busy = false;
                 handle.busy_by = None;
+            }
+            FromPost::Limited { within_ms } => {
+                handle.limited_by = within_ms.map(|within| clock::now().after(Duration::from_millis(within)));
             }
             FromPost::Recycles => self.posts.machine.condemned(post),
             FromPost::Signals { word } => {

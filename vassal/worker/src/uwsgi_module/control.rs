@@ -104,9 +104,14 @@ fn ready() -> bool {
 }
 
 /// Limits the request of the calling thread to so many seconds from now; 0 takes its limit back. `harakiri` holds beside it.
-/// Outside of a request it does nothing.
+/// In a mule or spooler it limits the process, until it is set back. Elsewhere outside of a request it does nothing.
 #[pyfunction]
 fn set_user_harakiri(py: Python<'_>, seconds: u64) {
+    if let Some(post) = PostProcess::here() {
+        let within_ms = (seconds > 0).then(|| seconds.saturating_mul(1000));
+        // Without a master it has ended already.
+        let _ = post.say(&FromPost::Limited { within_ms }, &[]);
+    }
     let (Some(worker), Some(serving)) = (Worker::here(), Serving::here()) else { return };
     if let Some(request) = worker.request_of_this_thread(py) {
         limit(worker, serving, request, seconds);
