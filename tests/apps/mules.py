@@ -16,6 +16,9 @@ def hook(message):
     note("messages", f"{uwsgi.mule_id()} {message.decode()} {os.getpid()}")
     if message == b"die":
         os._exit(3)
+    if message == b"workers":
+        running = sum(worker["pid"] > 0 for worker in uwsgi.workers())
+        note("workers", f"{running} {uwsgi.total_requests()} {uwsgi.listen_queue()} {uwsgi.metric_get('worker.0.requests')}")
     if message == b"exit":
         sys.exit(1)
     if message == b"hang":

@@ -30,7 +30,7 @@ fn first_words(lines: &[String]) -> BTreeSet<&str> {
 }
 
 fn messages(ground: &Ground) -> Result<()> {
-    let app = App::start(ground, "mules", "mules = 3\nfarm = team:2,3\nprocesses = 2\n")?;
+    let app = App::start(ground, "mules", "mules = 3\nfarm = team:2,3\nprocesses = 2\nenable-metrics = true\n")?;
     app.get("/raise/1")?;
     let mules = app.noted("mules", 3)?;
     ensure!(first_words(&mules) == BTreeSet::from(["1", "2", "3"]), "{mules:?}");
@@ -47,6 +47,11 @@ fn messages(ground: &Ground) -> Result<()> {
     ensure!(["2", "3"].contains(&&find("all-of-us")[..1]), "{got:?}");
     ensure!(app.get("/team/by-bytes")? == "True", "a farm's name is bytes in uWSGI on Python 3");
     app.noted("messages", 4)?;
+    app.get("/to/1/workers")?;
+    let seen = app.noted("workers", 1)?;
+    let numbers: Vec<u64> = seen[0].split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [running, requests, waiting, counted] = numbers[..] else { bail!("{seen:?}") };
+    ensure!(running == 2 && requests >= 8 && waiting == 0 && counted >= 8, "a mule sees of the workers: {seen:?}");
     ensure!(app.get("/to/9/x")? == "invalid mule number" && app.get("/to/nobody/x")? == "unknown farm", "who");
     ensure!(app.get("/get")?.contains("only in a mule"), "a worker got a message");
     app.vassal.stop()

@@ -17,6 +17,7 @@ use empery_control::{
     boot::AppBoot,
     posts::{FromPost, Post, PostRef, ToPost},
 };
+use empery_sys::scoreboard::Scoreboard;
 use nix::{
     sys::{prctl::set_pdeathsig, signal::Signal},
     unistd::{Pid, getppid},
@@ -35,6 +36,8 @@ use crate::{
 /// The mule or spooler that this process is.
 pub(crate) struct PostProcess {
     pub(crate) boot: &'static AppBoot,
+    /// The workers'.
+    pub(crate) scoreboard: Scoreboard,
     reference: PostRef,
     line: Line,
 }
@@ -120,7 +123,9 @@ fn begin(py: Python<'_>, boot: &'static AppBoot, reference: PostRef, line: Owned
     load::collector(py, CollectorIs::On)?;
     leaving::catch_signals(py)?;
     let line = Line::new(line)?;
-    let here = HERE.get_or_init(|| PostProcess { boot, reference, line });
+    // SAFETY: the zygote keeps the number open for all its processes, and nothing in it closes it.
+    let scoreboard = Scoreboard::map(unsafe { BorrowedFd::borrow_raw(boot.scoreboard_fd) })?;
+    let here = HERE.get_or_init(|| PostProcess { boot, scoreboard, reference, line });
     here.say(&FromPost::Up { post: reference, pid: std::process::id() as i32 }, &[])?;
     Ok(here)
 }

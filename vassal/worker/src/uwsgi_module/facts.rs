@@ -5,10 +5,7 @@ use std::{
     sync::atomic::{AtomicI32, AtomicU64, Ordering},
 };
 
-use empery_control::{
-    boot::AppBoot,
-    scoreboard::{Slot, slot_index},
-};
+use empery_control::{boot::AppBoot, scoreboard::Slot};
 use empery_sys::{listen, process};
 use pyo3::{
     exceptions::PyValueError,
@@ -16,7 +13,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyModule, PyTuple},
 };
 
-use super::add_functions;
+use super::{add_functions, crew::Crew};
 use crate::{os, worker::Worker};
 
 static MASTER_PID: AtomicI32 = AtomicI32::new(0);
@@ -42,7 +39,7 @@ fn worker_id() -> u32 {
 /// Requests of all workers.
 #[pyfunction]
 fn total_requests() -> u64 {
-    Worker::here().map_or(0, |worker| worker.scoreboard.totals().requests)
+    Crew::here().map_or(0, |crew| crew.scoreboard.totals().requests)
 }
 
 /// Requests of this worker.
@@ -77,7 +74,7 @@ fn listen_queue(socket: i64) -> PyResult<u64> {
 
 /// See [`listen_queue`]; None when there is no such socket.
 pub(super) fn queue_of(socket: i64) -> Option<u64> {
-    let listener = Worker::here()?.boot.listeners.get(usize::try_from(socket).ok()?)?;
+    let listener = Crew::here()?.boot.listeners.get(usize::try_from(socket).ok()?)?;
     // SAFETY: listeners are inherited and stay open as long as the process lives.
     let fd = unsafe { BorrowedFd::borrow_raw(listener.fd) };
     Some(listen::queue_length(fd).map_or(0, |(waiting, _)| waiting))
@@ -121,7 +118,7 @@ fn micros() -> u64 {
 /// A dict for each worker.
 #[pyfunction]
 fn workers(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    let Some(here) = Worker::here() else { return Ok(PyTuple::empty(py)) };
+    let Some(here) = Crew::here() else { return Ok(PyTuple::empty(py)) };
     let all = (1..=here.boot.processes).map(|id| worker(py, here, id)).collect::<PyResult<Vec<_>>>()?;
     PyTuple::new(py, all)
 }
@@ -142,16 +139,13 @@ pub(super) struct Numbers {
 }
 
 /// Of every worker.
-pub(super) fn numbers(here: &Worker) -> impl Iterator<Item = Numbers> {
-    (1..=here.boot.processes).map(|id| worker_numbers(here, id))
+pub(super) fn numbers(here: Crew) -> impl Iterator<Item = Numbers> {
+    (1..=here.boot.processes).map(move |id| worker_numbers(here, id))
 }
 
 /// Of one, by its id.
-pub(super) fn worker_numbers(here: &Worker, id: u32) -> Numbers {
-    let (processes, threads) = (here.boot.processes, here.boot.threads);
-    let half = |spawn: u32| {
-        (0..threads).map(move |core| here.scoreboard.slot(slot_index(processes, threads, id, spawn, core)))
-    };
+pub(super) fn worker_numbers(here: Crew, id: u32) -> Numbers {
+    let half = |spawn: u32| (0..here.boot.threads).map(move |core| here.slot_of(id, spawn, core));
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let sum = |of: fn(&Slot) -> &AtomicU64| half(0).chain(half(1)).map(|slot| read(of(slot))).sum::<u64>();
     // The half of the process that lives: the later spawn.
@@ -191,7 +185,7 @@ pub(super) fn worker_numbers(here: &Worker, id: u32) -> Numbers {
     numbers
 }
 
-fn worker<'py>(py: Python<'py>, here: &Worker, id: u32) -> PyResult<Bound<'py, PyDict>> {
+fn worker<'py>(py: Python<'py>, here: Crew, id: u32) -> PyResult<Bound<'py, PyDict>> {
     let numbers = worker_numbers(here, id);
     let (rss, vsz) = memory(numbers.pid);
     let status: &[u8] = match (numbers.pid, numbers.is_busy) {

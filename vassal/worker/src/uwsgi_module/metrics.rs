@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use pyo3::{prelude::*, types::PyModule};
 
-use super::{add_functions, facts};
-use crate::{shared::Shared, worker::Worker};
+use super::{add_functions, crew::Crew, facts};
+use crate::shared::Shared;
 
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(
@@ -95,7 +95,7 @@ fn metric_set_min(name: &str, value: i64) -> Option<bool> {
 
 /// `worker.N.requests` and so on, from the scoreboard; worker 0 is all of them. None for what is no such name.
 fn of_vassal(name: &str) -> Option<i64> {
-    let here = Worker::here()?;
+    let here = Crew::here()?;
     let all = || facts::numbers(here);
     let number = match name.split('.').collect::<Vec<_>>().as_slice() {
         ["core", "busy_workers"] => all().filter(|worker| worker.is_busy).count() as u64,
@@ -116,14 +116,14 @@ fn of_vassal(name: &str) -> Option<i64> {
 }
 
 /// Sums, and the mean of the means, as uWSGI's metrics of worker 0 collect them from their children.
-fn of_all_workers(here: &Worker, rest: &[&str]) -> Option<u64> {
+fn of_all_workers(here: Crew, rest: &[&str]) -> Option<u64> {
     let each = (1..=here.boot.processes).map(|id| of_worker(here, id, rest));
     let all = each.collect::<Option<Vec<_>>>().filter(|_| rest.len() == 1)?;
     let sum: u64 = all.iter().sum();
     Some(if rest == ["avg_response_time"] { sum / all.len().max(1) as u64 } else { sum })
 }
 
-fn of_worker(here: &Worker, id: u32, rest: &[&str]) -> Option<u64> {
+fn of_worker(here: Crew, id: u32, rest: &[&str]) -> Option<u64> {
     if id == 0 {
         return of_all_workers(here, rest);
     }

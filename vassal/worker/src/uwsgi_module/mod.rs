@@ -6,6 +6,7 @@ mod areas;
 mod cache;
 pub(crate) mod connection;
 mod control;
+mod crew;
 mod facts;
 mod files;
 mod lines;
