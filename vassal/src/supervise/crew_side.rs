@@ -45,6 +45,15 @@ impl Supervisor {
         self.obey_crew(verdict);
     }
 
+    /// `+` and `-` of `master-fifo`.
+    pub(super) fn asked_for_workers(&mut self, change: i64) {
+        let verdict = self.crew.as_mut().map_or(Verdict::Stay, |crew| crew.asked_for(change));
+        if verdict == Verdict::Stay {
+            log::say("*** there are as many workers as `cheaper` and `processes` allow ***");
+        }
+        self.obey_crew(verdict);
+    }
+
     fn obey_crew(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Stay => {}

@@ -76,7 +76,9 @@ impl Supervisor {
             'l' => log::reopen(),
             'L' => log::rotate(),
             's' => self.say_status(),
-            '+' | '-' | 'B' | 'C' | 'E' | 'f' | 'S' => {
+            '+' => self.asked_for_workers(1),
+            '-' => self.asked_for_workers(-1),
+            'B' | 'C' | 'E' | 'f' | 'S' => {
                 log::say(&format!("*** `{command}` of master-fifo is not done here ***"));
             }
             // As in uWSGI: a line break behind a command, for one. Every pipe that is named is read, so that none is chosen.
