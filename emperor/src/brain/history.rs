@@ -83,10 +83,11 @@ impl History {
         let opened = Store::open(&self.path).await;
         self.opened(opened);
         let Some(reader) = self.reader.borrow().clone() else { return Recalled::default() };
-        let (recalled, unread) = recall(&reader).await;
+        let (recalled, standing_is_whole, unread) = recall(&reader).await;
         if let Some(error) = unread {
             self.alarm = Some(format!("what the database remembers could not all be read at the start: {error}"));
-            // Whether it was this or something else: who is to stay stopped is asked for again.
+        }
+        if !standing_is_whole {
             self.remember_holds();
         }
         recalled
@@ -182,21 +183,23 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
-/// What can be read of what is remembered, and why something could not: no part costs the others.
-async fn recall(reader: &Reader) -> (Recalled, Option<StoreError>) {
+/// What can be read of what is remembered, whether all that stands is among it, and why something is not: no part costs
+/// the others.
+async fn recall(reader: &Reader) -> (Recalled, bool, Option<StoreError>) {
     let mut unread = None;
     let mut note = |error| unread = Some(error);
+    let (holds, frozen) =
+        (reader.holds().await.map_err(&mut note), reader.marked(Mark::Frozen).await.map_err(&mut note));
+    let standing_is_whole = holds.is_ok() && frozen.is_ok();
     let recalled = Recalled {
         last_operation: LastOperation(reader.last_operation_id().await.map_err(&mut note).unwrap_or(OperationId(0))),
         standing: Standing {
-            held: (reader.holds().await.map_err(&mut note).unwrap_or_default().into_iter())
-                .map(|hold| hold.vassal)
-                .collect(),
-            frozen: reader.marked(Mark::Frozen).await.map_err(&mut note).unwrap_or_default(),
+            held: holds.unwrap_or_default().into_iter().map(|hold| hold.vassal).collect(),
+            frozen: frozen.unwrap_or_default(),
             doubted: reader.marked(Mark::Doubted).await.map_err(&mut note).unwrap_or_default(),
         },
         revisions: reader.latest_revisions().await.map_err(&mut note).unwrap_or_default(),
         deployments: reader.latest_deployments().await.map_err(&mut note).unwrap_or_default(),
     };
-    (recalled, unread)
+    (recalled, standing_is_whole, unread)
 }

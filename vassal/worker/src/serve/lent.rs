@@ -54,8 +54,12 @@ impl Serving {
         if !self.lent.any.load(Ordering::Relaxed) {
             return;
         }
-        let mut descriptors = self.lent.descriptors.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.lent.descriptors.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not under the lock: what is let go of here may be the end of the app's own objects, whose code may wait.
+        let mut descriptors = std::mem::take(&mut *lock());
         descriptors.retain(|(_, let_go)| !let_go(py));
-        self.lent.any.store(!descriptors.is_empty(), Ordering::Relaxed);
+        let mut all = lock();
+        all.append(&mut descriptors);
+        self.lent.any.store(!all.is_empty(), Ordering::Relaxed);
     }
 }
