@@ -102,11 +102,12 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     }
 
     let living = living_masters(&keeper).await?;
-    let reader = Reader::new(&settings.vassals, Identity { uid: peer.uid, gid: peer.gid })
+    let sources = Arc::new(settings.sources()?);
+    let reader = Reader::new(Arc::clone(&sources), Identity { uid: peer.uid, gid: peer.gid })
         .with_common(settings.common.common())
         .with_tyrant(settings.tyrant.tyrant());
-    let log_places = LogPlaces::new(&settings.state, &settings.vassals);
-    let publisher = Publisher::new(frame(&settings, peer));
+    let log_places = LogPlaces::new(&settings.state, Arc::clone(&sources));
+    let publisher = Publisher::new(frame(&sources, peer));
     let operations = Operations::default();
     let (asks, asked) = mpsc::channel(ASKS_WAITING);
     let realm = Realm {
@@ -150,7 +151,7 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     }
 
     let stats_address = settings.stats_address()?;
-    let watch = Watch::new(&settings.vassals, Arc::clone(&wake));
+    let watch = Watch::new(Arc::clone(&sources), Arc::clone(&wake));
     let to_inbox = inbox.clone();
     let vital = Vital::new("the scanner", inbox.clone());
     tokio::spawn(async move {
@@ -161,7 +162,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
     tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
     if let Some(address) = stats_address {
-        tokio::spawn(stats_server::serve(address, settings.tyrant.tyrant(), realm.snapshot.clone(), inbox.clone()));
+        let watched = stats_server::Watched { sources, tyrant: settings.tyrant.tyrant() };
+        tokio::spawn(stats_server::serve(address, watched, realm.snapshot.clone(), inbox.clone()));
     }
     tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
     tokio::spawn(unit::check_kill_mode(inbox));
@@ -188,12 +190,13 @@ async fn living_masters(keeper: &KeeperLine) -> anyhow::Result<Vec<LivingMaster>
     }
 }
 
-fn frame(settings: &BrainSettings, keeper: Peer) -> FleetSnapshot {
+fn frame(sources: &crate::sources::Sources, keeper: Peer) -> FleetSnapshot {
     FleetSnapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         keeper_pid: keeper.pid,
         brain_pid: i32::try_from(std::process::id()).unwrap_or(0),
-        vassals_directory: settings.vassals.display().to_string(),
+        vassals_directory: sources.base().display().to_string(),
+        watched: sources.each().collect(),
         ..FleetSnapshot::default()
     }
 }

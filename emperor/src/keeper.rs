@@ -33,7 +33,7 @@ use empery_lifecycle::ids::VassalName;
 use empery_sys::process::{self, How, monotonic_ns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::tyrant::Tyrant;
+use crate::{sources::Sources, tyrant::Tyrant};
 use brain_seat::{BrainSeat, Heard};
 use desk::Desk;
 pub(crate) use policy::UidPolicy;
@@ -53,8 +53,8 @@ const BRAIN_REFUSED: i32 = 1;
 /// What the keeper is told by `emperor run`.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The vassals directory.
-    pub(crate) vassals: PathBuf,
+    /// What is watched.
+    pub(crate) sources: Sources,
     /// The state directory: the brain's database, the vassals' logs.
     pub(crate) state: PathBuf,
     /// The runtime directory: locks and sockets.
@@ -92,7 +92,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     {
         tracing::error!(path = %pidfile.display(), %error, "emperor-pidfile cannot be written");
     }
-    tracing::info!(pid = std::process::id(), vassals = %settings.vassals.display(), "the emperor keeps");
+    tracing::info!(pid = std::process::id(), vassals = %settings.sources, "the emperor keeps");
     let keeper = Keeper {
         program,
         rooms,

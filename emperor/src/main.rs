@@ -5,6 +5,7 @@ mod brain;
 mod cli;
 mod keeper;
 mod regions;
+mod sources;
 mod tyrant;
 
 use std::process::ExitCode;

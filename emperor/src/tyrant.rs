@@ -1,6 +1,8 @@
 //! `emperor-tyrant`: each vassal runs as the owner of its file, whatever the file says. For directories into which others than
 //! root write. Set by the emperor's own configuration; the brain follows it, and the keeper does not believe the brain.
 
+use std::os::unix::fs::MetadataExt;
+
 use empery_control::keeper::FileFacts;
 use empery_lifecycle::fleet::Identity;
 use serde::Deserialize;
@@ -89,6 +91,23 @@ pub(crate) fn may_have_group(owner: Identity, primary: u32, groups: &[u32], brai
     }
     if gid == brain_gid {
         return Err(format!("its group is gid {gid}, which is the emperor's own"));
+    }
+    Ok(())
+}
+
+/// Whether a directory that a pattern has found is its owner's, or root's, to put files into: another's could lead elsewhere.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn is_the_owners_place(owner: Identity, directory: &std::fs::Metadata) -> Result<(), String> {
+    if directory.is_symlink() {
+        return Err("it is a symbolic link: name the directory itself".to_owned());
+    }
+    if ![0, owner.uid].contains(&directory.uid()) {
+        return Err(format!("it belongs to uid {}, and the file in it to uid {}", directory.uid(), owner.uid));
+    }
+    if directory.mode() & 0o022 != 0 {
+        return Err(format!("others than its owner may write into it (mode {:04o})", directory.mode() & 0o7777));
     }
     Ok(())
 }

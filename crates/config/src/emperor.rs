@@ -13,8 +13,8 @@ use crate::{
 /// What `emperor run` is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emperor {
-    /// The directory of vassal files.
-    pub vassals: String,
+    /// The directories of vassal files, and patterns of their paths.
+    pub vassals: Vec<String>,
     /// More flags, each as `--NAME=VALUE`; a switch is `true` or `false`.
     pub flags: Vec<String>,
 }
@@ -61,13 +61,10 @@ impl Emperor {
     pub(crate) fn of(directives: &[Directive], problems: &mut Vec<Problem>) -> Option<Emperor> {
         let said: Vec<&Directive> =
             directives.iter().filter(|directive| directive.given != Given::Placeholder).collect();
-        let mut directories = said.iter().filter(|directive| directive.key == "emperor");
-        let vassals = directory(directories.next()?, problems);
-        if let Some(second) = directories.next() {
-            let named = 2 + directories.count();
-            let message = format!("an emperor governs one directory, and {named} are named");
-            let hint = "start one emperor for each, with its own --state and --runtime";
-            problems.push(Problem::error("bad-emperor", second.key_at.clone(), message).hint(hint));
+        let sources = said.iter().filter(|directive| directive.key == "emperor");
+        let vassals: Vec<String> = sources.map(|directive| source(directive, problems)).collect();
+        if vassals.is_empty() {
+            return None;
         }
         let is_tyrant = last(&said, TYRANT).is_some_and(|directive| value::boolean(directive.value.as_deref()));
         let mut flags = Flags::default();
@@ -137,20 +134,20 @@ fn last<'d>(said: &[&'d Directive], key: &str) -> Option<&'d Directive> {
     said.iter().rev().find(|directive| directive.key == key).copied()
 }
 
-/// A directory as it is; uWSGI's patterns (`glob://`) and its other sources of vassals are none.
-fn directory(directive: &Directive, problems: &mut Vec<Problem>) -> String {
+/// A directory or a pattern as it is; uWSGI's other sources of vassals (core/emperor.c: `pg://` and the like, of plugins) are
+/// none.
+fn source(directive: &Directive, problems: &mut Vec<Problem>) -> String {
     let named = directive.value.clone().unwrap_or_default();
-    let why = if named.is_empty() {
+    let path = named.strip_prefix("dir://").or_else(|| named.strip_prefix("glob://")).unwrap_or(&named);
+    let why = if path.is_empty() {
         "names no directory"
-    } else if named.contains("://") {
+    } else if path.contains("://") {
         "is no directory: vassals come from files only"
-    } else if named.contains(['*', '?', '[']) {
-        "is a pattern: an emperor watches one directory, so that a file that is gone is told from one that is hidden"
     } else {
         return named;
     };
     let message = format!("`emperor = {named}` {why}");
-    let hint = "name the directory of the vassal files; files of several directories can be linked into one";
+    let hint = "name the directory of the vassal files, or a pattern of their paths such as `/srv/*/app.ini`";
     problems.push(Problem::error("bad-emperor", directive.value_at.clone(), message).hint(hint));
     named
 }

@@ -40,11 +40,15 @@ pub(crate) fn expand(pattern: &str, directory: &str, files: &dyn Files) -> Vec<S
     found
 }
 
-fn has_wildcards(part: &str) -> bool {
+/// Whether a part of a path is a pattern.
+#[must_use]
+pub fn has_wildcards(part: &str) -> bool {
     part.contains(['*', '?', '['])
 }
 
-fn unescaped(part: &str) -> String {
+/// A part that is no pattern, as the name it is.
+#[must_use]
+pub fn unescaped(part: &str) -> String {
     part.replace('\\', "")
 }
 
@@ -55,8 +59,9 @@ fn fitting(part: &str, base: &str, directory: &str, files: &dyn Files) -> Vec<St
     names.into_iter().filter(|name| name.starts_with('.') == hidden && fits(part, name)).collect()
 }
 
-/// Whether a name fits a pattern without slashes.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+/// Whether a name fits a pattern without slashes. A leading dot is like any other character here.
+#[must_use]
+pub fn fits(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut at, mut in_name) = (0, 0);

@@ -20,7 +20,7 @@ mod expand;
 pub mod facts;
 mod formats;
 mod gather;
-mod glob;
+pub mod glob;
 pub mod loggers;
 mod magic;
 pub mod problem;

@@ -23,8 +23,11 @@ pub struct FleetSnapshot {
     pub keeper_pid: i32,
     /// Pid of the brain.
     pub brain_pid: i32,
-    /// The watched directory.
+    /// The directory below which vassal files have their names: the watched one, or what several have in common.
     pub vassals_directory: String,
+    /// Every directory and pattern that is watched.
+    #[serde(default)]
+    pub watched: Vec<String>,
     /// What is wrong with the emperor itself: database missing, directory unreadable, a unit that would kill survivors. Empty when well.
     pub alarms: Vec<String>,
     /// Vassals whose files are gone, so many at once that nobody believes it: they stay as they are until the files come

@@ -12,24 +12,26 @@ pub const SUFFIXES: [&str; 6] = [".ini", ".xml", ".yml", ".yaml", ".json", ".js"
 /// `.x.ini.swp`, `x.ini.tmp`) has no suffix that counts.
 #[must_use]
 pub fn counts(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or_default();
     !name.starts_with('.') && SUFFIXES.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
 }
 
 /// Longest file-system label of a vassal; a unix socket's whole path has at most 107 bytes (unix(7)).
 const LABEL_MAX_BYTES: usize = 40;
 
-/// The vassal's name as a directory name: itself when short, else its beginning and a hash of the whole.
+/// The vassal's name as a directory name: itself when short and without slashes, else its beginning and a hash of the whole.
 #[must_use]
 pub fn label(name: &VassalName) -> String {
     let text = name.as_str();
-    if text.len() <= LABEL_MAX_BYTES && !text.contains('~') {
+    if text.len() <= LABEL_MAX_BYTES && !text.contains(['~', '/']) {
         return text.to_owned();
     }
     let mut cut = LABEL_MAX_BYTES - 17;
     while !text.is_char_boundary(cut.min(text.len())) {
         cut -= 1;
     }
-    format!("{}~{:016x}", &text[..cut.min(text.len())], fnv1a(text.as_bytes()))
+    let beginning = text[..cut.min(text.len())].replace('/', "-");
+    format!("{beginning}~{:016x}", fnv1a(text.as_bytes()))
 }
 
 /// FNV-1a, 64 bits: stable across builds, which `DefaultHasher` is not.

@@ -68,7 +68,8 @@ impl fmt::Display for WorkerRef {
     }
 }
 
-/// The name of a vassal: the name of its file in the vassals directory, such as `shop.ini`.
+/// The name of a vassal: the name of its file in the vassals directory, such as `shop.ini`; where an emperor watches several
+/// directories or a pattern, its path below what they have in common, such as `shop/app.ini`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VassalName(String);
@@ -76,20 +77,20 @@ pub struct VassalName(String);
 /// Why a text is not a vassal's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadVassalName {
-    /// Empty, `.` or `..`.
+    /// It, or a part between slashes, is empty, `.` or `..`.
     Empty,
     /// Longer than 255 bytes (NAME_MAX of Linux file systems).
     TooLong,
-    /// Holds `/` or a control character.
+    /// Holds a control character.
     BadCharacter,
 }
 
 impl fmt::Display for BadVassalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            BadVassalName::Empty => "a vassal's name must not be empty, \".\" or \"..\"",
+            BadVassalName::Empty => "no part of a vassal's name may be empty, \".\" or \"..\"",
             BadVassalName::TooLong => "a vassal's name has at most 255 bytes",
-            BadVassalName::BadCharacter => "a vassal's name must not hold \"/\" or control characters",
+            BadVassalName::BadCharacter => "a vassal's name must not hold control characters",
         })
     }
 }
@@ -97,19 +98,19 @@ impl fmt::Display for BadVassalName {
 impl std::error::Error for BadVassalName {}
 
 impl VassalName {
-    /// Checks and takes a file name.
+    /// Checks and takes the path of a file below the vassals directory.
     ///
     /// # Errors
-    /// When it could not be one entry of a directory, or would garble a terminal.
+    /// When it could lead out of the directory, or would garble a terminal.
     pub fn new(name: impl Into<String>) -> Result<Self, BadVassalName> {
         let name = name.into();
-        if name.is_empty() || name == "." || name == ".." {
+        if name.split('/').any(|part| ["", ".", ".."].contains(&part)) {
             return Err(BadVassalName::Empty);
         }
         if name.len() > 255 {
             return Err(BadVassalName::TooLong);
         }
-        if name.chars().any(|c| c == '/' || c.is_control()) {
+        if name.chars().any(char::is_control) {
             return Err(BadVassalName::BadCharacter);
         }
         Ok(Self(name))

@@ -11,19 +11,20 @@ use empery_control::places;
 use empery_lifecycle::ids::VassalName;
 
 use super::scan::reading::Reading;
+use crate::sources::Sources;
 
 /// Clones share what is known.
 #[derive(Debug, Clone)]
 pub(crate) struct LogPlaces {
     state: Arc<Path>,
-    vassals: Arc<Path>,
+    sources: Arc<Sources>,
     named: Arc<Mutex<BTreeMap<VassalName, PathBuf>>>,
 }
 
 impl LogPlaces {
-    /// Below this state directory, unless a file of this vassals directory says otherwise.
-    pub(crate) fn new(state: &Path, vassals: &Path) -> LogPlaces {
-        LogPlaces { state: state.into(), vassals: vassals.into(), named: Arc::default() }
+    /// Below this state directory, unless a vassal file says otherwise.
+    pub(crate) fn new(state: &Path, sources: Arc<Sources>) -> LogPlaces {
+        LogPlaces { state: state.into(), sources, named: Arc::default() }
     }
 
     /// The file says where it logs (`logto`, or a `logger` that is a file), or does not.
@@ -36,7 +37,7 @@ impl LogPlaces {
                 _ => None,
             });
         match logger.or(log.logto2.as_ref()).or(log.logto.as_ref()) {
-            Some(path) => self.named().insert(name.clone(), self.vassals.join(path)),
+            Some(path) => self.named().insert(name.clone(), self.sources.working_directory(name).join(path)),
             None => self.named().remove(name),
         };
     }

@@ -133,6 +133,7 @@ impl Publisher {
             keeper_pid: before.keeper_pid,
             brain_pid: before.brain_pid,
             vassals_directory: before.vassals_directory.clone(),
+            watched: before.watched.clone(),
             alarms,
             removals_doubted,
             upgrade,

@@ -7,14 +7,14 @@ use empery_config::address::Address;
 use empery_lifecycle::fleet::Policy;
 
 use super::{common::CommonOptions, scan::on_demand::OnDemand};
-use crate::tyrant::TyrantOptions;
+use crate::{sources::Sources, tyrant::TyrantOptions};
 
 /// Where everything is, and where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub(crate) struct BrainSettings {
-    /// The watched directory.
+    /// What is watched: the words of [`Sources`].
     #[arg(long, value_name = "DIR")]
-    pub(crate) vassals: PathBuf,
+    pub(crate) vassals: Vec<String>,
     /// Where the database, the token and logs are kept.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: PathBuf,
@@ -77,20 +77,29 @@ impl BrainSettings {
         }
     }
 
+    /// What is watched. Vassals that a pattern finds start where the emperor did.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
+        Sources::new(&self.vassals, &std::env::current_dir().context("the working directory")?)
+    }
+
     /// `emperor-stats`, understood.
     ///
     /// # Errors
     /// When it is no address.
     pub(crate) fn stats_address(&self) -> anyhow::Result<Option<Address>> {
         let Some(text) = &self.emperor_stats else { return Ok(None) };
-        let address = Address::parse(text, &self.vassals).with_context(|| format!("emperor-stats: {text}"))?;
+        let address = Address::parse(text, self.sources()?.base()).with_context(|| format!("emperor-stats: {text}"))?;
         Ok(Some(address))
     }
 
     /// The arguments after the program's name, so that [`clap`] reads the same settings back.
     pub(crate) fn to_args(&self) -> Vec<OsString> {
         let mut args = vec![OsString::from("brain")];
-        for (flag, value) in [("--vassals", &self.vassals), ("--state", &self.state), ("--runtime", &self.runtime)] {
+        args.extend(self.vassals.iter().map(|watched| format!("--vassals={watched}").into()));
+        for (flag, value) in [("--state", &self.state), ("--runtime", &self.runtime)] {
             args.push(flag.into());
             args.push(value.into());
         }

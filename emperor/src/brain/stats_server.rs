@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{clock, inputs::Inbox, inputs::Input};
-use crate::tyrant::Tyrant;
+use crate::{sources::Sources, tyrant::Tyrant};
 
 /// How long one client may take.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(1);
@@ -24,11 +24,18 @@ const RETRY: Duration = Duration::from_secs(5);
 
 type Snapshots = watch::Receiver<Arc<FleetSnapshot>>;
 
+/// What is told of the emperor itself.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) tyrant: Option<Tyrant>,
+}
+
 /// Serves, for ever. An address that cannot be had is an alarm and tried again; the fleet is looked after either way.
-pub(crate) async fn serve(address: Address, tyrant: Option<Tyrant>, snapshots: Snapshots, inbox: Inbox) {
+pub(crate) async fn serve(address: Address, watched: Watched, snapshots: Snapshots, inbox: Inbox) {
     let mut told = false;
     loop {
-        let Err(error) = serve_on(&address, tyrant, &snapshots).await else { return };
+        let Err(error) = serve_on(&address, &watched, &snapshots).await else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::error!(%address, %error, "emperor-stats cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!("emperor-stats could not be served on {address} at first: {error}")));
@@ -37,12 +44,12 @@ pub(crate) async fn serve(address: Address, tyrant: Option<Tyrant>, snapshots: S
     }
 }
 
-async fn serve_on(address: &Address, tyrant: Option<Tyrant>, snapshots: &Snapshots) -> std::io::Result<()> {
+async fn serve_on(address: &Address, watched: &Watched, snapshots: &Snapshots) -> std::io::Result<()> {
     match address {
         Address::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
             tracing::info!(%address, "emperor-stats are served");
-            accept_all(async || Ok(listener.accept().await?.0), tyrant, snapshots).await
+            accept_all(async || Ok(listener.accept().await?.0), watched, snapshots).await
         }
         Address::Unix(path) => {
             // A socket left by an earlier brain; the keeper's lock says that there is no other emperor here.
@@ -51,7 +58,7 @@ async fn serve_on(address: &Address, tyrant: Option<Tyrant>, snapshots: &Snapsho
             }
             let listener = UnixListener::bind(path)?;
             tracing::info!(path = %path.display(), "emperor-stats are served");
-            accept_all(async || Ok(listener.accept().await?.0), tyrant, snapshots).await
+            accept_all(async || Ok(listener.accept().await?.0), watched, snapshots).await
         }
         Address::Abstract(_) | Address::Private(_) => {
             Err(std::io::Error::other("expected `HOST:PORT` or the path of a socket"))
@@ -59,7 +66,7 @@ async fn serve_on(address: &Address, tyrant: Option<Tyrant>, snapshots: &Snapsho
     }
 }
 
-async fn accept_all<S, F>(accept: impl Fn() -> F, tyrant: Option<Tyrant>, snapshots: &Snapshots) -> std::io::Result<()>
+async fn accept_all<S, F>(accept: impl Fn() -> F, watched: &Watched, snapshots: &Snapshots) -> std::io::Result<()>
 where
     S: AsyncWriteExt + Unpin + Send + 'static,
     F: Future<Output = std::io::Result<S>>,
@@ -68,7 +75,7 @@ where
     loop {
         let place = Arc::clone(&clients).acquire_owned().await.map_err(std::io::Error::other)?;
         let mut client = accept().await?;
-        let text = serde_json::to_string_pretty(&stats(&snapshots.borrow(), tyrant))?;
+        let text = serde_json::to_string_pretty(&stats(&snapshots.borrow(), watched))?;
         tokio::spawn(async move {
             let write = async {
                 client.write_all(text.as_bytes()).await?;
@@ -81,29 +88,28 @@ where
     }
 }
 
-fn stats(fleet: &FleetSnapshot, tyrant: Option<Tyrant>) -> Value {
-    let directory = &fleet.vassals_directory;
-    let vassals: Vec<Value> = fleet.vassals.iter().map(|vassal| of_vassal(vassal, directory)).collect();
+fn stats(fleet: &FleetSnapshot, watched: &Watched) -> Value {
+    let vassals: Vec<Value> = fleet.vassals.iter().map(|vassal| of_vassal(vassal, &watched.sources)).collect();
     let cursed = fleet.vassals.iter().filter(|vassal| vassal.state == "cursed");
     json!({
         "version": fleet.version,
         "pid": fleet.keeper_pid,
         "uid": nix::unistd::geteuid().as_raw(),
         "gid": nix::unistd::getegid().as_raw(),
-        "cwd": directory,
-        "emperor": [directory],
-        "emperor_tyrant": u8::from(tyrant.is_some()),
+        "cwd": watched.sources.base(),
+        "emperor": watched.sources.each().collect::<Vec<_>>(),
+        "emperor_tyrant": u8::from(watched.tyrant.is_some()),
         "throttle_level": 0,
         "vassals": vassals,
         "blacklist": cursed.map(blacklisted).collect::<Vec<_>>(),
     })
 }
 
-fn of_vassal(vassal: &VassalSnapshot, directory: &str) -> Value {
+fn of_vassal(vassal: &VassalSnapshot, sources: &Sources) -> Value {
     let serves = u8::from(vassal.serving_revision.is_some());
     let loyal_since = vassal.loyal_since_unix_ms.unwrap_or(0) / 1000;
     let (began, _) = deployed(vassal);
-    let changed = modified(&Path::new(directory).join(vassal.name.as_str()));
+    let changed = modified(&sources.path_of(&vassal.name));
     let mut ids =
         vassal.identity.as_deref().unwrap_or_default().splitn(2, ':').map(|id| id.parse::<u32>().unwrap_or(0));
     json!({
@@ -125,7 +131,7 @@ fn of_vassal(vassal: &VassalSnapshot, directory: &str) -> Value {
         "on_demand": if vassal.state == "asleep" { vassal.listeners.first().map_or("", String::as_str) } else { "" },
         "uid": ids.next().unwrap_or(0),
         "gid": ids.next().unwrap_or(0),
-        "monitor": directory,
+        "monitor": sources.monitor_of(&vassal.name),
         "respawns": vassal.generation.unwrap_or(1).saturating_sub(1),
     })
 }

@@ -9,6 +9,7 @@ mod running;
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use empery_control::{
@@ -28,11 +29,14 @@ use super::{
     print::{self, say},
     uwsgi_style,
 };
-use crate::brain::{
-    common::CommonOptions,
-    scan::reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading},
+use crate::{
+    brain::{
+        common::CommonOptions,
+        scan::reading::{Circumstances, FILE_MAX_BYTES, Reader, Reading},
+    },
+    sources::Sources,
+    tyrant::Tyrant,
 };
-use crate::tyrant::Tyrant;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -198,7 +202,8 @@ fn read_content(file: &Path, for_all: &ForAll, content: Vec<u8>) -> std::io::Res
     let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
     let name = VassalName::new(name).map_err(|_| not_a_name())?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    let reader = Reader::new(directory, me).with_common(for_all.common.clone()).with_tyrant(for_all.tyrant);
+    let sources = Arc::new(Sources::of_directory(directory.to_owned()));
+    let reader = Reader::new(sources, me).with_common(for_all.common.clone()).with_tyrant(for_all.tyrant);
     // As the keeper tells it: of the file behind a link, unless a tyrant follows none.
     let facts = match for_all.tyrant {
         Some(Tyrant { nofollow: true, .. }) => std::fs::symlink_metadata(file)?,

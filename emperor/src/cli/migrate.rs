@@ -126,7 +126,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 
 /// What holds for a vassal file: what the only emperor says, or of several the one that watches its directory.
 fn for_all(emperors: &[EmperorFile], file: &Path) -> ForAll {
-    let watches = |emperor: &&EmperorFile| file.parent().is_some_and(|directory| emperor.watches(directory));
+    let watches = |emperor: &&EmperorFile| emperor.watches(file);
     match emperors {
         [only] => only.for_all(),
         several => several.iter().find(watches).map(EmperorFile::for_all).unwrap_or_default(),

@@ -17,6 +17,7 @@ use crate::{
         settings::{BrainSettings, MassRemoval},
     },
     keeper,
+    sources::Sources,
     tyrant::TyrantOptions,
 };
 
@@ -26,9 +27,9 @@ const CONFIG_MAX_BYTES: u64 = 1 << 20;
 /// What was typed. Each wins over the configuration file.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Options {
-    /// The directory of vassal files [default: /etc/vassals; without root $XDG_CONFIG_HOME/empery/vassals]
+    /// The directory of vassal files, or a pattern such as '/srv/*/app.ini'; may be given several times [default: /etc/vassals; without root $XDG_CONFIG_HOME/empery/vassals]
     #[arg(long, value_name = "DIR")]
-    vassals: Option<PathBuf>,
+    vassals: Vec<String>,
     /// Where history, logs and the token are kept [default: /var/lib/empery; without root $XDG_STATE_HOME/empery]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -80,7 +81,7 @@ pub(super) struct Options {
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct ConfigFile {
-    vassals: Option<PathBuf>,
+    vassals: OneOrMany,
     state: Option<PathBuf>,
     runtime: Option<PathBuf>,
     listen: Option<SocketAddr>,
@@ -99,6 +100,29 @@ struct ConfigFile {
     vassals_include_before: Vec<String>,
     vassals_inherit: Vec<String>,
     vassals_inherit_before: Vec<String>,
+}
+
+/// One word, or a list of them.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        OneOrMany::Many(Vec::new())
+    }
+}
+
+impl From<OneOrMany> for Vec<String> {
+    fn from(named: OneOrMany) -> Self {
+        match named {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
 }
 
 /// Which vassals wait for their first client.
@@ -135,15 +159,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
              proxy with TLS, or say --listen-beyond-loopback (in the configuration file: listen-beyond-loopback: true)"
         );
     }
-    let vassals_named = options.vassals.or(file.vassals);
-    let vassals = absolute(vassals_named.clone().unwrap_or_else(defaults::vassals))?;
-    if vassals_named.is_none() {
-        std::fs::create_dir_all(&vassals)
-            .with_context(|| format!("making the vassals directory {}", vassals.display()))?;
-    }
-    if !vassals.is_dir() {
-        bail!("there is no directory {} to watch: make it, or name another with --vassals", vassals.display());
-    }
+    let sources = sources(if options.vassals.is_empty() { file.vassals.into() } else { options.vassals })?;
     let usual_removal = MassRemoval::default();
     let mass_removal = MassRemoval {
         above_percent: options
@@ -179,7 +195,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         bail!("emperor-tyrant: only an emperor that root starts can run vassals as the owners of their files");
     }
     let brain = BrainSettings {
-        vassals,
+        vassals: sources.words().collect(),
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
         runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
         listen,
@@ -202,7 +218,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),
         on_demand_extension: brain.on_demand.extension,
-        vassals: brain.vassals,
+        sources,
         state: brain.state,
         runtime: brain.runtime,
         tyrant: tyrant.tyrant(),
@@ -213,6 +229,20 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
             min_uid: options.min_uid.or(file.uid_policy.min_uid).unwrap_or(usual.min_uid),
         },
     })
+}
+
+/// What is to be watched; the usual directory is made when nothing is named.
+fn sources(mut named: Vec<String>) -> anyhow::Result<Sources> {
+    if named.is_empty() {
+        let usual = defaults::vassals();
+        std::fs::create_dir_all(&usual).with_context(|| format!("making the vassals directory {}", usual.display()))?;
+        named.push(format!("{}/", usual.display()));
+    }
+    let sources = Sources::new(&named, &std::env::current_dir().context("the working directory")?)?;
+    if let Some(missing) = sources.roots().into_iter().find(|root| !root.is_dir()) {
+        bail!("there is no directory {} to watch: make it, or name another with --vassals", missing.display());
+    }
+    Ok(sources)
 }
 
 fn read_config(path: &Path) -> anyhow::Result<ConfigFile> {
@@ -246,7 +276,9 @@ mod tests {
     #[test]
     fn a_configuration_file_is_read_and_a_misspelt_key_is_named() {
         let file = parse_config("# mine\nvassals: /srv/vassals\nlisten: 127.0.0.1:7171\n").unwrap();
-        assert_eq!(file.vassals, Some("/srv/vassals".into()));
+        assert_eq!(Vec::from(file.vassals), ["/srv/vassals"]);
+        let several = parse_config("vassals: [/srv/vassals, '/home/*/app.ini']\n").unwrap().vassals;
+        assert_eq!(Vec::from(several), ["/srv/vassals", "/home/*/app.ini"]);
         assert_eq!(file.listen, Some("127.0.0.1:7171".parse().unwrap()));
         assert_eq!(parse_config("# nothing\n").unwrap(), ConfigFile::default());
         let file =
@@ -263,7 +295,7 @@ mod tests {
     fn what_other_hosts_can_reach_is_refused_unless_asked_for() {
         let options = || Options {
             listen: Some("0.0.0.0:7171".parse().unwrap()),
-            vassals: Some("/nowhere-to-be-found".into()),
+            vassals: vec!["/nowhere-to-be-found".into()],
             ..Options::default()
         };
         let refused = run(options()).unwrap_err().to_string();

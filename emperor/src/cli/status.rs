@@ -57,7 +57,7 @@ fn fleet(fleet: &FleetSnapshot) {
     say!(
         "emperor {} of {}: {} vassals, {loyal} loyal, {:.1} requests/s, {}",
         fleet.version,
-        fleet.vassals_directory,
+        fleet.watched.join(", "),
         fleet.vassals.len(),
         fleet.numbers.requests_per_s,
         print::memory(fleet.numbers.rss_bytes)

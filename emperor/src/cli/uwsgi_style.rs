@@ -31,8 +31,9 @@ pub(super) fn translated(typed: Vec<OsString>) -> Result<Vec<OsString>, String> 
         eprint!("{}", render(&outcome.problems, Colour::Plain));
     }
     let Emperor { vassals, flags } = emperor_of(outcome)?;
-    let run = [program, "run".into(), "--vassals".into(), vassals.into()];
-    Ok(run.into_iter().chain(flags.into_iter().map(OsString::from)).chain(own).collect())
+    let watched = vassals.into_iter().flat_map(|named| ["--vassals".to_owned(), named]);
+    let words = watched.chain(flags).map(OsString::from);
+    Ok([program, "run".into()].into_iter().chain(words).chain(own).collect())
 }
 
 /// Whether a first word is no verb of ours: an option, or a configuration file.
@@ -95,8 +96,9 @@ pub(super) fn options_of(file: &std::path::Path) -> Result<run::Options, String>
 /// # Errors
 /// When a value is not what its option takes.
 pub(super) fn options(emperor: &Emperor) -> Result<run::Options, String> {
-    let words = ["emperor", "run", "--vassals", &emperor.vassals].into_iter().map(str::to_owned);
-    match Line::try_parse_from(words.chain(emperor.flags.iter().cloned())).map_err(|told| told.to_string())?.verb {
+    let watched = emperor.vassals.iter().map(|named| format!("--vassals={named}"));
+    let words = ["emperor", "run"].into_iter().map(str::to_owned).chain(watched).chain(emperor.flags.iter().cloned());
+    match Line::try_parse_from(words).map_err(|told| told.to_string())?.verb {
         Verb::Run(options) => Ok(options),
         _ => Err("it is no emperor's".to_owned()),
     }

@@ -101,7 +101,7 @@ impl Desk {
     /// When they cannot be looked for.
     pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
         Ok(Self {
-            directory: VassalsDirectory::new(settings.vassals.clone(), settings.on_demand_extension.clone())
+            directory: VassalsDirectory::new(settings.sources.clone(), settings.on_demand_extension.clone())
                 .with_owners(settings.tyrant, brain.gid),
             store: FdStore::default(),
             masters: Masters::adopt(&settings.runtime)?,

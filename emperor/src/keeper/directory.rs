@@ -1,4 +1,4 @@
-//! The vassals directory: which entries count, what they look like, and their content as a descriptor. Only regular
+//! The vassal files: which entries count, what they look like, and their content as a descriptor. Only regular
 //! files count, also behind a symbolic link, as uWSGI follows them.
 
 use std::{
@@ -8,14 +8,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use empery_control::{keeper::FileFacts, places::counts};
+use empery_control::keeper::FileFacts;
 use empery_lifecycle::{fleet::Identity, ids::VassalName};
 use empery_sys::{
     identity::{self, while_being},
     spawn::DropTo,
 };
 
-use crate::tyrant::{self, Tyrant};
+use crate::{
+    sources::Sources,
+    tyrant::{self, Tyrant},
+};
 
 /// Why the directory or a file of it was not read.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +57,10 @@ pub(super) enum DirectoryError {
     },
 }
 
-/// The directory. Opened anew each time: it may be replaced by another of its name.
+/// The directories. Opened anew each time: one may be replaced by another of its name.
 #[derive(Debug)]
 pub(super) struct VassalsDirectory {
-    path: PathBuf,
+    sources: Sources,
     /// What follows a vassal file's name in the name of the file with its on-demand socket.
     on_demand_extension: Option<String>,
     /// Whose files are others' to write.
@@ -70,8 +73,8 @@ pub(super) struct VassalsDirectory {
 const ON_DEMAND_MAX_BYTES: u64 = 4096;
 
 impl VassalsDirectory {
-    pub(super) fn new(path: PathBuf, on_demand_extension: Option<String>) -> Self {
-        Self { path, on_demand_extension, tyrant: None, brain_gid: 0 }
+    pub(super) fn new(sources: Sources, on_demand_extension: Option<String>) -> Self {
+        Self { sources, on_demand_extension, tyrant: None, brain_gid: 0 }
     }
 
     /// The same where files have owners as `emperor-tyrant` wants them.
@@ -87,9 +90,9 @@ impl VassalsDirectory {
         self.open(name).map(|(facts, _)| tyrant::owner(&facts))
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// What is watched.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Every vassal file, in the order of names.
@@ -97,20 +100,16 @@ impl VassalsDirectory {
     /// # Errors
     /// [`DirectoryError::Lost`].
     pub(super) fn list(&self) -> Result<Vec<FileFacts>, DirectoryError> {
-        let lost = |source| DirectoryError::Lost { path: self.path.clone(), source };
+        let listed = self.sources.list().map_err(|(path, source)| DirectoryError::Lost { path, source })?;
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(lost)? {
-            let entry = entry.map_err(lost)?;
-            let name = entry.file_name().into_string().ok().and_then(|name| VassalName::new(name).ok());
-            let Some(name) = name.filter(|name| counts(name.as_str())) else { continue };
+        for (name, path) in listed {
             // It may have gone since it was listed, or be a link to nothing: either way it is no file.
-            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
             if metadata.is_file() {
-                let owner = self.listed_owner(&entry.path(), &metadata);
+                let owner = self.listed_owner(&path, &metadata);
                 files.push(self.facts(name, &metadata, owner));
             }
         }
-        files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
     }
 
@@ -119,8 +118,8 @@ impl VassalsDirectory {
     /// # Errors
     /// When it does not count, is no regular file, cannot be opened, or under a tyrant is not its owner's alone.
     pub(super) fn open(&self, name: &VassalName) -> Result<(FileFacts, File), DirectoryError> {
-        let path = self.path.join(name.as_str());
-        if !counts(name.as_str()) {
+        let path = self.sources.path_of(name);
+        if !self.sources.cover(name) {
             return Err(DirectoryError::NotAVassal { path, why: "its name does not count" });
         }
         let (owner, metadata, file) = match self.tyrant {
@@ -128,7 +127,16 @@ impl VassalsDirectory {
                 let (metadata, file) = open_regular(&path, Links::Followed)?;
                 (owner_by(&metadata), metadata, file)
             }
-            Some(tyrant) => self.open_owners(tyrant, &path)?,
+            Some(tyrant) => {
+                let (owner, metadata, file) = self.open_owners(tyrant, &path)?;
+                let above = path.ancestors().skip(1).take_while(|above| *above != self.sources.root_of(name));
+                for directory in above {
+                    let facts = std::fs::symlink_metadata(directory).map_err(|error| not_opened(&path, error))?;
+                    tyrant::is_the_owners_place(owner, &facts)
+                        .map_err(|why| DirectoryError::NotTheOwners { path: directory.to_owned(), why })?;
+                }
+                (owner, metadata, file)
+            }
         };
         Ok((self.facts(name.clone(), &metadata, owner), file))
     }
@@ -170,8 +178,8 @@ impl VassalsDirectory {
     /// # Errors
     /// When there is none, or it cannot be opened or is too long.
     pub(super) fn open_on_demand(&self, name: &VassalName) -> Result<(FileFacts, File), DirectoryError> {
-        let path = self.path.join(name.as_str());
-        let Some(beside) = self.beside(name).filter(|_| counts(name.as_str())) else {
+        let path = self.sources.path_of(name);
+        let Some(beside) = self.beside(name).filter(|_| self.sources.cover(name)) else {
             return Err(DirectoryError::NotAVassal { path, why: "no emperor-on-demand-extension is set" });
         };
         let (metadata, file) = match self.tyrant {
@@ -209,7 +217,9 @@ impl VassalsDirectory {
 
     fn beside(&self, name: &VassalName) -> Option<PathBuf> {
         let extension = self.on_demand_extension.as_ref()?;
-        Some(self.path.join(format!("{name}{extension}")))
+        let mut path = self.sources.path_of(name).into_os_string();
+        path.push(extension);
+        Some(path.into())
     }
 
     fn facts(&self, name: VassalName, metadata: &Metadata, Identity { uid, gid }: Identity) -> FileFacts {
@@ -307,7 +317,7 @@ mod tests {
         nix::unistd::mkfifo(&vassals.join("fifo.ini"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         symlink(vassals.join("i.conf"), vassals.join("link.ini")).unwrap();
         symlink(vassals.join("nowhere"), vassals.join("dangling.ini")).unwrap();
-        let directory = VassalsDirectory::new(vassals.clone(), None);
+        let directory = VassalsDirectory::new(Sources::of_directory(vassals.clone()), None);
         let listed: Vec<_> = directory.list().unwrap().into_iter().map(|facts| facts.name.to_string()).collect();
         assert_eq!(listed, ["a.yaml", "b.ini", "c.js", "link.ini"]);
 
@@ -323,7 +333,7 @@ mod tests {
     #[test]
     fn a_directory_that_is_gone_is_lost_and_not_empty() {
         let room = Room::new("lost");
-        let directory = VassalsDirectory::new(room.path().join("vassals"), None);
+        let directory = VassalsDirectory::new(Sources::of_directory(room.path().join("vassals")), None);
         assert!(matches!(directory.list(), Err(DirectoryError::Lost { .. })));
         room.directory("vassals");
         assert_eq!(directory.list().unwrap(), []);
@@ -369,7 +379,7 @@ mod tests {
         link("grouped.ini", &bobs, (alice, 33));
         let opened = |nofollow, file: &str| {
             let tyrant = Some(Tyrant { initgroups: false, nofollow });
-            let directory = VassalsDirectory::new(vassals.clone(), None).with_owners(tyrant, 1);
+            let directory = VassalsDirectory::new(Sources::of_directory(vassals.clone()), None).with_owners(tyrant, 1);
             directory.open(&name(file)).map(|(facts, _)| (facts.uid, facts.gid)).map_err(|error| error.to_string())
         };
         for nofollow in [false, true] {

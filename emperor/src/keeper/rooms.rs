@@ -37,9 +37,9 @@ const DESCRIPTORS_MAX: u64 = 65_536;
 #[derive(Debug)]
 pub(super) struct Rooms {
     lock: OwnedFd,
-    /// Of the vassals directory itself: two emperors with different runtime directories must not share it. Held for as
+    /// Of the vassals directories themselves: two emperors with different runtime directories must not share it. Held for as
     /// long as this value lives.
-    _vassals: Option<Flock<File>>,
+    _vassals: Vec<Option<Flock<File>>>,
 }
 
 impl Rooms {
@@ -63,8 +63,8 @@ impl Rooms {
             own_directory(&path, mode, group).with_context(|| format!("preparing the directory {}", path.display()))?;
         }
         let path = places::emperor_lock(runtime);
-        let lock = take_lock(&path, &settings.vassals).with_context(|| format!("locking {}", path.display()))?;
-        let vassals = watch_alone(&settings.vassals)?;
+        let lock = take_lock(&path, &settings.sources).with_context(|| format!("locking {}", path.display()))?;
+        let vassals = settings.sources.roots().into_iter().map(watch_alone).collect::<Result<_, _>>()?;
         clear_control_socket(&places::control_socket(runtime));
         if let Some(brain) = brain {
             hand_over(state, brain)
@@ -164,7 +164,7 @@ fn give_file(path: &Path, uid: u32, gid: u32, may: impl Fn(&Metadata) -> bool) -
     Ok(())
 }
 
-fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
+fn take_lock(path: &Path, watched: &dyn std::fmt::Display) -> anyhow::Result<OwnedFd> {
     if let Some(inherited) = successor::inherited_lock(path) {
         return Ok(inherited);
     }
@@ -188,7 +188,7 @@ fn take_lock(path: &Path, vassals: &Path) -> anyhow::Result<OwnedFd> {
     }
     file.set_len(0)?;
     let pid = std::process::id().cast_signed();
-    writeln!(file, "pid {pid}, watching {}", vassals.display())?;
+    writeln!(file, "pid {pid}, watching {watched}")?;
     Ok(file.into())
 }
 
@@ -371,11 +371,11 @@ mod tests {
     fn a_second_emperor_is_refused_with_the_pid_and_directory_of_the_first() {
         let room = Room::new("emperor-lock");
         let path = room.path().join("emperor.lock");
-        let first = take_lock(&path, Path::new("/etc/vassals")).unwrap();
-        let error = take_lock(&path, Path::new("/other")).unwrap_err().to_string();
+        let first = take_lock(&path, &"/etc/vassals").unwrap();
+        let error = take_lock(&path, &"/other").unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}, watching /etc/vassals", std::process::id())), "{error}");
         drop(first);
-        until("the lock to be free", || take_lock(&path, Path::new("/other")).is_ok());
+        until("the lock to be free", || take_lock(&path, &"/other").is_ok());
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Desk {
         let tls_files = tls_files::open(&self.directory, vassal, &order.tls_files)?;
         let boot = MasterBoot {
             master: order.master.clone(),
-            config_path: self.directory.path().join(vassal.as_str()),
+            config_path: self.directory.sources().path_of(vassal),
             config_fd: content.as_raw_fd(),
             revision: order.revision,
             operation: order.operation,
@@ -174,7 +174,7 @@ impl Desk {
             // The path is for `ps` only: the master reads what is in the boot spec.
             args: vec!["vassal".into(), boot.config_path.clone().into()],
             env: environment::of_master(std::env::vars_os(), spec.as_raw_fd()),
-            directory: Some(self.directory.path().to_owned()),
+            directory: Some(self.directory.sources().working_directory(&order.master.vassal).to_owned()),
             stdio: [None, None, None],
             inherit,
             identity: is_root.then_some(drop_to),

@@ -46,7 +46,7 @@ pub(super) fn desk(room: &Room) -> super::desk::Desk {
         room.directory(directory);
     }
     let settings = Settings {
-        vassals: room.path().join("vassals"),
+        sources: crate::sources::Sources::of_directory(room.path().join("vassals")),
         state: room.path().join("state"),
         runtime: room.path().join("run"),
         brain_args: Vec::new(),

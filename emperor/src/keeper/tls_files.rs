@@ -45,7 +45,8 @@ pub(super) fn open(
         .map_err(|error| Refusal::io(format_args!("reading {vassal} for its certificates"), &error))?;
     let content = String::from_utf8_lossy(&content);
     let named: Vec<&str> = named_files(&content).collect();
-    let is_named = |path: &&PathBuf| named.iter().any(|name| directory.path().join(name) == **path);
+    let starts_in = directory.sources().working_directory(vassal);
+    let is_named = |path: &&PathBuf| named.iter().any(|name| starts_in.join(name) == **path);
     Ok(paths
         .iter()
         .filter(is_named)
@@ -81,7 +82,7 @@ mod tests {
     use std::os::unix::fs::chown;
 
     use super::*;
-    use crate::keeper::tests::Room;
+    use crate::{keeper::tests::Room, sources::Sources};
 
     #[test]
     fn only_lines_about_certificates_name_files() {
@@ -106,7 +107,8 @@ mod tests {
         std::fs::write(&key, "").unwrap();
         std::fs::write(&other, "").unwrap();
         std::fs::write(vassals.join("a.ini"), "[uwsgi]\nhttps = :443,a.crt,a.key\nlogto = other.key\n").unwrap();
-        let (directory, vassal) = (VassalsDirectory::new(vassals.clone(), None), VassalName::new("a.ini").unwrap());
+        let (directory, vassal) =
+            (VassalsDirectory::new(Sources::of_directory(vassals.clone()), None), VassalName::new("a.ini").unwrap());
         let opened = || {
             let opened = open(&directory, &vassal, &[key.clone(), other.clone(), vassals.join("a.crt")]).unwrap();
             opened.into_iter().map(|(path, _)| path).collect::<Vec<_>>()

@@ -18,7 +18,7 @@ pub(super) async fn page(State(realm): State<Realm>, Extension(caller): Extensio
     let snapshot = realm.now();
     let facts = vec![
         ("Version", snapshot.version.clone()),
-        ("Vassals directory", snapshot.vassals_directory.clone()),
+        ("Watched", snapshot.watched.join(", ")),
         ("Keeper", format!("pid {}", snapshot.keeper_pid)),
         ("Brain", format!("pid {}", snapshot.brain_pid)),
         ("Database", if realm.history().is_some() { "open" } else { "not open" }.to_owned()),

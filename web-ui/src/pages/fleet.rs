@@ -96,7 +96,7 @@ impl Fleet {
         let calm_title = if urgent.is_empty() { "Vassals" } else { "Everything else" };
         let numbers = snapshot.numbers;
         Fleet {
-            directory: snapshot.vassals_directory.clone(),
+            directory: snapshot.watched.join(", "),
             alarms: snapshot.alarms.clone(),
             removals_doubted: snapshot.removals_doubted.len(),
             outdated: snapshot.vassals.iter().filter(|vassal| vassal.outdated).count(),

@@ -308,6 +308,7 @@ pub(crate) fn fleet() -> FleetSnapshot {
         keeper_pid: 4_100,
         brain_pid: 4_101,
         vassals_directory: "/etc/vassals".to_owned(),
+        watched: vec!["/etc/vassals".to_owned()],
         alarms: vec![
             "The database is full (recording samples): make room on the disk that holds /var/lib/empery.".to_owned(),
         ],

@@ -23,7 +23,7 @@ fn outcome(text: &'static str) -> Outcome {
 fn flags(text: &'static str) -> Vec<String> {
     match outcome(text).command {
         Command::Emperor(Emperor { vassals, flags }) => {
-            assert_eq!(vassals, "/v", "{text}");
+            assert_eq!(vassals, ["/v"], "{text}");
             flags
         }
         other => panic!("{text}: {other:?}"),
@@ -83,13 +83,15 @@ fn one_pidfile_is_written() {
 }
 
 #[test]
-fn what_is_no_one_directory_is_refused() {
-    for text in [
-        "[uwsgi]\nemperor = /a\nemperor = /b\n",
-        "[uwsgi]\nemperor = /etc/*.ini\n",
-        "[uwsgi]\nemperor = pg://x\n",
-        "[uwsgi]\nemperor =\n",
-    ] {
+fn directories_and_patterns_are_watched_as_they_are_named() {
+    let text = "[uwsgi]\nemperor = /a\nemperor = ./vassals/*/*.ini\nemperor = glob:///srv/*.ini\n";
+    let Command::Emperor(found) = outcome(text).command else { panic!("{text}") };
+    assert_eq!(found.vassals, ["/a", "./vassals/*/*.ini", "glob:///srv/*.ini"]);
+}
+
+#[test]
+fn what_is_no_source_of_files_is_refused() {
+    for text in ["[uwsgi]\nemperor = pg://x\n", "[uwsgi]\nemperor =\n"] {
         let found = outcome(text);
         assert!(found.config.is_none(), "{text}");
         let errors: Vec<&Problem> =

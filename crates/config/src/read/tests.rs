@@ -263,7 +263,7 @@ fn a_comment_behind_a_boolean_is_one_and_is_told_with_its_line() {
 #[test]
 fn an_emperor_needs_no_app() {
     let outcome = arguments("--emperor /etc/vassals --logto /var/log/e.log");
-    let emperor = crate::emperor::Emperor { vassals: "/etc/vassals".into(), flags: Vec::new() };
+    let emperor = crate::emperor::Emperor { vassals: vec!["/etc/vassals".into()], flags: Vec::new() };
     assert_eq!((outcome.command, outcome.problems.len()), (Command::Emperor(emperor), 1));
     assert_eq!(outcome.config.unwrap().log.logto, Some("/var/log/e.log".into()));
 }

@@ -1,10 +1,7 @@
 //! One content of a vassal file and what it means: the config, its problems, and who its processes are to be.
 //! Parses as the brain's user and runs nothing. Called by the scanner, and for an older content by the performer.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use empery_config::{
     facts::{self, Facts},
@@ -20,7 +17,10 @@ use empery_lifecycle::{
 use sha2::{Digest, Sha256};
 
 use super::beside::BesideVassals;
-use crate::tyrant::{self, Tyrant};
+use crate::{
+    sources::Sources,
+    tyrant::{self, Tyrant},
+};
 
 /// Longest vassal file, in bytes.
 pub(crate) const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -98,10 +98,10 @@ pub(crate) struct Circumstances {
     pub(crate) owner: Option<Identity>,
 }
 
-/// Reads contents: knows the directory and who the emperor is.
+/// Reads contents: knows where files lie and who the emperor is.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
-    directory: Arc<Path>,
+    sources: Arc<Sources>,
     /// The keeper's: what a vassal is that names no user.
     keeper: Identity,
     facts: Arc<Facts>,
@@ -112,10 +112,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// For vassals of this directory under a keeper with these ids.
-    pub(crate) fn new(directory: &Path, keeper: Identity) -> Reader {
-        let facts = Arc::new(machine_facts(directory, keeper));
-        Reader { directory: directory.into(), keeper, facts, common: Arc::default(), tyrant: None }
+    /// For vassals of these sources under a keeper with these ids.
+    pub(crate) fn new(sources: Arc<Sources>, keeper: Identity) -> Reader {
+        let facts = Arc::new(machine_facts(keeper));
+        Reader { sources, keeper, facts, common: Arc::default(), tyrant: None }
     }
 
     /// The same where something is said for all vassals.
@@ -142,7 +142,7 @@ impl Reader {
 
     /// Where the file of this name is.
     pub(crate) fn path_of(&self, name: &VassalName) -> PathBuf {
-        self.directory.join(name.as_str())
+        self.sources.path_of(name)
     }
 
     /// What the content means. Reads included files, so not for the owning task.
@@ -155,14 +155,16 @@ impl Reader {
     ) -> Reading {
         let sha256 = sha256_hex(&content);
         let path = self.path_of(name).to_string_lossy().into_owned();
+        let directory = self.sources.working_directory(name);
         let facts = Facts {
             now_unix_us: super::super::clock::unix_ms().saturating_mul(1_000),
             on_demand: on_demand.clone(),
+            working_directory: directory.to_string_lossy().into_owned(),
             ..self.facts_for(owner)
         };
         // Under a tyrant nothing beside is read for a file that nobody may own.
         let reads_for = self.tyrant.map(|_| owner.unwrap_or(NOBODY));
-        let files = BesideVassals { directory: &self.directory, reads_for };
+        let files = BesideVassals { directory, reads_for };
         let Outcome { config, mut problems, .. } =
             read(&Entry::File { path: path.clone(), content: content.clone() }, &facts, &files);
         let plan = config.and_then(|config| match self.tyrant {
@@ -176,7 +178,7 @@ impl Reader {
     /// What a file of this owner's is read with: under a tyrant the app is the owner from the start.
     fn facts_for(&self, owner: Option<Identity>) -> Facts {
         let Some(owner) = owner.filter(|_| self.tyrant.is_some()) else { return (*self.facts).clone() };
-        let Facts { uid, user, gid, group, .. } = machine_facts(&self.directory, owner);
+        let Facts { uid, user, gid, group, .. } = machine_facts(owner);
         Facts { uid, user, gid, group, ..(*self.facts).clone() }
     }
 
@@ -289,11 +291,11 @@ fn plan_of_owner(
     Some(RunPlan { config, identity: owner, user: user.map(|user| user.name), groups: Vec::new() })
 }
 
-fn machine_facts(directory: &Path, keeper: Identity) -> Facts {
+fn machine_facts(keeper: Identity) -> Facts {
     let user = nix::unistd::User::from_uid(keeper.uid.into()).ok().flatten();
     let group = nix::unistd::Group::from_gid(keeper.gid.into()).ok().flatten();
     Facts {
-        working_directory: directory.to_string_lossy().into_owned(),
+        working_directory: String::new(),
         hostname: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         cpu_cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         uid: keeper.uid,

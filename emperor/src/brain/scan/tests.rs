@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::sources::Sources;
 
 /// How long anything may take before a test gives up.
 const SOON: Duration = Duration::from_secs(10);
@@ -46,9 +47,10 @@ impl Stage {
         let (ours, theirs) = empery_sys::seqpacket::pair().unwrap();
         tokio::spawn(play_keeper(Channel::new(theirs).unwrap(), directory.clone()));
         let keeper = KeeperLine::connect(ours, |_| {}).unwrap();
-        let reader = Reader::new(&directory, Identity { uid: 1000, gid: 1000 });
+        let sources = Arc::new(Sources::of_directory(directory.clone()));
+        let reader = Reader::new(Arc::clone(&sources), Identity { uid: 1000, gid: 1000 });
         let wake = Arc::new(Notify::new());
-        let watch = Watch::new(&directory, Arc::clone(&wake));
+        let watch = Watch::new(sources, Arc::clone(&wake));
         let looks = Looks::new(Arc::clone(&wake));
         let (tell, heard) = mpsc::unbounded_channel();
         tokio::spawn(Scanner::new(keeper, reader, numbers, OnDemand::default(), looks.clone()).run(

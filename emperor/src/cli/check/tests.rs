@@ -36,7 +36,7 @@ fn a_tyrant_counts_in_the_check() {
 
 #[test]
 fn an_app_that_would_run_as_root_is_told_whether_or_not_it_says_so() {
-    let reader = Reader::new(Path::new("/nowhere"), Identity { uid: 0, gid: 0 });
+    let reader = Reader::new(Arc::new(Sources::of_directory("/nowhere".into())), Identity { uid: 0, gid: 0 });
     let name = VassalName::new("shop.ini").unwrap();
     let read = |more: &str| {
         let text = format!("[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:8000\n{more}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use empery_config::{
     emperor::{Emperor, flag_of},
+    glob::has_wildcards,
     problem::{Origin, Problem},
     read::{Command, Outcome},
     registry::{self, Status},
@@ -14,11 +15,14 @@ use super::{
     super::{check::ForAll, run, uwsgi_style},
     Said,
 };
+use crate::sources::Sources;
 
 /// One that was found.
 pub(super) struct EmperorFile {
     pub(super) path: PathBuf,
     emperor: Emperor,
+    /// What it watches; None when that is not there.
+    sources: Option<Sources>,
     outcome: Outcome,
     /// What it says, or why it cannot.
     options: Result<run::Options, String>,
@@ -29,13 +33,17 @@ pub(super) fn read(path: &Path) -> Option<EmperorFile> {
     let outcome = uwsgi_style::read(vec![path.display().to_string()]);
     let Command::Emperor(emperor) = &outcome.command else { return None };
     let (emperor, options) = (emperor.clone(), uwsgi_style::options(emperor));
-    Some(EmperorFile { path: path.to_owned(), emperor, outcome, options })
+    let here = std::env::current_dir().unwrap_or_default();
+    let sources = Sources::new(&emperor.vassals, &here).ok();
+    Some(EmperorFile { path: path.to_owned(), emperor, sources, outcome, options })
 }
 
 impl EmperorFile {
-    /// Whether it watches this directory.
-    pub(super) fn watches(&self, directory: &Path) -> bool {
-        is_same(Path::new(&self.emperor.vassals), directory)
+    /// Whether this file, if it is a vassal's, is one of its vassals.
+    pub(super) fn watches(&self, file: &Path) -> bool {
+        let directory = file.parent().unwrap_or(file);
+        let is_in = |named: &String| is_same(Path::new(named), directory);
+        self.emperor.vassals.iter().any(is_in) || self.sources.iter().any(|sources| sources.name_of(file).is_some())
     }
 
     /// What it says for all its vassals.
@@ -48,22 +56,27 @@ impl EmperorFile {
 
     /// Whether the file is a part of its own configuration or of every vassal's, and no vassal itself.
     pub(super) fn includes(&self, file: &Path) -> bool {
-        if file.parent().is_some_and(|directory| self.watches(directory)) {
+        if self.watches(file) {
             return false;
         }
         let read = self.outcome.config.iter().flat_map(|config| &config.effective);
         let own = read.map(|option| PathBuf::from(&option.origin.file));
         let common = self.options.iter().map(|options| &options.common);
         let lists = common.flat_map(|all| [&all.include, &all.include_before, &all.inherit, &all.inherit_before]);
-        // A vassal's master starts in the directory of vassals.
-        let of_vassals = lists.flatten().map(|named| Path::new(&self.emperor.vassals).join(named));
+        // A vassal's master starts in the directory of vassals, or where the emperor did.
+        let starts_in = self.emperor.vassals.iter().map(Path::new).chain([Path::new("")]);
+        let of_vassals =
+            lists.flatten().flat_map(|named| starts_in.clone().map(move |directory| directory.join(named)));
         own.chain(of_vassals).any(|named| is_same(&named, file))
     }
 
     /// What is to be said of it.
     pub(super) fn said(&self) -> Said {
-        let directory = &self.emperor.vassals;
-        let mut notes = vec![format!("start it with `emperor run --vassals {directory}`, or `emperor FILE` as it is")];
+        // A pattern is the shell's as well.
+        let quote = |named: &str| if has_wildcards(named) { "'" } else { "" };
+        let words = self.emperor.vassals.iter().map(|named| format!(" --vassals {0}{named}{0}", quote(named)));
+        let watched: String = words.collect();
+        let mut notes = vec![format!("start it with `emperor run{watched}`, or `emperor FILE` as it is")];
         notes.extend(self.outcome.problems.iter().map(|problem| self.told(problem)));
         notes.extend(self.options.as_ref().err().cloned());
         let effective = self.outcome.config.iter().flat_map(|config| &config.effective);
@@ -117,7 +130,7 @@ mod tests {
         with("own", text, |found, room| {
             let found = found.unwrap();
             let said = found.said();
-            assert!(said.can_run && found.watches(&room.join("vassals")));
+            assert!(said.can_run && found.watches(&room.join("vassals/app.ini")));
             assert_eq!(said.notes.len(), 5, "{:?}", said.notes);
             assert!(said.notes[0].contains("emperor run --vassals /"), "{:?}", said.notes);
             assert!(said.notes[1].starts_with("line 3: `uid = www-data`: the emperor stays root"), "{:?}", said.notes);
@@ -143,12 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_must_be_changed_and_a_vassal_is_no_emperor() {
-        for refused in
-            ["emperor = /a\nemperor = /b", "emperor = /etc/*.ini", "emperor = pg://x", "emperor = /v\nchroot = /x"]
-        {
+    fn what_is_no_source_must_be_changed_and_a_vassal_is_no_emperor() {
+        for refused in ["emperor = pg://x", "emperor =", "emperor = /v\nchroot = /x"] {
             with("refused", &format!("[uwsgi]\n{refused}\n"), |found, _| assert!(!found.unwrap().said().can_run));
         }
+        with("pattern", "[uwsgi]\nemperor = %dvassals/*.ini\nemperor = %dvassals/*/x.ini\n", |found, room| {
+            let found = found.unwrap();
+            assert!(found.watches(&room.join("vassals/app.ini")) && !found.watches(&room.join("emperor.ini")));
+            assert!(found.said().notes[0].contains("vassals/*.ini' --vassals '/"), "{:?}", found.said().notes);
+        });
         with("none", "[uwsgi]\nmodule = app\n[x]\nemperor = /a\n", |found, _| assert!(found.is_none()));
     }
 }

@@ -64,7 +64,9 @@ fn an_emperor_s_file_is_read_as_uwsgi_reads_it() {
     assert_eq!(options.common.set, ["processes=2"]);
     assert!(options.tyrant.tyrant().is_some());
     let two = write("two.ini", "[uwsgi]\nemperor = /a\nemperor = /b\n");
-    let refused = translated(words(&["emperor", &two])).unwrap_err();
-    assert!(refused.contains("two.ini:3") && refused.contains("one directory, and 2 are named"), "{refused}");
+    assert_eq!(run_of(&[&two]), ["/a", "--vassals", "/b"]);
+    let other = write("other.ini", "[uwsgi]\nemperor = /a\nemperor = pg://b\n");
+    let refused = translated(words(&["emperor", &other])).unwrap_err();
+    assert!(refused.contains("other.ini:3") && refused.contains("vassals come from files only"), "{refused}");
     std::fs::remove_dir_all(room).unwrap();
 }
