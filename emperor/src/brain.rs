@@ -1,7 +1,9 @@
 //! The brain: watches, parses, decides, records and serves the dashboard and the API. Started by the keeper, as its own
 //! user; it may die at any moment, and its successor learns everything again. This file brings it up, in order.
 
+pub(crate) mod around;
 mod clock;
+mod command;
 pub(crate) mod common;
 mod fleet_task;
 mod history;
@@ -46,6 +48,7 @@ use tokio::{
     task::LocalSet,
 };
 
+use around::Around;
 use fleet_task::{FleetTask, Parts};
 use history::{History, Recalled};
 use inputs::{Inbox, Input};
@@ -127,7 +130,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     };
     let wake = Arc::new(Notify::new());
     let looks = Looks::new(Arc::clone(&wake));
-    let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader());
+    let around = Around::new(settings.around.clone(), Arc::clone(&sources));
+    let performer = Performer::new(keeper.clone(), inbox.clone(), reader.clone(), history.reader(), around);
     let fleet = Fleet::new(settings.policy(), last_operation.0.next());
     let parts = Parts {
         fleet,

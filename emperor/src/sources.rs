@@ -22,6 +22,8 @@ pub(crate) struct Sources {
     all: Vec<Source>,
     /// Where vassals that a pattern finds start, as in uWSGI.
     started_in: PathBuf,
+    /// `emperor-extra-extension`: more endings of names that count.
+    endings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,12 @@ enum Source {
 impl Sources {
     /// One directory, which need not be there.
     pub(crate) fn of_directory(directory: PathBuf) -> Sources {
-        Sources { base: directory.clone(), all: vec![Source::Directory(directory)], started_in: PathBuf::from("/") }
+        Sources {
+            base: directory.clone(),
+            all: vec![Source::Directory(directory)],
+            started_in: "/".into(),
+            endings: Vec::new(),
+        }
     }
 
     /// What `--vassals` or `emperor =` name, from within the directory `started_in`.
@@ -50,7 +57,12 @@ impl Sources {
         let all: Vec<Source> =
             named.iter().map(|named| Source::new(named, started_in)).collect::<anyhow::Result<_>>()?;
         let base = common(all.iter().map(Source::root)).context("no directory of vassal files is named")?;
-        Ok(Sources { base, all, started_in: started_in.to_owned() })
+        Ok(Sources { base, all, started_in: started_in.to_owned(), endings: Vec::new() })
+    }
+
+    /// The same where files with these endings count as well.
+    pub(crate) fn with_endings(self, endings: Vec<String>) -> Sources {
+        Sources { endings, ..self }
     }
 
     /// The words with which [`Sources::new`] makes the same again, whatever is there by then.
@@ -129,9 +141,15 @@ impl Sources {
         Ok(found.into_iter().collect())
     }
 
+    fn counts(&self, name: &str) -> bool {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        let has = |ending: &String| file.len() > ending.len() && file.ends_with(ending.as_str());
+        counts(name) || (!file.starts_with('.') && self.endings.iter().any(has))
+    }
+
     fn source_of(&self, name: &VassalName) -> Option<&Source> {
         let path = self.path_of(name);
-        self.all.iter().find(|source| counts(name.as_str()) && source.covers(&path))
+        self.all.iter().find(|source| self.counts(name.as_str()) && source.covers(&path))
     }
 }
 

@@ -82,10 +82,14 @@ fn becoming(ground: &Ground) -> Result<()> {
         ensure!(said.stdout.trim() == expected, "{words:?}: {}{}, not {expected}", said.stdout, said.stderr);
     }
     let mut two = Command::new(&vassal);
-    two.args(["--emperor", "/a", "--emperor", "/b"]);
-    let refused = process::run(two)?;
+    two.args(["--emperor", "/a", "--emperor", "/b*"]);
+    let said = process::run(two)?;
+    ensure!(said.stdout.trim() == "run --vassals /a --vassals /b*", "{}{}", said.stdout, said.stderr);
+    let mut other = Command::new(&vassal);
+    other.args(["--emperor", "/a", "--emperor", "pg://b"]);
+    let refused = process::run(other)?;
     ensure!(
-        refused.code == 1 && refused.stdout.is_empty() && refused.stderr.contains("2 are named"),
+        refused.code == 1 && refused.stdout.is_empty() && refused.stderr.contains("vassals come from files only"),
         "{}",
         refused.stderr
     );

@@ -55,6 +55,7 @@ mod shared;
 mod signals;
 mod silent;
 mod soak;
+mod sources;
 mod spooler;
 mod starved;
 mod static_files;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         realm::STORIES,
         silent::STORIES,
         signals::STORIES,
+        sources::STORIES,
         spooler::STORIES,
         stats::STORIES,
         static_files::STORIES,

@@ -8,9 +8,10 @@ use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
 /// Largest configuration file that is read, in bytes (the emperor refuses larger vassal files too).
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// Facts about this process. `working_directory` is what `%v` shows; `is_a_reload` is for `if-reload`.
-pub(crate) fn gather(working_directory: String, is_a_reload: bool) -> Facts {
-    let (uid, gid) = (getuid(), getgid());
+/// Facts about this process. `working_directory` is what `%v` shows; `started_by` who started it, when it has become somebody
+/// else before (`%u`, `%g`); `is_a_reload` is for `if-reload`.
+pub(crate) fn gather(working_directory: String, started_by: Option<(u32, u32)>, is_a_reload: bool) -> Facts {
+    let (uid, gid) = started_by.map_or((getuid(), getgid()), |(uid, gid)| (uid.into(), gid.into()));
     Facts {
         working_directory,
         hostname: hostname(),
@@ -24,6 +25,7 @@ pub(crate) fn gather(working_directory: String, is_a_reload: bool) -> Facts {
         environment: std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect(),
+        environment_order: std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect(),
         is_a_reload,
         on_demand: None,
         common: Default::default(),

@@ -37,7 +37,8 @@ pub(crate) fn read_governed(
     boot: &MasterBoot,
 ) -> Result<Revision, String> {
     let Common { before, after } = boot.common.clone();
-    let given = Given { on_demand: boot.on_demand.clone(), common: facts::Common { before, after } };
+    let common = facts::Common { before, after };
+    let given = Given { on_demand: boot.on_demand.clone(), started_by: boot.started_by, common };
     accept(outcome_of(entry, directory, false, given), entry, id)
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn read_governed(
 #[derive(Default)]
 struct Given {
     on_demand: Option<String>,
+    started_by: Option<(u32, u32)>,
     common: facts::Common,
 }
 
@@ -69,7 +71,8 @@ pub(crate) fn outcome(entry: &Entry) -> Outcome {
 /// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
 fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, given: Given) -> Outcome {
     let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
-    let facts = crate::facts::gather(directory.unwrap_or_else(crate::facts::working_directory), is_a_reload);
+    let directory = directory.unwrap_or_else(crate::facts::working_directory);
+    let facts = crate::facts::gather(directory, given.started_by, is_a_reload);
     let facts = Facts { on_demand: given.on_demand, common: given.common, ..facts };
     empery_config::read::read(entry, &facts, &Disk { commands })
 }

@@ -192,7 +192,8 @@ impl Governed {
     /// Reads the content ordered last.
     pub(crate) fn read(&self) -> Result<Revision, String> {
         let path = self.boot.config_path.to_string_lossy().into_owned();
-        let directory = self.boot.config_path.parent().map(|parent| parent.to_string_lossy().into_owned());
+        let own = Some(&*self.boot.working_directory).filter(|directory| !directory.as_os_str().is_empty());
+        let directory = own.or(self.boot.config_path.parent()).map(|path| path.to_string_lossy().into_owned());
         let entry = Entry::File { path, content: self.content.clone() };
         reading::read_governed(&entry, self.revision, directory, &self.boot)
     }

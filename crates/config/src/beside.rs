@@ -140,8 +140,16 @@ pub struct Daemon {
     pub directory: PathBuf,
     /// `max_throttle=`, in s (300): longest wait before it is started again.
     pub throttle_max_s: u32,
+    /// `reload-mercy` of the vassal, in s (3): how long it may take to stop.
+    #[serde(default = "usual_mercy_s")]
+    pub mercy_s: u32,
     /// `notifypid=`: the process of the pidfile is told of reloads and stops.
     pub notify: bool,
+}
+
+/// What uWSGI gives daemons to stop, in s, when nothing is said (core/daemons.c).
+pub(crate) fn usual_mercy_s() -> u32 {
+    3
 }
 
 /// A command at certain times.

@@ -20,7 +20,8 @@ pub struct Emperor {
 }
 
 /// uWSGI's names (core/uwsgi.c), and the flag that each is.
-const TAKEN: [(&str, &str); 20] = [
+const TAKEN: [(&str, &str); 26] = [
+    ("emperor-extra-extension", "emperor-extra-extension"),
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-directory", "emperor-on-demand-directory"),
     ("emperor-on-demand-exec", "emperor-on-demand-exec"),
@@ -32,7 +33,10 @@ const TAKEN: [(&str, &str); 20] = [
     ("emperor-tyrant", TYRANT),
     ("emperor-tyrant-initgroups", "emperor-tyrant-initgroups"),
     ("emperor-tyrant-nofollow", "emperor-tyrant-nofollow"),
+    ("exec-as-emperor", "exec-as-emperor"),
+    ("exec-as-vassal", VASSAL_SET),
     ("gid", VASSAL_SET),
+    ("hook-as-vassal", VASSAL_SET),
     ("pidfile", "emperor-pidfile"),
     ("uid", VASSAL_SET),
     ("vassal-set", VASSAL_SET),
@@ -41,6 +45,8 @@ const TAKEN: [(&str, &str); 20] = [
     ("vassals-inherit", "vassals-inherit"),
     ("vassals-inherit-before", "vassals-inherit-before"),
     ("vassals-set", VASSAL_SET),
+    ("vassals-start-hook", "vassals-start-hook"),
+    ("vassals-stop-hook", "vassals-stop-hook"),
 ];
 
 const TYRANT: &str = "emperor-tyrant";
@@ -114,6 +120,8 @@ impl Flags {
         let text = directive.value.clone().unwrap_or_default();
         match (directive.key.as_str(), registry::lookup(flag).map(|entry| entry.kind)) {
             ("uid" | "gid", _) => {}
+            ("exec-as-vassal", _) => self.0.push((flag, format!("exec-asap={text}"))),
+            ("hook-as-vassal", _) => self.0.push((flag, format!("hook-asap={text}"))),
             (_, Some(Kind::List)) => self.0.push((flag, text)),
             (_, Some(Kind::Boolean)) => self.last(flag, value::boolean(directive.value.as_deref()).to_string()),
             _ => self.last(flag, text),

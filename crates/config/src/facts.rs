@@ -23,6 +23,8 @@ pub struct Facts {
     pub now_unix_us: u64,
     /// The environment, for `$(NAME)` and `if-env`.
     pub environment: BTreeMap<String, String>,
+    /// Its names as the process has them: `UWSGI_…` variables count in this order. Empty: in that of the alphabet.
+    pub environment_order: Vec<String>,
     /// `if-reload`: the configuration is read again by a process that has served already.
     pub is_a_reload: bool,
     /// Where an emperor holds a socket for this vassal: it listens there whether or not it says so.

@@ -2,6 +2,7 @@
 
 pub(crate) mod ini;
 mod json;
+mod strftime;
 mod xml;
 mod yaml;
 mod yaml_lines;
@@ -104,7 +105,7 @@ fn text(
     let mut whole = Vec::with_capacity(content.len());
     for (index, raw) in content.split(|byte| *byte == b'\n').enumerate() {
         let line = ini::Line { file, number: u32::try_from(index + 1).unwrap_or(u32::MAX), raw };
-        let mut replaced = magic.replace(raw);
+        let (mut replaced, meant) = line.replaced(magic);
         if whole.len() + replaced.bytes.len() > max_bytes {
             return Err(TooLong);
         }
@@ -112,6 +113,7 @@ fn text(
             return Ok(Err(Box::new(line.nul_byte())));
         }
         problems.extend(replaced.unknown.iter().map(|at| line.unknown_variable(*at)));
+        problems.extend(meant);
         if index > 0 {
             whole.push(b'\n');
         }

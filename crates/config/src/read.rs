@@ -234,8 +234,12 @@ fn fall_back(entry: &Entry, outcome: Outcome, named: &Fallback, facts: &Facts, f
 
 /// Every `UWSGI_NAME=value` is `name = value`, in the environment's order.
 fn environment_options(facts: &Facts, gatherer: &mut Gatherer<'_>) {
-    for (name, value) in facts.environment.iter().filter(|(name, _)| !NOT_OPTIONS.contains(&name.as_str())) {
-        if let Some(option) = name.strip_prefix("UWSGI_") {
+    let in_order: Vec<&String> = match &facts.environment_order[..] {
+        [] => facts.environment.keys().collect(),
+        order => order.iter().collect(),
+    };
+    for name in in_order.into_iter().filter(|name| !NOT_OPTIONS.contains(&name.as_str())) {
+        if let (Some(option), Some(value)) = (name.strip_prefix("UWSGI_"), facts.environment.get(name)) {
             let key = option.to_lowercase().replace('_', "-");
             let at = Origin { file: ENVIRONMENT.to_owned(), ..Origin::default() };
             gatherer.add(key, Some(value.clone()), at.clone(), at);

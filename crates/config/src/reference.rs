@@ -17,6 +17,7 @@ Every option of uWSGI by name, and what Empery does about it. Made from the regi
 
 * **supported**: it works, as described.
 * **accepted**: nothing needs doing; it is so already, or has no object here.
+  Where something is not as in uWSGI all the same, it *differs*, which is told.
 * **refused**: it will not exist here; what to do instead stands beside it. A file with it does not run; *ignored* means that
   it runs, with a warning, since only something beside the app is missing.
 
@@ -76,7 +77,8 @@ fn row(entry: &Entry) -> String {
 fn status(entry: &Entry) -> (&'static str, &'static str) {
     match entry.status {
         Status::Supported { meaning } => ("supported", meaning),
-        Status::Accepted { why } => ("accepted", why),
+        Status::Accepted { why, differs: false } => ("accepted", why),
+        Status::Accepted { why, differs: true } => ("accepted, differs", why),
         Status::Refused { blocks: true, instead } => ("refused", instead),
         Status::Refused { blocks: false, instead } => ("refused, ignored", instead),
     }

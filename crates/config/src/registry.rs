@@ -25,6 +25,8 @@ pub enum Status {
     Accepted {
         /// Why nothing needs doing.
         why: &'static str,
+        /// Whether something is not as uWSGI has it, so that it is told.
+        differs: bool,
     },
     /// It will not work here.
     Refused {
@@ -151,7 +153,8 @@ fn entry(family: &'static str, line: &'static str) -> Option<Entry> {
         },
         status: match status {
             "supported" => Status::Supported { meaning: text },
-            "accepted" => Status::Accepted { why: text },
+            "accepted" => Status::Accepted { why: text, differs: false },
+            "accepted-differs" => Status::Accepted { why: text, differs: true },
             "refused" => Status::Refused { blocks: true, instead: text },
             "refused-warns" => Status::Refused { blocks: false, instead: text },
             _ => return None,

@@ -31,6 +31,12 @@ pub struct MasterBoot {
     pub master: MasterKey,
     /// The path of the vassal file, as `%p` is to see it.
     pub config_path: PathBuf,
+    /// Where the master starts: relative paths of its file begin there. Empty from a keeper that did not say: the file's directory.
+    #[serde(default)]
+    pub working_directory: PathBuf,
+    /// Uid and gid of who has started it, before the drop of privileges: `%u` and `%g` of its file.
+    #[serde(default)]
+    pub started_by: Option<(u32, u32)>,
     /// What the brain read from the vassal file (a memfd or the open file), to be parsed again after the drop of privileges.
     pub config_fd: FdNumber,
     /// The revision of that content.

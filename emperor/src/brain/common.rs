@@ -4,6 +4,9 @@ use std::ffi::OsString;
 
 use empery_control::boot::Common;
 
+/// An option for vassals only: `UWSGI_VASSAL_X` of the emperor's environment reaches them as `UWSGI_X` (core/emperor.c).
+pub(crate) const FOR_VASSALS: &str = "UWSGI_VASSAL_";
+
 /// Options of `emperor run`, each as often as wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct CommonOptions {
@@ -30,8 +33,12 @@ impl CommonOptions {
         let as_option = |key: &'static str, values: &[String]| -> Vec<(String, String)> {
             values.iter().map(|value| (key.to_owned(), value.clone())).collect()
         };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| as_set(&name.to_string_lossy(), &value.to_string_lossy()))
+            .collect::<Vec<_>>();
         Common {
             before: [
+                environment,
                 as_option("inherit", &self.inherit_before),
                 as_option("include", &self.include_before),
                 as_option("set", &self.set),
@@ -63,5 +70,23 @@ impl CommonOptions {
             ("vassals-inherit-before", &self.inherit_before),
         ];
         all.into_iter().flat_map(|(name, values)| values.iter().map(move |value| format!("--{name}={value}").into()))
+    }
+}
+
+/// What `UWSGI_VASSAL_THREADS=4` asks of every vassal: `set = threads=4`.
+fn as_set(name: &str, value: &str) -> Option<(String, String)> {
+    let option = name.strip_prefix(FOR_VASSALS)?.to_lowercase().replace('_', "-");
+    Some(("set".to_owned(), format!("{option}={value}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_for_vassals_is_an_option_of_each() {
+        let set = |option: &str| Some(("set".to_owned(), option.to_owned()));
+        assert_eq!(as_set("UWSGI_VASSAL_HTTP_SOCKET", ":80"), set("http-socket=:80"));
+        assert_eq!(as_set("UWSGI_HTTP", ":80"), None);
     }
 }

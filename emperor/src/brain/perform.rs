@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use super::{
+    around::Around,
     inputs::{Inbox, Input},
     keeper_line::KeeperLine,
     link::Sent,
@@ -59,6 +60,8 @@ pub(crate) struct Boot {
 #[derive(Debug)]
 pub(crate) struct Performer {
     tools: Tools,
+    /// What is done around vassals besides.
+    around: Around,
     /// The last errand of each vassal: the next waits for it.
     errands: BTreeMap<VassalName, JoinHandle<()>>,
 }
@@ -80,9 +83,10 @@ impl Performer {
         inbox: Inbox,
         reader: Reader,
         history: watch::Receiver<Option<History>>,
+        around: Around,
     ) -> Performer {
         let tools = Tools { keeper, inbox, reader, history, holders: Holders::default() };
-        Performer { tools, errands: BTreeMap::new() }
+        Performer { tools, around, errands: BTreeMap::new() }
     }
 
     /// Binds what is not bound and starts a master. Answered by [`Input::Started`] or [`Input::StartFailed`].
@@ -153,6 +157,16 @@ impl Performer {
                 let _ = link.send(Sent { order: Order::TlsFiles { paths }, fds, outcome: None });
             }
         });
+    }
+
+    /// A vassal that had no master has this one: what the emperor's owner wants done then is done.
+    pub(crate) fn has_started(&self, living: &LivingMaster) {
+        self.around.started(living);
+    }
+
+    /// The only master of a vassal is told to leave: the same.
+    pub(crate) fn is_stopping(&self, name: &VassalName) {
+        self.around.stops(name);
     }
 
     /// Something that concerns no vassal.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use empery_config::address::Address;
 use empery_lifecycle::fleet::Policy;
 
-use super::{common::CommonOptions, scan::on_demand::OnDemand};
+use super::{around::AroundOptions, common::CommonOptions, scan::on_demand::OnDemand};
 use crate::{sources::Sources, tyrant::TyrantOptions};
 
 /// Where everything is, and where to listen.
@@ -42,6 +42,12 @@ pub(crate) struct BrainSettings {
     /// What is said for all vassals.
     #[command(flatten)]
     pub(crate) common: CommonOptions,
+    /// What is done around vassals.
+    #[command(flatten)]
+    pub(crate) around: AroundOptions,
+    /// Another ending of names that count.
+    #[arg(long, value_name = "EXT")]
+    pub(crate) emperor_extra_extension: Vec<String>,
     /// What an earlier brain began: see [`super::fleet_task`]'s upgrade.
     #[arg(long, hide = true)]
     pub(crate) upgrade: Option<String>,
@@ -82,7 +88,8 @@ impl BrainSettings {
     /// # Errors
     /// When it cannot be.
     pub(crate) fn sources(&self) -> anyhow::Result<Sources> {
-        Sources::new(&self.vassals, &std::env::current_dir().context("the working directory")?)
+        let sources = Sources::new(&self.vassals, &std::env::current_dir().context("the working directory")?)?;
+        Ok(sources.with_endings(self.emperor_extra_extension.clone()))
     }
 
     /// `emperor-stats`, understood.
@@ -126,6 +133,9 @@ impl BrainSettings {
         args.extend(self.emperor_stats.iter().map(|address| format!("--emperor-stats={address}").into()));
         args.extend(self.tyrant.to_args());
         args.extend(self.common.to_args());
+        args.extend(self.around.to_args());
+        let extra = self.emperor_extra_extension.iter();
+        args.extend(extra.map(|ending| format!("--emperor-extra-extension={ending}").into()));
         args
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn facts() -> Facts {
         group: Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name),
         now_unix_us: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros().try_into().unwrap_or(0)),
         environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+        environment_order: std::env::vars_os().map(|(name, _)| text(name)).collect(),
         ..Facts::default()
     }
 }

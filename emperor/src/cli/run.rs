@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::places as defaults;
 use crate::{
     brain::{
+        around::AroundOptions,
         common::CommonOptions,
         scan::on_demand::OnDemand,
         settings::{BrainSettings, MassRemoval},
@@ -72,6 +73,11 @@ pub(super) struct Options {
     pub(super) tyrant: TyrantOptions,
     #[command(flatten)]
     pub(super) common: CommonOptions,
+    #[command(flatten)]
+    around: AroundOptions,
+    /// Files whose names end so are vassals' too; they are read as INI
+    #[arg(long, value_name = "EXT")]
+    emperor_extra_extension: Vec<String>,
     /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal-, emperor-on-demand- and emperor-tyrant- stand below uid-policy, mass-removal, on-demand and tyrant (`enabled` is --emperor-tyrant)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -100,6 +106,10 @@ struct ConfigFile {
     vassals_include_before: Vec<String>,
     vassals_inherit: Vec<String>,
     vassals_inherit_before: Vec<String>,
+    vassals_start_hook: Option<String>,
+    vassals_stop_hook: Option<String>,
+    exec_as_emperor: Vec<String>,
+    emperor_extra_extension: Vec<String>,
 }
 
 /// One word, or a list of them.
@@ -194,6 +204,11 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     if tyrant.tyrant().is_some() && !nix::unistd::geteuid().is_root() {
         bail!("emperor-tyrant: only an emperor that root starts can run vassals as the owners of their files");
     }
+    let endings = options.emperor_extra_extension;
+    let endings = if endings.is_empty() { file.emperor_extra_extension } else { endings };
+    if let Some(bad) = endings.iter().find(|ending| ending.is_empty() || ending.contains('/')) {
+        bail!("emperor-extra-extension: `{bad}` is no ending of a file's name: write one such as `.conf`");
+    }
     let brain = BrainSettings {
         vassals: sources.words().collect(),
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
@@ -211,6 +226,12 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
             inherit_before: file.vassals_inherit_before,
         }),
         emperor_stats: options.emperor_stats.or(file.emperor_stats),
+        around: options.around.or(AroundOptions {
+            start: file.vassals_start_hook,
+            stop: file.vassals_stop_hook,
+            exec: file.exec_as_emperor,
+        }),
+        emperor_extra_extension: endings.clone(),
         upgrade: None,
     };
     brain.stats_address()?;
@@ -218,7 +239,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),
         on_demand_extension: brain.on_demand.extension,
-        sources,
+        sources: sources.with_endings(endings),
         state: brain.state,
         runtime: brain.runtime,
         tyrant: tyrant.tyrant(),

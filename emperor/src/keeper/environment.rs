@@ -4,15 +4,14 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt};
 
 use empery_control::{boot::MASTER_BOOT_FD, keeper::KEEPER_FD};
 
+use crate::brain::common::FOR_VASSALS;
+
 use super::{
     notify::NOTIFY_SOCKET,
     successor::{LOCK_FD, NOTE},
 };
 
 type Variable = (OsString, OsString);
-
-/// An option for vassals only: `UWSGI_VASSAL_X` reaches them as `UWSGI_X`, as uWSGI's emperor does it.
-const FOR_VASSALS: &str = "UWSGI_VASSAL_";
 
 /// The brain's environment, with the number of its end of the channel.
 pub(super) fn of_brain(own: impl Iterator<Item = Variable>, channel: i32) -> Vec<Variable> {

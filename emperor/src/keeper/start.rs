@@ -77,6 +77,12 @@ impl Desk {
         let boot = MasterBoot {
             master: order.master.clone(),
             config_path: self.directory.sources().path_of(vassal),
+            working_directory: self.directory.sources().working_directory(vassal).to_owned(),
+            started_by: Some(match self.tyrant {
+                // There the owner has started it.
+                Some(_) => (order.identity.uid, order.identity.gid),
+                None => (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
+            }),
             config_fd: content.as_raw_fd(),
             revision: order.revision,
             operation: order.operation,

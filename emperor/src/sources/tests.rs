@@ -1,3 +1,5 @@
+//! Which files each kind of source gives, under which names.
+
 use std::fs;
 
 use super::*;

@@ -11,7 +11,7 @@ use empery_config::emperor::Emperor;
 /// Becomes the emperor. Returns only when that failed.
 pub(super) fn run(emperor: &Emperor) -> ExitCode {
     let program = beside().unwrap_or_else(|| PathBuf::from("emperor"));
-    let watched = emperor.vassals.iter().map(|named| format!("--vassals={named}"));
+    let watched = emperor.vassals.iter().flat_map(|named| ["--vassals", named]);
     let error = Command::new(&program).arg("run").args(watched).args(&emperor.flags).exec();
     eprintln!("vassal: {} cannot be run: {error}", program.display());
     ExitCode::FAILURE

@@ -31,6 +31,7 @@ const SPOOLERS_MAX: u32 = 256;
 pub(super) struct BesideDraft {
     daemons: Vec<Daemon>,
     honour_stdin: bool,
+    reload_mercy: Option<u32>,
     crons: Vec<(Cron, OwnLimit)>,
     cron_harakiri_s: Option<u32>,
     signals: SignalOptions,
@@ -53,6 +54,10 @@ impl BesideDraft {
             }
             "attach-daemon2" => self.daemons.extend(by_keys(value)),
             "daemons-honour-stdin" => self.honour_stdin = value.boolean(),
+            "reload-mercy" => {
+                let seconds = |mercy: std::time::Duration| u32::try_from(mercy.as_secs()).unwrap_or(u32::MAX);
+                self.reload_mercy = value.seconds().map(seconds).filter(|seconds| *seconds > 0);
+            }
             "cron" => self.crons.extend(crontab_line(value)),
             "unique-cron" => {
                 let unique = |(cron, limit)| (Cron { unique: true, ..cron }, limit);
@@ -123,7 +128,17 @@ impl BesideDraft {
 
     /// All of it; commands run in `base`, and paths begin there.
     pub(super) fn finish(self, base: &Path, problems: &mut Vec<Problem>) -> Beside {
-        let Self { daemons, honour_stdin, crons, cron_harakiri_s, signals, mut mules, farms, mut spoolers } = self;
+        let Self {
+            daemons,
+            honour_stdin,
+            reload_mercy,
+            crons,
+            cron_harakiri_s,
+            signals,
+            mut mules,
+            farms,
+            mut spoolers,
+        } = self;
         spoolers.directories = spoolers.directories.into_iter().map(|(path, other)| (base.join(path), other)).collect();
         spoolers.chdir = spoolers.chdir.map(|path| base.join(path));
         spoolers.touch = spoolers.touch.iter().map(|path| base.join(path)).collect();
@@ -134,6 +149,7 @@ impl BesideDraft {
             touch: daemon.touch.iter().map(|path| base.join(path)).collect(),
             directory: base.join(daemon.directory),
             stdin: daemon.stdin || honour_stdin,
+            mercy_s: reload_mercy.unwrap_or(daemon.mercy_s),
             ..daemon
         };
         let limited = |(cron, limit): (Cron, OwnLimit)| Cron {

@@ -110,6 +110,10 @@ mod tests {
         }
         assert_eq!(prefix("log-date = %%H:%%M").as_deref(), Some("%H:%M - "));
         assert_eq!(prefix("log-prefix = shop").as_deref(), Some("shop - "));
+        assert_eq!(prefix("log-date = %Y-%m-%d %H:%M:%S").as_deref(), Some("%Y-%m-%d %H:%M:%S - "));
+        let told = outcome("log-date = %d/%m").problems;
+        assert_eq!((told.len(), told[0].code.as_str()), (1, "unescaped-strftime"));
+        assert!(told[0].message.contains("`log-date = %d/%m`"), "{told:?}");
         let mistyped = outcome("logdate = ture");
         assert!(mistyped.problems[0].message.contains("no date"), "{:?}", mistyped.problems);
     }

@@ -209,6 +209,8 @@ fn b58_times_have_their_defaults_and_a_boot_deadline_must_leave_time() {
     let config = config("worker-reload-mercy = 8\nboot-deadline = 5");
     assert_eq!((config.mercy, config.boot_deadline), (Duration::from_secs(8), Duration::from_secs(5)));
     assert!(error("boot-deadline = 0").contains("seconds from 1"));
+    let mercy = |lines: &str| self::config(&format!("attach-daemon = celery\n{lines}")).beside.daemons[0].mercy_s;
+    assert_eq!((mercy(""), mercy("reload-mercy = 60")), (3, 60));
 }
 
 #[test]

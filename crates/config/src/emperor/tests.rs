@@ -110,7 +110,8 @@ fn nothing_of_an_emperor_s_file_is_dropped_in_silence() {
         .iter()
         .map(|problem| (problem.origin.line, problem.hint.as_deref().unwrap_or_default()))
         .collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+    let told: Vec<_> = told.into_iter().filter(|(line, _)| *line != 7).collect();
     assert!(told[0].0 == 5 && told[0].1.contains("StandardError=append:FILE"), "{told:?}");
     assert!(told[1].0 == 6 && told[1].1.contains("vassal-set = processes=VALUE"), "{told:?}");
     assert!(found.config.is_some());

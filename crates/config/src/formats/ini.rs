@@ -2,9 +2,9 @@
 //!
 //! It finds the keys of one section and where they stand; what they mean is not its business.
 
-use super::{Pair, Section, TooLong};
+use super::{Pair, Section, TooLong, strftime};
 use crate::{
-    magic::Magic,
+    magic::{Magic, Replaced},
     problem::{Origin, Problem},
 };
 
@@ -39,7 +39,7 @@ pub(super) fn read(
     }
     for (index, raw) in content.split(|byte| *byte == b'\n').enumerate() {
         let line = Line { file, number: u32::try_from(index + 1).unwrap_or(u32::MAX), raw };
-        let replaced = magic.replace(raw);
+        let (replaced, meant) = line.replaced(magic);
         total_bytes += replaced.bytes.len();
         if total_bytes > max_bytes {
             return Err(TooLong);
@@ -51,6 +51,7 @@ pub(super) fn read(
             [b';' | b'#', ..] => found.problems.extend(line.swallowed_line_break(&replaced.unknown)),
             _ if current.as_deref() == Some(asked.as_bytes()) => {
                 found.problems.extend(replaced.unknown.iter().map(|at| line.unknown_variable(*at)));
+                found.problems.extend(meant);
                 match line.pair(text) {
                     Ok(pair) => found.pairs.push(pair),
                     Err(problem) => found.problems.push(*problem),
@@ -100,6 +101,22 @@ impl Line<'_> {
             (Ok(key), Ok(value)) => Ok(Pair { key, value: Some(value), key_at, value_at }),
             _ => Err(Box::new(not_utf8(value_at))),
         }
+    }
+
+    /// The line with its magic variables replaced, except in a format of strftime(3) that was not escaped: that is told.
+    pub(super) fn replaced(&self, magic: &Magic) -> (Replaced, Option<Problem>) {
+        let Some(format) = strftime::unescaped_in(self.raw) else { return (magic.replace(self.raw), None) };
+        let mut whole = magic.replace(&self.raw[..format.start]);
+        whole.bytes.extend_from_slice(&self.raw[format.clone()]);
+        let behind = magic.replace(&self.raw[format.end..]);
+        whole.bytes.extend(behind.bytes);
+        whole.unknown.extend(behind.unknown.into_iter().map(|at| at + format.end));
+        let line = String::from_utf8_lossy(trim(self.raw)).into_owned();
+        let message = format!(
+            "`{line}`: its variables are those of strftime(3), where uWSGI would have replaced or removed them first"
+        );
+        let problem = Problem::warning("unescaped-strftime", self.place(format.start, format.len()), message);
+        (whole, Some(problem.hint("write `%%` for each percent sign")))
     }
 
     pub(super) fn nul_byte(&self) -> Problem {

@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 53] = [
+pub const CODES: [(&str, &str); 55] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
     ("bad-emperor", "what an emperor is to watch is not one directory"),
@@ -35,6 +35,7 @@ pub const CODES: [(&str, &str); 53] = [
     ("not-utf8", "a line is not UTF-8"),
     ("nul-byte", "a line has a NUL byte in it"),
     ("open-block", "a condition or loop has no end"),
+    ("option-differs", "an option does something else than in uWSGI"),
     ("option-exists", "`declare-option` names an option of uWSGI"),
     ("option-forbidden", "an option is on a `blacklist`, or not on the `whitelist`"),
     ("option-refused", "an option does not exist here"),
@@ -50,6 +51,7 @@ pub const CODES: [(&str, &str); 53] = [
     ("too-many-includes", "files include files without end"),
     ("too-many-repetitions", "loops repeat too much"),
     ("two-apps", "two apps are named; one counts"),
+    ("unescaped-strftime", "a format of strftime(3) has percent signs that uWSGI would take for its own"),
     ("unknown-argument", "an option of the command line does not exist"),
     ("unknown-magic", "a `%` begins no magic variable"),
     ("unknown-option", "a key is no option; it is kept as a placeholder"),

@@ -54,12 +54,16 @@ fn known(entry: &Entry, directive: &Directive) -> Option<Problem> {
     let name = entry.name;
     let at = directive.key_at.clone();
     match entry.status {
-        Status::Accepted { why } if ALWAYS_ON.contains(&name) && switched_off(entry, directive) => {
+        Status::Accepted { why, .. } if ALWAYS_ON.contains(&name) && switched_off(entry, directive) => {
             let message = format!("switching `{name}` off changes nothing: {why}");
             Some(Problem::warning("always-on", at, message).hint("remove the line"))
         }
-        Status::Supported { .. } | Status::Accepted { .. } => None,
+        Status::Supported { .. } | Status::Accepted { differs: false, .. } => None,
         _ if switched_off(entry, directive) => None,
+        Status::Accepted { differs: true, why } => {
+            let message = format!("`{name}` does not do here what it does in uWSGI: {why}");
+            Some(Problem::warning("option-differs", at, message).hint("remove the line if that is all the same"))
+        }
         Status::Refused { blocks: true, instead } => {
             Some(Problem::error("option-refused", at, format!("`{name}` does not exist here")).hint(instead))
         }

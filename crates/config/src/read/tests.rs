@@ -292,6 +292,17 @@ fn b34_variables_of_the_environment_are_options_of_the_command_line_but_not_of_a
     );
     let entry = Entry::File { path: "/etc/vassals/app.ini".into(), content: APP.as_bytes().to_vec() };
     assert_eq!(read(&entry, &facts, &NoFiles).config.unwrap().listeners.len(), 1);
+    for (name, value) in [("UWSGI_CHDIR", "/a"), ("UWSGI_SET", "chdir=/b")] {
+        facts.environment.insert(name.to_owned(), value.to_owned());
+    }
+    let chdir = |order: &[&str]| {
+        let environment_order = order.iter().map(|name| (*name).to_owned()).collect();
+        let facts = Facts { environment_order, ..facts.clone() };
+        read(&Entry::Arguments(vec!["--module=app".into()]), &facts, &NoFiles).config.unwrap().app.chdir
+    };
+    let http = "UWSGI_HTTP_SOCKET";
+    assert_eq!(chdir(&[http, "UWSGI_CHDIR", "UWSGI_SET"]), Some("/b".into()), "in the order of the environment");
+    assert_eq!(chdir(&[http, "UWSGI_SET", "UWSGI_CHDIR"]), Some("/a".into()));
 }
 
 #[test]
@@ -370,15 +381,18 @@ fn b44_what_stands_in_every_file_of_production_is_taken_without_a_word() {
 fn b40_an_emperor_s_habits_are_answered_one_by_one() {
     for (line, code) in [
         ("emperor-freq = 5", None),
-        ("emperor-throttle = 2000", None),
-        ("emperor-max-throttle = 60000", None),
+        ("emperor-throttle = 2000", Some("option-differs")),
+        ("emperor-max-throttle = 60000", Some("option-differs")),
         ("emperor-graceful-shutdown", None),
         ("emperor-required-heartbeat = 40", None),
         ("vassal-set = processes=2", None),
         ("vassals-include = common.ini", None),
         ("vassals-inherit = common.ini", None),
-        ("vassals-start-hook = echo", Some("option-refused")),
-        ("vassals-stop-hook = echo", Some("option-refused")),
+        ("vassals-start-hook = echo", None),
+        ("vassals-stop-hook = echo", None),
+        ("exec-as-vassal = echo", None),
+        ("exec-as-emperor = echo", None),
+        ("emperor-extra-extension = .conf", None),
     ] {
         let outcome = arguments(&format!("--emperor /etc/vassals --{}", line.replace(" = ", " ")));
         assert_eq!(codes(&outcome).first().copied(), code, "{line}: {:?}", outcome.problems);

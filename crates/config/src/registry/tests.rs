@@ -24,7 +24,7 @@ fn all_1333_names_of_uwsgi_are_there_exactly_once() {
 fn b60_silence_is_not_a_status() {
     for entry in all() {
         let (Status::Supported { meaning: text }
-        | Status::Accepted { why: text }
+        | Status::Accepted { why: text, .. }
         | Status::Refused { instead: text, .. }) = entry.status;
         assert!(text.len() > 10, "{} says only {text:?}", entry.name);
     }

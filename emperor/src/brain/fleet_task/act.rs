@@ -29,6 +29,9 @@ impl FleetTask {
             Action::Begin { operation, name, verb, cause } => self.operations.begin(operation, name, verb, cause),
             Action::Stop { master } => {
                 self.operations.drains(&master.vassal);
+                if self.posts.get(&master.vassal).is_some_and(|post| post.seats.keys().eq([&master])) {
+                    self.performer.is_stopping(&master.vassal);
+                }
                 let seat = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(&master));
                 let link = seat.map(|seat| {
                     seat.told_to_leave = true;

@@ -55,6 +55,9 @@ impl FleetTask {
                 let mut seat = Seat::new(living.pid, living.identity, self.open_link(&living.master));
                 seat.listeners = listeners.into_iter().collect();
                 seat.reports_follow = true;
+                if self.post(&living.master.vassal).seats.is_empty() {
+                    self.performer.has_started(&living);
+                }
                 self.post(&living.master.vassal).seats.insert(living.master.clone(), seat);
                 self.decide(Event::MasterStarted { master: living.master.clone() });
                 if let Some(how) = self.early_exits.remove(&living.master) {

@@ -1,23 +1,15 @@
 //! Which vassals are on demand, and where the emperor holds a socket for each (uWSGI `emperor-on-demand-extension`,
 //! `-directory`, `-exec`; the first that is set counts). Set by the emperor's own configuration, never by a vassal file.
 
-use std::{
-    fs::File,
-    io::Read,
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs::File, io::Read, path::PathBuf, time::Duration};
 
 use empery_control::keeper::{Answer, Ask, FileFacts};
 use empery_lifecycle::ids::VassalName;
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 
-use super::super::keeper_line::KeeperLine;
+use super::super::{
+    command::{self, Told},
+    keeper_line::KeeperLine,
+};
 
 /// Longest address that is read, in bytes.
 const ADDRESS_MAX_BYTES: u64 = 4096;
@@ -78,34 +70,10 @@ async fn written(name: &VassalName, keeper: &KeeperLine) -> Result<Option<String
     Ok(first_line(&text))
 }
 
-/// Runs as the brain's user. The name is an argument of its own: nothing in it is the shell's to read.
 async fn told(command: &str, name: &VassalName) -> Result<Option<String>, String> {
-    let child = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(format!("{command} \"$1\""))
-        .arg("sh")
-        .arg(name.as_str())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("{command}: {error}"))?;
-    let group = Pid::from_raw(child.id().cast_signed());
-    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
-    let output = match tokio::time::timeout(EXEC_WITHIN, ended).await {
-        Ok(Ok(output)) => output.map_err(|error| format!("{command}: {error}"))?,
-        Ok(Err(panic)) => return Err(panic.to_string()),
-        Err(_) => {
-            // Nobody has waited for it yet, so the number is still its own.
-            let _ = killpg(group, Signal::SIGKILL);
-            return Err(format!("{command} has not answered within {} s", EXEC_WITHIN.as_secs()));
-        }
-    };
-    if output.status.success() {
-        Ok(first_line(&String::from_utf8_lossy(&output.stdout)))
-    } else {
-        Err(format!("{command}: {}", output.status))
-    }
+    let told = Told { command: command.to_owned(), name: Some(name.clone()), ..Told::default() };
+    let output = command::run(told, EXEC_WITHIN).await?;
+    Ok(first_line(&String::from_utf8_lossy(&output)))
 }
 
 fn first_line(text: &str) -> Option<String> {

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::beside::BesideVassals;
 use crate::{
+    brain::common::FOR_VASSALS,
     sources::Sources,
     tyrant::{self, Tyrant},
 };
@@ -303,17 +304,25 @@ fn machine_facts(keeper: Identity) -> Facts {
         gid: keeper.gid,
         group: group.map_or_else(|| keeper.gid.to_string(), |group| group.name),
         now_unix_us: 0,
-        environment: std::env::vars()
-            .filter(|(name, _)| {
-                !["UWSGI_", "LISTEN_", "NOTIFY_SOCKET", "EMPERY_"]
-                    .iter()
-                    .any(|not_inherited| name.starts_with(not_inherited))
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((seen_by_vassals(&name.to_string_lossy())?, value.to_string_lossy().into()))
             })
             .collect(),
+        environment_order: Vec::new(),
         // A vassal's reading of its own file is never one, either: both must come to the same sockets.
         is_a_reload: false,
         common: facts::Common::default(),
         on_demand: None,
+    }
+}
+
+/// Under which name a vassal's master sees a variable of the emperor's, if at all: the keeper's word (its `environment.rs`).
+fn seen_by_vassals(name: &str) -> Option<String> {
+    let withheld = ["UWSGI_", "LISTEN_", "NOTIFY_SOCKET", "EMPERY_"];
+    match name.strip_prefix(FOR_VASSALS) {
+        Some(rest) => Some(format!("UWSGI_{rest}")),
+        None => (!withheld.iter().any(|withheld| name.starts_with(withheld))).then(|| name.to_owned()),
     }
 }
 

@@ -85,7 +85,7 @@ impl EmperorFile {
             let text = match registry::lookup(&option.key).map(|entry| entry.status) {
                 _ if matches!(option.key.as_str(), "emperor" | "master" | "die-on-term") => continue,
                 _ if flag_of(&option.key).is_some() => "is taken over as it is",
-                Some(Status::Accepted { why }) => why,
+                Some(Status::Accepted { why, .. }) => why,
                 _ => continue,
             };
             notes.push(format!("{}: `{}`: {text}", self.place(&option.origin), option.key));
@@ -133,9 +133,9 @@ mod tests {
             assert!(said.can_run && found.watches(&room.join("vassals/app.ini")));
             assert_eq!(said.notes.len(), 5, "{:?}", said.notes);
             assert!(said.notes[0].contains("emperor run --vassals /"), "{:?}", said.notes);
-            assert!(said.notes[1].starts_with("line 3: `uid = www-data`: the emperor stays root"), "{:?}", said.notes);
-            assert!(said.notes[2].contains("StandardError"), "{:?}", said.notes);
-            assert!(said.notes[3].contains("back-off"), "{:?}", said.notes);
+            assert!(said.notes[1].starts_with("line 6: `emperor-throttle` does not do here"), "{:?}", said.notes);
+            assert!(said.notes[2].starts_with("line 3: `uid = www-data`: the emperor stays root"), "{:?}", said.notes);
+            assert!(said.notes[3].contains("StandardError"), "{:?}", said.notes);
             assert_eq!(said.notes[4], "line 7: `emperor-tyrant`: is taken over as it is");
             assert_eq!(found.for_all().common.before, [("set".to_owned(), "uid=www-data".to_owned())]);
         });

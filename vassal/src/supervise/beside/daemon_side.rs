@@ -29,9 +29,6 @@ use crate::{
     supervise::Supervisor,
 };
 
-/// How long a daemon may take to stop: uWSGI's, without `reload-mercy`.
-const MERCY: Duration = Duration::from_secs(3);
-
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Daemons {
@@ -343,7 +340,7 @@ fn rules(spec: &Spec) -> Rules {
             (None, false) => Kind::Plain,
         },
         throttle_max: Duration::from_secs(spec.throttle_max_s.into()),
-        mercy: MERCY,
+        mercy: Duration::from_secs(spec.mercy_s.into()),
         hears_reloads: spec.reload_signal.is_some(),
     }
 }

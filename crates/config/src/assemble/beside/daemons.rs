@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::keys::{atoi, pairs, unknown_key};
-use crate::{assemble::values::Value, beside::Daemon};
+use crate::{
+    assemble::values::Value,
+    beside::{Daemon, usual_mercy_s},
+};
 
 /// `stopsignal=` by default, and the highest signal there is (signal(7)).
 const SIGTERM: i32 = 15;
@@ -23,6 +26,7 @@ pub(super) fn plain(command: String) -> Daemon {
         stop_signal: SIGTERM,
         reload_signal: None,
         stdin: false,
+        mercy_s: usual_mercy_s(),
         uid: None,
         gid: None,
         directory: PathBuf::new(),
