@@ -112,14 +112,25 @@ impl Expander {
         }
         for (at, directive) in directives.iter_mut().enumerate().skip(from).filter(|(_, one)| is_open(one)) {
             let mut asked = BTreeSet::new();
+            let mut has_groups = false;
             let is_new = self.replace(directive, '%', |key| {
                 let mut get = |name: &str| {
                     asked.insert(name.to_owned());
                     first.get(name).map(|(_, value)| value.clone())
                 };
-                if key.contains(' ') { Some(calculate(key, &mut get)) } else { get(key) }
+                has_groups |= group(key).is_some();
+                if key.contains(' ') { Some(calculate_groups(key, &mut get)) } else { get(key) }
             });
             self.expanded.asked.append(&mut asked);
+            if has_groups {
+                let message = format!(
+                    "the value of `{}` has parentheses in a calculation, which uWSGI takes for parts of names",
+                    directive.key
+                );
+                let problem = Problem::warning("nested-arithmetic", directive.value_at.clone(), message);
+                let hint = "they are calculated first; for uWSGI give the inner part a name with `set-ph`";
+                self.expanded.problems.push(problem.hint(hint));
+            }
             if let (true, Some(value)) = (is_new, &directive.value)
                 && let Some((_, first)) = first.get_mut(&directive.key).filter(|(position, _)| *position == at)
             {
@@ -273,6 +284,39 @@ fn endless(directive: &Directive) -> Problem {
         format!("the value of `{}` does not come to an end when its placeholders are replaced", directive.key);
     Problem::error("placeholder-loop", directive.value_at.clone(), message)
         .hint(format!("a placeholder may not contain itself, and a value may have at most {VALUE_MAX_BYTES} bytes"))
+}
+
+/// Where in `%(2 * (a + 1))` a group stands that is to be calculated first: uWSGI knows none and takes `(a` for a name. What
+/// holds no operator is no group: a name may have parentheses.
+fn group(key: &str) -> Option<Range<usize>> {
+    let mut opened = Vec::new();
+    for (at, byte) in key.bytes().enumerate() {
+        match byte {
+            b'(' => opened.push(at),
+            b')' => {
+                let from = opened.pop()?;
+                let inside = &key[from + 1..at];
+                if inside.split(' ').any(|word| ["+", "-", "*", "/"].contains(&word)) {
+                    return Some(from..at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// [`calculate`] with groups.
+fn calculate_groups(key: &str, get: &mut impl FnMut(&str) -> Option<String>) -> String {
+    let mut key = key.to_owned();
+    while let Some(found) = group(&key) {
+        let value = calculate(&key[found.start + 1..found.end - 1], get);
+        key.replace_range(found, &value);
+        if key.len() > VALUE_MAX_BYTES {
+            break;
+        }
+    }
+    calculate(&key, get)
 }
 
 /// `%(a b + 1)`: words one after the other, put together unless an operator stands between; names that do not exist are

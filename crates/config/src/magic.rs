@@ -26,20 +26,11 @@ pub(crate) struct FileNames {
 
 impl FileNames {
     /// The names of `given`, a path as written, with the section it was asked for.
-    pub(crate) fn of(
-        given: &str,
-        section: Option<&str>,
-        resolve: Resolve,
-        facts: &Facts,
-        files: &dyn Files,
-    ) -> FileNames {
+    pub(crate) fn of(given: &str, section: Option<&str>, facts: &Facts, files: &dyn Files) -> FileNames {
         let lexical = absolute(&facts.working_directory, given);
         FileNames {
             inode: files.inode(&lexical),
-            absolute: match resolve {
-                Resolve::Links => files.real_path(&lexical),
-                Resolve::Nothing => lexical,
-            },
+            absolute: behind_links(lexical, files),
             given: given.to_owned(),
             section: section.unwrap_or_default().to_owned(),
         }
@@ -54,13 +45,13 @@ impl FileNames {
     }
 }
 
-/// Whether `%p` shows the path behind symbolic links. uWSGI keeps them for the first file only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resolve {
-    /// A file named by another one.
-    Links,
-    /// The first file.
-    Nothing,
+/// The path behind the links above a file; where the file itself is one, uWSGI leaves all of them alone
+/// (core/utils.c, `config_magic_table_fill`).
+fn behind_links(path: String, files: &dyn Files) -> String {
+    let real = files.real_path(&path);
+    let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+    let is_link = real != absolute(&files.real_path(directory), name);
+    if is_link && !directory.is_empty() { path } else { real }
 }
 
 /// `path` made absolute with `directory`, `.` and `..` resolved as text.
@@ -169,6 +160,30 @@ mod tests {
     use super::*;
     use crate::facts::NoFiles;
 
+    /// `/e/link.ini` is a link to `/real/a.ini`, and `/current` one to `/releases/42`.
+    struct Links;
+
+    impl Files for Links {
+        fn read(&self, _: &str) -> Result<Vec<u8>, crate::facts::FileError> {
+            Err(crate::facts::FileError::NotFound)
+        }
+
+        fn real_path(&self, path: &str) -> String {
+            match path {
+                "/e/link.ini" => "/real/a.ini".to_owned(),
+                _ => path.replacen("/current", "/releases/42", 1),
+            }
+        }
+    }
+
+    #[test]
+    fn links_above_a_file_are_followed_unless_the_file_is_one_itself() {
+        let names = |given: &str| FileNames::of(given, None, &facts(), &Links).absolute;
+        assert_eq!(names("/current/app.ini"), "/releases/42/app.ini");
+        assert_eq!(names("/e/link.ini"), "/e/link.ini");
+        assert_eq!(names("/e/app.ini"), "/e/app.ini");
+    }
+
     fn facts() -> Facts {
         Facts {
             working_directory: "/tmp/ut/cwd".into(),
@@ -184,7 +199,7 @@ mod tests {
     }
 
     fn replace(text: &str) -> String {
-        let file = |given, section| FileNames::of(given, section, Resolve::Nothing, &facts(), &NoFiles);
+        let file = |given, section| FileNames::of(given, section, &facts(), &NoFiles);
         let magic = Magic::new(&file("sub/m.x.ini", Some("uwsgi")), &file("first.conf", None), &facts());
         String::from_utf8(magic.replace(text.as_bytes()).bytes).unwrap()
     }

@@ -95,6 +95,14 @@ pub struct Entry {
     pub family: &'static str,
 }
 
+impl Entry {
+    /// Whether every uWSGI with Python has it: those of other plugins are there only where the plugin is loaded.
+    #[must_use]
+    pub fn is_in_every_build(&self) -> bool {
+        self.family != "other plugins" && self.since != Since::Empery
+    }
+}
+
 static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let lines = TABLES.iter().flat_map(|(family, table)| table.lines().map(move |line| (*family, line)));
     let mut entries: Vec<Entry> = lines.filter_map(|(family, line)| entry(family, line)).collect();

@@ -96,9 +96,12 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         }
     }
     for directory in &options.units {
-        let is_unit = |name: &str| name.contains("uwsgi") && name.ends_with(".service");
+        let is_unit = |name: &str| name.ends_with(".service");
         for file in files_below(directory, 0, is_unit).unwrap_or_default() {
-            findings.push(of_text(&file, "unit", unit::read));
+            let is_named = file.file_name().is_some_and(|name| name.to_string_lossy().contains("uwsgi"));
+            if is_named || text_of(&file).is_ok_and(|text| unit::starts_uwsgi(&text)) {
+                findings.push(of_text(&file, "unit", unit::read));
+            }
         }
     }
     let is_anything = |name: &str| !name.starts_with('.');

@@ -167,6 +167,7 @@ fn other_numbers_are_read_as_atoi_does_with_a_warning() {
 #[test]
 fn a_negative_number_is_refused_in_uwsgis_words() {
     assert_eq!(error("harakiri = -1"), "invalid value for option \"harakiri\": must be > 0");
+    assert_eq!(config("max-requests = -1\nlimit-post = -1").request.body_max_bytes, config("").request.body_max_bytes);
 }
 
 #[test]

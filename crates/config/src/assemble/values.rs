@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use crate::{gather::Directive, problem::Problem, value};
 
+/// Limits that uWSGI reads by strtoul(3), so that -1 is more than there ever is; 0 is without limit as well.
+const WITHOUT_LIMIT_WHEN_NEGATIVE: [&str; 6] =
+    ["evil-reload-on-as", "evil-reload-on-rss", "limit-post", "max-requests", "reload-on-as", "reload-on-rss"];
+
+/// Lists to which uWSGI adds an empty value that does nothing, besides all of `touch-…`.
+const PASSED_OVER_WHEN_EMPTY: [&str; 6] =
+    ["add-header", "pp", "python-path", "pythonpath", "safe-pidfile", "safe-pidfile2"];
+
 /// Longest time an option can ask for: a year.
 const SECONDS_MAX: u64 = 365 * 24 * 3600;
 
@@ -22,6 +30,13 @@ impl Value<'_> {
     /// The text, which must not be empty.
     pub(super) fn required(&mut self) -> Option<String> {
         let text = self.text();
+        let key = self.directive.key.as_str();
+        if text.is_empty() && (key.starts_with("touch-") || PASSED_OVER_WHEN_EMPTY.contains(&key)) {
+            let message = format!("`{key} =` has no value and asks for nothing");
+            let problem = Problem::warning("empty-value", self.directive.value_at.clone(), message);
+            self.problems.push(problem.hint("write one, or remove the line"));
+            return None;
+        }
         if text.is_empty() {
             self.bad("a value", "write one, or remove the line");
             return None;
@@ -37,6 +52,13 @@ impl Value<'_> {
     pub(super) fn number(&mut self) -> Option<u64> {
         let number = value::number(self.directive.value.as_deref());
         let Ok(value) = u64::try_from(number.value) else {
+            let key = &self.directive.key;
+            if WITHOUT_LIMIT_WHEN_NEGATIVE.contains(&key.as_str()) {
+                let message = format!("`{key} = {}` is taken for no limit, as in uWSGI", self.text());
+                let problem = Problem::warning("bad-number", self.directive.value_at.clone(), message);
+                self.problems.push(problem.hint("remove the line, or write a number"));
+                return Some(0);
+            }
             let message = format!("invalid value for option \"{}\": must be > 0", self.directive.key);
             self.problems.push(Problem::error("bad-number", self.directive.value_at.clone(), message));
             return None;

@@ -170,3 +170,10 @@ fn a_file_that_cannot_be_read_is_an_error_and_a_warning_to_the_emperor_when_it_i
     assert_eq!(with_files("env", "P=@(fd://3)", Reader::Runner).1, code("scheme-refused", Severity::Error));
     assert_eq!(with_files("env", "P=@(self)", Reader::Runner).1, code("placeholder-loop", Severity::Error));
 }
+
+#[test]
+fn parentheses_in_a_calculation_are_done_first_and_told() {
+    let (values, codes) = expanded(&[("n", "3"), ("x", "%(2 * (%(n) + (4 - 3)))"), ("y", "%(a(b) + 1)")]);
+    assert_eq!((values[1].as_str(), values[2].as_str()), ("8", "1"));
+    assert_eq!(codes, ["nested-arithmetic"]);
+}

@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 64;
 
 /// Adds what the text holds for `section` to `found`.
 pub(super) fn read(file: &str, text: &str, section: &str, found: &mut Section) {
-    let mut reading = Reading { file, parser: Parser::new_from_str(text), found };
+    let mut reading = Reading { file, parser: Parser::new_from_str(text), found, depth: 0 };
     match reading.document(section) {
         Ok(true) => {}
         // uWSGI goes on without a word.
@@ -40,6 +40,8 @@ struct Reading<'a, 'f> {
     file: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     found: &'f mut Section,
+    /// Mappings in one another, below the section.
+    depth: usize,
 }
 
 impl<'a> Reading<'a, '_> {
@@ -80,10 +82,16 @@ impl<'a> Reading<'a, '_> {
             self.found.problems.push(nested(name, at, "no options"));
             return Ok(true);
         }
+        self.options()?;
+        Ok(true)
+    }
+
+    /// The pairs of a mapping that has begun.
+    fn options(&mut self) -> Result<(), Stop> {
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::MappingEnd | Event::StreamEnd => return Ok(true),
+                Event::MappingEnd | Event::StreamEnd => return Ok(()),
                 Event::Scalar(key, ..) => self.option(&key, &span)?,
                 event => {
                     let at = self.place(&span);
@@ -120,6 +128,15 @@ impl<'a> Reading<'a, '_> {
                     event => self.ignore(key, event, &span)?,
                 }
             },
+            // uWSGI counts levels and takes every pair of the section for an option (core/yaml.c).
+            Event::MappingStart(..) if self.depth < DEPTH_MAX => {
+                let message = format!("`{key}` holds a mapping: its pairs are options as if they stood beside it");
+                let problem = Problem::warning("nested-value", self.place(&span), message);
+                self.found.problems.push(problem.hint("write them one level higher"));
+                self.depth += 1;
+                self.options()?;
+                self.depth -= 1;
+            }
             event => self.ignore(key, event, &span)?,
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::Gatherer;
 use crate::{
     facts::{Facts, FileError},
     formats::{Format, TooLong},
-    magic::{FileNames, Magic, Resolve, absolute},
+    magic::{FileNames, Magic, absolute},
     problem::{Origin, Problem},
 };
 
@@ -138,12 +138,11 @@ impl Gatherer<'_> {
             Ok(content) => content,
             Err(problem) => return self.problem(*problem),
         };
-        let resolve = if self.first.is_some() { Resolve::Links } else { Resolve::Nothing };
         // A file that is the emperor's for all vassals speaks of the vassal that it is read for.
         let vassal = self.vassal.clone().filter(|_| at.file == EMPEROR);
         let names = match &vassal {
-            Some(vassal) => FileNames::of(vassal, None, Resolve::Nothing, self.facts, self.files),
-            None => FileNames::of(given, named.section, resolve, self.facts, self.files),
+            Some(vassal) => FileNames::of(vassal, None, self.facts, self.files),
+            None => FileNames::of(given, named.section, self.facts, self.files),
         };
         let first = self.first.get_or_insert_with(|| names.clone()).clone();
         if format == Format::Ini {

@@ -131,7 +131,7 @@ impl Gatherer<'_> {
             );
             self.problem(
                 Problem::error("nested-logic", directive.key_at.clone(), message)
-                    .hint("end that block first, or put the inner lines into a section: `ini = :section`"),
+                    .hint("end that block first and give the inner one its own, or combine both conditions by a placeholder (`set-ph`)"),
             );
             return true;
         }
@@ -241,7 +241,7 @@ impl Gatherer<'_> {
         );
         self.problem(
             Problem::warning("nested-logic", directive.key_at.clone(), message)
-                .hint("end the outer block first, or put the inner lines into a section: `ini = :section`"),
+                .hint("end the outer block first and give the inner one its own"),
         );
     }
 

@@ -4,7 +4,7 @@ use super::{Directive, Gatherer, Given};
 use crate::{
     environment_files,
     problem::{Origin, Problem},
-    registry,
+    registry::{self, Since},
 };
 
 impl Gatherer<'_> {
@@ -20,7 +20,13 @@ impl Gatherer<'_> {
     pub(super) fn set_placeholder(&mut self, option: &str, text: &str, at: &Origin) {
         let Some((key, value)) = text.split_once('=') else { return self.problem(bad_set(option, at)) };
         let key = key.trim();
-        if registry::lookup(key).is_some() {
+        let entry = registry::lookup(key);
+        let is_uwsgi_s = |entry: &registry::Entry| entry.since == Since::Uwsgi20 && entry.is_in_every_build();
+        if let Some(entry) = entry.filter(|entry| !is_uwsgi_s(entry)) {
+            let message = format!("`{}` is an option here and a placeholder only: the option is not set", entry.name);
+            let problem = Problem::warning("placeholder-is-option", at.clone(), message);
+            self.problem(problem.hint(format!("write `{key} = {}` if the option is meant", value.trim_start())));
+        } else if entry.is_some() {
             let message = format!("you cannot use `{key}` as a placeholder, it is already available as an option");
             return self.problem(
                 Problem::error("placeholder-is-option", at.clone(), message)

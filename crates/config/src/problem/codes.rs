@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 55] = [
+pub const CODES: [(&str, &str); 57] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
     ("bad-emperor", "what an emperor is to watch is not one directory"),
@@ -14,6 +14,7 @@ pub const CODES: [(&str, &str); 55] = [
     ("command-line-only", "an option of the command line stands in a file"),
     ("emperor-identity", "who an emperor is to be is who its vassals are that name nobody"),
     ("emperor-option", "an option in an emperor's own configuration is one of vassals, and does nothing there"),
+    ("empty-value", "a list gets an empty value, which is passed over"),
     ("endless-option", "an option of `declare-option` stands for itself"),
     ("exit-asked", "`exit` in the configuration ends the start"),
     ("fallback-used", "`fallback-config` is run in the place of a configuration that cannot be run"),
@@ -25,6 +26,7 @@ pub const CODES: [(&str, &str); 55] = [
     ("missing-argument", "an option of the command line lacks its value"),
     ("missing-section", "the section asked for is not in the file, or is empty"),
     ("more-problems", "not all problems are told"),
+    ("nested-arithmetic", "a calculation has parentheses"),
     ("nested-logic", "a condition or loop stands in another, or an end is missing"),
     ("nested-value", "a value is a list in a list, a mapping or a fraction"),
     ("no-app", "no app is named"),

@@ -6,6 +6,18 @@ use super::{
     command_line::{Swapped, swapped},
 };
 
+/// Whether a unit is about uWSGI: by what it starts, whatever it is called.
+pub(super) fn starts_uwsgi(text: &str) -> bool {
+    joined(text).iter().filter_map(|line| line.split_once('=')).any(|(key, value)| {
+        key.trim() == "ExecStart" && value.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(is_a_name_of_uwsgi)
+    })
+}
+
+/// `uwsgi`, and what Debian and others call theirs (`uwsgi_python3`, `uwsgi-core` by its first part).
+fn is_a_name_of_uwsgi(word: &str) -> bool {
+    word.to_ascii_lowercase().starts_with("uwsgi")
+}
+
 /// What is to be said of a unit's text.
 pub(super) fn read(text: &str) -> Said {
     let lines = joined(text);
@@ -84,6 +96,13 @@ fn kill_mode(mode: Option<&str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_is_uwsgi_s_by_what_it_starts() {
+        let starts = |line: &str| starts_uwsgi(&format!("[Service]\n{line}\n"));
+        assert!(starts("ExecStart=/venv/bin/uwsgi --ini shop.ini") && starts("ExecStart = /usr/bin/uwsgi_python3"));
+        assert!(!starts("ExecStart=/usr/bin/gunicorn") && !starts("Description=uwsgi"));
+    }
 
     #[test]
     fn a_usual_unit_needs_only_its_program_swapped() {
