@@ -27,11 +27,13 @@ const PREFIXED: [&str; 5] = ["mount", "worker-mount", "static-map", "static-map2
 /// Directories of the kernel, which are the same everywhere.
 const KERNEL: [&str; 3] = ["/proc/", "/sys/", "/dev/"];
 
-/// Why a text is no file yet.
-pub(super) fn is_a_template(text: &str) -> Option<String> {
+/// Why a text is no file yet. `${…}` is uWSGI's own in `route-if` and `log-encoder`: there the name has to say it as well.
+pub(super) fn is_a_template(name: &str, text: &str) -> Option<String> {
     let marks = ["{{", "{%", "<%", "${"];
+    let is_named = name.ends_with(".in") || ["tmpl", "template", ".j2", ".erb"].iter().any(|part| name.contains(part));
     let found = marks
         .iter()
+        .filter(|mark| **mark != "${" || is_named)
         .find(|mark| text.lines().any(|line| !line.trim_start().starts_with(['#', ';']) && line.contains(**mark)))?;
     Some(format!("a template, which `{found}` shows: it becomes a file when somebody fills it in"))
 }
@@ -87,7 +89,7 @@ fn value(key: &str, value: &str, root: &Path, next_port: &mut u16) -> String {
         let own = if key.ends_with("gid") { nix::unistd::getegid().as_raw() } else { nix::unistd::geteuid().as_raw() };
         return own.to_string();
     }
-    if key.starts_with("route") || key.starts_with("log-format") || key == "logformat" {
+    if key.starts_with("route") || key.starts_with("log-format") || ["logformat", "log-encoder"].contains(&key) {
         return value.to_owned();
     }
     if ADDRESSES.contains(&key)
