@@ -11,7 +11,6 @@ mod environment;
 mod fd_store;
 mod locks;
 mod masters;
-mod notify;
 mod orphans;
 mod outbox;
 mod policy;
@@ -30,7 +29,10 @@ use anyhow::Context;
 use empery_control::keeper::FromKeeper;
 use empery_failpoint::step;
 use empery_lifecycle::ids::VassalName;
-use empery_sys::process::{self, How, monotonic_ns};
+use empery_sys::{
+    process::{self, How, monotonic_ns},
+    service_manager,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{sources::Sources, tyrant::Tyrant};
@@ -201,7 +203,7 @@ impl Keeper {
                     let late_ns = u64::try_from(BRAIN_HURRIES_WITHIN.as_nanos()).unwrap_or(u64::MAX);
                     self.brain_is_late_at_ns.get_or_insert(monotonic_ns().saturating_add(late_ns));
                 }
-                notify::say("STOPPING=1");
+                tell_service_manager("STOPPING=1");
                 match &mut self.takedown {
                     Some(takedown) => takedown.hurry(),
                     None => self.brain.say(FromKeeper::ShutDown, Vec::new()),
@@ -226,7 +228,7 @@ impl Keeper {
             Heard::HungUp => return Turn::Again,
         };
         if self.brain.first_word() {
-            notify::say("READY=1");
+            tell_service_manager("READY=1");
         }
         let done = self.desk.handle(&bytes.bytes, bytes.fds);
         if done.pulse {
@@ -286,6 +288,12 @@ impl Keeper {
             Err(nix::Error::EINTR) => Ok(Woken::default()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn tell_service_manager(state: &str) {
+    if let Err(error) = service_manager::say(state) {
+        tracing::warn!("systemd could not be told {state}: {error}");
     }
 }
 

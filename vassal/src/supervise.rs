@@ -2,6 +2,7 @@
 //! machine answers. Nothing here decides which generation serves; nothing elsewhere in this binary does either.
 
 pub(crate) mod alarms;
+mod announcer;
 pub(crate) mod beside;
 mod crew_side;
 pub(crate) mod deaths;
@@ -96,6 +97,8 @@ pub(crate) struct Supervisor {
     /// Reports for the first of them.
     unsent: Vec<FromMaster>,
     told: told::Told,
+    /// What systemd was told.
+    announcer: announcer::Announcer,
     /// Since when something serves, unix ms.
     serves_since_unix_ms: Option<u64>,
     stats: Option<StatsServer>,
@@ -198,6 +201,7 @@ impl Supervisor {
             last_brain: 0,
             unsent: Vec::new(),
             told: told::Told::default(),
+            announcer: announcer::Announcer::default(),
             serves_since_unix_ms: None,
             stats: parts.stats,
             touch: None,

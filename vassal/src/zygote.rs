@@ -26,7 +26,10 @@ use empery_control::{
     shared::Shared,
 };
 use empery_lifecycle::ids::GenerationId;
-use empery_sys::spawn::{Child, Spawn, spawn};
+use empery_sys::{
+    service_manager::NOTIFY_SOCKET,
+    spawn::{Child, Spawn, spawn},
+};
 
 use crate::{
     apps, extension, interpreter,
@@ -42,7 +45,7 @@ const HTTPS_PORT: &str = "443";
 
 /// Names that must not reach the app: they speak to this process, or would be taken for options by a uWSGI below.
 const WITHHELD_PREFIXES: [&str; 3] = ["EMPERY_", "UWSGI_", "LISTEN_"];
-const WITHHELD: [&str; 2] = ["NOTIFY_SOCKET", MASTER_BOOT_FD];
+const WITHHELD: [&str; 2] = [NOTIFY_SOCKET, MASTER_BOOT_FD];
 
 /// Descriptors of a zygote besides its listeners; all are its own copies.
 pub(crate) struct Descriptors {

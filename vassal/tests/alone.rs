@@ -2,84 +2,16 @@
 //! the worker extension beside the binary (`cargo build -p empery-worker`).
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
-};
+mod started;
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
 };
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-const APP: &str =
-    "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n";
-
-struct Vassal {
-    child: Child,
-    directory: PathBuf,
-}
-
-impl Vassal {
-    /// Starts `vassal app.ini`, through `launcher` when there is one.
-    fn start(name: &str, ini: &str, launcher: &[&str]) -> Self {
-        let directory = std::env::temp_dir().join(format!("empery-vassal-{}-{name}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("app.py"), APP).unwrap();
-        fs::write(directory.join("app.ini"), format!("[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app\n{ini}"))
-            .unwrap();
-        let words: Vec<&str> = launcher.iter().copied().chain([env!("CARGO_BIN_EXE_vassal"), "app.ini"]).collect();
-        let log = fs::File::create(directory.join("log")).unwrap();
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .current_dir(&directory)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child, directory }
-    }
-
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.directory.join("log")).unwrap()).into_owned()
-    }
-
-    fn wait_for(&self, text: &str) -> String {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            let log = self.log();
-            if log.contains(text) {
-                return log;
-            }
-            assert!(Instant::now() < until, "no {text:?} in {log}");
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-
-    fn stop(mut self) -> (ExitStatus, String) {
-        self.signal(Signal::SIGINT);
-        let status = self.child.wait().unwrap();
-        (status, self.log())
-    }
-}
-
-impl Drop for Vassal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
+use started::{APP, Vassal};
 
 fn worker_pid(log: &str) -> Pid {
     let pid = log.split("spawned worker 1 (pid: ").nth(1).unwrap().split(',').next().unwrap();

@@ -13,6 +13,7 @@
 //! | [`inotify`] | changes of files and directories |
 //! | [`awaited`] | whether a path, an interface or a socket is there |
 //! | [`inherited`] | descriptors a process was started with |
+//! | [`service_manager`] | what systemd is told |
 #![allow(unsafe_code)]
 
 pub mod awaited;
@@ -31,4 +32,5 @@ pub mod readable;
 pub mod region;
 pub mod scoreboard;
 pub mod seqpacket;
+pub mod service_manager;
 pub mod spawn;

@@ -3,13 +3,11 @@
 use std::{ffi::OsString, os::unix::ffi::OsStrExt};
 
 use empery_control::{boot::MASTER_BOOT_FD, keeper::KEEPER_FD};
+use empery_sys::service_manager::NOTIFY_SOCKET;
 
 use crate::brain::common::FOR_VASSALS;
 
-use super::{
-    notify::NOTIFY_SOCKET,
-    successor::{LOCK_FD, NOTE},
-};
+use super::successor::{LOCK_FD, NOTE};
 
 type Variable = (OsString, OsString);
 

@@ -45,6 +45,7 @@ impl Supervisor {
             return;
         }
         log::say(&format!("...reloading: {why}"));
+        self.announce_reload();
         log::reopen();
         let (operation, id, offer) = self.station.read_again();
         self.deploy(operation, id, offer.map(Arc::new));

@@ -118,6 +118,7 @@ impl Supervisor {
         } else {
             log::say("*** stopping: requests in flight are finished first; a second signal stops at once ***");
             self.stop_asked = true;
+            self.announce_stop();
             self.retire_posts();
             self.stop_behind_gateways();
         }

@@ -20,6 +20,7 @@ impl Supervisor {
         let boot_output = self.boot_output_of(&report);
         let evidence = self.evidence_of(&report);
         self.say_report(&report);
+        self.announce_report(&report);
         if let Some(evidence) = &evidence {
             log::say_quietly(evidence.trim_end());
         }
@@ -192,20 +193,22 @@ impl Supervisor {
     }
 }
 
-fn say_failure(generation: GenerationId, reason: &FailureReason, still_serving: bool) {
-    let sentence = match reason {
-        FailureReason::App { sentence, traceback } => {
-            if let Some(traceback) = traceback {
-                log::say(traceback.trim_end());
-            }
-            sentence.clone()
-        }
-        FailureReason::Setup { sentence } => sentence.clone(),
+/// Why a generation did not come into service.
+pub(super) fn sentence(reason: &FailureReason) -> String {
+    match reason {
+        FailureReason::App { sentence, .. } | FailureReason::Setup { sentence } => sentence.clone(),
         FailureReason::Died { how } => format!("it died while it booted: {how}"),
         FailureReason::BootDeadline { after_s } => format!("it did not boot within {after_s} s"),
         FailureReason::Superseded => "a newer one takes its place".to_owned(),
         FailureReason::Cancelled => "it was cancelled".to_owned(),
-    };
+    }
+}
+
+fn say_failure(generation: GenerationId, reason: &FailureReason, still_serving: bool) {
+    if let FailureReason::App { traceback: Some(traceback), .. } = reason {
+        log::say(traceback.trim_end());
+    }
+    let sentence = sentence(reason);
     let outcome = if still_serving { "what served before serves on" } else { "nothing serves" };
     log::say(&format!("*** generation {generation} did not come into service: {sentence} ({outcome}) ***"));
 }

@@ -73,6 +73,7 @@ impl Supervisor {
     /// A binary that does not even start must not get the workers.
     fn try_binary(&mut self, binary: PathBuf, why: &str) {
         log::say(&format!("...reloading: {why} and {} has changed", binary.display()));
+        self.announce_reload();
         let trial = spawn(Spawn {
             args: vec![binary.clone().into_os_string(), "--version".into()],
             program: binary,
@@ -253,6 +254,7 @@ impl Supervisor {
         regions: Regions,
         scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>,
     ) {
+        self.announced_by_predecessor();
         self.retired = retired;
         self.deploys = deploys;
         self.regions = regions;

@@ -1,4 +1,5 @@
-//! What systemd is told (sd_notify(3)): one datagram to the socket that NOTIFY_SOCKET names. Nothing without it.
+//! What systemd, or whoever else started this process, is told (sd_notify(3)): one datagram to the socket that NOTIFY_SOCKET
+//! names. Nothing without it.
 
 use std::{
     ffi::OsStr,
@@ -10,17 +11,21 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
 
-/// The variable that names the socket. Not passed on: children must not speak for the emperor.
-pub(super) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// The variable that names the socket. Not passed on: children must not speak for their parent.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Says a state, such as `READY=1`.
-pub(super) fn say(state: &str) {
-    let Some(socket) = std::env::var_os(NOTIFY_SOCKET) else { return };
-    if let Err(error) = say_to(&socket, state) {
-        tracing::warn!("systemd could not be told {state}: {error}");
-    }
+/// How long a full socket is waited for: whoever does not read must not stop whoever speaks.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
+
+/// Says a state: assignments such as `READY=1`, one a line.
+///
+/// # Errors
+/// sendto(2), when there is a socket and it does not take the message.
+pub fn say(state: &str) -> io::Result<()> {
+    std::env::var_os(NOTIFY_SOCKET).map_or(Ok(()), |socket| say_to(&socket, state))
 }
 
 fn say_to(socket: &OsStr, state: &str) -> io::Result<()> {
@@ -28,7 +33,9 @@ fn say_to(socket: &OsStr, state: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+    let speaker = UnixDatagram::unbound()?;
+    speaker.set_write_timeout(Some(SAID_WITHIN))?;
+    speaker.send_to_addr(state.as_bytes(), &address)?;
     Ok(())
 }
 
