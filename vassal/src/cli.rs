@@ -10,18 +10,19 @@ use std::process::ExitCode;
 use empery_config::read::{Command, Entry};
 use nix::sys::signal::Signal;
 
-use crate::{reading, standalone};
+use crate::{reading, standalone, started_with};
 
 /// Does what the arguments (without the program's name) ask for.
 pub(crate) fn run(arguments: Vec<String>) -> ExitCode {
-    let outcome = reading::outcome(&Entry::Arguments(arguments.clone()));
+    let inherited = started_with::sockets();
+    let outcome = reading::outcome(&Entry::Arguments(arguments.clone()), inherited.clone());
     match &outcome.command {
-        Command::Serve => standalone::run(arguments, outcome),
+        Command::Serve => standalone::run(arguments, outcome, inherited),
         Command::ShowConfig => {
             if let Some(config) = &outcome.config {
                 crate::log::say(empery_config::show::show(config).trim_end());
             }
-            standalone::run(arguments, outcome)
+            standalone::run(arguments, outcome, inherited)
         }
         Command::Emperor(emperor) => {
             reading::say(&outcome.problems);

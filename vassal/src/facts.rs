@@ -29,6 +29,7 @@ pub(crate) fn gather(working_directory: String, started_by: Option<(u32, u32)>, 
         is_a_reload,
         on_demand: None,
         common: Default::default(),
+        inherited: Vec::new(),
     }
 }
 

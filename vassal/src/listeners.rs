@@ -88,7 +88,9 @@ impl Listeners {
     /// Says where the sockets of a configuration are bound, in uWSGI's words.
     pub(crate) fn say_bound(&self, listeners: &[Listener]) {
         for (number, listener) in listeners.iter().enumerate() {
-            let bound = self.get(&listener.address.to_string()).and_then(|held| held.bound.as_ref());
+            let held = self.get(&listener.address.to_string());
+            let bound = held.and_then(|held| held.bound.as_ref());
+            let how = if bound.is_some() { "bound to" } else { "inherited" };
             let place = match (bound, &listener.address) {
                 (Some(ListenAddress::Tcp(address)), Address::Tcp(asked)) => {
                     let auto = if asked.port() == 0 { " (port auto-assigned)" } else { "" };
@@ -103,7 +105,7 @@ impl Listeners {
                 (Door::TlsUwsgi(_), _) => "suwsgi",
                 (_, protocol) => protocol.as_str(),
             };
-            crate::log::say(&format!("{spoken} socket {number} bound to {place}"));
+            crate::log::say(&format!("{spoken} socket {number} {how} {place}"));
         }
     }
 

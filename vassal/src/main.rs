@@ -34,6 +34,7 @@ mod room;
 mod runtime;
 mod signals;
 mod standalone;
+mod started_with;
 mod static_files;
 mod station;
 mod stats;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use empery_config::{
-    facts::{self, Facts},
+    facts::{self, Facts, Inherited},
     problem::{Colour, Problem, Severity},
     read::{Entry, Outcome},
 };
@@ -17,16 +17,17 @@ use crate::{
     station::FIRST_REVISION,
 };
 
-/// Reads an entry; `directory` is `%v` when it is not the working directory. Problems are said in the log.
+/// Reads the entry of a vassal alone, with the sockets that it was started with. Problems are said in the log.
 ///
 /// # Errors
 /// The first error in one sentence with its place.
-pub(crate) fn read(entry: &Entry, id: RevisionId, directory: Option<String>) -> Result<Revision, String> {
-    let is_a_reload = id != FIRST_REVISION && directory.is_none();
-    accept(outcome_of(entry, directory, is_a_reload, Given::default()), entry, id)
+pub(crate) fn read(entry: &Entry, id: RevisionId, inherited: &[Inherited]) -> Result<Revision, String> {
+    let given = Given { inherited: inherited.to_vec(), ..Given::default() };
+    accept(outcome_of(entry, None, id != FIRST_REVISION, given), entry, id)
 }
 
-/// The same of a vassal of an emperor, who may hold a socket for it and say something for all its vassals.
+/// The same of a vassal of an emperor, who may hold a socket for it and say something for all its vassals; `directory` is `%v`
+/// when it is not the working directory.
 ///
 /// # Errors
 /// The first error in one sentence with its place.
@@ -38,13 +39,15 @@ pub(crate) fn read_governed(
 ) -> Result<Revision, String> {
     let Common { before, after } = boot.common.clone();
     let common = facts::Common { before, after };
-    let given = Given { on_demand: boot.on_demand.clone(), started_by: boot.started_by, common };
+    let (on_demand, started_by) = (boot.on_demand.clone(), boot.started_by);
+    let given = Given { on_demand, started_by, common, ..Given::default() };
     accept(outcome_of(entry, directory, false, given), entry, id)
 }
 
-/// What an emperor adds to a vassal's file.
+/// What an emperor adds to a vassal's file, or what a vassal alone was started with.
 #[derive(Default)]
 struct Given {
+    inherited: Vec<Inherited>,
     on_demand: Option<String>,
     started_by: Option<(u32, u32)>,
     common: facts::Common,
@@ -63,9 +66,9 @@ pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<
     }
 }
 
-/// Reads an entry without saying anything.
-pub(crate) fn outcome(entry: &Entry) -> Outcome {
-    outcome_of(entry, None, false, Given::default())
+/// Reads the entry of a vassal alone without saying anything.
+pub(crate) fn outcome(entry: &Entry, inherited: Vec<Inherited>) -> Outcome {
+    outcome_of(entry, None, false, Given { inherited, ..Given::default() })
 }
 
 /// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
@@ -73,7 +76,7 @@ fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, given
     let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
     let directory = directory.unwrap_or_else(crate::facts::working_directory);
     let facts = crate::facts::gather(directory, given.started_by, is_a_reload);
-    let facts = Facts { on_demand: given.on_demand, common: given.common, ..facts };
+    let facts = Facts { on_demand: given.on_demand, common: given.common, inherited: given.inherited, ..facts };
     empery_config::read::read(entry, &facts, &Disk { commands })
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use empery_config::{
+    facts::Inherited,
     read::{Entry, Outcome},
     runtime::Moment,
     vassal::VassalConfig,
@@ -29,7 +30,7 @@ use crate::{
     pidfile, reading,
     reload_descriptors::ReloadDescriptors,
     revision::Revision,
-    runtime, signals,
+    runtime, signals, started_with,
     station::{Alone, FIRST_OPERATION, FIRST_REVISION, Station},
     stats::serve,
     supervise::{Parts, Supervisor, alarms::Descriptors, input::Inbox, watched_side::WatchedSide},
@@ -41,7 +42,7 @@ use crate::{
 const EXIT_SETUP: u8 = 1;
 
 /// Runs the vassal that the command line describes, until it is stopped.
-pub(crate) fn run(arguments: Vec<String>, outcome: Outcome) -> ExitCode {
+pub(crate) fn run(arguments: Vec<String>, outcome: Outcome, inherited: Vec<Inherited>) -> ExitCode {
     let entry = Entry::Arguments(arguments.clone());
     let revision = match reading::accept(outcome, &entry, FIRST_REVISION) {
         Ok(revision) => revision,
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: Vec<String>, outcome: Outcome) -> ExitCode {
     };
     // First, while only what this process was started with is open.
     let descriptors = ReloadDescriptors::take(&revision.config.watched.descriptors);
-    match prepare(&revision.config) {
+    match prepare(&revision.config, inherited) {
         Ok(prepared) => runtime::block_on(supervise(prepared, arguments, revision, descriptors)),
         Err(sentence) => refuse(&sentence),
     }
@@ -64,6 +65,7 @@ fn refuse(sentence: &str) -> ExitCode {
 /// What was made ready before privileges were dropped.
 struct Prepared {
     listeners: Listeners,
+    inherited: Vec<Inherited>,
     tls_files: TlsFiles,
     stats: Option<serve::StatsSocket>,
     log: OwnedFd,
@@ -73,7 +75,7 @@ struct Prepared {
     alarm_descriptors: Descriptors,
 }
 
-fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
+fn prepare(config: &VassalConfig, inherited: Vec<Inherited>) -> Result<Prepared, String> {
     // Before anything of ours is opened under one of these numbers.
     let alarm_descriptors = Descriptors::take(&config.alarms);
     log::follow(&config.log);
@@ -87,6 +89,7 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
     }
     let mut listeners = Listeners::new(Source::Bind);
+    let inherited = started_with::take(inherited, config, &mut listeners)?;
     listeners.provide(&config.listeners)?;
     listeners.say_bound(&config.listeners);
     let stats = serve::bind(config)?;
@@ -112,7 +115,7 @@ fn prepare(config: &VassalConfig) -> Result<Prepared, String> {
         let stderr = std::io::stderr().as_fd().try_clone_to_owned();
         (None, stderr.map_err(|error| format!("stderr: {error}"))?)
     };
-    Ok(Prepared { listeners, tls_files, stats, log, log_read, alarm_descriptors })
+    Ok(Prepared { listeners, inherited, tls_files, stats, log, log_read, alarm_descriptors })
 }
 
 /// Logs to a file, which is also what this process has as stdout and stderr: for what no code of ours says.
@@ -221,7 +224,7 @@ async fn supervise(
         pump(log_read)?;
     }
     hooks::run(&revision.config, Moment::MasterStart)?;
-    let station = Station::alone(arguments, prepared.log_read);
+    let station = Station::alone(arguments, prepared.inherited, prepared.log_read);
     let config = &revision.config;
     title::set(&config.titles);
     let policy = Policy { mercy: config.mercy, ..Policy::default() };

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use empery_config::{read::Entry, vassal::VassalConfig};
+use empery_config::{facts::Inherited, read::Entry, vassal::VassalConfig};
 use empery_control::{boot::MasterBoot, places::CURRENT_LOG};
 use empery_lifecycle::ids::{OperationId, RevisionId};
 
@@ -45,6 +45,8 @@ pub(crate) enum Station {
 pub(crate) struct Alone {
     /// Its command line, without the program's name.
     pub(crate) arguments: Vec<String>,
+    /// Sockets that it was started with and serves.
+    pub(crate) inherited: Vec<Inherited>,
     /// The last revision: every reading is a new one.
     pub(crate) revision: RevisionId,
     /// The last operation.
@@ -83,8 +85,9 @@ pub(crate) struct Governed {
 
 impl Station {
     /// Alone; the command line was read once, as the first revision.
-    pub(crate) fn alone(arguments: Vec<String>, log_read: Option<OwnedFd>) -> Self {
-        Station::Alone(Alone { arguments, revision: FIRST_REVISION, operation: FIRST_OPERATION, log_read })
+    pub(crate) fn alone(arguments: Vec<String>, inherited: Vec<Inherited>, log_read: Option<OwnedFd>) -> Self {
+        let (revision, operation) = (FIRST_REVISION, FIRST_OPERATION);
+        Station::Alone(Alone { arguments, inherited, revision, operation, log_read })
     }
 
     /// What a new image of this master is left with.
@@ -93,7 +96,12 @@ impl Station {
             Station::Alone(alone) => {
                 left.extend(alone.log_read.as_ref().map(AsFd::as_fd));
                 let log_read = alone.log_read.as_ref().map(AsRawFd::as_raw_fd);
-                StationLeft::Alone { arguments: alone.arguments.clone(), revision: alone.revision.0, log_read }
+                StationLeft::Alone {
+                    arguments: alone.arguments.clone(),
+                    inherited: alone.inherited.clone(),
+                    revision: alone.revision.0,
+                    log_read,
+                }
             }
             Station::Governed(governed) => {
                 let Kept { link, lock, log_read } = &governed.kept;
@@ -129,7 +137,7 @@ impl Station {
                 alone.revision = alone.revision.next();
                 alone.operation = alone.operation.next();
                 let entry = Entry::Arguments(alone.arguments.clone());
-                let read = reading::read(&entry, alone.revision, None);
+                let read = reading::read(&entry, alone.revision, &alone.inherited);
                 let read = read.and_then(|revision| keeps_identity(&revision.config).map(|()| revision));
                 (alone.operation, alone.revision, read)
             }

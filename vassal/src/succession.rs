@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use empery_config::facts::Inherited;
 use empery_control::{
     boot::MasterBoot, gateway::GatewayPlan, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals,
 };
@@ -83,6 +84,9 @@ pub(crate) enum StationLeft {
     Alone {
         /// The command line.
         arguments: Vec<String>,
+        /// Sockets that it was started with.
+        #[serde(default)]
+        inherited: Vec<Inherited>,
         /// The last revision.
         revision: u64,
         /// The read end of the log pipe.

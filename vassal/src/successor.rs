@@ -156,13 +156,13 @@ fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId,
 
 fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
     Ok(match left {
-        StationLeft::Alone { arguments, revision, log_read } => {
+        StationLeft::Alone { arguments, inherited, revision, log_read } => {
             let log_read = log_read.map(|number| take(number, "the log")).transpose()?;
             if let Some(log_read) = &log_read {
                 standalone::pump(log_read)?;
             }
             let operation = OperationId(OWN_OPERATIONS);
-            Station::Alone(Alone { arguments, revision: RevisionId(revision), operation, log_read })
+            Station::Alone(Alone { arguments, inherited, revision: RevisionId(revision), operation, log_read })
         }
         StationLeft::Governed { boot, revision, content, operation } => {
             let kept = Kept {

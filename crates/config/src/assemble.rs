@@ -7,6 +7,7 @@ mod crew;
 mod draft;
 mod engine;
 mod headers;
+mod inherited;
 mod listeners;
 mod log_format;
 mod loggers;
@@ -66,7 +67,7 @@ pub(crate) fn assemble(
         chdir2: draft.chdir2.as_ref().map(|path| base.join(path)),
         ..std::mem::take(&mut draft.apps).finish(working_directory, problems)
     };
-    let mut listeners = listeners::listeners(&draft, &base, problems);
+    let mut listeners = listeners::listeners(&draft, &base, &facts.inherited, problems);
     let on_demand = facts.on_demand.as_ref();
     let held = on_demand.and_then(|address| listeners::on_demand(address, &draft, (&base, name), problems));
     let held = held.filter(|held| listeners.iter().all(|listener| listener.address != held.address));

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+
 /// Facts for magic variables and `$(NAME)` (uWSGI docs, Configuration, "Magic variables").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -31,6 +35,21 @@ pub struct Facts {
     pub on_demand: Option<String>,
     /// What the emperor says for all its vassals.
     pub common: Common,
+    /// Listening sockets that this process was started with, for a vassal alone.
+    pub inherited: Vec<Inherited>,
+}
+
+/// A listening socket that a process was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Its descriptor's number at the start.
+    pub number: i32,
+    /// Where it is bound.
+    pub address: Address,
+    /// It is bound to `[::]` and takes IPv4, too (ipv6(7), IPV6_V6ONLY).
+    pub takes_ipv4: bool,
+    /// It is served whether or not a line names it: systemd passed it, or it is the first descriptor.
+    pub is_served: bool,
 }
 
 /// Options that an emperor gives every vassal, as uWSGI's puts them on the command line around the vassal's file.

@@ -2,8 +2,27 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
+
+use empery_control::keeper::ListenAddress;
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::socket::{SockType, getsockopt, sockopt},
+};
+
+use crate::listen;
+
+/// A listening stream socket that this process was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// Its descriptor.
+    pub number: RawFd,
+    /// Where it is bound.
+    pub address: ListenAddress,
+    /// An IPv6 socket that takes IPv4, too (ipv6(7), IPV6_V6ONLY).
+    pub takes_ipv4: bool,
+}
 
 /// Takes an inherited descriptor, and has it closed at the next exec. Each number is to be taken once, before
 /// anything else of the process may have opened a descriptor of its own under it.
@@ -22,10 +41,68 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Every listening stream socket among the open descriptors, in the order of their numbers; they stay as they are. To be
+/// called before this process opens any of its own.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn listening() -> io::Result<Vec<Listening>> {
+    let names = std::fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.file_name());
+    let mut numbers: Vec<RawFd> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    // The directory that was just read is among them, and closed.
+    Ok(numbers.into_iter().filter_map(look_at).collect())
+}
+
+fn look_at(number: RawFd) -> Option<Listening> {
+    // SAFETY: the borrow ends with this function, and what is called with it answers for a number that is not open.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
+    let address = listen::address(socket).ok()?;
+    let is_stream = getsockopt(&socket, sockopt::SockType) == Ok(SockType::Stream);
+    let takes_ipv4 = matches!(address, ListenAddress::Tcp(address) if address.is_ipv6())
+        && getsockopt(&socket, sockopt::Ipv6V6Only) == Ok(false);
+    is_stream.then_some(Listening { number, address, takes_ipv4 })
+}
+
+/// Takes a listening socket that [`listening`] has found, non-blocking from now on. The first descriptor becomes /dev/null in
+/// its place, as in uWSGI whenever it is no socket.
+///
+/// # Errors
+/// See [`take`]; when /dev/null cannot be opened.
+pub fn take_listening(number: RawFd) -> io::Result<OwnedFd> {
+    let socket = if number == libc::STDIN_FILENO { take_stdin()? } else { take(number)? };
+    let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
+    fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(socket)
+}
+
+fn take_stdin() -> io::Result<OwnedFd> {
+    let null = std::fs::File::open("/dev/null")?;
+    let number = fcntl(std::io::stdin(), FcntlArg::F_DUPFD_CLOEXEC(libc::STDERR_FILENO + 1))?;
+    // SAFETY: the call above has just opened it for this function alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    nix::unistd::dup2_stdin(null)?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::IntoRawFd;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    #[test]
+    fn listening_sockets_are_found_among_all_descriptors_and_taken_non_blocking() {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = ListenAddress::Tcp(tcp.local_addr().unwrap());
+        let number = tcp.as_raw_fd();
+        let client = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        let found = listening().unwrap();
+        assert!(found.contains(&Listening { number, address, takes_ipv4: false }), "{found:?}");
+        assert!(found.iter().all(|socket| socket.number != client.as_raw_fd()), "it does not listen");
+        let taken = std::net::TcpListener::from(take_listening(tcp.into_raw_fd()).unwrap());
+        taken.accept().unwrap();
+        assert_eq!(taken.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn a_descriptor_is_taken_by_its_number_and_a_closed_one_is_refused() {

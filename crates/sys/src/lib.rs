@@ -13,7 +13,7 @@
 //! | [`inotify`] | changes of files and directories |
 //! | [`awaited`] | whether a path, an interface or a socket is there |
 //! | [`inherited`] | descriptors a process was started with |
-//! | [`service_manager`] | what systemd is told |
+//! | [`service_manager`] | what systemd is told, and what it passes on |
 #![allow(unsafe_code)]
 
 pub mod awaited;

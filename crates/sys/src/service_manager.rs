@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     io,
+    ops::Range,
     os::{
         linux::net::SocketAddrExt,
         unix::{
@@ -17,6 +18,13 @@ use std::{
 /// The variable that names the socket. Not passed on: children must not speak for their parent.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
+/// The variables by which systemd passes descriptors on (sd_listen_fds(3)): to whom, and how many.
+const LISTEN_PID: &str = "LISTEN_PID";
+const LISTEN_FDS: &str = "LISTEN_FDS";
+
+/// The first descriptor that is passed on (SD_LISTEN_FDS_START).
+const FIRST_PASSED: i32 = 3;
+
 /// How long a full socket is waited for: whoever does not read must not stop whoever speaks.
 const SAID_WITHIN: Duration = Duration::from_secs(5);
 
@@ -26,6 +34,18 @@ const SAID_WITHIN: Duration = Duration::from_secs(5);
 /// sendto(2), when there is a socket and it does not take the message.
 pub fn say(state: &str) -> io::Result<()> {
     std::env::var_os(NOTIFY_SOCKET).map_or(Ok(()), |socket| say_to(&socket, state))
+}
+
+/// The descriptors that systemd has passed to this process; none when they were meant for another.
+#[must_use]
+pub fn passed() -> Range<i32> {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    passed_to(std::process::id(), number(LISTEN_PID), number(LISTEN_FDS))
+}
+
+fn passed_to(own: u32, to: Option<u32>, how_many: Option<u32>) -> Range<i32> {
+    let meant = how_many.filter(|_| to == Some(own)).and_then(|how_many| i32::try_from(how_many).ok());
+    FIRST_PASSED..FIRST_PASSED.saturating_add(meant.unwrap_or(0))
 }
 
 fn say_to(socket: &OsStr, state: &str) -> io::Result<()> {
@@ -42,6 +62,14 @@ fn say_to(socket: &OsStr, state: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_are_taken_by_the_process_that_they_were_passed_to() {
+        assert_eq!(passed_to(7, Some(7), Some(2)), 3..5);
+        assert!(passed_to(8, Some(7), Some(2)).is_empty());
+        assert!(passed_to(7, None, Some(2)).is_empty());
+        assert!(passed_to(7, Some(7), None).is_empty());
+    }
 
     #[test]
     fn a_state_reaches_a_path_and_an_abstract_name() {

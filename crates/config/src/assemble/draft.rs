@@ -79,6 +79,8 @@ pub(super) struct Draft {
     /// `map-socket`: the number of a socket, its workers, and where that is said.
     pub(super) mapped: Vec<(usize, Vec<u32>, Origin)>,
     pub(super) defer_accept: bool,
+    /// `skip-zero`: the first descriptor is no socket to serve.
+    pub(super) skip_zero: bool,
     pub(super) proxy_protocol: bool,
     pub(super) router_proxy_protocol: bool,
     pub(super) stats: Option<(String, Origin)>,
@@ -148,6 +150,7 @@ impl Default for Draft {
             freebind: false,
             mapped: Vec::new(),
             defer_accept: true,
+            skip_zero: false,
             proxy_protocol: false,
             router_proxy_protocol: false,
             stats: None,
@@ -417,6 +420,7 @@ impl Draft {
             "reuse-port" => self.reuse_port = value.boolean(),
             "freebind" => self.freebind = value.boolean(),
             "map-socket" => self.mapped.extend(mapped(value)),
+            "skip-zero" => self.skip_zero = value.boolean(),
             "no-defer-accept" => self.defer_accept = !value.boolean(),
             "stats" | "stats-server" => {
                 self.stats = value.required().map(|text| (text, value.directive.value_at.clone()))

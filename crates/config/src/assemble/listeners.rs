@@ -6,11 +6,15 @@ use empery_rules::http::HttpRules;
 
 use crate::{
     address::{Address, AddressError},
+    facts::Inherited,
     problem::{Origin, Problem},
     vassal::{Door, Listener, Protocol},
 };
 
-use super::draft::{Draft, Variant};
+use super::{
+    draft::{Draft, Variant},
+    inherited,
+};
 
 /// How many connections may wait on the socket between the gateway and the workers; cut to what the kernel allows.
 const GATEWAY_BACKLOG: u32 = 4096;
@@ -20,17 +24,25 @@ const ON_DEMAND_MODE: u32 = 0o666;
 
 /// The listeners in order; an address named twice is one, as in uWSGI. When the gateway has any, the socket that it
 /// reaches the workers by comes last.
-pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>) -> Vec<Listener> {
+pub(super) fn listeners(
+    draft: &Draft,
+    base: &Path,
+    inherited: &[Inherited],
+    problems: &mut Vec<Problem>,
+) -> Vec<Listener> {
     let mut seen = BTreeSet::new();
     let mut listeners = Vec::new();
     let mut mapped = Mapped { of: &draft.mapped, counted: 0 };
     for listen in &draft.listeners {
         let Some(text) = unshared(&listen.text, draft, &listen.at, problems) else { continue };
-        let Some(address) = parse(text, &listen.at, base, problems) else { continue };
-        let address = match address {
-            Address::Unix(_) if draft.abstract_sockets => Address::Abstract(text.to_owned()),
-            address => address,
+        let named = match inherited::numbered(text, inherited, &listen.at, problems) {
+            Some(numbered) => numbered.ok(),
+            None => parse(text, &listen.at, base, problems).map(|address| match address {
+                Address::Unix(_) if draft.abstract_sockets => Address::Abstract(text.to_owned()),
+                address => inherited::meant(address, inherited),
+            }),
         };
+        let Some(address) = named else { continue };
         let chosen_by_kernel = matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
         if !chosen_by_kernel && !seen.insert(address.clone()) {
             let message = format!("`{address}` is named twice; it is bound once");
@@ -57,6 +69,12 @@ pub(super) fn listeners(draft: &Draft, base: &Path, problems: &mut Vec<Problem>)
             defer_accept: draft.defer_accept,
             http: http_rules(draft, listen.variant, protocol),
         });
+    }
+    for address in inherited::unnamed(inherited, draft.skip_zero) {
+        if seen.insert(address.clone()) {
+            let workers = mapped.next_workers(Variant::Plain);
+            listeners.push(Listener { workers, ..held_by_others(address.clone(), draft) });
+        }
     }
     if listeners.iter().any(|listener| !listener.door.is_workers()) {
         let has_uwsgi = listeners.iter().any(|listener| matches!(listener.door, Door::TlsUwsgi(_)));
@@ -116,11 +134,20 @@ pub(super) fn on_demand(
     let address = parse(address, &Origin { file: name.to_owned(), ..Origin::default() }, base, problems)?;
     let is_path = address.path().is_some();
     Some(Listener {
+        mode: draft.socket_mode.or(Some(ON_DEMAND_MODE)).filter(|_| is_path),
+        owner: draft.socket_owner.clone().filter(|_| is_path),
+        ..held_by_others(address, draft)
+    })
+}
+
+/// A socket that no line names: `protocol` is spoken there.
+fn held_by_others(address: Address, draft: &Draft) -> Listener {
+    Listener {
         address,
         protocol: draft.protocol,
         backlog: draft.backlog,
-        mode: draft.socket_mode.or(Some(ON_DEMAND_MODE)).filter(|_| is_path),
-        owner: draft.socket_owner.clone().filter(|_| is_path),
+        mode: None,
+        owner: None,
         reuse_port: false,
         freebind: false,
         workers: Vec::new(),
@@ -129,7 +156,7 @@ pub(super) fn on_demand(
         defer_accept: draft.defer_accept,
         http: http_rules(draft, Variant::Plain, draft.protocol),
         door: Door::Workers,
-    })
+    }
 }
 
 fn from_gateway(protocol: Protocol) -> Listener {

@@ -313,6 +313,7 @@ fn machine_facts(keeper: Identity) -> Facts {
         // A vassal's reading of its own file is never one, either: both must come to the same sockets.
         is_a_reload: false,
         common: facts::Common::default(),
+        inherited: Vec::new(),
         on_demand: None,
     }
 }
