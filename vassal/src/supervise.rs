@@ -328,7 +328,9 @@ impl Supervisor {
             }
         }
         let generations = &self.generations;
-        self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
+        let retrying = self.machine.retrying();
+        let runs = |id: RevisionId| generations.values().any(|generation| generation.revision.id == id);
+        self.revisions.keep_only(|id| runs(id) || retrying == Some(id));
         self.regions.keep_only(|fd| generations.values().any(|generation| generation.regions.contains(&fd)));
         self.have_regions_kept();
         self.listeners_changed = true;
@@ -356,6 +358,7 @@ impl Supervisor {
             .values()
             .map(|generation| &generation.revision)
             .chain(self.revisions.offered())
+            .chain(self.machine.retrying().and_then(|id| self.revisions.known(id)))
             .flat_map(|revision| revision.listener_keys())
             .chain(self.orphans.values().flat_map(|orphan| orphan.listeners.iter().cloned()))
             .collect();

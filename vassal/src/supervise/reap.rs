@@ -31,7 +31,8 @@ impl Supervisor {
                 self.gateway_exited(gateway, how);
             } else if self.succession == Succession::Trial(pid) {
                 self.trial_ended(how);
-            } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {
+            } else if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.pid == pid) {
+                orphan.exit = Some(how);
                 orphan.peer.is_gone();
             } else if self.beside_ended(pid, how) || self.alarm_ended(pid, how) || self.post_ended(pid, how) {
                 // Said there.
