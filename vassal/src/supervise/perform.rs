@@ -75,6 +75,9 @@ impl Supervisor {
     fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, String> {
         let out_of_descriptors = |error: std::io::Error| format!("the zygote cannot be started: {error}");
         let revision = self.revisions.take(revision)?;
+        if let Some(sentence) = self.no_room_for_import() {
+            return Err(sentence);
+        }
         let config = &revision.config;
         let (scoreboard, scoreboard_fd) =
             Scoreboard::create(id, config.processes, config.threads).map_err(out_of_descriptors)?;
