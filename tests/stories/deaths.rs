@@ -32,6 +32,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("deaths/a5-an-app-that-ends-its-process-in-a-request-is-told-with-its-stack", by_the_app),
     Story::new("deaths/a6-an-app-that-hangs-at-exit-does-not-hold-up-a-stop", at_exit),
     Story::new("deaths/a7-an-app-that-blocks-every-signal-is-killed-when-its-mercy-is-over", deaf),
+    Story::new("deaths/one-that-is-killed-after-a-reload-tells-where-it-was", last_words),
     Story::new("deaths/a12-a-worker-without-descriptors-is-replaced", without_descriptors),
     Story::new("deaths/a15-an-app-that-closes-every-descriptor-costs-only-its-worker", closed),
     Story::new("deaths/a16-an-app-that-upsets-its-process-is-supervised-as-before", upset),
@@ -250,6 +251,22 @@ fn deaf(ground: &Ground) -> Result<()> {
     ensure!(joined(client)?.is_err());
     let text = shop.incident("worker-unfinished", "")?;
     ensure!(text.contains("its mercy was over and it was killed while it served GET /ignore_the_end"), "{text}");
+    shop.emperor.stop()
+}
+
+fn last_words(ground: &Ground) -> Result<()> {
+    let shop = Shop::open(ground, "worker-reload-mercy = 1\n")?;
+    let path = format!("/wait{}", ground.path("gate").display());
+    let client = shop.asks(&path);
+    shop.busy(1)?;
+    let workers = shop.worker_pids()?;
+    shop.emperor.says("reload", &["shop.ini"])?.success()?;
+    let text = shop.incident("worker-unfinished", "")?;
+    ensure!(text.contains(&format!("its mercy was over and it was killed while it served GET {path}")), "{text}");
+    let stack = text.split("where it was when its mercy was over:").nth(1).context(text.clone())?;
+    ensure!(stack.contains("stuck.py\", line ") && stack.contains("in wait"), "{text}");
+    ensure!(joined(client)?.is_err());
+    ensure!(workers.into_iter().all(|pid| !procfs::alive(pid)));
     shop.emperor.stop()
 }
 

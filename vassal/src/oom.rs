@@ -1,6 +1,6 @@
 //! Whether the kernel has killed a process for want of memory: it says so in counters only, of the process's memory
 //! cgroup (`memory.events` of version 2, `memory.oom_control` of version 1) and of the machine (`/proc/vmstat`). They are
-//! read when a worker is forked and compared when it was killed.
+//! read when a worker is forked and compared when it was killed. A kill that was told of counts for nobody else.
 
 use std::{
     fs,
@@ -65,6 +65,14 @@ impl KillCounts {
             format!("{} in memory cgroup {}{peak}; ", self.kills_in_group(), group.name)
         });
         Some(format!("kills for memory since it was forked: {group}{machine} on the machine (/proc/vmstat oom_kill)"))
+    }
+
+    /// One such kill was told of: it does not explain the end of another process, too.
+    pub(crate) fn told_of(&mut self, same: &KillCounts) {
+        if self.group == same.group {
+            self.in_group = (self.in_group + 1).min(self.group.as_ref().map_or(0, Group::kills).max(self.in_group));
+        }
+        self.on_machine = self.on_machine.saturating_add(1).min(on_machine().max(self.on_machine));
     }
 
     fn kills_in_group(&self) -> u64 {
@@ -187,6 +195,24 @@ mod tests {
         for place in [one, two] {
             fs::remove_dir_all(place).unwrap();
         }
+    }
+
+    #[test]
+    fn a_kill_that_was_told_of_does_not_explain_another_end() {
+        let machine = place("told", &[("shop/memory.events", "oom_kill 0\n"), ("shop/memory.max", "max\n")]);
+        let mut first = since(group("0::/shop\n", &machine).unwrap());
+        let mut second = first.clone();
+        fs::write(machine.join("shop/memory.events"), "oom_kill 1\n").unwrap();
+        assert!(first.sentence().is_some() && second.sentence().is_some(), "it may have been either");
+        let told = first.clone();
+        second.told_of(&told);
+        assert_eq!(second.sentence(), None, "somebody else has sent this one SIGKILL");
+        fs::write(machine.join("shop/memory.events"), "oom_kill 2\n").unwrap();
+        assert!(second.sentence().is_some());
+        // Both were killed before the first end was seen: both are explained.
+        first.told_of(&told);
+        assert!(first.sentence().is_some());
+        fs::remove_dir_all(machine).unwrap();
     }
 
     #[test]

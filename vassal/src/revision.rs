@@ -33,6 +33,8 @@ pub(crate) type Offer = Result<Arc<Revision>, String>;
 pub(crate) struct Revisions {
     good: BTreeMap<RevisionId, Arc<Revision>>,
     offered: Option<(RevisionId, Offer)>,
+    /// Why the last offer that could not be run could not: a boot of it that is tried again fails in the same words.
+    refused: Option<(RevisionId, String)>,
 }
 
 impl Revisions {
@@ -44,16 +46,23 @@ impl Revisions {
     /// What a boot of this number runs: the offer, else what was good before (a dead zygote is replaced).
     pub(crate) fn take(&mut self, id: RevisionId) -> Offer {
         if let Some((_, offer)) = self.offered.take_if(|(offered, _)| *offered == id) {
-            let revision = offer?;
+            let revision = offer.inspect_err(|sentence| self.refused = Some((id, sentence.clone())))?;
             self.good.insert(id, Arc::clone(&revision));
             return Ok(revision);
         }
-        self.good.get(&id).cloned().ok_or_else(|| format!("revision {id} is not known to this master"))
+        let refused = self.refused.iter().find(|(refused, _)| *refused == id).map(|(_, sentence)| sentence.clone());
+        let unknown = || refused.unwrap_or_else(|| format!("revision {id} is not known to this master"));
+        self.known(id).cloned().ok_or_else(unknown)
     }
 
     /// The offer that has not booted yet.
     pub(crate) fn offered(&self) -> Option<&Arc<Revision>> {
         self.offered.as_ref().and_then(|(_, offer)| offer.as_ref().ok())
+    }
+
+    /// One that was taken.
+    pub(crate) fn known(&self, id: RevisionId) -> Option<&Arc<Revision>> {
+        self.good.get(&id)
     }
 
     /// Forgets all but these.
@@ -88,6 +97,7 @@ mod tests {
         assert_eq!(revisions.take(RevisionId(1)).unwrap_err(), "an included file is gone");
         assert_eq!(revisions.take(RevisionId(1)).unwrap().id, RevisionId(1));
         revisions.keep_only(|_| false);
-        assert!(revisions.take(RevisionId(1)).is_err());
+        assert_eq!(revisions.take(RevisionId(1)).unwrap_err(), "an included file is gone");
+        assert!(revisions.take(RevisionId(2)).unwrap_err().contains("not known"));
     }
 }

@@ -55,7 +55,7 @@ use empery_sys::scoreboard::Scoreboard;
 use self::{
     gateways::Gateways,
     generation::GenerationHandles,
-    input::{Inbox, Inputs},
+    input::{Inbox, Input, Inputs, Turn},
     stacks::StackAskings,
     succeed::Succession,
     worker_id::Who,
@@ -121,6 +121,8 @@ pub(crate) struct Supervisor {
     doorbell: Option<Doorbell>,
     /// When the next worker is too old, or the workers' memory is looked at.
     recycle_at: Option<Moment>,
+    /// When the sizes of workers are looked at next.
+    size_look_at: Option<Moment>,
     /// Pidfiles and sockets to be removed at the end.
     vacuum: bool,
     at_exit: Vec<Hook>,
@@ -216,6 +218,7 @@ impl Supervisor {
             crew: None,
             doorbell: None,
             recycle_at: None,
+            size_look_at: None,
             vacuum: parts.vacuum,
             at_exit: parts.at_exit,
             pidfiles: parts.pidfiles,
@@ -242,19 +245,14 @@ impl Supervisor {
     pub(crate) async fn run(mut self, mut inputs: Inputs) -> u8 {
         self.settle();
         while self.leaving.is_none() {
-            let wake_at =
-                [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
-            let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline()];
-            let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
-            let wake_at = wake_at.into_iter().chain(looks).chain(beside).flatten().min();
             tokio::select! {
                 // What has happened already goes before deadlines: this process may have slept, the others not.
                 biased;
                 input = inputs.recv() => {
                     let Some(input) = input else { break };
-                    self.hear(input);
+                    self.hear_turn(input, &mut inputs);
                 }
-                () = sleep_until(wake_at) => self.wake(),
+                () = sleep_until(self.wake_at()) => self.wake(),
             }
             self.settle();
             if inputs.is_empty() {
@@ -263,6 +261,29 @@ impl Supervisor {
             }
         }
         self.depart(&mut inputs).await
+    }
+
+    /// Hears what is there by now. What comes meanwhile waits for what is due, however much it is.
+    fn hear_turn(&mut self, first: Input, inputs: &mut Inputs) {
+        let mut turn = Turn::begin(inputs);
+        self.hear(first);
+        while self.leaving.is_none() {
+            self.settle();
+            let Some(input) = turn.next(inputs) else { break };
+            self.hear(input);
+        }
+        if self.leaving.is_none() && self.wake_at().is_some_and(|at| at <= clock::now()) {
+            self.wake();
+        }
+    }
+
+    /// The next deadline.
+    fn wake_at(&self) -> Option<Moment> {
+        let wake_at =
+            [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
+        let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline()];
+        let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
+        wake_at.into_iter().chain(looks).chain(beside).flatten().min()
     }
 
     /// A deadline has come.
@@ -332,7 +353,9 @@ impl Supervisor {
             }
         }
         let generations = &self.generations;
-        self.revisions.keep_only(|id: RevisionId| generations.values().any(|generation| generation.revision.id == id));
+        let retrying = self.machine.retrying();
+        let runs = |id: RevisionId| generations.values().any(|generation| generation.revision.id == id);
+        self.revisions.keep_only(|id| runs(id) || retrying == Some(id));
         self.regions.keep_only(|fd| generations.values().any(|generation| generation.regions.contains(&fd)));
         self.have_regions_kept();
         self.listeners_changed = true;
@@ -360,6 +383,7 @@ impl Supervisor {
             .values()
             .map(|generation| &generation.revision)
             .chain(self.revisions.offered())
+            .chain(self.machine.retrying().and_then(|id| self.revisions.known(id)))
             .flat_map(|revision| revision.listener_keys())
             .chain(self.orphans.values().flat_map(|orphan| orphan.listeners.iter().cloned()))
             .collect();

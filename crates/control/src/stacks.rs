@@ -57,6 +57,9 @@ pub struct ThreadStack {
     /// How many outer frames were left out.
     #[serde(default)]
     pub frames_left_out: u64,
+    /// The one that faulthandler ran on: of a crash, the one that crashed.
+    #[serde(default)]
+    pub is_current: bool,
 }
 
 /// One Python frame.
@@ -208,12 +211,14 @@ pub fn of_faulthandler(dump: &str) -> Vec<ThreadStack> {
 
 /// `Thread 0x00007f3c2b7fe6c0 [name] (most recent call first):`, with `Current thread` for the one it ran on.
 fn thread_line(line: &str) -> Option<ThreadStack> {
-    let rest = line.strip_prefix("Current thread ").or_else(|| line.strip_prefix("Thread "))?;
+    let current = line.strip_prefix("Current thread ");
+    let is_current = current.is_some();
+    let rest = current.or_else(|| line.strip_prefix("Thread "))?;
     let (ident, rest) = rest.strip_prefix("0x")?.split_once(' ')?;
     let name = rest.strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.0.to_owned()));
     rest.ends_with("(most recent call first):").then_some(())?;
     let ident = u64::from_str_radix(ident, 16).ok()?;
-    Some(ThreadStack { name, ident, core: None, request: None, frames: Vec::new(), frames_left_out: 0 })
+    Some(ThreadStack { name, ident, core: None, request: None, frames: Vec::new(), frames_left_out: 0, is_current })
 }
 
 /// `  File "app.py", line 3 in view`.
@@ -241,6 +246,7 @@ mod tests {
         assert_eq!(lines, [("/a/c \"d\".py", 9), ("/a/b.py", 7)]);
         assert_eq!(threads[0].frames[1].function, "<lambda>");
         assert_eq!((threads[1].name.as_deref(), threads[1].frames.len()), (Some("main"), 0));
+        assert_eq!((threads[0].is_current, threads[1].is_current), (false, true));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod boot;
 mod departures;
 mod deploys;
 mod endings;
+mod retrying;
 mod serving;
 mod switching;
 mod words;
@@ -26,6 +27,7 @@ use crate::{
 };
 use boot::Boot;
 use departures::{Departure, Departures, Process};
+use retrying::Retry;
 use serving::{Serving, Zygote};
 use switching::Switch;
 
@@ -43,6 +45,8 @@ pub struct Generations {
     yielding: BTreeMap<WorkerRef, Duration>,
     /// Workers of an earlier master that serve until a generation of ours does.
     orphans: BTreeSet<OrphanId>,
+    /// What is booted again while only they serve.
+    retry: Option<Retry>,
     departures: Departures,
     /// Generations whose end is to be reported, with the number of their workers that did not finish.
     draining: BTreeMap<GenerationId, u32>,
@@ -78,6 +82,7 @@ impl Generations {
             switch: None,
             yielding: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            retry: None,
             departures: Departures::default(),
             draining: BTreeMap::new(),
             reboots: Backoff::default(),
@@ -141,7 +146,8 @@ impl Generations {
         let boot = self.booting.as_ref().map(|boot| boot.deadline);
         let serving = self.serving.as_ref().and_then(Serving::deadline);
         let switch = self.switch.as_ref().map(|switch| switch.until);
-        [boot, serving, switch, self.departures.deadline()].into_iter().flatten().min()
+        let retry = self.retry.filter(|_| !self.orphans.is_empty()).map(|retry| retry.at);
+        [boot, serving, switch, retry, self.departures.deadline()].into_iter().flatten().min()
     }
 
     /// What serves.
@@ -221,6 +227,7 @@ impl Generations {
                 Zygote::RebootAt(_) | Zygote::Alive | Zygote::Gone => {}
             }
         }
+        self.retry_if_due(now, out);
     }
 
     /// What follows from the present state, whatever event led to it.
@@ -235,6 +242,7 @@ impl Generations {
         if self.serving.as_ref().is_some_and(Serving::is_in_service) {
             self.drain_orphans(now, out);
         }
+        self.forget_retry_if_moot();
         self.await_gates();
         self.tell_switch(now, out.len(), out);
         let (departures, yielding) = (&self.departures, &self.yielding);

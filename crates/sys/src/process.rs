@@ -259,6 +259,15 @@ pub fn memory(pid: i32) -> Option<Memory> {
     Some(Memory { rss_bytes: rss * page, vsz_bytes: vsz * page })
 }
 
+/// Memory of the process that is no file's, in bytes, whoever else has it from it by fork: RssAnon of /proc/PID/status
+/// (proc(5)). None when there is no such process.
+#[must_use]
+pub fn anonymous_bytes(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024))
+}
+
 /// Memory of the process that no other shares, in bytes, from /proc/PID/smaps_rollup (proc(5)). None when there is no such
 /// process, or it may not be looked at. The kernel adds it up page by page: not for every second.
 #[must_use]
@@ -292,6 +301,9 @@ mod tests {
     fn a_process_is_told_by_its_start_and_its_sizes() {
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(start_time_ticks(me).unwrap() > 0);
+        let anonymous = anonymous_bytes(me).unwrap();
+        assert!(anonymous > 0 && anonymous % 1024 == 0, "{anonymous}");
+        assert_eq!(anonymous_bytes(-1), None);
         assert!(memory(me).unwrap().rss_bytes > 0);
         assert_eq!(start_time_ticks(i32::MAX), None);
     }

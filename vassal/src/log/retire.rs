@@ -18,7 +18,8 @@ use flate2::{Compression, write::GzEncoder};
 pub(crate) enum Retired {
     /// It takes this name; what had the name before is gone (`log-backupname`).
     Named(PathBuf),
-    /// It takes its own name with the time in unix seconds behind it, as uWSGI's `log-maxsize` does.
+    /// It takes its own name with the time in unix seconds behind it, as uWSGI's `log-maxsize` does; where a file has that
+    /// already, with `.1` behind it, or what is free. uWSGI would overwrite that file.
     Stamped,
     /// It takes its own name with `.1` behind it, what had that one `.2`, and so on (`log-keep`).
     Numbered {
@@ -54,7 +55,10 @@ impl Retired {
     pub(super) fn retire(&self, path: &Path) -> io::Result<()> {
         match self {
             Retired::Named(name) => fs::rename(path, name),
-            Retired::Stamped => fs::rename(path, with(path, &format!(".{}", crate::clock::unix_s()))),
+            Retired::Stamped => {
+                let _names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+                fs::rename(path, free(with(path, &format!(".{}", crate::clock::unix_s()))))
+            }
             Retired::Numbered { keep: 0, .. } => fs::remove_file(path),
             Retired::Numbered { keep, compress } => {
                 shift(path, *keep)?;
@@ -73,6 +77,13 @@ fn with(path: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
+}
+
+/// This name, or the first with a number behind it that no file has.
+fn free(name: PathBuf) -> PathBuf {
+    let is_free = |name: &PathBuf| fs::symlink_metadata(name).is_err();
+    let numbered = (1..u32::MAX).map(|number| plain(&name, number));
+    std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
 }
 
 fn plain(path: &Path, number: u32) -> PathBuf {
@@ -169,6 +180,23 @@ mod tests {
             GzDecoder::new(File::open(compressed(&path, number)).unwrap()).read_to_string(&mut read).unwrap();
             assert_eq!(read, text);
         }
+        let _ = fs::remove_dir_all(place);
+    }
+
+    #[test]
+    fn two_rotations_within_a_second_keep_both_files() {
+        let place = std::env::temp_dir().join(format!("empery-retire-stamped-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).unwrap();
+        let path = place.join("current.log");
+        for number in 0..5 {
+            fs::write(&path, format!("file {number}\n")).unwrap();
+            Retired::Stamped.retire(&path).unwrap();
+        }
+        let entries = fs::read_dir(&place).unwrap();
+        let mut texts: Vec<_> = entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+        texts.sort();
+        assert_eq!(texts, ["file 0\n", "file 1\n", "file 2\n", "file 3\n", "file 4\n"]);
         let _ = fs::remove_dir_all(place);
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use empery_control::{
     link::{EVIDENCE_MAX_BYTES, Severity, WorkerPhase},
-    stacks::{Frame, RequestView, ThreadStack, of_faulthandler},
+    stacks::{Frame, RequestView, ThreadStack, WorkerStacks, of_faulthandler},
 };
 use empery_lifecycle::ids::WorkerRef;
 use empery_sys::process::How;
@@ -46,6 +46,10 @@ impl Supervisor {
         let crash = if is_fatal(how) { crash_text(handle) } else { String::new() };
         let threads = of_faulthandler(&crash);
         let sentence = sentence(handle, how, &threads, &requests);
+        let is_ours = handle.condemned.is_some() || handle.killed_for.is_some();
+        let counts =
+            handle.kill_counts.clone().filter(|counts| is_kill(how) && !is_ours && counts.sentence().is_some());
+        let last_words = handle.last_words.take();
         let mut evidence = String::new();
         if !requests.is_empty() {
             evidence.push_str("it was serving:\n");
@@ -59,11 +63,44 @@ impl Supervisor {
         if !crash.trim().is_empty() {
             evidence.push_str(&format!("its stack, as faulthandler wrote it:\n{}\n", crash.trim_end()));
         }
+        if let Some(words) = &last_words {
+            evidence.push_str(&format!("where it was when its mercy was over:\n{}\n", words.trim_end()));
+        }
         let output = log::last_lines(LAST_LINES, matches!(self.station, crate::station::Station::Alone(_)));
         if !output.is_empty() {
             evidence.push_str(&format!("the last lines of the log:\n{}\n", output.trim_end()));
         }
+        if let Some(counts) = counts {
+            self.memory_kill_told(&counts);
+        }
         Death { how: sentence, evidence: inert(&evidence) }
+    }
+
+    /// The kernel has killed one for want of memory, and it is told: the ends of others have other reasons.
+    pub(super) fn memory_kill_told(&mut self, counts: &oom::KillCounts) {
+        for generation in self.generations.values_mut() {
+            let of_workers = generation.workers.values_mut().filter_map(|handle| handle.kill_counts.as_mut());
+            let of_zygote = generation.zygote.iter_mut().map(|zygote| &mut zygote.kill_counts);
+            of_workers.chain(of_zygote).for_each(|others| others.told_of(counts));
+        }
+    }
+
+    /// Whether one that is to be killed is asked before what it does: a request keeps it from leaving. Somebody who has the
+    /// whole vassal stop may not have that second.
+    pub(super) fn is_worth_asking(&self, worker: WorkerRef) -> bool {
+        let Some(generation) = self.generations.get(&worker.generation).filter(|_| !self.stop_asked) else {
+            return false;
+        };
+        let drains = |handle: &WorkerHandle| handle.phase == WorkerPhase::Draining && handle.exit.is_none();
+        generation.workers.get(&worker).is_some_and(drains) && generation.serves(worker)
+    }
+
+    /// It has told, or cannot: now it is killed.
+    pub(super) fn last_words_are(&mut self, worker: WorkerRef, stacks: &WorkerStacks) {
+        if let Some(handle) = self.worker_mut(worker).filter(|handle| handle.exit.is_none()) {
+            handle.last_words = Some(stacks.text());
+            self.kill(worker);
+        }
     }
 
     /// Of one that was on its way out no report tells.
@@ -98,7 +135,7 @@ pub(super) fn is_fatal(how: How) -> bool {
     matches!(how, How::Signal(number) if fatal.iter().any(|signal| *signal as i32 == number))
 }
 
-fn is_kill(how: How) -> bool {
+pub(super) fn is_kill(how: How) -> bool {
     how == How::Signal(Signal::SIGKILL as i32)
 }
 
@@ -131,7 +168,13 @@ fn sentence(handle: &WorkerHandle, how: How, threads: &[ThreadStack], requests: 
 
 /// Where the thread was that got the signal.
 fn at(threads: &[ThreadStack]) -> String {
-    let innermost: Option<&Frame> = threads.iter().find_map(|thread| thread.frames.last());
+    let current = threads.iter().find(|thread| thread.is_current);
+    // A thread that Python does not know is in no function of it; a guess would blame another.
+    let crashed = current.or(match threads {
+        [only] => Some(only),
+        _ => None,
+    });
+    let innermost: Option<&Frame> = crashed.and_then(|thread| thread.frames.last());
     innermost.map_or_else(String::new, |frame| format!(" in {} ({}:{})", frame.function, frame.file, frame.line))
 }
 
@@ -166,6 +209,15 @@ mod tests {
     fn evidence_cannot_steer_a_terminal_and_ends() {
         assert_eq!(inert("a\u{1b}[2Jb\tc\n"), "a[2Jb\tc\n");
         assert!(inert(&"ä".repeat(EVIDENCE_MAX_BYTES)).len() <= EVIDENCE_MAX_BYTES);
+    }
+
+    #[test]
+    fn a_crash_is_where_the_thread_was_that_faulthandler_ran_on() {
+        let other = "Thread 0x1 (most recent call first):\n  File \"a.py\", line 1 in waits\n\n";
+        let crashed = "Current thread 0x2 (most recent call first):\n  File \"b.py\", line 2 in crashes\n";
+        assert_eq!(at(&of_faulthandler(&format!("{other}{crashed}"))), " in crashes (b.py:2)");
+        assert_eq!(at(&of_faulthandler(&format!("{other}{}", other.replace("0x1", "0x3")))), "", "nobody knows");
+        assert_eq!(at(&of_faulthandler(other)), " in waits (a.py:1)");
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub(crate) struct ZygoteHandle {
     pub(crate) exit: Option<How>,
     /// Its last word was heard; its end is still to be seen.
     pub(crate) silent: bool,
+    /// This master has killed it.
+    pub(crate) killed: bool,
+    /// Kills for memory before it was there.
+    pub(crate) kill_counts: KillCounts,
 }
 
 /// A worker.
@@ -94,6 +98,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) stopped: Option<Stopped>,
     /// It was to be killed before its pid was known.
     pub(crate) kill_when_known: bool,
+    /// What its threads did when its mercy was over.
+    pub(crate) last_words: Option<String>,
     /// Where uWSGI signals are delivered, once its app has registered functions.
     pub(crate) letterbox: Option<OwnedFd>,
     /// The machine was told that it is to be replaced.

@@ -106,3 +106,40 @@ impl Inbox {
         let _ = self.0.send(input);
     }
 }
+
+/// What was in the queue at one moment: it comes to an end, however fast more is put behind it.
+pub(crate) struct Turn {
+    left: usize,
+}
+
+impl Turn {
+    /// What is there now.
+    pub(crate) fn begin(inputs: &Inputs) -> Turn {
+        Turn { left: inputs.len() }
+    }
+
+    /// The next of it.
+    pub(crate) fn next(&mut self, inputs: &mut Inputs) -> Option<Input> {
+        self.left = self.left.checked_sub(1)?;
+        inputs.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_ends_though_more_is_put_for_everything_that_is_taken() {
+        let (inbox, mut inputs) = Inbox::new();
+        (0..3).for_each(|_| inbox.put(Input::ClientWaits));
+        let mut turn = Turn::begin(&inputs);
+        let mut taken = 0;
+        while turn.next(&mut inputs).is_some() {
+            taken += 1;
+            inbox.put(Input::ChildrenEnded);
+            assert!(taken <= 3, "it goes on for ever");
+        }
+        assert_eq!((taken, inputs.len()), (3, 3));
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use empery_control::{
-    link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, WorkerPhase, WorkerView},
+    link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, Severity, WorkerPhase, WorkerView},
     worker::Introduction,
 };
 use empery_lifecycle::{
@@ -302,6 +302,7 @@ impl Supervisor {
             pidfd,
             peer,
             phase: WorkerPhase::Orphan,
+            exit: None,
             listeners,
             since_unix_s: crate::clock::unix_s(),
         };
@@ -312,7 +313,10 @@ impl Supervisor {
 
     /// A worker of an earlier master is gone.
     pub(super) fn orphan_silent(&mut self, orphan: OrphanId) {
-        if self.orphans.remove(&orphan).is_some() {
+        if let Some(handle) = self.orphans.remove(&orphan) {
+            if let Some(text) = handle.unasked_end() {
+                self.notice(Severity::Incident, "orphan-ended", text, Some(handle.worker));
+            }
             self.listeners_changed = true;
             self.reroute(Who::Orphan(orphan));
             self.tell(Event::OrphanExited { orphan });

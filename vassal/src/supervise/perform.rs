@@ -21,9 +21,11 @@ use super::{
     generation::{Generation, WorkerHandle, ZygoteHandle},
     input::Input,
     signals_side::SignalDesk,
+    stacks::Wanted,
 };
 use crate::{
     boot_output::BootOutput,
+    oom::KillCounts,
     peer::{Heard, Peer},
     zygote::{self, Descriptors},
 };
@@ -40,7 +42,11 @@ impl Supervisor {
                 if let Some(handle) = self.worker_mut(worker) {
                     handle.killed_for = Some(handle.kill_reason());
                 }
-                self.kill(worker);
+                if self.is_worth_asking(worker) {
+                    self.ask_stacks(worker, Wanted::LastWords);
+                } else {
+                    self.kill(worker);
+                }
             }
             Action::RetireZygote(generation) => self.retire_zygote(generation),
             Action::KillZygote(generation) => self.kill_zygote(generation),
@@ -69,6 +75,9 @@ impl Supervisor {
     fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, String> {
         let out_of_descriptors = |error: std::io::Error| format!("the zygote cannot be started: {error}");
         let revision = self.revisions.take(revision)?;
+        if let Some(sentence) = self.no_room_for_import() {
+            return Err(sentence);
+        }
         let config = &revision.config;
         let (scoreboard, scoreboard_fd) =
             Scoreboard::create(id, config.processes, config.threads).map_err(out_of_descriptors)?;
@@ -101,7 +110,14 @@ impl Supervisor {
             scoreboard,
             scoreboard_fd,
             regions,
-            zygote: Some(ZygoteHandle { pid: child.pid, peer, exit: None, silent: false }),
+            zygote: Some(ZygoteHandle {
+                pid: child.pid,
+                peer,
+                exit: None,
+                silent: false,
+                killed: false,
+                kill_counts: KillCounts::of(child.pid),
+            }),
             workers: BTreeMap::new(),
             boot_output: Some(boot_output),
             import_ms: 0,
@@ -152,6 +168,7 @@ impl Supervisor {
             stopped: None,
             kill_when_known: false,
             letterbox: None,
+            last_words: None,
             recycle_told: false,
         };
         self.freeze_newcomer(&handle);
@@ -204,8 +221,11 @@ impl Supervisor {
     }
 
     fn kill_zygote(&mut self, generation: GenerationId) {
-        match self.zygote(generation) {
-            Some(ZygoteHandle { pid, exit: None, .. }) => kill_child(*pid),
+        match self.generations.get_mut(&generation).and_then(|generation| generation.zygote.as_mut()) {
+            Some(ZygoteHandle { pid, exit: None, killed, .. }) => {
+                *killed = true;
+                kill_child(*pid);
+            }
             Some(ZygoteHandle { exit: Some(_), .. }) => {}
             None => self.zygote_is_gone(generation),
         }

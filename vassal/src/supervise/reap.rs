@@ -1,7 +1,7 @@
 //! Ends of children. A process's end is told to the machine once its last words on its channel have been heard:
 //! why it ended comes before that it ended.
 
-use empery_control::link::WorkerPhase;
+use empery_control::link::{Severity, WorkerPhase};
 use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Exit},
@@ -11,7 +11,7 @@ use empery_sys::process::{How, is_ending, reap_any};
 
 use super::{
     Supervisor, Who,
-    deaths::{KilledFor, is_fatal},
+    deaths::{KilledFor, is_fatal, is_kill},
     generation::ZygoteHandle,
     perform::kill_child,
     succeed::Succession,
@@ -31,7 +31,8 @@ impl Supervisor {
                 self.gateway_exited(gateway, how);
             } else if self.succession == Succession::Trial(pid) {
                 self.trial_ended(how);
-            } else if let Some(orphan) = self.orphans.values().find(|orphan| orphan.pid == pid) {
+            } else if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.pid == pid) {
+                orphan.exit = Some(how);
                 orphan.peer.is_gone();
             } else if self.beside_ended(pid, how) || self.alarm_ended(pid, how) || self.post_ended(pid, how) {
                 // Said there.
@@ -173,14 +174,29 @@ impl Supervisor {
         zygote.silent = true;
         match zygote.exit {
             Some(_) => self.zygote_ended(id),
-            None => kill_child(zygote.pid),
+            None => {
+                zygote.killed |= !is_ending(zygote.pid);
+                kill_child(zygote.pid);
+            }
         }
     }
 
     fn zygote_ended(&mut self, id: GenerationId) {
         let ended = self.generations.get_mut(&id).and_then(|generation| generation.zygote.take());
-        if let Some(how) = ended.and_then(|zygote| zygote.exit) {
-            self.tell(Event::ZygoteExited { generation: id, how: how.to_string() });
+        let Some((how, zygote)) = ended.and_then(|zygote| Some((zygote.exit?, zygote))) else { return };
+        let memory = zygote.kill_counts.sentence().filter(|_| is_kill(how) && !zygote.killed);
+        if memory.is_some() {
+            self.memory_kill_told(&zygote.kill_counts);
         }
+        let how = memory.unwrap_or_else(|| how.to_string());
+        if self.machine.serving().is_some_and(|(serving, _)| serving == id) {
+            // No deployment tells of it.
+            let text = format!(
+                "the zygote of generation {id} (pid: {}) has ended: {how}; its workers serve on until another generation has booted",
+                zygote.pid
+            );
+            self.notice(Severity::Incident, "zygote-ended", text, None);
+        }
+        self.tell(Event::ZygoteExited { generation: id, how });
     }
 }

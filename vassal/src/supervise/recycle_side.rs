@@ -34,7 +34,9 @@ impl Supervisor {
     /// A worker has begun to serve, or another generation does.
     pub(super) fn arm_recycling(&mut self) {
         let now = clock::now();
-        self.recycle_at = self.of_serving(|generation| next_look(generation, now)).flatten();
+        self.size_look_at = self.of_serving(|generation| size_look(generation, self.size_look_at, now)).flatten();
+        let life = self.of_serving(next_end_of_life).flatten();
+        self.recycle_at = life.into_iter().chain(self.size_look_at).min();
     }
 
     /// Somebody may be too old or too large.
@@ -43,6 +45,7 @@ impl Supervisor {
         for (worker, why, detail) in found {
             self.recycle(worker, why, &detail);
         }
+        self.size_look_at = None;
         self.arm_recycling();
     }
 
@@ -76,6 +79,14 @@ impl Supervisor {
         self.tell(Event::Weighed { what, room });
     }
 
+    /// Why the app cannot be imported once more beside what serves, when it surely does not fit: the kernel would kill
+    /// somebody, perhaps one who serves.
+    pub(super) fn no_room_for_import(&self) -> Option<String> {
+        let (serving, _) = self.machine.serving()?;
+        let zygote = self.generations.get(&serving)?.zygote.as_ref()?;
+        does_not_fit(process::anonymous_bytes(zygote.pid)?, room::available_bytes()?)
+    }
+
     /// What it will take: what the smallest of the workers that serve has to itself, and for those forked from a zygote
     /// that has imported the app at most all that the zygote has.
     fn needed_bytes(&self, what: Weighing) -> Option<u64> {
@@ -97,6 +108,16 @@ impl Supervisor {
     }
 }
 
+fn does_not_fit(needed_bytes: u64, available_bytes: u64) -> Option<String> {
+    let (needed, available) = (needed_bytes / MEGABYTE, available_bytes / MEGABYTE);
+    (needed_bytes > available_bytes).then(|| {
+        format!(
+            "there is no memory to import the app a second time: it takes about {needed} MB, and {available} MB are left; \
+             raise the limit, have fewer workers, or stop the vassal and start it again"
+        )
+    })
+}
+
 fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &WorkerHandle)> {
     let serving = generation.workers.iter().filter(|(_, handle)| handle.accepts() && !handle.recycle_told);
     serving.map(|(worker, handle)| (*worker, handle))
@@ -109,12 +130,22 @@ fn end_of_life(recycle: &Recycle, worker: WorkerRef, handle: &WorkerHandle) -> O
     (recycle.max_worker_lifetime_s > 0).then(|| handle.since.after(life))
 }
 
-fn next_look(generation: &Generation, now: Moment) -> Option<Moment> {
+fn next_end_of_life(generation: &Generation) -> Option<Moment> {
+    let recycle = &generation.revision.config.recycle;
+    candidates(generation).filter_map(|(worker, handle)| end_of_life(recycle, worker, handle)).min()
+}
+
+/// When the sizes are looked at next, where they were to be at `planned`.
+fn size_look(generation: &Generation, planned: Option<Moment>, now: Moment) -> Option<Moment> {
     let recycle = &generation.revision.config.recycle;
     let watched = recycle.evil_rss_max_bytes > 0 || recycle.evil_as_max_bytes > 0;
-    let look = (watched && generation.workers.values().any(|handle| handle.phase == WorkerPhase::Serving))
-        .then(|| now.after(Duration::from_secs(recycle.look_every_s)));
-    candidates(generation).filter_map(|(worker, handle)| end_of_life(recycle, worker, handle)).chain(look).min()
+    let is_due = watched && generation.workers.values().any(|handle| handle.phase == WorkerPhase::Serving);
+    is_due.then(|| sooner(planned, now.after(Duration::from_secs(recycle.look_every_s))))
+}
+
+/// Workers that come and go more often than that do not put it off.
+fn sooner(planned: Option<Moment>, next: Moment) -> Moment {
+    planned.map_or(next, |planned| planned.min(next))
 }
 
 fn overdue(generation: &Generation, now: Moment) -> Vec<(WorkerRef, RecycleReason, String)> {
@@ -137,4 +168,25 @@ fn overdue(generation: &Generation, now: Moment) -> Vec<(WorkerRef, RecycleReaso
         Some((worker, RecycleReason::Memory, detail))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_that_surely_does_not_fit_is_refused_with_both_numbers() {
+        let sentence = does_not_fit(300 * MEGABYTE, 120 * MEGABYTE).unwrap();
+        assert!(sentence.contains("about 300 MB, and 120 MB are left"), "{sentence}");
+        assert_eq!(does_not_fit(300 * MEGABYTE, 300 * MEGABYTE), None);
+    }
+
+    #[test]
+    fn a_look_that_is_planned_is_not_put_off_by_workers_that_begin_meanwhile() {
+        let at = |seconds| Moment::START.after(Duration::from_secs(seconds));
+        let first = sooner(None, at(60));
+        let looks = (1..60).fold(first, |planned, second| sooner(Some(planned), at(second + 60)));
+        assert_eq!(looks, at(60));
+        assert_eq!(sooner(Some(at(60)), at(30)), at(30), "another revision looks more often");
+    }
 }

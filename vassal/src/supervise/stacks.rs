@@ -1,7 +1,12 @@
 //! Asking a worker what its threads do, without stopping anything: first in Python, and when no thread of it can run
 //! Python, through faulthandler's signal handler. Every asking ends, also with a worker that is stopped or ends meanwhile.
 
-use std::{collections::BTreeMap, os::fd::AsFd, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use empery_control::{
     link::FromMaster,
@@ -35,6 +40,8 @@ const NO_PYTHON: &str = "no thread could run Python within 500 ms: C code holds 
 pub(crate) enum Wanted {
     /// The worker has a request that ran too long.
     Harakiri,
+    /// Its mercy is over.
+    LastWords,
     /// The brain of this number, under this token.
     Brain { serial: u64, token: u64 },
 }
@@ -159,10 +166,7 @@ impl Supervisor {
 
     fn dump(&mut self, worker: WorkerRef, now: Moment) {
         let Some(handle) = self.worker_mut(worker) else { return };
-        if let Some(crash) = &handle.crash {
-            // The worker shares the offset: what it writes next is all there is.
-            let _ = ftruncate(crash, 0).and_then(|()| lseek(crash, 0, Whence::SeekSet));
-        }
+        handle.crash.iter().for_each(empty);
         raise(handle, handle.signals.dump);
         if let Some(asking) = self.stack_askings.all.get_mut(&worker) {
             let (look_at, until) = (now.after(DUMP_LOOK_EVERY), now.after(DUMP_WITHIN));
@@ -173,6 +177,8 @@ impl Supervisor {
     fn look_at_dump(&mut self, worker: WorkerRef, until: Moment, seen_bytes: usize, now: Moment) {
         let written = self.worker_mut(worker).map(crash_text).unwrap_or_default();
         if !written.is_empty() && written.len() == seen_bytes {
+            // Should it crash later, that is another story.
+            self.worker_mut(worker).iter().filter_map(|handle| handle.crash.as_ref()).for_each(empty);
             self.stacks_are(worker, Source::Faulthandler, of_faulthandler(&written), Some(NO_PYTHON));
         } else if written.is_empty() && until <= now {
             let note =
@@ -197,6 +203,7 @@ impl Supervisor {
         for wanted in asking.wanted {
             match wanted {
                 Wanted::Harakiri => self.harakiri_recorded(worker, &stacks),
+                Wanted::LastWords => self.last_words_are(worker, &stacks),
                 Wanted::Brain { serial, token } => {
                     if self.brain.as_ref().is_some_and(|brain| brain.serial == serial) {
                         let stacks = Box::new(stacks.clone());
@@ -224,6 +231,7 @@ impl Supervisor {
                     request,
                     frames: Vec::new(),
                     frames_left_out: 0,
+                    is_current: false,
                 }),
                 None => {}
             }
@@ -247,6 +255,11 @@ pub(super) fn raise(handle: &WorkerHandle, signal: Option<i32>) {
         // It is a child that has not been reaped: the pid is its own. It may have ended meanwhile.
         let _ = process::signal_thread(pid, pid, signal);
     }
+}
+
+/// What was written is read. The worker shares the offset: what it writes next is all there is.
+fn empty(crash: &OwnedFd) {
+    let _ = ftruncate(crash, 0).and_then(|()| lseek(crash, 0, Whence::SeekSet));
 }
 
 /// What faulthandler has written.

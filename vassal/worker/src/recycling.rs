@@ -64,7 +64,7 @@ impl Recycling {
         if !(enough || self.statm.is_some() || self.rollup.is_some()) || self.asked.load(Ordering::Relaxed) {
             return;
         }
-        let age_s = (os::realtime_ns() / 1_000_000_000).saturating_sub(worker.spawned_unix_s);
+        let age_s = os::monotonic_ns().saturating_sub(worker.spawned_monotonic_ns) / 1_000_000_000;
         if age_s < rules.min_worker_lifetime_s {
             return;
         }

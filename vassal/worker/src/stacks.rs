@@ -34,7 +34,15 @@ pub(crate) fn collect(py: Python<'_>) -> PyResult<Vec<ThreadStack>> {
     for (ident, frame) in greenlets.into_iter().filter_map(|(ident, frame)| Some((ident, frame?))) {
         let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
         let name = Some("a greenlet".to_owned());
-        threads.push(ThreadStack { name, ident, core: None, request: None, frames, frames_left_out });
+        threads.push(ThreadStack {
+            name,
+            ident,
+            core: None,
+            request: None,
+            frames,
+            frames_left_out,
+            is_current: false,
+        });
     }
     for (ident, frame) in current.iter() {
         let mut ident: u64 = ident.extract()?;
@@ -44,7 +52,15 @@ pub(crate) fn collect(py: Python<'_>) -> PyResult<Vec<ThreadStack>> {
             ident = running;
         }
         let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
-        threads.push(ThreadStack { name, ident, core: None, request: None, frames, frames_left_out });
+        threads.push(ThreadStack {
+            name,
+            ident,
+            core: None,
+            request: None,
+            frames,
+            frames_left_out,
+            is_current: false,
+        });
     }
     Ok(threads)
 }

@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) requests: AtomicU64,
     /// When it was forked.
     pub(crate) spawned_unix_s: u64,
+    /// The same by CLOCK_MONOTONIC: its age is not changed by whoever sets the clock.
+    pub(crate) spawned_monotonic_ns: u64,
     /// How the master reaches it while its threads are inside the app.
     pub(crate) signals: Signals,
     /// The last asking for stacks that was answered.
@@ -175,6 +177,7 @@ fn begin(
         log: Log::new(),
         requests: AtomicU64::new(0),
         spawned_unix_s: os::realtime_ns() / 1_000_000_000,
+        spawned_monotonic_ns: os::monotonic_ns(),
         signals: attend::install(py, crash.as_ref()),
         stacks_told: AtomicU32::new(0),
         is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),

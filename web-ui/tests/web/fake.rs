@@ -154,6 +154,7 @@ pub(crate) fn stacks() -> WorkerStacks {
         request: Some(request),
         frames: vec![frame],
         frames_left_out: 0,
+        is_current: false,
     };
     let worker = WorkerRef { generation: GenerationId(7), worker: WorkerId(1), spawn: 0 };
     WorkerStacks { worker, pid: 4_711, source: Source::Python, took_ms: 3, note: None, threads: vec![thread] }

@@ -129,6 +129,9 @@ impl Renaming {
             switch.accepting = self.accepting(switch.accepting.iter().flatten()).into();
             switch.until = self.ahead(switch.until);
         }
+        if let Some(retry) = &mut machine.retry {
+            retry.at = self.ahead(retry.at);
+        }
         if let Some(boot) = &mut machine.booting {
             boot.generation = self.generation(boot.generation);
             boot.operation = boot.operation.map(|_| OperationId(0));

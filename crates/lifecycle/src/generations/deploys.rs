@@ -42,7 +42,7 @@ impl Generations {
         }
     }
 
-    fn boot(
+    pub(super) fn boot(
         &mut self,
         operation: Option<OperationId>,
         revision: RevisionId,
@@ -166,11 +166,15 @@ impl Generations {
         now: Moment,
         out: &mut Vec<Action>,
     ) {
-        let kept = self.abandon_boot(reason, gone, out);
+        let tried = self.booting.as_ref().map(|boot| (boot.revision, boot.plan));
+        let kept = self.abandon_boot(reason.clone(), gone, out);
         if kept {
             self.reboot_if_zygote_gone(now, out);
         } else if let Some(dead) = self.serving.take() {
             self.retire(&dead, now, out);
+        }
+        if let Some((revision, plan)) = tried {
+            self.retry_later(revision, plan, &reason, now);
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Serving {
     pub(super) zygote: Zygote,
     /// How many workers there shall be.
     pub(super) wanted: u32,
+    /// Whose turn it was last to be recycled.
+    pub(super) recycled_last: WorkerId,
     /// Its workers.
     pub(super) places: BTreeMap<WorkerId, Place>,
 }
@@ -141,6 +143,7 @@ impl Serving {
             since: now,
             zygote: Zygote::Alive,
             wanted,
+            recycled_last: WorkerId(0),
             places: first_workers(boot.plan.workers)
                 .map(|worker| (worker, Place { seat: seat(worker), last_spawn: 0, backoff: Backoff::default() }))
                 .collect(),

@@ -276,7 +276,9 @@ fn orphans_serve_until_a_generation_does_and_survive_a_failed_boot() {
         [Action::KillZygote(GenerationId(7)), failed(Some(1), 7, 1, broken_app(), true)]
     );
     assert_eq!(machine.handle(zygote_left(7), at(1)), []);
-    machine.handle(deploy(2), at(2));
+    assert_eq!(machine.retrying(), Some(RevisionId(1)));
+    machine.handle(deploy(2), at(1));
+    assert_eq!(machine.retrying(), None, "the newer one is booted instead");
     assert_eq!(prove(&mut machine, 8, at(3)).last(), Some(&Action::DrainOrphan(OrphanId(1))));
     let report =
         Report::Serving { operation: Some(OperationId(2)), generation: GenerationId(8), revision: RevisionId(2) };
@@ -286,6 +288,43 @@ fn orphans_serve_until_a_generation_does_and_survive_a_failed_boot() {
         machine.handle(Event::DeadlineReached, at(64)),
         [Action::KillOrphan(OrphanId(1)), Action::KillOrphan(OrphanId(2))]
     );
+}
+
+#[test]
+fn while_only_orphans_serve_a_boot_that_failed_is_tried_again_with_a_wait_that_doubles() {
+    let mut machine = Generations::new(Policy::default());
+    machine.handle(Event::OrphanFound { orphan: OrphanId(1) }, at(0));
+    machine.handle(deploy(1), at(0));
+    let mut now = at(0);
+    for (generation, wait_ms) in [(1, 500), (2, 1000), (3, 2000)] {
+        machine.handle(broken(generation), now);
+        machine.handle(zygote_left(generation), now);
+        now = now.after(Duration::from_millis(wait_ms));
+        assert_eq!(machine.deadline(), Some(now));
+        assert_eq!(machine.handle(Event::DeadlineReached, now), boot(None, generation + 1, 1));
+    }
+    assert_eq!(prove(&mut machine, 4, now).last(), Some(&Action::DrainOrphan(OrphanId(1))));
+}
+
+#[test]
+fn an_orphan_that_is_found_after_the_boot_has_failed_is_replaced_all_the_same() {
+    let mut machine = Generations::new(Policy::default());
+    machine.handle(deploy(1), at(0));
+    machine.handle(broken(1), at(1));
+    assert_eq!(machine.deadline(), None, "without any the vassal leaves");
+    machine.handle(Event::OrphanFound { orphan: OrphanId(1) }, at(2));
+    machine.handle(zygote_left(1), at(2));
+    assert_eq!(machine.handle(Event::DeadlineReached, at(2)), boot(None, 2, 1));
+}
+
+#[test]
+fn a_boot_that_was_cancelled_is_not_tried_again_for_orphans() {
+    let mut machine = Generations::new(Policy::default());
+    machine.handle(Event::OrphanFound { orphan: OrphanId(1) }, at(0));
+    machine.handle(deploy(1), at(0));
+    machine.handle(Event::Cancel { operation: OperationId(1) }, at(1));
+    machine.handle(zygote_left(1), at(1));
+    assert_eq!((machine.retrying(), machine.deadline()), (None, None));
 }
 
 #[test]

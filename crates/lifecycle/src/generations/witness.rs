@@ -55,6 +55,8 @@ pub(super) struct Witness {
     pub(super) wanted: u32,
     /// What served last was given up, or nothing ever did: the next begins as the first one.
     pub(super) anew: bool,
+    /// Somebody gave up the last boot.
+    pub(super) given_up: bool,
     /// A worker that was said to have no room beside it for its successor, while that is being acted upon.
     pub(super) yields: Option<WorkerRef>,
     pub(super) stopped: Stopped,
@@ -86,6 +88,7 @@ impl Witness {
             weighing: Vec::new(),
             wanted: plan.first,
             anew: true,
+            given_up: false,
             yields: None,
             stopped: Stopped::No,
             begun: false,
@@ -375,7 +378,8 @@ impl Witness {
     fn reports(&mut self, report: &Report) -> Verdict {
         match report {
             Report::Booting { generation, .. } => {
-                demand!(self.booting == Some(*generation), "{generation} is said to boot")
+                demand!(self.booting == Some(*generation), "{generation} is said to boot");
+                self.given_up = false;
             }
             Report::Serving { operation, generation, .. } => {
                 demand!(self.switch.take().is_some(), "{generation} serves, which did not boot");
@@ -386,7 +390,8 @@ impl Witness {
                 );
                 return self.operation_ends(*operation);
             }
-            Report::Failed { operation, generation, still_serving, .. } => {
+            Report::Failed { operation, generation, still_serving, reason, .. } => {
+                self.given_up = *reason == FailureReason::Cancelled;
                 demand!(
                     self.booting.is_none_or(|booting| booting == *generation),
                     "{generation} failed, which did not boot"
@@ -488,7 +493,10 @@ impl Witness {
         demand!(self.stopped == Stopped::No, "it was stopped and has not left");
         demand!(self.booting.is_none(), "it boots and nothing comes of it");
         match self.serving {
-            None => demand!(self.accepting() > 0, "it neither serves nor leaves"),
+            None => {
+                demand!(self.accepting() > 0, "it neither serves nor leaves");
+                demand!(self.given_up, "only workers of an earlier master serve, and nothing replaces them");
+            }
             Some(serving) => {
                 demand!(self.accepting() == self.wanted as usize, "{} of {} serve", self.accepting(), self.wanted);
                 demand!(self.processes.keys().all(|process| process.is_of(serving)), "something else is there");

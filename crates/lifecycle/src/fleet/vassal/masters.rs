@@ -89,7 +89,8 @@ impl Vassal {
             content: master.content,
         });
         self.listeners = Listeners::Served;
-        if by_request {
+        // What failed may have been tried again by the master itself.
+        if by_request || self.target().is_some_and(|target| target.revision == serves.1) {
             self.last_failure = None;
         }
     }

@@ -1,6 +1,8 @@
 //! Replacing a worker that serves: one at a time, so that the others carry what one can carry. Where there is memory
 //! for both, the successor accepts before the predecessor drains; where there is not, the predecessor goes first.
 
+use std::ops::Bound;
+
 use super::{Recycle, Seat, Serving, Zygote};
 use crate::{
     generations::{
@@ -32,8 +34,8 @@ impl Serving {
         }
     }
 
-    /// Has the successor of the first worker that waits for one weighed: one at a time, and never while an earlier
-    /// process of the same place drains, so that a place never holds three.
+    /// Has the successor of a worker that waits for one weighed: one at a time, and never while an earlier process of the
+    /// same place drains, so that a place never holds three. They take turns: whoever asks again soon waits for the others.
     pub(in crate::generations) fn recycle_one(&mut self, departures: &Departures, out: &mut Vec<Action>) {
         let taken = self.places.values().any(|place| match place.seat {
             Seat::Recycling { .. }
@@ -46,15 +48,21 @@ impl Serving {
         if taken || self.zygote != Zygote::Alive {
             return;
         }
-        for (worker, place) in &mut self.places {
+        let last = self.recycled_last;
+        let after = self.places.range((Bound::Excluded(last), Bound::Unbounded)).chain(self.places.range(..=last));
+        for worker in after.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+            let Some(place) = self.places.get_mut(&worker) else {
+                continue;
+            };
             let Seat::Serving { spawn, since, recycle: Recycle::Asked(why) } = place.seat else {
                 continue;
             };
-            if departures.in_place(self.generation, *worker).next().is_some() {
+            if departures.in_place(self.generation, worker).next().is_some() {
                 continue;
             }
             place.seat = Seat::Serving { spawn, since, recycle: Recycle::Weighing(why) };
-            let worker = WorkerRef { generation: self.generation, worker: *worker, spawn };
+            self.recycled_last = worker;
+            let worker = WorkerRef { generation: self.generation, worker, spawn };
             out.push(Action::Weigh(Weighing::Successor(worker)));
             return;
         }

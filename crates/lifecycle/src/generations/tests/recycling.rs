@@ -24,6 +24,29 @@ fn a_worker_is_recycled_by_a_successor_that_serves_first_and_only_one_at_a_time(
 }
 
 #[test]
+fn a_worker_that_asks_again_at_once_waits_for_the_others_to_have_their_turn() {
+    let mut machine = Generations::new(Policy::default());
+    let plan = Plan { workers: 3, first: 3, least: 3, ..PLAN };
+    machine.handle(Event::Deploy { operation: OperationId(1), revision: RevisionId(1), plan }, at(0));
+    machine.handle(loaded(1), at(1));
+    for number in 1..=3 {
+        machine.handle(Event::Proved { worker: worker(1, number, 0) }, at(2));
+    }
+    let recycle = |machine: &mut Generations, number: u32, spawn: u32| {
+        machine.handle(weighed(worker(1, number, spawn), Room::Short), at(9));
+        machine.handle(left(worker(1, number, spawn)), at(9));
+        machine.handle(Event::Proved { worker: worker(1, number, spawn + 1) }, at(9))
+    };
+    for number in 1..=3 {
+        machine.handle(asked(worker(1, number, 0)), at(9));
+    }
+    assert!(recycle(&mut machine, 1, 0).contains(&weigh(worker(1, 2, 0))));
+    machine.handle(asked(worker(1, 1, 1)), at(9));
+    assert!(recycle(&mut machine, 2, 0).contains(&weigh(worker(1, 3, 0))), "the first again, and the third never");
+    assert!(recycle(&mut machine, 3, 0).contains(&weigh(worker(1, 1, 1))));
+}
+
+#[test]
 fn a_worker_whose_successor_fails_serves_on_and_is_recycled_later() {
     let mut machine = serving();
     machine.handle(asked(worker(1, 1, 0)), at(9));
