@@ -11,7 +11,7 @@ use crate::os::Ready;
 /// A watcher is made for each wait: two greenlets must not wait for the same one, and libev forgets a descriptor that was closed
 /// only when its watcher is stopped.
 const CALLS: &std::ffi::CStr = cr#"
-from gevent import Timeout, getcurrent, get_hub, spawn
+from gevent import Timeout, getcurrent, get_hub, sleep, spawn
 
 def wait(fd, writes, seconds):
     hub = get_hub()
@@ -82,6 +82,14 @@ pub(crate) fn is_engine() -> bool {
 pub(crate) fn wait(py: Python<'_>, fd: RawFd, ready: Ready, timeout_ms: Option<u64>) -> PyResult<bool> {
     let seconds = timeout_ms.map(|timeout_ms| timeout_ms as f64 / 1000.0);
     call(py, "wait", (fd, matches!(ready, Ready::Write), seconds))?.extract()
+}
+
+/// Lets the other greenlets run for so long; 0 is until each that is ready has had its turn.
+///
+/// # Errors
+/// As [`wait`].
+pub(crate) fn sleep(py: Python<'_>, seconds: f64) -> PyResult<()> {
+    call(py, "sleep", (seconds,)).map(|_| ())
 }
 
 /// Begins a greenlet, which runs when this one waits.

@@ -246,16 +246,26 @@ fn ready_fd() -> RawFd {
     READY.get()
 }
 
-/// Lets other threads go first. True.
+/// Lets other threads, and with gevent the other greenlets, go first. True.
+///
+/// # Errors
+/// With gevent what is raised in this greenlet meanwhile.
 #[pyfunction]
-fn suspend(py: Python<'_>) -> bool {
-    py.detach(std::thread::yield_now);
-    true
+fn suspend(py: Python<'_>) -> PyResult<bool> {
+    if gevent::is_engine() {
+        gevent::sleep(py, 0.0)?;
+    } else {
+        py.detach(std::thread::yield_now);
+    }
+    Ok(true)
 }
 
 /// See [`suspend`].
+///
+/// # Errors
+/// As there.
 #[pyfunction]
-fn green_schedule(py: Python<'_>) -> bool {
+fn green_schedule(py: Python<'_>) -> PyResult<bool> {
     suspend(py)
 }
 
