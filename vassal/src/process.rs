@@ -25,6 +25,7 @@ pub(crate) fn told(config: &VassalConfig) -> Process {
         keepalive: sockets.keepalive,
         fast_open: sockets.fast_open,
         body_to_file_bytes: config.request.body_to_file_bytes,
+        hook_is_unlimited: config.request.harakiri_spares_hook,
         pre_app: at(Moment::PreApp),
         post_app: at(Moment::PostApp),
         post_fork: at(Moment::PostFork),

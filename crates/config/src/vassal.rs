@@ -347,6 +347,8 @@ pub struct RequestLimits {
     pub harakiri_graceful_signal: i32,
     /// `harakiri-queue-threshold`: `harakiri` strikes only while more clients than this wait in a listen queue; 0 is always.
     pub harakiri_queue_threshold: u64,
+    /// `harakiri-no-arh`: what the app calls after a request (`uwsgi.after_req_hook`) is not limited.
+    pub harakiri_spares_hook: bool,
     /// `harakiri-verbose`: the log says in which system call the worker is.
     pub harakiri_verbose: bool,
 }

@@ -29,6 +29,9 @@ pub struct Process {
     pub fast_open: u32,
     /// `post-buffering`, in bytes: a body is read before the app is called, into a file when it is as long as this.
     pub body_to_file_bytes: u64,
+    /// `harakiri-no-arh`: `harakiri` does not limit what the app calls after a request (`uwsgi.after_req_hook`).
+    #[serde(default)]
+    pub hook_is_unlimited: bool,
     /// Before the apps are loaded.
     pub pre_app: Vec<Hook>,
     /// After.

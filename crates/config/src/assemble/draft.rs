@@ -187,6 +187,7 @@ impl Default for Draft {
                 harakiri_graceful_timeout: None,
                 harakiri_graceful_signal: SIGTERM,
                 harakiri_queue_threshold: 0,
+                harakiri_spares_hook: false,
                 harakiri_verbose: false,
             },
             crew: CrewDraft::default(),
@@ -357,6 +358,9 @@ impl Draft {
                     value.number_up_to(SIGNAL_MAX).and_then(|number| i32::try_from(number).ok()).unwrap_or(SIGTERM);
             }
             "harakiri-queue-threshold" => self.request.harakiri_queue_threshold = value.number().unwrap_or(0),
+            "harakiri-no-arh" | "no-harakiri-arh" | "no-harakiri-after-req-hook" => {
+                self.request.harakiri_spares_hook = value.boolean();
+            }
             "harakiri-verbose" => self.request.harakiri_verbose = value.boolean(),
             "error-page-403" => self.error_pages.extend(value.required().map(|path| (403, path))),
             "error-page-404" => self.error_pages.extend(value.required().map(|path| (404, path))),

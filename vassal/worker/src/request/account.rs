@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
+
 use super::{
     Tools,
     request_line::{Answered, Spoken},
     routing,
 };
-use crate::os;
+use crate::{attend, os, python, stray};
 
 /// When a request began.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,33 @@ impl Tools {
         counters.running_us.fetch_add(took_us, Ordering::Relaxed);
         self.worker.count_request();
         took_us
+    }
+
+    /// Calls what the app has set as `uwsgi.after_req_hook`, when the answer has been given and before the line is written, as uWSGI
+    /// does (uwsgi_after_request_wsgi). It is part of its request, and of what `harakiri` limits but with `harakiri-no-arh`.
+    pub(super) fn after_request(&self, py: Python<'_>) {
+        let Some(hook) = &self.after_request else { return };
+        if self.worker.boot.process.hook_is_unlimited {
+            self.slot.end();
+            attend::spare_the_next(py, self.worker, self.core);
+        }
+        let called = hook.call0(py);
+        if stray::is_child() {
+            stray::leave(py, self.worker, called.as_ref().err());
+        }
+        if let Err(error) = called {
+            self.raised(py, &error);
+        }
+    }
+
+    /// Writes down what code of the app has raised in a request. It may be a reason for another worker.
+    pub(super) fn raised(&self, py: Python<'_>, error: &PyErr) {
+        self.slot.counters.exceptions.fetch_add(1, Ordering::Relaxed);
+        python::print_exception(py, error);
+        self.worker.recycling.after_exception(py, self.worker, error);
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            self.serving.leave();
+        }
     }
 
     /// Counts its answer, and writes the line.

@@ -35,6 +35,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, cache: &Cache, request: 
         read_errors: 0,
     };
     let took_us = tools.count(began);
+    tools.after_request(py);
     tools.count_answer(&request.spoken, &answered, began, took_us);
     let is_over = request.body == Body::Length(0) && request.behind.is_empty();
     // Closing with unread bytes would reset the connection before the client has read its answer.

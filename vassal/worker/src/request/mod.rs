@@ -51,6 +51,7 @@ use crate::{
     attend,
     mounts::{self, Mounts},
     serve::{Serving, farewell::Owed, outgoing::Outgoing},
+    uwsgi_module,
     worker::Worker,
 };
 
@@ -88,6 +89,8 @@ pub(crate) struct Tools {
     app: Py<PyAny>,
     /// Those beside it; None when there are none.
     mounts: Option<&'static Mounts>,
+    /// What the app wants called after each request.
+    after_request: Option<Py<PyAny>>,
     /// Whether any request may get a line in the log that the app does not ask for.
     may_log: bool,
     limits: Limits,
@@ -113,6 +116,7 @@ impl Tools {
             slot: worker.slot(core),
             app,
             mounts: mounts::here(),
+            after_request: uwsgi_module::after_request(py)?,
             may_log: boot.may_log_requests(),
             limits: Limits {
                 head_max_bytes: boot.head_max_bytes as usize,

@@ -184,13 +184,13 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, o
     let after = match outcome {
         Outcome::GoOn => return None,
         Outcome::Close => After::Close,
-        Outcome::Answer(answer) => send(tools, request, &answer, began),
-        Outcome::Static(path) if climbs(&path) => not_served(tools, request, "403 Forbidden", began),
+        Outcome::Answer(answer) => send(py, tools, request, &answer, began),
+        Outcome::Static(path) if climbs(&path) => not_served(py, tools, request, "403 Forbidden", began),
         Outcome::Static(path) => match static_file::of_path(py, tools, request, &path) {
             Some(after) => after,
-            None => not_served(tools, request, "404 Not Found", began),
+            None => not_served(py, tools, request, "404 Not Found", began),
         },
-        Outcome::File { path, .. } if climbs(&path) => not_served(tools, request, "403 Forbidden", began),
+        Outcome::File { path, .. } if climbs(&path) => not_served(py, tools, request, "403 Forbidden", began),
         Outcome::File { path, status, content_type } => match open(&path) {
             Some((file, length)) => {
                 let lines = [b"Content-Type: ", &content_type[..], b"\r\n"].concat();
@@ -203,9 +203,9 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, o
                     file: Some(file),
                     closes: false,
                 };
-                whole::send(tools, request, whole, began)
+                whole::send(py, tools, request, whole, began)
             }
-            None => not_served(tools, request, "404 Not Found", began),
+            None => not_served(py, tools, request, "404 Not Found", began),
         },
     };
     tools.worker.slot(tools.core).counters.routed_requests.fetch_add(1, Ordering::Relaxed);
@@ -241,11 +241,17 @@ pub(super) fn plain(status: &str) -> Answer {
     Answer { status: status.into(), headers: vec![("Content-Type", kind.into())], body, closes: false }
 }
 
-pub(super) fn not_served(tools: &mut Tools, request: &Request<'_>, status: &str, began: Began) -> After {
-    send(tools, request, &plain(status), began)
+pub(super) fn not_served(
+    py: Python<'_>,
+    tools: &mut Tools,
+    request: &Request<'_>,
+    status: &str,
+    began: Began,
+) -> After {
+    send(py, tools, request, &plain(status), began)
 }
 
-fn send(tools: &mut Tools, request: &Request<'_>, answer: &Answer, began: Began) -> After {
+fn send(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, answer: &Answer, began: Began) -> After {
     let mut lines = Vec::new();
     for (name, value) in &answer.headers {
         for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -261,7 +267,7 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: &Answer, began: Began)
         file: None,
         closes: answer.closes,
     };
-    whole::send(tools, request, whole, began)
+    whole::send(py, tools, request, whole, began)
 }
 
 /// The number at the beginning of a status line.

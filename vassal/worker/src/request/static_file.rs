@@ -184,20 +184,20 @@ fn look(
         outcome => outcome,
     };
     match outcome {
-        Outcome::Answer(answer) => Some(send(tools, request, answer, began)),
+        Outcome::Answer(answer) => Some(send(py, tools, request, answer, began)),
         Outcome::ForTheApp | Outcome::WouldWait => None,
     }
 }
 
 /// Writes down that it is a static file, and has it sent.
-fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) -> After {
+fn send(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) -> After {
     if let Some(why) = &answer.why {
         tools.worker.log(why);
     }
     tools.slot.counters.static_requests.fetch_add(1, Ordering::Relaxed);
     let (status, line) = answer.status.line();
     if matches!(answer.status, Status::Forbidden | Status::Failed) {
-        return routing::not_served(tools, request, line, began);
+        return routing::not_served(py, tools, request, line, began);
     }
     let whole = WholeAnswer {
         status,
@@ -208,5 +208,5 @@ fn send(tools: &mut Tools, request: &Request<'_>, answer: Answer, began: Began) 
         file: answer.file,
         closes: false,
     };
-    whole::send(tools, request, whole, began)
+    whole::send(py, tools, request, whole, began)
 }

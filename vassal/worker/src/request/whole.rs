@@ -4,6 +4,7 @@
 use std::{io, os::unix::fs::FileExt};
 
 use empery_wire::framing::Body;
+use pyo3::prelude::*;
 
 use super::{After, Tools, account::Began, head::AnswerHead, request_line::Answered, rules::Changes, wsgi::Request};
 use crate::{
@@ -32,7 +33,13 @@ pub(super) struct WholeAnswer<'a> {
 }
 
 /// Hands the answer to the loop, and writes down that it was given.
-pub(super) fn send(tools: &mut Tools, request: &Request<'_>, answer: WholeAnswer<'_>, began: Began) -> After {
+pub(super) fn send(
+    py: Python<'_>,
+    tools: &mut Tools,
+    request: &Request<'_>,
+    answer: WholeAnswer<'_>,
+    began: Began,
+) -> After {
     let asked = request.asked;
     if let Some(routed) = request.spoken.vars.routed {
         routed.begin(began.monotonic_ns);
@@ -87,6 +94,7 @@ pub(super) fn send(tools: &mut Tools, request: &Request<'_>, answer: WholeAnswer
         is_asked_for: false,
     };
     let took_us = tools.count(began);
+    tools.after_request(py);
     tools.count_answer(&request.spoken, &answered, began, took_us);
     match outgoing {
         Ok(outgoing) => After::Send(outgoing),

@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use empery_control::scoreboard::HeadKind;
 use empery_wire::framing::Body;
 use pyo3::{
-    exceptions::{PyKeyboardInterrupt, PyTypeError},
+    exceptions::PyTypeError,
     ffi,
     prelude::*,
     types::{PyBytes, PyDict, PyList, PyMemoryView},
@@ -150,7 +150,8 @@ pub(super) fn answer(
         leftover.extend_from_slice(request.behind);
     }
     let unsent = unsent(&start_response);
-    let settled = settle(py, tools, &start_response, request, (began, read_errors));
+    let is_out = ending == Ending::Whole && unsent.is_none();
+    let settled = settle(py, tools, &start_response, request, is_out, (began, read_errors));
     if let Settled::Busy = settled {
         os::shut_down_receiving(connection.raw());
         os::shut_down_sending(connection.raw());
@@ -235,6 +236,7 @@ fn settle(
     tools: &mut Tools,
     start_response: &Bound<'_, StartResponse>,
     request: &Request<'_>,
+    is_out: bool,
     (began, read_errors): (Began, u64),
 ) -> Settled {
     let took_us = tools.count(began);
@@ -242,6 +244,13 @@ fn settle(
     let average = slot.state.avg_rt_us.load(Ordering::Relaxed);
     slot.state.avg_rt_us.store(if average == 0 { took_us } else { (average + took_us) / 2 }, Ordering::Relaxed);
     let is_answered = !tools.owed().end();
+    if tools.after_request.is_some() {
+        // A client that reads to the end need not wait for the hook.
+        if is_out && start_response.try_borrow().is_ok_and(|held| !held.response.keeps) {
+            os::shut_down_sending(request.asked.fd);
+        }
+        tools.after_request(py);
+    }
     let Ok(mut held) = start_response.try_borrow_mut() else {
         slot.end();
         attend::spare_the_next(py, tools.worker, tools.core);
@@ -343,12 +352,7 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
         return Ending::ClientGone;
     }
     drop(held);
-    tools.slot.counters.exceptions.fetch_add(1, Ordering::Relaxed);
-    python::print_exception(py, error);
-    tools.worker.recycling.after_exception(py, tools.worker, error);
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
-        tools.serving.leave();
-    }
+    tools.raised(py, error);
     held = match start_response.try_borrow_mut() {
         Ok(held) => held,
         Err(_) => return Ending::Truncated,

@@ -115,6 +115,13 @@ pub(crate) fn at_exit(py: Python<'_>) {
 }
 
 fn call_hook(py: Python<'_>, name: &str) -> PyResult<()> {
+/// `uwsgi.after_req_hook`, as the app has set it by the time that a worker begins to serve: at import, or in a hook after the fork.
+/// uWSGI looks for it once, too (uwsgi_python_init_apps). None when there is none.
+pub(crate) fn after_request(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    let hook = py.import(NAME)?.getattr_opt("after_req_hook")?;
+    Ok(hook.filter(|hook| !hook.is_none()).map(Bound::unbind))
+}
+
     match py.import(NAME)?.getattr_opt(name)? {
         Some(hook) => hook.call0().map(drop),
         None => Ok(()),
