@@ -229,6 +229,25 @@ pub enum Action {
     Limit(u64),
     /// `setprocname`.
     Title(Template),
+    /// `metricset`, `metricinc`, `metricdec`, `metricmul`, `metricdiv`: changes a metric of the app's. Where there is none of this
+    /// name the request ends.
+    Metric {
+        /// Its name.
+        name: Template,
+        /// How it is counted; None sets it.
+        how: Option<Arithmetic>,
+        /// With what, or to what.
+        by: Template,
+    },
+    /// `signal`: raises a signal of uWSGI's.
+    Signal(u8),
+    /// `alarm`: raises an alarm of the vassal.
+    Alarm {
+        /// Its name.
+        name: Template,
+        /// What is the matter.
+        message: Template,
+    },
 }
 
 /// How a variable is counted.
@@ -241,7 +260,7 @@ pub enum Arithmetic {
     Minus,
     /// `*`.
     Times,
-    /// `/`; by 0 it is 0.
+    /// `/`; by 0 a variable is 0, and a metric stays.
     Divided,
 }
 

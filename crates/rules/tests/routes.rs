@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use empery_rules::routes::{
-    Action, Answer, BasicAuth, Comparison, Condition, Effect, Fact, Host, Known, Outcome, PathIs, Prepared, Rule, Step,
-    When,
+    Action, Answer, Arithmetic, BasicAuth, Comparison, Condition, Effect, Fact, Host, Known, Outcome, PathIs, Prepared,
+    Rule, Step, When,
     template::{Piece, Template},
 };
 use proptest::prelude::*;
@@ -15,6 +15,8 @@ struct Request {
     vars: BTreeMap<Vec<u8>, Vec<u8>>,
     effects: Vec<Effect>,
     status: u16,
+    /// The only metric there is, `hits`.
+    hits: i64,
 }
 
 impl Host for Request {
@@ -48,6 +50,19 @@ impl Host for Request {
 
     fn knows(&self, file: &str, user: &[u8], password: &[u8]) -> bool {
         (file, user, password) == ("/htpasswd", b"u", b"p:w")
+    }
+
+    fn metric(&self, name: &str) -> i64 {
+        if name == "hits" { self.hits } else { 0 }
+    }
+
+    fn change_metric(&mut self, name: &[u8], how: Option<Arithmetic>, by: i64) -> bool {
+        match how {
+            None => self.hits = by,
+            Some(Arithmetic::Plus) => self.hits += by,
+            Some(other) => panic!("{other:?}"),
+        }
+        name == b"hits"
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -107,6 +122,25 @@ fn rules_hold_in_order_until_one_ends_the_routes() {
     let mut request = request(&[("PATH_INFO", "/a/b")]);
     assert_eq!(follow(&steps, &mut request), Outcome::GoOn);
     assert_eq!(logged(&request), ["one", "three"]);
+}
+
+#[test]
+fn metrics_are_counted_and_one_that_is_not_there_ends_the_request() {
+    let metric = |name: &str, how, by: &str| always(Action::Metric { name: text(name), how, by: text(by) });
+    let alarm = Action::Alarm { name: text("mail"), message: Template(vec![Piece::Metric("hits".into())]) };
+    let steps = [
+        metric("hits", None, "40"),
+        metric("hits", Some(Arithmetic::Plus), "2x"),
+        always(Action::Signal(17)),
+        always(alarm),
+        metric("misses", Some(Arithmetic::Plus), "1"),
+        always(log("not reached")),
+    ];
+    let mut request = request(&[]);
+    assert_eq!(follow(&steps, &mut request), Outcome::Close);
+    let alarm = Effect::Alarm { name: b"mail".to_vec(), message: b"42".to_vec() };
+    assert_eq!(request.effects[..2], [Effect::Signal(17), alarm]);
+    assert_eq!(logged(&request), ["[route] the metric `misses` cannot be changed: the request ends"]);
 }
 
 #[test]
@@ -277,7 +311,7 @@ proptest! {
             always(Action::Rewrite { to: all.clone(), is_last: false }),
             always(Action::FixPathInfo),
             always(Action::SetUser(all.clone())),
-            always(Action::Count { name: "PATH_INFO".into(), how: empery_rules::routes::Arithmetic::Divided, by: Some(all.clone()) }),
+            always(Action::Count { name: "PATH_INFO".into(), how: Arithmetic::Divided, by: Some(all.clone()) }),
             always(Action::Redirect { to: all, is_permanent: false }),
         ];
         for first in 0..steps.len() {

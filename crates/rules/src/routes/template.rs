@@ -37,6 +37,8 @@ pub enum Piece {
     HttpTime(u64),
     /// `${mime[NAME]}`.
     Mime(String),
+    /// `${metric[NAME]}`.
+    Metric(String),
 }
 
 impl Template {
@@ -69,6 +71,7 @@ impl Template {
                 Piece::Base64(name) => out.extend(base64(&variable(name))),
                 Piece::Fact(fact) => out.extend(host.fact(*fact)),
                 Piece::HttpTime(seconds) => out.extend(host.http_time(*seconds)),
+                Piece::Metric(name) => out.extend(host.metric(name).to_string().into_bytes()),
                 Piece::Mime(name) => out.extend(host.mime(&variable(name))),
             }
         }

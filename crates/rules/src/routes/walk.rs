@@ -28,6 +28,10 @@ pub trait Host {
     fn is_path(&self, path: &[u8], is: PathIs) -> bool;
     /// Whether a file of htpasswd(1) has this user with this password.
     fn knows(&self, file: &str, user: &[u8], password: &[u8]) -> bool;
+    /// A metric; 0 when there is none of this name.
+    fn metric(&self, name: &str) -> i64;
+    /// Counts a metric with a number, or with `None` sets it; false when that cannot be done.
+    fn change_metric(&mut self, name: &[u8], how: Option<Arithmetic>, by: i64) -> bool;
     /// Does something that decides nothing.
     fn carry_out(&mut self, effect: Effect);
 }
@@ -78,6 +82,15 @@ pub enum Effect {
     Limit(u64),
     /// The title of the process.
     Title(Vec<u8>),
+    /// A signal is raised.
+    Signal(u8),
+    /// So is an alarm.
+    Alarm {
+        /// Its name.
+        name: Vec<u8>,
+        /// What is the matter.
+        message: Vec<u8>,
+    },
 }
 
 /// What comes of routes.
@@ -280,6 +293,19 @@ impl Prepared {
                 return Next::Step;
             }
             Action::Count { name, how, by } => return count(name, *how, by.as_ref(), host, groups),
+            Action::Metric { name, how, by } => {
+                let (name, by) = (name.fill(host, groups), condition::number(&by.fill(host, groups)));
+                if host.change_metric(&name, *how, by) {
+                    return Next::Step;
+                }
+                let text = format!("[route] the metric `{}` cannot be changed: the request ends", name.escape_ascii());
+                host.carry_out(Effect::Log(text.into_bytes()));
+                return Next::End(Outcome::Close);
+            }
+            Action::Signal(number) => Effect::Signal(*number),
+            Action::Alarm { name, message } => {
+                Effect::Alarm { name: name.fill(host, groups), message: message.fill(host, groups) }
+            }
             Action::Log(text) => Effect::Log(text.fill(host, groups)),
             Action::DoNotLog => Effect::DoNotLog,
             Action::LogVariable { name, value } => {

@@ -4,7 +4,7 @@ mod htpasswd;
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, sync::atomic::Ordering};
 
-use empery_rules::routes::{Answer, Effect, Fact, Host, Outcome, PathIs, Prepared};
+use empery_rules::routes::{Answer, Arithmetic, Effect, Fact, Host, Outcome, PathIs, Prepared};
 use empery_sys::process;
 use pyo3::prelude::*;
 
@@ -22,10 +22,12 @@ use super::{
 use crate::{
     os,
     serve::Serving,
+    signals,
     static_files::{
         answer::{self, Part},
         range::Span,
     },
+    uwsgi_module::{control, metrics},
     worker::Worker,
 };
 
@@ -120,9 +122,25 @@ impl Host for Asking<'_, '_> {
         })
     }
 
+    fn metric(&self, name: &str) -> i64 {
+        metrics::value(name)
+    }
+
+    fn change_metric(&mut self, name: &[u8], how: Option<Arithmetic>, by: i64) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| metrics::count(name, how, by))
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         let mut said = self.routed.said();
         match effect {
+            Effect::Signal(signal) => {
+                if let Err(error) = signals::raise(signal) {
+                    self.worker.log(&format!("signal {signal} is not raised: the master does not hear: {error}"));
+                }
+            }
+            Effect::Alarm { name, message } => {
+                self.worker.say(&control::alarm_raised(&String::from_utf8_lossy(&name), &message));
+            }
             Effect::Log(text) => self.worker.log(&printable(&text)),
             Effect::DoNotLog => said.has_no_line = true,
             Effect::LogVariable { name, value } => match self.answer {

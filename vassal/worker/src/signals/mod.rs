@@ -13,6 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use empery_control::signals::SignalWord;
 use pyo3::prelude::*;
 
 pub(crate) use self::{
@@ -32,6 +33,11 @@ thread_local! {
 
 fn functions() -> MutexGuard<'static, BTreeMap<u8, Py<PyAny>>> {
     FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the master raise one, in a process that has a line to it.
+pub(crate) fn raise(signal: u8) -> std::io::Result<()> {
+    words::say(SignalWord::Raised { signal }, &[])
 }
 
 /// In a new process with its app: opens the letterbox if there is anything to be called.

@@ -75,21 +75,30 @@ fn set_warning_message(message: &str) -> bool {
 #[pyo3(signature = (name, message, /))]
 fn alarm(name: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
     let message = bytes_of(message, "uwsgi.alarm")?;
-    let message = String::from_utf8_lossy(&message[..message.len().min(ALARM_MESSAGE_MAX_BYTES)]).into_owned();
-    let name = name.to_owned();
     if let Some(post) = PostProcess::here() {
+        let (name, message) = (name.to_owned(), shown(&message));
         return post
             .say(&FromPost::AlarmRaised { name, message }, &[])
             .map_err(|_| PyValueError::new_err("the master is gone"));
     }
     match Worker::here() {
         // A worker whose master died serves on; the next one hears of what comes then.
-        Some(worker) => drop(worker.say(&FromWorker::AlarmRaised { name, message })),
+        Some(worker) => drop(worker.say(&alarm_raised(name, &message))),
         None => {
             os::write_stderr(format!("[uwsgi-alarm] \"{name}\" is not raised while the app is imported\n").as_bytes())
         }
     }
     Ok(())
+}
+
+/// The word with which a worker has an alarm raised.
+pub(crate) fn alarm_raised(name: &str, message: &[u8]) -> FromWorker {
+    FromWorker::AlarmRaised { name: name.to_owned(), message: shown(message) }
+}
+
+/// As much of an alarm's message as reaches the master.
+fn shown(message: &[u8]) -> String {
+    String::from_utf8_lossy(&message[..message.len().min(ALARM_MESSAGE_MAX_BYTES)]).into_owned()
 }
 
 /// Nothing: a worker accepts when its master has proved it.

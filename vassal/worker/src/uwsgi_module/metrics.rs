@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use empery_rules::routes::Arithmetic;
 use pyo3::{prelude::*, types::PyModule};
 
 use super::{add_functions, crew::Crew, facts};
@@ -40,6 +41,18 @@ fn metric_get(name: &str) -> i64 {
 pub(crate) fn value(name: &str) -> i64 {
     let Some(metrics) = Shared::here().and_then(|shared| shared.metrics.as_ref()) else { return 0 };
     metrics.get(name).or_else(|| of_vassal(name).filter(|_| metrics.of_vassal)).unwrap_or(0)
+}
+
+/// Counts one with a number, or with `None` sets it, for everybody else; false when it is not there or would be divided by zero.
+pub(crate) fn count(name: &str, how: Option<Arithmetic>, by: i64) -> bool {
+    let done = match how {
+        None => metric_set(name, by),
+        Some(Arithmetic::Plus) => metric_inc(name, by),
+        Some(Arithmetic::Minus) => metric_dec(name, by),
+        Some(Arithmetic::Times) => metric_mul(name, by),
+        Some(Arithmetic::Divided) => metric_div(name, by),
+    };
+    done.is_some()
 }
 
 /// Sets a metric. True, or None when there is no such metric of the app's.

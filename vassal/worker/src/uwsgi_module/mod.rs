@@ -5,7 +5,7 @@ mod absent;
 mod areas;
 mod cache;
 pub(crate) mod connection;
-mod control;
+pub(crate) mod control;
 mod crew;
 mod facts;
 mod files;

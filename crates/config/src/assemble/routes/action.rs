@@ -80,14 +80,8 @@ const REFUSED: &[(&[&str], &str)] = &[
             "symcall-next",
             "cgi",
             "cgihelper",
-            "signal",
-            "alarm",
         ],
         "nothing else is called from routes: do it in the app",
-    ),
-    (
-        &["metricinc", "metricdec", "metricmul", "metricdiv", "metricset"],
-        "there are no metrics of one's own: count in the app",
     ),
     (
         &["setapp", "setfile", "sethome", "chdir", "setmodifier1", "setmodifier2"],
@@ -134,6 +128,13 @@ pub(super) fn read(value: &mut Value<'_>, text: &str) -> Option<Action> {
         "-" => Some(counted(value, argument, Arithmetic::Minus)),
         "*" => Some(counted(value, argument, Arithmetic::Times)),
         "/" => Some(counted(value, argument, Arithmetic::Divided)),
+        "metricset" => Some(metric(value, argument, None)),
+        "metricinc" => Some(metric(value, argument, Some(Arithmetic::Plus))),
+        "metricdec" => Some(metric(value, argument, Some(Arithmetic::Minus))),
+        "metricmul" => Some(metric(value, argument, Some(Arithmetic::Times))),
+        "metricdiv" => Some(metric(value, argument, Some(Arithmetic::Divided))),
+        "signal" => signal(value, argument),
+        "alarm" => alarm(value, argument),
         "harakiri" => seconds(value, argument),
         "addheader" => header(value, argument),
         "delheader" | "remheader" => Some(Action::RemoveHeader(filled(value))),
@@ -183,6 +184,29 @@ fn assignment(value: &mut Value<'_>, argument: &str) -> Option<(String, Template
 fn counted(value: &mut Value<'_>, argument: &str, how: Arithmetic) -> Action {
     let (name, by) = argument.split_once(',').map_or((argument, None), |(name, by)| (name, Some(by)));
     Action::Count { name: name.to_owned(), how, by: by.map(|by| template::read(value, by)) }
+}
+
+/// `NAME` or `NAME,NUMBER`; without one it is 1 (plugins/router_metrics).
+fn metric(value: &mut Value<'_>, argument: &str, how: Option<Arithmetic>) -> Action {
+    let (name, by) = argument.split_once(',').unwrap_or((argument, "1"));
+    Action::Metric { name: template::read(value, name), how, by: template::read(value, by) }
+}
+
+fn signal(value: &mut Value<'_>, argument: &str) -> Option<Action> {
+    let number = argument.parse().ok();
+    if number.is_none() {
+        value.bad("the number of a signal, 0 to 255, behind `signal:`", "write for example `signal:17`");
+    }
+    number.map(Action::Signal)
+}
+
+/// `NAME MESSAGE`.
+fn alarm(value: &mut Value<'_>, argument: &str) -> Option<Action> {
+    let Some((name, message)) = argument.split_once(' ').filter(|(name, _)| !name.is_empty()) else {
+        value.bad("`NAME MESSAGE` behind `alarm:`", "write for example `alarm:mail ${REQUEST_URI} is missing`");
+        return None;
+    };
+    Some(Action::Alarm { name: template::read(value, name), message: template::read(value, message) })
 }
 
 /// `STATUS PHRASE`; shorter ones are ignored by uWSGI.

@@ -50,6 +50,7 @@ fn place(value: &mut Value<'_>, name: &str) -> Option<Piece> {
         ("lower", _) => Some(Piece::Lower(text)),
         ("hex", _) => Some(Piece::Hex(text)),
         ("base64", _) => Some(Piece::Base64(text)),
+        ("metric", _) => Some(Piece::Metric(text)),
         ("mime", _) => Some(Piece::Mime(text)),
         ("httptime", seconds) => seconds.parse().ok().map(Piece::HttpTime),
         ("uwsgi", "wid") => Some(Piece::Fact(Fact::Worker)),
@@ -65,8 +66,8 @@ fn place(value: &mut Value<'_>, name: &str) -> Option<Piece> {
     };
     if piece.is_none() {
         let message = format!("`${{{name}}}` is nothing that a route knows; it is left out");
-        let hint = "write `${NAME}` for a variable, or one of cookie, qs, upper, lower, hex, base64, mime, httptime, uwsgi \
-                    and time with its argument in brackets";
+        let hint = "write `${NAME}` for a variable, or one of cookie, qs, upper, lower, hex, base64, mime, metric, httptime, \
+                    uwsgi and time with its argument in brackets";
         value.problems.push(Problem::warning("bad-value", value.directive.value_at.clone(), message).hint(hint));
     }
     piece

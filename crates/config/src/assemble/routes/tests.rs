@@ -1,7 +1,7 @@
 //! What routes come to, and what is refused.
 
 use empery_rules::routes::{
-    Action, Comparison, Condition, Known, Rule, Step, When,
+    Action, Arithmetic, Comparison, Condition, Known, Rule, Step, When,
     template::{Piece, Template},
 };
 
@@ -70,6 +70,19 @@ fn templates_are_cut_at_their_places() {
 }
 
 #[test]
+fn metrics_signals_and_alarms_are_within_reach_of_routes() {
+    let words = |words: &str| Template(vec![text(words)]);
+    let by_one = Action::Metric { name: words("hits"), how: Some(Arithmetic::Plus), by: words("1") };
+    assert_eq!(action("metricinc:hits"), by_one);
+    let name = Template(vec![text("hits."), Piece::Group(1)]);
+    let to = Template(vec![Piece::Metric("m".to_owned())]);
+    assert_eq!(action("metricset:hits.$1,${metric[m]}"), Action::Metric { name, how: None, by: to });
+    assert_eq!(action("signal:17"), Action::Signal(17));
+    let message = Template(vec![variable("REQUEST_URI"), text(" is slow")]);
+    assert_eq!(action("alarm:mail ${REQUEST_URI} is slow"), Action::Alarm { name: words("mail"), message });
+}
+
+#[test]
 fn passwords_stand_in_the_line_or_in_a_file() {
     let known = |text: &str| match action(text) {
         Action::BasicAuth(auth) => (auth.realm, auth.known, auth.or_next),
@@ -103,6 +116,8 @@ fn what_is_no_route_is_an_error_that_says_what_was_expected() {
         ("route-run = file:status=200 OK", "`filename=PATH`"),
         ("route-run = basicauth:realm", "REALM"),
         ("route-run = harakiri:soon", "seconds"),
+        ("route-run = signal:256", "0 to 255"),
+        ("route-run = alarm:mail", "`NAME MESSAGE`"),
         ("final-route-status = many last:", "a status such as 404"),
     ] {
         let message = error(line);
@@ -162,6 +177,10 @@ fn every_action_that_people_use_is_one() {
         "sendfile:filename=/a",
         "fastfile-next:filename=/a",
         "basicauth:R,u:p",
+        "metricset:m,${A}",
+        "metricdec:m",
+        "metricmul:m,2",
+        "metricdiv:m,2",
     ] {
         action(text);
     }
