@@ -34,6 +34,13 @@ pub struct Header {
     pub slots: AtomicU32,
     /// The generation's number.
     pub generation: AtomicU64,
+    /// Signals of uWSGI's that came to the master or left it; it and the two below are the master's, as uWSGI counts them
+    /// (core/signal.c).
+    pub routed_signals: AtomicU64,
+    /// Signals that could not be delivered.
+    pub unrouted_signals: AtomicU64,
+    /// Seconds in which all workers were busy, with `enable-metrics`.
+    pub overloaded: AtomicU64,
 }
 
 /// What one worker thread counts and what it is doing.
@@ -70,6 +77,8 @@ pub struct Counters {
     pub static_requests: AtomicU64,
     /// Requests that routes answered, without the app.
     pub routed_requests: AtomicU64,
+    /// In the slot of the first thread: signals of uWSGI's that the worker has run.
+    pub signals: AtomicU64,
 }
 
 /// What runs in a slot, one cache line (and one for the peer).
@@ -348,6 +357,7 @@ mod tests {
                 write_errors: zero(),
                 static_requests: zero(),
                 routed_requests: zero(),
+                signals: zero(),
             },
             state: SlotState {
                 sequence: zero(),
@@ -426,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_was_added_later_lies_where_earlier_versions_have_zeros() {
-        assert_eq!((size_of::<Counters>(), size_of::<SlotState>()), (128, 128));
+        assert_eq!((size_of::<Header>(), size_of::<Counters>(), size_of::<SlotState>()), (64, 128, 128));
         assert_eq!(std::mem::offset_of!(SlotState, connections), 88);
     }
 

@@ -70,7 +70,7 @@ pub(super) fn stats(view: &View<'_>) -> Stats {
         crons: view.beside.crons.stats(),
     };
     if let Some(generation) = view.generation {
-        stats.metrics = metrics::of(&generation.revision.config.shared, view.regions, &stats);
+        stats.metrics = metrics::of(&generation.revision.config.shared, view, &stats);
     }
     stats
 }
@@ -160,7 +160,7 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
         delta_requests,
         exceptions,
         harakiri_count: generation.harakiris.get(&id).copied().unwrap_or(0),
-        signals: 0,
+        signals: sum(|slot| load(&slot.counters.signals)),
         signal_queue: 0,
         status: status(config, present.is_some(), busy).to_owned(),
         rss: memory.as_ref().map_or(0, |memory| memory.rss_bytes),

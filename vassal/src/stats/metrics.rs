@@ -1,10 +1,16 @@
 //! `metrics` of the statistics: the app's own numbers, and with `enable-metrics` the vassal's, with the names, kinds and oids of
 //! uWSGI (core/metrics.c). They are made of the statistics themselves, so that both say the same.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use empery_config::shared::Shared;
-use empery_control::stats::{Metric, Stats, Worker};
+use empery_control::{
+    scoreboard::Header,
+    stats::{Metric, Stats, Worker},
+};
 
 use super::collect::{View, stats};
 use crate::regions::Regions;
@@ -24,19 +30,19 @@ type Metrics = BTreeMap<String, Metric>;
 type OfWorker = (&'static str, u8, u32, fn(&Worker) -> u64);
 
 /// All there are.
-pub(super) fn of(shared: &Shared, regions: &Regions, stats: &Stats) -> Metrics {
+pub(super) fn of(shared: &Shared, view: &View<'_>, stats: &Stats) -> Metrics {
     let mut all = Metrics::new();
     if shared.vassal_metrics {
-        put_vassal(&mut all, stats);
+        put_vassal(&mut all, view, stats);
     }
-    put_counted(&mut all, shared, regions);
+    put_counted(&mut all, shared, view.regions);
     all
 }
 
 /// The numbers alone, for files and thresholds: the vassal's own are among them whether `stats` shows them or not.
 pub(crate) fn numbers(view: &View<'_>, shared: &Shared) -> BTreeMap<String, i64> {
     let mut all = Metrics::new();
-    put_vassal(&mut all, &stats(view));
+    put_vassal(&mut all, view, &stats(view));
     put_counted(&mut all, shared, view.regions);
     all.into_iter().map(|(name, metric)| (name, metric.value)).collect()
 }
@@ -52,13 +58,19 @@ fn put(all: &mut Metrics, name: String, kind: u8, oid: String, value: u64) {
     all.insert(name, Metric { kind, oid, value: value.cast_signed() });
 }
 
-fn put_vassal(all: &mut Metrics, stats: &Stats) {
+fn put_vassal(all: &mut Metrics, view: &View<'_>, stats: &Stats) {
+    let counted = |of: fn(&Header) -> &AtomicU64| {
+        view.generation.map_or(0, |generation| of(generation.scoreboard.header()).load(Ordering::Relaxed))
+    };
     let workers = &stats.workers;
     let living = || workers.iter().filter(|worker| worker.pid != 0);
     let sum = |of: fn(&Worker) -> u64| workers.iter().map(of).fold(0, u64::saturating_add);
     let mean = living().map(|worker| worker.avg_rt).fold(0, u64::saturating_add) / living().count().max(1) as u64;
     let with_status = |status: &str| living().filter(|worker| worker.status == status).count() as u64;
     for (name, kind, number, value) in [
+        ("core.routed_signals", COUNTER, 1, counted(|header| &header.routed_signals)),
+        ("core.unrouted_signals", COUNTER, 2, counted(|header| &header.unrouted_signals)),
+        ("core.overloaded", COUNTER, 5, counted(|header| &header.overloaded)),
         ("core.busy_workers", GAUGE, 3, with_status("busy")),
         ("core.idle_workers", GAUGE, 4, with_status("idle")),
         ("core.total_tx", COUNTER, 100, sum(|worker| worker.tx)),

@@ -56,6 +56,8 @@ pub(crate) struct AlarmSide {
     look_at: Option<Moment>,
     /// `metric-dir`.
     writes_metrics: bool,
+    /// Whether `core.overloaded` is asked for.
+    counts_overload: bool,
     metric_files: MetricFiles,
 }
 
@@ -92,6 +94,7 @@ impl Supervisor {
         side.machine.set_repeats_after(Duration::from_secs(config.alarms.repeats_after_s.into()));
         side.env.clone_from(&config.env);
         side.directory = config.app.chdir.clone().unwrap_or_else(|| facts::working_directory().into());
+        side.counts_overload = config.shared.vassal_metrics;
         side.writes_metrics = config.shared.metric_directory.is_some();
         side.follow_thresholds(clock::now());
         side.descriptors.watch(&side.config.on_descriptor, &self.inbox);

@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use empery_config::{beside::SignalOptions, vassal::VassalConfig};
-use empery_control::signals::SignalWord;
+use empery_control::{scoreboard::Header, signals::SignalWord};
 use empery_lifecycle::{
     cron::{Local, Pattern},
     ids::{GenerationId, WorkerRef},
@@ -77,7 +78,10 @@ impl Supervisor {
                 self.clock_concerns_signals();
             }
             SignalWord::FileMonitor { signal, path } => desk.monitor(&path, signal, id, inbox),
-            SignalWord::Raised { signal } => self.raise(id, signal),
+            SignalWord::Raised { signal } => {
+                generation.count_signal(|header| &header.routed_signals);
+                self.raise(id, signal);
+            }
         }
     }
 
@@ -172,10 +176,14 @@ impl Supervisor {
             Place::Worker(number) => self.generations.get(&id).and_then(|generation| generation.letterbox_of(number)),
             Place::Mule(_) | Place::Spooler(_) => self.posts.letterbox_of(id, place),
         };
-        if let Some(letterbox) = letterbox
-            && let Err(error) = seqpacket::send(letterbox.as_fd(), &[signal], &[])
-        {
-            log::say(&format!("*** signal {signal} cannot be delivered: {error} ***"));
+        let Some(generation) = self.generations.get(&id) else { return };
+        match letterbox.map(|letterbox| seqpacket::send(letterbox.as_fd(), &[signal], &[])) {
+            Some(Ok(())) => generation.count_signal(|header| &header.routed_signals),
+            Some(Err(error)) => {
+                generation.count_signal(|header| &header.unrouted_signals);
+                log::say(&format!("*** signal {signal} cannot be delivered: {error} ***"));
+            }
+            None => generation.count_signal(|header| &header.unrouted_signals),
         }
     }
 
@@ -214,6 +222,10 @@ impl SignalDesk {
 }
 
 impl Generation {
+    fn count_signal(&self, of: fn(&Header) -> &AtomicU64) {
+        of(self.scoreboard.header()).fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Of the newest process of that worker.
     fn put_letterbox(&mut self, number: u32, letterbox: OwnedFd) {
         let mut its = self.workers.iter_mut().filter(|(worker, _)| worker.worker.0 == number);

@@ -1,13 +1,17 @@
 //! What is looked at once a second for alarms: listen queues (`alarm-listen-queue`) and metrics (`metric-threshold`), which are
-//! written to their files then, too (`metric-dir`). Without any of it nobody is woken.
+//! written to their files then, too (`metric-dir`), and of which one counts these seconds (`enable-metrics`). Without any of it
+//! nobody is woken.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, AsRawFd},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use empery_lifecycle::{
     alarms::{Look, Threshold},
+    ids::WorkerRef,
     moment::Moment,
 };
 use empery_sys::listen;
@@ -27,7 +31,9 @@ impl AlarmSide {
             (limit.clone(), there.map_or_else(new, |(_, threshold)| *threshold))
         };
         self.thresholds = self.config.on_metric.iter().map(of).collect();
-        let looks = self.writes_metrics || !(self.thresholds.is_empty() && self.config.on_backlog.is_empty());
+        let looks = self.writes_metrics
+            || self.counts_overload
+            || !(self.thresholds.is_empty() && self.config.on_backlog.is_empty());
         self.look_at = looks.then(|| self.look_at.unwrap_or(now));
     }
 }
@@ -39,11 +45,23 @@ impl Supervisor {
             return;
         }
         self.alarms.look_at = Some(now.after(EVERY));
+        self.count_overload();
         if !self.alarms.config.on_backlog.is_empty() {
             self.look_at_queues();
         }
         if self.alarms.writes_metrics || !self.alarms.thresholds.is_empty() {
             self.look_at_metrics(now);
+        }
+    }
+
+    /// `core.overloaded`: all workers that there may be are busy (uwsgi_update_load_counters).
+    fn count_overload(&self) {
+        let Some((id, _)) = self.machine.serving() else { return };
+        let Some(generation) = self.generations.get(&id) else { return };
+        let is_busy = |worker: &&WorkerRef| generation.serves(**worker);
+        let busy = generation.workers.keys().filter(is_busy).map(|worker| worker.worker).collect::<BTreeSet<_>>();
+        if busy.len() >= generation.revision.config.processes as usize {
+            generation.scoreboard.header().overloaded.fetch_add(1, Ordering::Relaxed);
         }
     }
 

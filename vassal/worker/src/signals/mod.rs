@@ -10,7 +10,7 @@ mod words;
 use std::{
     cell::Cell,
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use empery_control::signals::SignalWord;
@@ -21,7 +21,7 @@ pub(crate) use self::{
     module::add,
     words::told_at_import,
 };
-use crate::python;
+use crate::{python, worker::Worker};
 
 /// The functions; filled at import and inherited over fork, or filled in a worker.
 static FUNCTIONS: Mutex<BTreeMap<u8, Py<PyAny>>> = Mutex::new(BTreeMap::new());
@@ -58,6 +58,9 @@ fn run_here(py: Python<'_>, signal: u8) {
 
 /// Runs the function of a signal in a worker. What it raises is logged; SystemExit too, for requests are to go on.
 pub(crate) fn run(py: Python<'_>, signal: u8) {
+    if let Some(worker) = Worker::here() {
+        worker.slot(0).counters.signals.fetch_add(1, Ordering::Relaxed);
+    }
     if let Err(error) = call(py, signal) {
         python::print_exception(py, &error);
     }

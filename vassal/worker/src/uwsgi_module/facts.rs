@@ -134,6 +134,7 @@ pub(super) struct Numbers {
     pub(super) running_us: u64,
     pub(super) tx_bytes: u64,
     pub(super) average_us: u64,
+    signals: u64,
     last_spawn_unix_s: u64,
     pub(super) respawns: u64,
 }
@@ -167,6 +168,7 @@ pub(super) fn worker_numbers(here: Crew, id: u32) -> Numbers {
         running_us: sum(|slot| &slot.counters.running_us),
         tx_bytes: sum(|slot| &slot.counters.tx_bytes),
         average_us: 0,
+        signals: sum(|slot| &slot.counters.signals),
         last_spawn_unix_s: 0,
         respawns: 0,
     };
@@ -204,7 +206,7 @@ fn worker<'py>(py: Python<'py>, here: Crew, id: u32) -> PyResult<Bound<'py, PyDi
     all.set_item("pid", numbers.pid)?;
     all.set_item("requests", numbers.requests)?;
     all.set_item("delta_requests", numbers.delta_requests)?;
-    all.set_item("signals", 0)?;
+    all.set_item("signals", numbers.signals)?;
     all.set_item("exceptions", numbers.exceptions)?;
     all.set_item("status", PyBytes::new(py, status))?;
     all.set_item("rss", rss)?;

@@ -109,8 +109,11 @@ fn metric_set_min(name: &str, value: i64) -> Option<bool> {
 /// `worker.N.requests` and so on, from the scoreboard; worker 0 is all of them. None for what is no such name.
 fn of_vassal(name: &str) -> Option<i64> {
     let here = Crew::here()?;
-    let all = || facts::numbers(here);
+    let (all, header) = (|| facts::numbers(here), here.scoreboard.header());
     let number = match name.split('.').collect::<Vec<_>>().as_slice() {
+        ["core", "routed_signals"] => header.routed_signals.load(Ordering::Relaxed),
+        ["core", "unrouted_signals"] => header.unrouted_signals.load(Ordering::Relaxed),
+        ["core", "overloaded"] => header.overloaded.load(Ordering::Relaxed),
         ["core", "busy_workers"] => all().filter(|worker| worker.is_busy).count() as u64,
         ["core", "idle_workers"] => all().filter(|worker| worker.pid != 0 && !worker.is_busy).count() as u64,
         ["core", "total_tx"] => all().map(|worker| worker.tx_bytes).sum(),
