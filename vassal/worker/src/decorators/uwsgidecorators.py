@@ -250,48 +250,61 @@ class signal:
 
 
 class _raised(signal):
-    def __init__(self, *args, signum=None, target="", **kwargs):
+    """What it is given and does not know counts for nothing, as in uWSGI."""
+
+    def __init__(self, signum=None, target="", **kwargs):
         super().__init__(get_free_signal() if signum is None else signum, target)
-        self.args = args
-        self.kwargs = kwargs
 
 
 class timer(_raised):
     """Runs the function every so many seconds."""
 
+    def __init__(self, secs, **kwargs):
+        super().__init__(**kwargs)
+        self.secs = secs
+
     def begin(self):
-        uwsgi.add_timer(self.num, *self.args, *self.kwargs.values())
+        uwsgi.add_timer(self.num, self.secs)
 
 
-class mstimer(_raised):
+class mstimer(timer):
     """Runs the function every so many milliseconds."""
 
     def begin(self):
-        uwsgi.add_ms_timer(self.num, *self.args, *self.kwargs.values())
+        uwsgi.add_ms_timer(self.num, self.secs)
 
 
-class rbtimer(_raised):
+class rbtimer(timer):
     """Runs the function every so many seconds; a second number says how often in all."""
 
+    def __init__(self, secs, iterations=0, **kwargs):
+        super().__init__(secs, **kwargs)
+        self.iterations = iterations
+
     def begin(self):
-        uwsgi.add_rb_timer(self.num, *self.args, *self.kwargs.values())
+        uwsgi.add_rb_timer(self.num, self.secs, self.iterations)
 
 
 class cron(_raised):
     """Runs the function at these times: minute, hour, day, month, day of the week; -1 is any, -N every one that N divides."""
 
     def __init__(self, minute, hour, day, month, dayweek, **kwargs):
-        super().__init__(minute, hour, day, month, dayweek, **kwargs)
+        super().__init__(**kwargs)
+        self.when = (minute, hour, day, month, dayweek)
 
     def begin(self):
-        uwsgi.add_cron(self.num, *self.args)
+        uwsgi.add_cron(self.num, *self.when)
 
 
 class filemon(_raised):
     """Runs the function whenever the file or directory changes."""
 
+    def __init__(self, fsobj, **kwargs):
+        super().__init__(**kwargs)
+        self.fsobj = fsobj
+
     def begin(self):
-        uwsgi.add_file_monitor(self.num, *self.args, *self.kwargs.values())
+        uwsgi.add_file_monitor(self.num, self.fsobj)
 
 
 # The rest ---------------------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ use pyo3::{exceptions::PyAttributeError, prelude::*, types::PyModule};
 
 use super::request::current;
 
-const ASYNC: &str = "there is no asynchronous mode here: use threads (`threads = N`), and what Python has for waiting";
+const ASYNC: &str =
+    "there is no asynchronous mode here: use `threads = N` or `gevent = N`, and what Python or gevent has for waiting";
 const LEGION: &str = "there are no legions here: let a lock in the database or the orchestrator choose a leader";
 const SNMP: &str = "there is no SNMP here: use uwsgi.metric_set and /metrics of the emperor";
 const QUEUE: &str = "there is no queue in this vassal: say `queue = N`";
+const SPOOLER: &str = "there is no spooler in this vassal: say `spooler = DIRECTORY`";
 const AREA: &str = "there is no shared area in this vassal: say `sharedarea = PAGES`";
 
 /// What to use instead, by name or by its beginning (with a `*`).
@@ -19,15 +21,20 @@ const INSTEAD: &[(&str, &str)] = &[
     ("erlang_*", "there is no Erlang here"),
     ("i_am_the_lord", LEGION),
     ("lord_scroll", LEGION),
-    ("mode", "the vassal has no mode; read uwsgi.opt"),
+    ("mode", "the vassal has no mode: say `mode = NAME`"),
     ("offload", "return the file, or an iterable: the server sends what the client is slow to take"),
     ("queue_*", QUEUE),
     ("route", "use the routes of the vassal file (`route = …`), or answer in the app"),
     ("scrolls", LEGION),
     ("send_multi_message", ASYNC),
+    ("send_to_spooler", SPOOLER),
+    ("set_spooler_frequency", SPOOLER),
     ("sharedarea_object", "use uwsgi.sharedarea_memoryview"),
     ("sharedarea_*", AREA),
     ("snmp_*", SNMP),
+    ("spool", SPOOLER),
+    ("spooler_*", SPOOLER),
+    ("spoolers", SPOOLER),
     ("start_response", "start_response is the app's second argument"),
 ];
 

@@ -49,9 +49,10 @@ pub(crate) fn make<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, 
     module.add("loop", matches!(boot.engine, Engine::Gevent { .. }).then(|| PyBytes::new(py, b"gevent")))?;
     module.add("unbit", py.None())?;
     module.add("magic_table", facts::magic_table(py)?)?;
-    let pidfile = boot.opt.iter().find(|(name, _)| name == "pidfile");
-    if let Some((_, OptValue::One(path))) = pidfile {
-        module.add("pidfile", PyBytes::new(py, path.as_bytes()))?;
+    for given in ["pidfile", "mode"] {
+        if let Some((_, OptValue::One(text))) = boot.opt.iter().find(|(name, _)| name == given) {
+            module.add(given, PyBytes::new(py, text.as_bytes()))?;
+        }
     }
     module.add("opt", options(py, boot)?)?;
     facts::add(&module, boot)?;
@@ -114,7 +115,6 @@ pub(crate) fn at_exit(py: Python<'_>) {
     }
 }
 
-fn call_hook(py: Python<'_>, name: &str) -> PyResult<()> {
 /// `uwsgi.after_req_hook`, as the app has set it by the time that a worker begins to serve: at import, or in a hook after the fork.
 /// uWSGI looks for it once, too (uwsgi_python_init_apps). None when there is none.
 pub(crate) fn after_request(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -122,6 +122,7 @@ pub(crate) fn after_request(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
     Ok(hook.filter(|hook| !hook.is_none()).map(Bound::unbind))
 }
 
+fn call_hook(py: Python<'_>, name: &str) -> PyResult<()> {
     match py.import(NAME)?.getattr_opt(name)? {
         Some(hook) => hook.call0().map(drop),
         None => Ok(()),
