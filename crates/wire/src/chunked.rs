@@ -64,32 +64,49 @@ impl Decoder {
     /// # Errors
     /// When the coding is broken; every later call says the same.
     pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, BadChunk> {
-        let mut done = Progress { read: 0, written: 0 };
+        let mut written = 0;
+        let read = self.advance(input, |part| {
+            let take = part.len().min(output.len() - written);
+            output[written..written + take].copy_from_slice(&part[..take]);
+            written += take;
+            take
+        })?;
+        Ok(Progress { read, written })
+    }
+
+    /// The same without an output: how much of the input belongs to the body.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn pass(&mut self, input: &[u8]) -> Result<usize, BadChunk> {
+        self.advance(input, <[u8]>::len)
+    }
+
+    /// Reads on until the input is used up, the body has ended, or `take` takes less than it is offered.
+    fn advance(&mut self, input: &[u8], mut take: impl FnMut(&[u8]) -> usize) -> Result<usize, BadChunk> {
+        let mut read = 0;
         loop {
             if let State::Data { left } = self.state {
-                let take = usize::try_from(left)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len() - done.read)
-                    .min(output.len() - done.written);
-                output[done.written..done.written + take].copy_from_slice(&input[done.read..done.read + take]);
-                done.read += take;
-                done.written += take;
-                self.state = if left == take as u64 { State::DataCr } else { State::Data { left: left - take as u64 } };
+                let offered = usize::try_from(left).unwrap_or(usize::MAX).min(input.len() - read);
+                let taken = take(&input[read..read + offered]);
+                read += taken;
+                self.state =
+                    if left == taken as u64 { State::DataCr } else { State::Data { left: left - taken as u64 } };
                 if let State::Data { .. } = self.state {
-                    return Ok(done);
+                    return Ok(read);
                 }
             }
-            let Some(byte) = input.get(done.read).filter(|_| self.state != State::Done) else {
+            let Some(byte) = input.get(read).filter(|_| self.state != State::Done) else {
                 return match self.state {
                     State::Broken(bad) => Err(bad),
-                    _ => Ok(done),
+                    _ => Ok(read),
                 };
             };
             self.state = self.after(*byte).unwrap_or_else(State::Broken);
             if let State::Broken(bad) = self.state {
                 return Err(bad);
             }
-            done.read += 1;
+            read += 1;
         }
     }
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod limits;
 pub mod pace;
 pub mod proxy;
+pub mod refusal;
 pub mod scgi;
 pub mod spool;
 pub mod target;
@@ -60,7 +61,7 @@ pub struct Bad {
 }
 
 impl Bad {
-    /// A refusal.
+    /// With this status and these words.
     #[must_use]
     pub const fn new(status: u16, reason: &'static str) -> Self {
         Self { status, reason }

@@ -42,6 +42,10 @@ pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
 /// How much of the last piece of an answer is taken from a thread whose client does not take it at once, in bytes.
 pub const ANSWER_HELD_MAX_BYTES: usize = 256 * 1024;
 
+/// How long a client may go on sending what nobody reads, once its answer is sent, in ms: closing sooner would reset the
+/// connection before it has read that answer (RFC 9112 section 9.6).
+pub const REST_MAX_MS: u64 = 10_000;
+
 /// Most ranges of a static file that one answer brings; who asks for more gets the whole file. Each costs a part head, and
 /// many small ones are how a client makes a server work (RFC 9110 section 17.15, CVE-2011-3192).
 pub const RANGES_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! `docs/limits.md` names every constant of `limits.rs` with its value.
+//! `docs/limits.md` names every constant of `limits.rs` with its value, and every one of the gateway.
 // Tests may do I/O; the crate may not.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -24,4 +24,18 @@ fn the_documented_limits_are_those_of_the_code() {
         seen += 1;
     }
     assert!(seen >= 8, "only {seen} limits were found in limits.rs");
+}
+
+#[test]
+fn every_limit_of_the_gateway_is_documented() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(here.join("../../vassal/gateway/src/limits.rs")).unwrap();
+    let documented = std::fs::read_to_string(here.join("../../docs/limits.md")).unwrap();
+    let (_, of_https) = documented.split_once("## HTTPS").unwrap();
+    let (of_https, _) = of_https.split_once("\n## ").unwrap();
+    let names: Vec<&str> =
+        source.lines().filter_map(|line| line.strip_prefix("pub(crate) const ")?.split(':').next()).collect();
+    assert!(names.len() >= 15, "only {names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !of_https.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/limits.md: {missing:?}");
 }

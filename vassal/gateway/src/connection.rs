@@ -2,10 +2,12 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
 };
 
+use empery_wire::{Limits, limits::LEADING_EMPTY_LINES_MAX};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -22,6 +24,7 @@ use crate::{
     answer::Answer,
     deadlines::{Activity, Due, Heads, Noted, Waits},
     floor::Floor,
+    judged::Judged,
     limits::{CONNECTION_WINDOW_BYTES, HEADERS_MAX, STREAMS_MAX, WINDOW_BYTES},
 };
 
@@ -48,24 +51,29 @@ impl<S> Answers for S where
 /// An answer to come.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
-/// Serves HTTP/1.1 until the client or closing time ends it.
+/// Serves HTTP/1.1 until this client or closing time ends it.
 pub(crate) async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static, A: Answers>(
     stream: S,
+    peer: SocketAddr,
     manners: Manners,
     floor: &Arc<Floor>,
     answers: impl FnOnce(Arc<Activity>) -> A,
 ) {
     let activity = Activity::new(Heads::Each, Arc::clone(floor));
     let answers = answers(Arc::clone(&activity));
+    let head_max_bytes = usize::try_from(manners.head_max_bytes).unwrap_or(usize::MAX);
+    let limits = Limits { head_max_bytes, headers_max: HEADERS_MAX, body_max_bytes: 0 };
+    let stream = Noted::new(stream, Arc::clone(&activity));
     let connection = http1::Builder::new()
         .auto_date_header(false)
         .max_headers(HEADERS_MAX)
         // A client that has said all it wants to is waiting for its answer.
         .half_close(true)
-        .max_buf_size(usize::try_from(manners.head_max_bytes).unwrap_or(usize::MAX).max(8192))
+        // What is longer is refused before.
+        .max_buf_size(head_max_bytes.saturating_add(2 * LEADING_EMPTY_LINES_MAX).max(8192))
         // Its own deadline would also end a connection that rests between two requests.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Noted::new(stream, Arc::clone(&activity))), answers)
+        .serve_connection(TokioIo::new(Judged::new(stream, Arc::clone(&activity), peer, limits)), answers)
         .with_upgrades();
     let goodbye = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| connection.graceful_shutdown();
     keep(pin!(connection), goodbye, &activity, manners.waits, floor).await;
@@ -101,7 +109,7 @@ pub(crate) async fn keep<C: Future>(
     floor: &Floor,
 ) {
     let mut closing = floor.closing();
-    let mut is_leaving = false;
+    let (mut is_leaving, mut is_told) = (false, false);
     let mut look = pin!(tokio::time::sleep_until(Instant::now()));
     loop {
         tokio::select! {
@@ -124,7 +132,12 @@ pub(crate) async fn keep<C: Future>(
                     goodbye(connection.as_mut());
                     look.as_mut().reset(Instant::now() + waits.client);
                 }
-                Due::Idle | Due::Stuck => return,
+                Due::Late if !is_told => {
+                    is_told = true;
+                    activity.refuse_late();
+                    look.as_mut().reset(Instant::now() + waits.client);
+                }
+                Due::Idle | Due::Late | Due::Stuck => return,
             },
         }
     }

@@ -1,14 +1,14 @@
 //! How long a client may keep a connection without a request in flight, how long it may refuse to take what is written or
 //! has no room for it, and how many requests it may take back. Watched from beside the connection: a request costs two stores, and a timer runs only now and then.
 //!
-//! How long a body may take is the workers' business: they wait for it.
+//! How long a body may take is the workers' business, who wait for it, but for its beginning: see [`crate::upload`].
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -44,6 +44,10 @@ pub(crate) struct Activity {
     /// Requests that the client took back before they were answered, less those that were answered.
     taken_back: AtomicU32,
     flooded: Notify,
+    /// The head that is coming is refused for that.
+    is_late: AtomicBool,
+    /// What comes is no HTTP any more.
+    speaks_another_protocol: AtomicBool,
     heads: Heads,
     floor: Arc<Floor>,
 }
@@ -64,7 +68,9 @@ pub(crate) enum Due {
     Later(Instant),
     /// It is idle for too long: say goodbye.
     Idle,
-    /// A head is not complete in time, or the client takes nothing: cut it.
+    /// A head is not complete in time: say so.
+    Late,
+    /// The client takes nothing, or has not even begun as it should: cut it.
     Stuck,
 }
 
@@ -95,6 +101,8 @@ impl Activity {
             written_bytes: AtomicU64::new(0),
             taken_back: AtomicU32::new(0),
             flooded: Notify::new(),
+            is_late: AtomicBool::new(false),
+            speaks_another_protocol: AtomicBool::new(false),
             floor,
         })
     }
@@ -108,6 +116,26 @@ impl Activity {
         InFlight { activity: Arc::clone(self), is_answered: false, is_offered: false }
     }
 
+    /// The head that is coming has taken too long.
+    pub(crate) fn refuse_late(&self) {
+        self.is_late.store(true, Relaxed);
+    }
+
+    /// See [`Self::refuse_late`].
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.load(Relaxed)
+    }
+
+    /// The client was told that it may speak the protocol that it wanted to.
+    pub(crate) fn change_protocol(&self) {
+        self.speaks_another_protocol.store(true, Relaxed);
+    }
+
+    /// See [`Self::change_protocol`].
+    pub(crate) fn speaks_another_protocol(&self) -> bool {
+        self.speaks_another_protocol.load(Relaxed)
+    }
+
     /// Until the client has taken back so many requests that it can mean no good (CVE-2023-44487).
     pub(crate) async fn flooded(&self) {
         self.flooded.notified().await;
@@ -117,7 +145,7 @@ impl Activity {
     pub(crate) async fn stuck(&self, waits: Waits) {
         loop {
             match self.due(waits) {
-                Due::Stuck => return,
+                Due::Late | Due::Stuck => return,
                 Due::Later(at) => tokio::time::sleep_until(at).await,
                 Due::Idle => tokio::time::sleep(waits.client).await,
             }
@@ -131,10 +159,15 @@ impl Activity {
         let head = self.head_since_ms.load(Relaxed);
         let idle = self.in_flight.load(Relaxed) == 0;
         if over(self.stuck_since_ms.load(Relaxed), waits.client)
-            || (idle && over(head, waits.head))
             || (self.offered.load(Relaxed) > 0 && over(self.offered_since_ms.load(Relaxed), self.patience(waits)))
         {
             return Due::Stuck;
+        }
+        if idle && over(head, waits.head) {
+            return match self.heads {
+                Heads::Each => Due::Late,
+                Heads::First => Due::Stuck,
+            };
         }
         if idle && over(self.idle_since_ms.load(Relaxed), waits.idle) {
             return Due::Idle;

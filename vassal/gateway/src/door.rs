@@ -119,7 +119,7 @@ impl Door {
                             drop(guest);
                         }),
                         Kind::ToHttps(port) => tokio::spawn(async move {
-                            house.to_https(stream, port, self.is_proxied).await;
+                            house.to_https(stream, peer, port, self.is_proxied).await;
                             drop(guest);
                         }),
                     };
@@ -177,11 +177,11 @@ impl House {
         };
         match is_http2 {
             true => serve_http2(stream, self.manners, &self.floor, exchange).await,
-            false => serve_http1(stream, self.manners, &self.floor, exchange).await,
+            false => serve_http1(stream, peer, self.manners, &self.floor, exchange).await,
         }
     }
 
-    async fn to_https(self: Arc<Self>, stream: TcpStream, port: Option<u16>, is_proxied: bool) {
+    async fn to_https(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, port: Option<u16>, is_proxied: bool) {
         let mut stream = Begun::new(stream);
         if is_proxied {
             match tokio::time::timeout(HANDSHAKE_WITHIN, stream.past_any_header()).await {
@@ -189,7 +189,7 @@ impl House {
                 Ok(Err(_)) | Err(_) => return,
             }
         }
-        serve_http1(stream, self.manners, &self.floor, |activity| ToHttps { port, activity }).await;
+        serve_http1(stream, peer, self.manners, &self.floor, |activity| ToHttps { port, activity }).await;
     }
 
     /// The handshake, with the certificate of the name that the client asks for, or the door's. None when it fails: the

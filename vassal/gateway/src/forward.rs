@@ -6,7 +6,7 @@ use std::{convert::Infallible, sync::Arc};
 use hyper::{
     Method, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, HOST, HeaderValue, UPGRADE},
+    header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER, UPGRADE},
     http::request,
     upgrade::OnUpgrade,
 };
@@ -19,8 +19,9 @@ use crate::{
     client::Client,
     deadlines::{Activity, InFlight, Waits},
     host::as_in_a_handshake,
+    limits::RETRY_AFTER_S,
     translate,
-    upload::Upload,
+    upload::{Unbegun, Upload},
     workers::{Line, Taken, Workers, tell_of_none},
 };
 
@@ -64,7 +65,15 @@ impl Exchange {
             return Ok(Answer::own(StatusCode::MISDIRECTED_REQUEST));
         }
         self.client.introduce(&mut head.headers);
-        let body = Upload::of(body);
+        let body = match Upload::begin(body, self.waits.client).await {
+            Ok(body) => body,
+            Err(Unbegun::Late) => {
+                in_flight.answered();
+                return Ok(refusal(StatusCode::REQUEST_TIMEOUT, version));
+            }
+            // Taken back, in case anybody counts.
+            Err(Unbegun::Broken) => return Ok(refusal(StatusCode::BAD_REQUEST, version)),
+        };
         translate::frame(&mut head.headers, &body);
         let answered = self.send(head, body).await;
         in_flight.answered();
@@ -77,7 +86,7 @@ impl Exchange {
                 translate::to_client(&mut head.headers);
                 Response::from_parts(head, Answer::of_worker(body, line, Arc::clone(&self.workers), in_flight))
             }
-            Err(status) => Answer::own(status),
+            Err(status) => unserved(status),
         })
     }
 
@@ -124,6 +133,7 @@ impl Exchange {
         let (activity, waits) = (Arc::clone(&self.activity), self.waits);
         let worker = hyper::upgrade::on(&mut answer);
         let guest = in_flight.stays();
+        activity.change_protocol();
         tokio::spawn(async move {
             if let (Ok(client), Ok(worker)) = tokio::join!(client, worker) {
                 let (mut from_client, mut to_client) = split(TokioIo::new(client));
@@ -161,6 +171,15 @@ fn refusal(status: StatusCode, version: Version) -> Response<Answer> {
     let mut answer = Answer::own(status);
     if version != Version::HTTP_2 {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// No worker has answered.
+fn unserved(status: StatusCode) -> Response<Answer> {
+    let mut answer = Answer::own(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
     answer
 }

@@ -12,11 +12,20 @@ pub(crate) const STREAMS_MAX: u32 = 128;
 /// (RFC 9113, 10.5; CVE-2023-44487).
 pub(crate) const TAKEN_BACK_MAX: u32 = 200;
 
+/// So much of a body, in bytes, or all of it, must be here before a worker's connection is taken for its request.
+pub(crate) const BODY_BEGUN_BYTES: usize = 16 * 1024;
+
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 
 /// Idle connections to the workers that are kept.
 pub(crate) const WORKER_CONNECTIONS_IDLE_MAX: usize = 256;
+
+/// A request waits so long for one.
+pub(crate) const WORKER_ROOM_WITHIN: Duration = Duration::from_secs(10);
+
+/// After so many seconds a client that had no worker may come again (RFC 9110, 10.2.3).
+pub(crate) const RETRY_AFTER_S: u32 = 1;
 
 /// A worker must take a connection's place in its queue by then; while the queue is full it is tried again and again.
 pub(crate) const WORKER_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +38,9 @@ pub(crate) const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The same for all streams of an HTTP/2 connection, in bytes.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// How much of a request's head is received at a time, in bytes.
+pub(crate) const RECEIVE_BYTES: usize = 8192;
 
 /// Most header fields of a request.
 pub(crate) const HEADERS_MAX: usize = 128;

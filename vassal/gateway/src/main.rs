@@ -17,6 +17,7 @@ mod files;
 mod floor;
 mod forward;
 mod host;
+mod judged;
 mod limits;
 mod log;
 mod master;

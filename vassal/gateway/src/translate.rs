@@ -59,7 +59,7 @@ pub(crate) fn to_worker(head: &mut request::Parts) -> Result<Option<HeaderValue>
 /// Says how the body is framed whose length the client has not told: without a word of it hyper takes a GET for one that
 /// has none.
 pub(crate) fn frame(headers: &mut HeaderMap, body: &Upload) {
-    if matches!(body, Upload::Stream(_)) && !headers.contains_key(CONTENT_LENGTH) {
+    if matches!(body, Upload::Stream { .. }) && !headers.contains_key(CONTENT_LENGTH) {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }

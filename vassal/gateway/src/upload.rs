@@ -1,27 +1,70 @@
-//! A request's body on its way to a worker: passed on as it comes, so that a slow reader slows the sender down. Trailers
-//! stay behind: no app asks for them, and nothing but a body was checked.
+//! A request's body on its way to a worker: from its beginning on, which is waited for, it is passed on as it comes, so that a
+//! slow reader slows the sender down. Trailers stay behind: no app asks for them, and nothing but a body was checked.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use empery_wire::{limits::BODY_MIN_BYTES_PER_S, pace::Pace};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, timeout};
+
+use crate::limits::BODY_BEGUN_BYTES;
 
 /// See the module.
 pub(crate) enum Upload {
     /// There is one.
-    Stream(Incoming),
+    Stream {
+        /// What of it is here and was not passed on.
+        begun: Bytes,
+        /// What follows.
+        rest: Option<Incoming>,
+    },
     /// There is none.
     Nothing,
 }
 
+/// Why no beginning of a body came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unbegun {
+    /// Its client is too slow.
+    Late,
+    /// Its client has gone, taken it back, or framed it wrongly.
+    Broken,
+}
+
 impl Upload {
-    /// What a request brings.
-    pub(crate) fn of(body: Incoming) -> Self {
-        if body.is_end_stream() { Upload::Nothing } else { Upload::Stream(body) }
+    /// What a request brings, once it is here whole or has begun in earnest: no worker's connection is taken for a body that does
+    /// not come. A client may take `grant` for it, and longer when something comes.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub(crate) async fn begin(mut body: Incoming, grant: Duration) -> Result<Self, Unbegun> {
+        if body.is_end_stream() {
+            return Ok(Upload::Nothing);
+        }
+        let pace = Pace { grant_ms: as_ms(grant), min_bytes_per_s: BODY_MIN_BYTES_PER_S };
+        let began = Instant::now();
+        let mut begun = Vec::new();
+        while begun.len() < BODY_BEGUN_BYTES && !body.is_end_stream() {
+            let wait_ms = pace.next_wait_ms(as_ms(began.elapsed()), begun.len() as u64);
+            let next = poll_fn(|context| without_trailers(Pin::new(&mut body), context));
+            match timeout(Duration::from_millis(wait_ms), next).await.map_err(|_| Unbegun::Late)? {
+                Some(Ok(frame)) => begun.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(_)) => return Err(Unbegun::Broken),
+                None => return Ok(Upload::Stream { begun: begun.into(), rest: None }),
+            }
+        }
+        Ok(Upload::Stream { begun: begun.into(), rest: Some(body) })
     }
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Body for Upload {
@@ -33,23 +76,28 @@ impl Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Upload::Nothing => Poll::Ready(None),
-            Upload::Stream(body) => without_trailers(Pin::new(body), context),
+            Upload::Stream { begun, .. } if !begun.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(begun)))))
+            }
+            Upload::Stream { rest: Some(body), .. } => without_trailers(Pin::new(body), context),
+            Upload::Stream { rest: None, .. } | Upload::Nothing => Poll::Ready(None),
         }
     }
 
+    /// One that is here whole, and empty, is still told of: it had a coding.
     fn is_end_stream(&self) -> bool {
-        match self {
-            Upload::Nothing => true,
-            Upload::Stream(body) => body.is_end_stream(),
-        }
+        matches!(self, Upload::Nothing)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Upload::Nothing => SizeHint::with_exact(0),
-            Upload::Stream(body) => body.size_hint(),
+        let Upload::Stream { begun, rest } = self else { return SizeHint::with_exact(0) };
+        let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower() + begun.len() as u64);
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(begun.len() as u64));
         }
+        whole
     }
 }
 

@@ -18,11 +18,13 @@ use tokio::{
     io::{AsyncRead, ReadBuf},
     net::UnixStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
-    limits::{WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_WITHIN},
+    limits::{
+        WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_ROOM_WITHIN, WORKER_WITHIN,
+    },
     upload::Upload,
     writes::writes_through,
 };
@@ -90,7 +92,7 @@ impl Workers {
     /// # Errors
     /// When no worker takes one.
     pub(crate) async fn connect(&self) -> io::Result<Taken> {
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
+        let room = self.room_within(WORKER_ROOM_WITHIN).await?;
         let received_bytes = Arc::new(AtomicU64::new(0));
         let stream = Counted { stream: call(&self.address).await?, received_bytes: Arc::clone(&received_bytes) };
         let (sender, connection) = http1::Builder::new()
@@ -101,6 +103,12 @@ impl Workers {
         // Its end is told to whoever waits for an answer on it.
         tokio::spawn(connection.with_upgrades());
         Ok(Taken { line: Line { sender, received_bytes, _room: room }, is_used: false })
+    }
+
+    async fn room_within(&self, within: Duration) -> io::Result<OwnedSemaphorePermit> {
+        let room = timeout(within, Arc::clone(&self.room).acquire_owned()).await;
+        let room = room.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "all its connections are in use"))?;
+        room.map_err(io::Error::other)
     }
 
     /// Takes a connection back whose answer is complete. One that is not ready at once still has a body to send: it is
@@ -173,3 +181,19 @@ impl AsyncRead for Counted {
 }
 
 writes_through!(Counted);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn h1_a_request_waits_for_a_connection_only_so_long() {
+        let workers = Workers::new("empery-gateway-nobody", Duration::from_secs(75), 65_536);
+        let all = u32::try_from(WORKER_CONNECTIONS_MAX).unwrap();
+        let taken = Arc::clone(&workers.room).acquire_many_owned(all).await.unwrap();
+        let error = workers.room_within(Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(taken);
+        assert!(workers.room_within(WORKER_ROOM_WITHIN).await.is_ok());
+    }
+}

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 
 use driver::{
     attack::{To, attack},
+    exchange,
     recorder::Recorder,
 };
 
@@ -293,4 +294,21 @@ fn h14_a_uwsgi_packet_that_lies_about_a_length_is_dropped_cve_2020_11984_uwsgi_2
             assert_eq!(outcome.seen, ["POST /u hello"]);
         },
     );
+}
+
+#[test]
+fn a_header_that_repeats_in_another_spelling_is_joined_when_no_spelling_can_be_remembered_any_more() {
+    let recorder = Recorder::new("spellings", |_| {});
+    let ask = |headers: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n");
+        assert!(exchange(&recorder.listeners, request.as_bytes()).starts_with("HTTP/1.1 200"), "{headers}");
+    };
+    ask("X-Known: 0\r\n");
+    // More than a worker remembers.
+    for request in 0..10 {
+        ask(&(0..60).map(|number| format!("X-Filler-{request}-{number}: 0\r\n")).collect::<String>());
+    }
+    ask("x-kNOWN: a\r\nX-Known: b\r\n");
+    let value = recorder.last()["HTTP_X_KNOWN"].as_str().unwrap().to_owned();
+    assert!(value.contains('a') && value.contains('b'), "one of two is lost: {value}");
 }

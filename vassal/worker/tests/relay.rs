@@ -15,8 +15,9 @@ use std::{
 
 use driver::{Generation, Listeners, app_of, connect};
 use empery_control::{
+    boot::AppBoot,
     scoreboard::{FLAG_ACCEPTING, slot_index},
-    worker::{FromWorker, ToWorker},
+    worker::{FromWorker, Proxied, ToWorker},
 };
 
 /// `/N/MS` answers N after MS ms; `/hold/FILE` answers when FILE exists; `/spin/MS` computes; `/cpu` tells CPU time.
@@ -177,8 +178,11 @@ fn what_a_client_sends_or_does_while_its_request_runs_makes_nobody_spin() {
 }
 
 /// A worker that believes in a sibling, and its pid.
-fn with_sibling(listeners: &Listeners) -> Generation {
-    let generation = Generation::serving(app_of("relay", APP), listeners, |boot| boot.processes = 2);
+fn with_sibling(listeners: &Listeners, change: impl FnOnce(&mut AppBoot)) -> Generation {
+    let generation = Generation::serving(app_of("relay", APP), listeners, |boot| {
+        boot.processes = 2;
+        change(boot);
+    });
     let slot = generation.scoreboard.slot(slot_index(2, 1, 2, 0, 0));
     slot.state.flags.store(FLAG_ACCEPTING, Ordering::Relaxed);
     generation
@@ -187,7 +191,7 @@ fn with_sibling(listeners: &Listeners) -> Generation {
 #[test]
 fn what_a_stuck_worker_gives_away_it_keeps_until_somebody_has_it() {
     let listeners = Listeners::new();
-    let mut generation = with_sibling(&listeners);
+    let mut generation = with_sibling(&listeners, |_| {});
     let gate = std::env::temp_dir().join(format!("empery-relay-part-{}", std::process::id()));
     let mut waiting = [connect(&listeners), connect(&listeners), connect(&listeners)];
     for client in &mut waiting {
@@ -233,9 +237,38 @@ fn what_a_stuck_worker_gives_away_it_keeps_until_somebody_has_it() {
 }
 
 #[test]
+fn a_stuck_worker_gives_away_clients_of_a_load_balancer_too_and_says_who_they_are() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners, |boot| boot.listeners[0].proxy_protocol = true);
+    let gate = std::env::temp_dir().join(format!("empery-relay-proxied-{}", std::process::id()));
+    let proxied = |number: u8| {
+        let mut client = connect(&listeners);
+        client.write_all(format!("PROXY TCP4 192.0.2.{number} 192.0.2.100 4000 80\r\n").as_bytes()).unwrap();
+        client
+    };
+    let (mut neighbour, mut stuck) = (proxied(7), proxied(8));
+    ask(&mut neighbour, "/first");
+    assert_eq!(answer(&mut neighbour), "first");
+    ask(&mut stuck, &format!("/hold{}", gate.display()));
+    let Some((FromWorker::Handover { token, connection }, _)) = generation.line().hear() else {
+        panic!("not given away")
+    };
+    let client = Some(([192, 0, 2, 7], 4000).into());
+    assert_eq!((connection.token, connection.requests), (token, 1));
+    assert_eq!(connection.proxied, Some(Proxied { client, is_https: false }));
+    assert!(!connection.has_no_proxy_header);
+    generation.line().say(&ToWorker::Adopted { token }, &[]);
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut stuck), "hold");
+    std::fs::remove_file(gate).unwrap();
+    drop((neighbour, stuck));
+    generation.drain();
+}
+
+#[test]
 fn after_a_long_request_the_next_one_is_watched_as_closely() {
     let listeners = Listeners::new();
-    let mut generation = with_sibling(&listeners);
+    let mut generation = with_sibling(&listeners, |_| {});
     let gate = std::env::temp_dir().join(format!("empery-relay-next-{}", std::process::id()));
     let (mut slow, mut neighbour) = (connect(&listeners), connect(&listeners));
     ask(&mut neighbour, "/first");
@@ -263,7 +296,7 @@ fn after_a_long_request_the_next_one_is_watched_as_closely() {
 #[test]
 fn the_timer_leaves_alone_what_is_quick_and_what_has_no_neighbour() {
     let listeners = Listeners::new();
-    let mut generation = with_sibling(&listeners);
+    let mut generation = with_sibling(&listeners, |_| {});
     let mut only = connect(&listeners);
     ask(&mut only, "/sleeps/100");
     assert_eq!(answer(&mut only), "sleeps");

@@ -179,6 +179,45 @@ async fn a_get_with_a_body_of_unknown_length_reaches_the_worker_whole() {
     assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{head}");
 }
 
+/// `:method POST` (RFC 7541, appendix A), and the rest as of [`GET`].
+const POST: &[u8] = &[0x83, 0x87, 0x84, 0x01, 1, b'a'];
+
+#[tokio::test]
+async fn h1_a_body_that_does_not_come_takes_no_worker() {
+    let (workers, told) = telling();
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    for stream in (1..200).step_by(2) {
+        client.write_all(&frame(HEADERS, END_HEADERS, stream, POST)).await.unwrap();
+        client.write_all(&frame(DATA, 0, stream, b"he")).await.unwrap();
+    }
+    // They were read before the last one, which comes whole.
+    client.write_all(&frame(HEADERS, END_HEADERS, 201, POST)).await.unwrap();
+    client.write_all(&frame(DATA, END_STREAM, 201, b"hello")).await.unwrap();
+    let next = |told: mpsc::Receiver<(String, String)>| {
+        tokio::task::spawn_blocking(move || (told.recv_timeout(SOON).unwrap().1, told))
+    };
+    let (body, told) = next(told).await.unwrap();
+    assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
+    client.write_all(&frame(DATA, END_STREAM, 7, b"y")).await.unwrap();
+    let (body, told) = next(told).await.unwrap();
+    assert_eq!(body, "3\r\nhey\r\n0\r\n\r\n");
+    assert!(told.try_recv().is_err(), "a body that has not come has a worker");
+}
+
+#[tokio::test]
+async fn h1_a_body_that_does_not_come_is_not_waited_for_for_ever() {
+    let (workers, told) = silent();
+    let brief = Duration::from_millis(300);
+    let mut client = connect_http2(&workers, Waits { client: brief, head: SOON, idle: brief });
+    client.write_all(&preface(&[])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS, 1, POST)).await.unwrap();
+    // It is answered (408), and then nothing keeps the connection.
+    let kinds = kinds_until_the_end(&mut client).await;
+    assert!(kinds.contains(&HEADERS), "{kinds:?}");
+    assert!(told.try_recv().is_err(), "something of it reached a worker");
+}
+
 #[tokio::test]
 async fn h1_a_connection_that_never_becomes_a_request_is_cut_over_http2() {
     let (workers, told) = silent();

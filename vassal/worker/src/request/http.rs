@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use empery_control::{scoreboard::HeadKind, worker::Proxied};
-use empery_wire::{Bad, Parsed, http, proxy};
+use empery_wire::{Bad, Parsed, http, proxy, refusal::refusal};
 use pyo3::prelude::*;
 
 use super::{
@@ -56,7 +56,10 @@ pub(crate) fn serve(py: Python<'_>, tools: &mut Tools, connection: &mut Connecti
     let after = match serve_request(py, tools, connection, &buffer[consumed..]) {
         After::NeedMore => After::NeedMore,
         After::NeedBody { bytes } => After::NeedBody { bytes: consumed + bytes },
-        after => return after,
+        after => {
+            connection.parting_word = tools.serving.parting_word(connection);
+            return after;
+        }
     };
     // What came is kept, and read again with what comes.
     connection.proxied = None;
@@ -83,7 +86,7 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         Err(bad) => return refuse(tools, connection, bad),
     };
     if !connection.has_ended
-        && let Some(bytes) = held::wants(head.body, &buffer[consumed..], &mut tools.scratch)
+        && let Some(bytes) = held::wants(head.body, &buffer[consumed..], &mut connection.chunks)
     {
         // Who has begun to send does not wait to be told to (RFC 9110 section 10.1.1).
         let is_waited_for = head.expect_continue && buffer.len() == consumed && !connection.has_continued;
@@ -190,7 +193,7 @@ fn refuse(tools: &mut Tools, connection: &Connection, bad: Bad) -> After {
         bad.reason,
         bad.status
     ));
-    let bytes = reply::refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
+    let bytes = refusal(bad, tools.dates.line(os::realtime_ns() / 1_000_000_000));
     After::Send(Outgoing { bytes, file: None, then: Then::Rest })
 }
 
@@ -204,6 +207,6 @@ pub(crate) fn refuse_slow(serving: &Serving, connection: &Connection) {
     {
         let bad = Bad::new(408, "the request did not come within socket-timeout");
         let date = reply::Dates::default().line(os::realtime_ns() / 1_000_000_000).to_vec();
-        let _ = os::send(connection.raw(), [&reply::refusal(bad, &date), b"", b""]);
+        let _ = os::send(connection.raw(), [&refusal(bad, &date), b"", b""]);
     }
 }

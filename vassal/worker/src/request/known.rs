@@ -55,6 +55,8 @@ pub(super) struct KnownHeaders {
     places: HashMap<Box<[u8]>, usize, Hashing>,
     known: Vec<Known>,
     request: u64,
+    /// A header of this request had no place: nobody knows which of those that follow it was.
+    has_strangers: bool,
 }
 
 /// A header for environ.
@@ -69,17 +71,19 @@ impl KnownHeaders {
     /// What comes belongs to another request.
     pub(super) fn next_request(&mut self) {
         self.request += 1;
+        self.has_strangers = false;
     }
 
     /// A header of this request.
     pub(super) fn entry<'py>(&mut self, py: Python<'py>, name: &str, value: &[u8]) -> PyResult<Entry<'py>> {
         let Some(place) = self.place(py, name.as_bytes()) else {
+            self.has_strangers = true;
             let name = PyString::new(py, &String::from_utf8_lossy(&cgi_name(name.as_bytes()))).into_any();
             return Ok(Entry { name, value: python::latin1(py, value)?, may_repeat: true });
         };
         let request = self.request;
         let known = &mut self.known[place];
-        let may_repeat = std::mem::replace(&mut known.request, request) == request;
+        let may_repeat = std::mem::replace(&mut known.request, request) == request || self.has_strangers;
         Ok(Entry { name: known.name.bind(py).clone(), value: known.value.of(py, value)?, may_repeat })
     }
 

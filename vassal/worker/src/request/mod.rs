@@ -40,6 +40,7 @@ mod who;
 mod whole;
 mod wsgi;
 
+pub(crate) use held::Chunks;
 pub(crate) use http::refuse_slow;
 pub(crate) use start_response::StartResponse;
 

@@ -1,6 +1,4 @@
-//! Answers of our own making, to a head that is refused. And the Date header.
-
-use empery_wire::Bad;
+//! The Date header of answers.
 
 use crate::os;
 
@@ -19,35 +17,4 @@ impl Dates {
         }
         &self.line
     }
-}
-
-/// The reason phrase of a status we send ourselves.
-fn phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        501 => "Not Implemented",
-        505 => "HTTP Version Not Supported",
-        _ => "Internal Server Error",
-    }
-}
-
-/// A whole answer after which the connection is closed.
-pub(super) fn refusal(bad: Bad, date: &[u8]) -> Vec<u8> {
-    let Bad { status, reason } = bad;
-    let mut answer = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n",
-        phrase(status),
-        reason.len() + 1
-    )
-    .into_bytes();
-    answer.extend_from_slice(date);
-    answer.extend_from_slice(b"\r\n");
-    answer.extend_from_slice(reason.as_bytes());
-    answer.push(b'\n');
-    answer
 }

@@ -9,8 +9,8 @@ use std::{
 use empery_control::worker::Proxied;
 use pyo3::{Py, PyAny, Python};
 
-use super::outgoing::Sending;
-use crate::{epoll::Watch, os, stray};
+use super::{outgoing::Sending, parting::Template};
+use crate::{epoll::Watch, os, request::Chunks, stray};
 
 /// What is done with what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,6 @@ pub(crate) enum Coming {
     /// connection before the client has read it (RFC 9112 section 9.6).
     Rest,
 }
-
-/// How long a client may go on sending what nobody reads, in ms.
-pub(crate) const REST_MAX_MS: u64 = 10_000;
 
 /// A connection.
 pub(crate) struct Connection {
@@ -36,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) proxied: Option<Proxied>,
     /// Its listener asks for such a header only since it was accepted, by a worker before this one: none will come.
     pub(crate) has_no_proxy_header: bool,
+    /// How it is given to another worker, when that is not told as of any connection of its listener.
+    pub(crate) parting_word: Option<Box<Template>>,
     /// REMOTE_ADDR and REMOTE_PORT, made for the first request.
     pub(crate) remote: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Received but not served: the beginning of a head, or requests sent ahead.
@@ -44,6 +43,8 @@ pub(crate) struct Connection {
     pub(super) has_its_turn: bool,
     /// How much must have been received before it is worth looking at; 0 when that is not known.
     pub(super) wanted_bytes: usize,
+    /// The chunked body of the request that `received` begins with.
+    pub(crate) chunks: Option<Box<Chunks>>,
     /// The client was told to send the body of the request that `received` begins with (100 Continue).
     pub(crate) has_continued: bool,
     /// The client has said that nothing more comes.
@@ -70,7 +71,9 @@ impl Connection {
             peer,
             proxied: None,
             has_no_proxy_header: false,
+            parting_word: None,
             remote: None,
+            chunks: None,
             received: Vec::new(),
             has_its_turn: false,
             wanted_bytes: 0,
@@ -100,7 +103,12 @@ impl Connection {
 
     /// Whether a signal handler can say all that another worker must know of it.
     pub(crate) fn may_be_parted(&self) -> bool {
-        self.is_idle() && self.proxied.is_none() && !self.has_no_proxy_header
+        self.is_idle() && (self.is_as_any() || self.parting_word.is_some())
+    }
+
+    /// Whether there is nothing to say of it that is not so of any connection of its listener.
+    pub(super) fn is_as_any(&self) -> bool {
+        self.proxied.is_none() && !self.has_no_proxy_header
     }
 
     /// Somebody else has its descriptor, too, for a while or until ours is closed.

@@ -86,6 +86,7 @@ impl Serving {
                 connection.take_proxied(proxied);
             }
             connection.has_no_proxy_header = about.has_no_proxy_header && listeners[index].proxy_protocol;
+            connection.parting_word = self.parting_word(&connection);
             let place = self.slab().reserve();
             self.put_back(place, connection);
         }

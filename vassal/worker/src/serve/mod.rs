@@ -33,7 +33,7 @@ use std::{
 
 use empery_control::boot::Engine;
 use empery_rules::routes::Routes;
-use empery_wire::limits::BODY_MIN_BYTES_PER_S;
+use empery_wire::limits::{BODY_MIN_BYTES_PER_S, REST_MAX_MS};
 use pyo3::{
     exceptions::PyRuntimeError,
     prelude::*,
@@ -284,7 +284,7 @@ impl Serving {
             return sending.deadline_ms;
         }
         let waits_ms = match connection.coming {
-            Coming::Rest => connection::REST_MAX_MS,
+            Coming::Rest => REST_MAX_MS,
             Coming::Request if connection.received.is_empty() && connection.requests > 0 => boot.keepalive_timeout_ms,
             Coming::Request => self.head_timeout_ms(connection),
         };

@@ -18,7 +18,7 @@ use empery_control::{
     boot::AppListener,
     framing,
     scoreboard::{FLAG_ACCEPTING, Slot},
-    worker::{self as words, FromWorker},
+    worker::{self as words, FromWorker, Proxied},
 };
 
 use super::{
@@ -77,7 +77,7 @@ impl Parting {
             worker.log(&format!("the app uses signal {}: clients may wait behind slow requests", signal()));
             return Ok(None);
         }
-        let words = boot.listeners.iter().map(Template::new);
+        let words = boot.listeners.iter().map(|listener| Template::new(listener, None, !listener.proxy_protocol));
         Ok(Some(Self {
             timer: Timer::for_this_thread(signal())?,
             is_armed: AtomicBool::new(false),
@@ -119,6 +119,16 @@ impl Serving {
         {
             parting.arm(FIRST_MS);
         }
+    }
+
+    /// How this connection would be given away, made while that can be done; None when as any of its listener, or not at all.
+    pub(crate) fn parting_word(&self, connection: &Connection) -> Option<Box<Template>> {
+        if self.parting.is_none() || connection.is_as_any() {
+            return None;
+        }
+        let listener = self.worker.boot.listeners.get(connection.listener)?;
+        let has_no_proxy_header = connection.has_no_proxy_header || !listener.proxy_protocol;
+        Template::new(listener, connection.proxied, has_no_proxy_header).ok().map(Box::new)
     }
 
     /// In the handler.
@@ -193,7 +203,8 @@ impl Serving {
         let Ok(mut slab) = self.slab.try_lock() else { return false };
         let Some(connection) = slab.look(place).filter(|connection| connection.may_be_parted()) else { return false };
         let (raw, token) = (connection.raw(), self.next_token.fetch_add(1, Ordering::Relaxed));
-        let Some(template) = parting.words.get(connection.listener) else { return false };
+        let of_listener = || parting.words.get(connection.listener);
+        let Some(template) = connection.parting_word.as_deref().or_else(of_listener) else { return false };
         let word = template.filled(token, connection.requests);
         let Some(line) = self.worker.line.raw_now() else { return false };
         // First out of epoll: what its client sends from now on is the sibling's to hear.
@@ -226,12 +237,12 @@ impl Serving {
 }
 
 /// [`FromWorker::Handover`] as it is sent, but for its numbers.
-struct Template {
+pub(crate) struct Template {
     parts: Vec<Vec<u8>>,
 }
 
 impl Template {
-    fn new(listener: &AppListener) -> io::Result<Self> {
+    fn new(listener: &AppListener, proxied: Option<Proxied>, has_no_proxy_header: bool) -> io::Result<Self> {
         // Numbers that occur nowhere else in the text.
         const TOKEN: u64 = u64::MAX;
         const REQUESTS: u64 = u64::MAX - 1;
@@ -240,8 +251,8 @@ impl Template {
             listener: listener.key.clone(),
             requests: REQUESTS,
             protocol: Some(listener.protocol),
-            proxied: None,
-            has_no_proxy_header: !listener.proxy_protocol,
+            proxied,
+            has_no_proxy_header,
         };
         let word = framing::encode(&FromWorker::Handover { token: TOKEN, connection }).map_err(io::Error::other)?;
         let text = String::from_utf8(word).map_err(io::Error::other)?;

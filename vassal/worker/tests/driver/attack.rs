@@ -9,8 +9,12 @@ use std::{
 
 use super::{DEADLINE, read_to_end, recorder::Recorder};
 
-/// Longer input is not sent byte by byte: the pieces would take longer than a head may.
+/// Of longer input only so much is sent byte by byte, around where a head gets too long, or at its end: all its pieces would
+/// take longer than a head may.
 const BYTE_BY_BYTE_MAX: usize = 600;
+
+/// `buffer-size` where nobody says otherwise.
+const HEAD_MAX_BYTES: usize = 65_536;
 
 /// Where to.
 #[derive(Clone, Copy)]
@@ -34,10 +38,8 @@ pub(crate) struct Outcome {
 /// Runs one attack whole, byte by byte and in random pieces; the judge sees each outcome.
 pub(crate) fn attack(recorder: &Recorder, to: To, what: &str, bytes: &[u8], judge: impl Fn(&Outcome)) {
     let mut seed = bytes.iter().fold(1_u64, |sum, byte| sum.rotate_left(7) ^ u64::from(*byte));
-    let mut ways = vec![("whole".to_owned(), vec![bytes.len()])];
-    if bytes.len() <= BYTE_BY_BYTE_MAX {
-        ways.push(("byte by byte".to_owned(), vec![1; bytes.len()]));
-    }
+    let mut ways =
+        vec![("whole".to_owned(), vec![bytes.len()]), ("byte by byte".to_owned(), byte_by_byte(bytes.len()))];
     for _ in 0..2 {
         let name = format!("split with seed {seed}");
         let most = bytes.len() as u64 / 3 + 1;
@@ -63,6 +65,12 @@ pub(crate) fn attack(recorder: &Recorder, to: To, what: &str, bytes: &[u8], judg
         let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge(&outcome)));
         assert!(judged.is_ok(), "{what}, {way}: {outcome:?}");
     }
+}
+
+fn byte_by_byte(length: usize) -> Vec<usize> {
+    let end = length.min(HEAD_MAX_BYTES + BYTE_BY_BYTE_MAX / 2);
+    let start = end.saturating_sub(BYTE_BY_BYTE_MAX);
+    [vec![start], vec![1; end - start], vec![length - end]].concat()
 }
 
 /// SplitMix64.
