@@ -327,6 +327,7 @@ impl Supervisor {
             }
         }
         self.mind_the_door();
+        self.posts_end();
         self.retire_empty_generations();
         self.retire_carried();
         if std::mem::take(&mut self.listeners_changed) {
