@@ -1,10 +1,17 @@
 //! Mules: processes of the app without requests. They get messages and signals, one holds each post at a time, and they go
 //! with their generation.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use empery_tests::{emperor::Emperor, ground::Ground, procfs, runner::Story, wait};
+use empery_tests::{
+    emperor::Emperor,
+    ground::{self, Ground},
+    http, procfs,
+    runner::Story,
+    vassal::{Vassal, surroundings},
+    wait,
+};
 use nix::sys::signal::Signal;
 
 use super::noting::{App, SOON, notes};
@@ -16,6 +23,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("mules/run-scripts-and-never-two-at-once", scripts),
     Story::new("mules/a-dead-or-stuck-one-is-replaced-and-its-messages-wait", replaced),
     Story::new("mules/finish-what-they-have-begun-before-the-next-generation-s-start", finish),
+    Story::new("mules/a-script-does-what-was-sent-to-it-before-it-leaves", script_finishes),
+    Story::new("mules/live-on-when-the-master-s-binary-changes-and-the-app-does-not-boot", another_binary),
     Story::new("mules/a-script-that-is-told-to-leave-in-a-signal-leaves-where-it-waits-next", told_in_a_signal),
     Story::new("mules/p3-end-with-their-master-and-come-back-with-the-next", master_dies),
 ];
@@ -134,9 +143,21 @@ fn replaced(ground: &Ground) -> Result<()> {
 }
 
 fn finish(ground: &Ground) -> Result<()> {
-    let mut app = App::start(ground, "mules", "mules = 1\n")?;
+    finished(ground, "mules = 1\n")
+}
+
+fn script_finishes(ground: &Ground) -> Result<()> {
+    let text =
+        "import uwsgi, mules\nwhile True:\n    message = uwsgi.mule_get_msg()\n    if message: mules.hook(message)\n";
+    let script = ground.write("mule.py", text)?;
+    finished(ground, &format!("mule = {}\n", script.display()))
+}
+
+fn finished(ground: &Ground, lines: &str) -> Result<()> {
+    let mut app = App::start(ground, "mules", lines)?;
     app.get("/any/finish")?;
     let old = pid(&app.noted("begun", 1)?[0])?;
+    ensure!(app.get("/to/1/last")? == "True" && app.get("/any/of-all")? == "True", "not sent");
     app.vassal.signal(Signal::SIGHUP);
     app.vassal.master.says("generation 2 serves", SOON)?;
     app.get("/any/next")?;
@@ -144,9 +165,48 @@ fn finish(ground: &Ground) -> Result<()> {
     ground.write("go-on", "")?;
     app.noted("finished", 1)?;
     app.noted("atexit", 1)?;
-    let got = app.noted("messages", 2)?;
-    ensure!(got[1].starts_with("1 next") && pid(&got[1])? != old, "{got:?}");
+    let got = app.noted("messages", 4)?;
+    let by: Vec<bool> = got.iter().map(|line| Ok(pid(line)? == old)).collect::<Result<_>>()?;
+    let last = got[1].starts_with("1 last") && got[2].starts_with("1 of-all");
+    ensure!(last && got[3].starts_with("1 next") && by == [true, true, true, false], "{got:?}");
     app.vassal.stop()
+}
+
+fn another_binary(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let bin = ground.lend_binaries()?;
+    let good = super::ini(port, "mules", "mules = 1\n");
+    ground.write("app.ini", &good)?;
+    let mut command = Command::new(bin.join("vassal"));
+    surroundings(&mut command);
+    command.current_dir(ground.directory()).arg("app.ini");
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    vassal.answers(port)?;
+    let ask = |path: &str| http::get(port, path);
+    let noted = |name: &str, number: usize| {
+        wait::until(&format!("{number} notes of {name}"), SOON, || {
+            Some(notes(ground, name)).filter(|notes| notes.len() >= number)
+        })
+    };
+    // It has a letterbox, and looks into it.
+    ask("/raise/1")?;
+    noted("mules", 1)?;
+    ask("/any/before")?;
+    let mule = pid(&noted("messages", 1)?[0])?;
+    ground.write("app.ini", &good.replace("module = mules", "module = missing"))?;
+    fs::copy(ground::binary("vassal")?, bin.join("vassal.new"))?;
+    fs::rename(bin.join("vassal.new"), bin.join("vassal"))?;
+    vassal.signal(Signal::SIGHUP);
+    vassal.master.says("did not come into service", SOON)?;
+    ask("/any/after")?;
+    let after = pid(&noted("messages", 2)?[1])?;
+    ensure!(after == mule, "{mule} went with the binary: {}", vassal.master.output());
+    ground.write("app.ini", &good)?;
+    vassal.signal(Signal::SIGHUP);
+    wait::until("the mule of the next generation", SOON, || (!procfs::alive(mule)).then_some(()))?;
+    ask("/any/next")?;
+    noted("messages", 3)?;
+    vassal.stop()
 }
 
 fn told_in_a_signal(ground: &Ground) -> Result<()> {

@@ -21,6 +21,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("shared/the-functions-answer-as-uwsgi-s-do", as_uwsgi),
     Story::new("shared/a-cache-is-of-all-workers-and-outlives-reloads-and-the-master-s-binary", outlives_reloads),
     Story::new("shared/p3-what-is-shared-outlives-a-master-that-is-killed", master_killed),
+    Story::new("shared/p3-what-is-shared-outlives-a-first-boot-that-fails-after-the-master-was-killed", boot_fails),
     Story::new("shared/a-killed-worker-leaves-no-lock-and-nothing-torn", killed),
     Story::new("shared/a-store-outlives-the-vassal", stored),
     Story::new("shared/the-vassal-s-own-numbers-are-metrics", numbers),
@@ -107,6 +108,10 @@ const EXPRESSIONS: &[&str] = &[
     "uwsgi.rpc('')",
     "uwsgi.rpc('', b'none'), uwsgi.register_rpc('text', lambda *a: 'text'), uwsgi.rpc('', b'text')",
     "uwsgi.register_rpc('fails', lambda *a: 1 / 0), uwsgi.rpc('', b'fails')",
+    "[uwsgi.register_rpc('ends', type('Ends', (), {'__call__': lambda self: b'', '__del__': lambda self, list=uwsgi.rpc_list: list()})()) \
+     for _ in 'ab']",
+    "[uwsgi.register_signal(9, '', type('Ends', (), {'__call__': print, '__del__': lambda self, is_there=uwsgi.signal_registered: is_there(9)})()) \
+     for _ in 'ab']",
     "uwsgi.register_rpc('one', lambda a: a, 1), uwsgi.rpc('', b'one', b'q'), uwsgi.rpc('', b'one', b'q', b'r'), uwsgi.rpc_list()",
 ];
 
@@ -209,6 +214,34 @@ fn master_killed(ground: &Ground) -> Result<()> {
     emperor.says("start", &["shop.ini"])?.success()?;
     emperor.loyal("shop.ini")?;
     ensure!(evaluate(port, "uwsgi.cache_get('k')")? == "None");
+    emperor.stop()
+}
+
+fn boot_fails(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let (refuses, refused) = (ground.write("refuses", "")?, ground.path("refused"));
+    fs::remove_file(&refuses)?;
+    let app = format!(
+        "import os\nif os.path.exists({refuses:?}):\n    open({refused:?}, 'a').close()\n    raise RuntimeError('not now')\n\
+         from evaluate import application\n"
+    );
+    ground.write("sometimes.py", &app)?;
+    let emperor = Emperor::start(ground)?;
+    let more = format!("pythonpath = {}\ncache2 = name=c,items=100\n", ground.directory().display());
+    emperor.drop_file("shop.ini", &super::ini(port, "sometimes", &more))?;
+    let master = emperor.loyal("shop.ini")?["master_pid"].as_i64().context("no master")?;
+    evaluate(port, "uwsgi.cache_set('k', 'kept')")?;
+    let boot = super::boot_of(&http::get(port, "/")?);
+    ground.write("refuses", "")?;
+    kill(Pid::from_raw(i32::try_from(master)?), Signal::SIGKILL)?;
+    wait::until("the next master's boot to fail", SOON, || refused.exists().then_some(()))?;
+    ensure!(evaluate(port, "uwsgi.cache_get('k')")? == "b'kept'", "not even the workers that are left have it");
+    fs::remove_file(&refuses)?;
+    // The emperor may be trying again by itself this moment.
+    emperor.says("reload", &["shop.ini"])?;
+    super::boot_changes(port, &boot)?;
+    let kept = evaluate(port, "uwsgi.cache_get('k')")?;
+    ensure!(kept == "b'kept'", "lost: {kept}");
     emperor.stop()
 }
 

@@ -59,9 +59,8 @@ impl Purpose {
     fn is_kept(&self) -> bool {
         match self {
             Purpose::Cache { store, .. } | Purpose::Queue(_, store) => store.is_none(),
-            Purpose::Area(_, _, file) => file.is_none(),
-            Purpose::Metrics(_) => true,
-            Purpose::Locks(_) => false,
+            // Of a file's area its lock: who has it may live on.
+            Purpose::Area(..) | Purpose::Locks(_) | Purpose::Metrics(_) => true,
         }
     }
 
@@ -78,9 +77,10 @@ impl Purpose {
                 .layout()
                 .is_some_and(|layout| holds(Some(layout.length()), &|memory| Cache::is_there(memory, &layout))),
             Purpose::Queue(shape, _) => holds(shape.length(), &|memory| Queue::is_there(memory, *shape)),
-            Purpose::Area(_, bytes, _) => map(AREA_AT.checked_add(*bytes)).is_some(),
+            Purpose::Area(_, bytes, None) => map(AREA_AT.checked_add(*bytes)).is_some(),
+            Purpose::Area(_, _, Some(_)) => map(Some(AREA_AT)).is_some(),
             Purpose::Metrics(names) => map(Some(Metrics::length(names.len()))).is_some(),
-            Purpose::Locks(_) => false,
+            Purpose::Locks(count) => Locks::map(fd, *count).is_ok(),
         }
     }
 
@@ -156,7 +156,8 @@ impl Regions {
         })
     }
 
-    /// What is lost with its last process, since it is in no file: its name and descriptor. Locks are free again then.
+    /// What is lost with its last process, since it is in no file: its name and descriptor. Locks, too: a worker that outlives
+    /// its master goes on holding them, and those of one that dies are free for whoever asks.
     pub(crate) fn to_be_kept(&self) -> Vec<(String, BorrowedFd<'_>)> {
         let named = self.held.iter().filter(|(purpose, _)| purpose.is_kept()).filter_map(|(purpose, held)| {
             let name = serde_json::to_string(purpose).ok().filter(|name| name.len() <= REGION_NAME_MAX_BYTES)?;
@@ -257,12 +258,16 @@ impl Regions {
         let bytes = bytes.ok_or_else(|| sentence(&"it would be larger than any memory"))?;
         let purpose = Purpose::Area(number, bytes, area.file.clone());
         let fd = self.get_or_make(purpose.clone(), || {
-            let file = area.file.as_deref().map(|path| area_file(path, area.bytes)).transpose();
-            let file = file.map_err(|error| sentence(&error))?;
-            let length = AREA_AT + if file.is_some() { 0 } else { bytes };
+            let length = AREA_AT + if area.file.is_some() { 0 } else { bytes };
             let (_, fd) = Region::create("empery-area", length, Again::Counts).map_err(|error| sentence(&error))?;
-            Ok(Held { fd, file, sync: None })
+            Ok(Held::new(fd))
         })?;
+        // What the keeper kept came without it.
+        if let (Some(path), Some(held)) = (&area.file, self.held.get_mut(&purpose))
+            && held.file.is_none()
+        {
+            held.file = Some(area_file(path, area.bytes).map_err(|error| sentence(&error))?);
+        }
         let file_fd = self.held.get(&purpose).and_then(|held| held.file.as_ref()).map(AsRawFd::as_raw_fd);
         Ok(words::Area { bytes, fd, file_fd })
     }

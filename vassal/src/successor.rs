@@ -134,7 +134,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     }
     for post in posts {
         let channel = Channel::new(take(post.fd, "a mule's channel")?).map_err(|error| error.to_string())?;
-        supervisor.carry_post(post, channel);
+        let letterbox = post.letterbox.map(|number| take(number, "a mule's letterbox")).transpose()?;
+        supervisor.carry_post(post, channel, letterbox);
     }
     supervisor.deploy(operation, revision, offer.map(Arc::new));
     Ok(supervisor.run(inputs).await)

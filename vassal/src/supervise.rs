@@ -129,6 +129,8 @@ pub(crate) struct Supervisor {
     pidfiles: Vec<PathBuf>,
     /// A revision may have lost its last process, or its chance to get one.
     listeners_changed: bool,
+    /// A generation is gone, and the memory that only its workers shared may be let go of.
+    regions_changed: bool,
     retired: Totals,
     last_failure: Option<Report>,
     last_booting: Option<OperationId>,
@@ -223,6 +225,7 @@ impl Supervisor {
             at_exit: parts.at_exit,
             pidfiles: parts.pidfiles,
             listeners_changed: false,
+            regions_changed: false,
             retired: Totals::default(),
             last_failure: None,
             last_booting: None,
@@ -327,8 +330,10 @@ impl Supervisor {
             }
         }
         self.mind_the_door();
+        self.posts_end();
         self.retire_empty_generations();
         self.retire_carried();
+        self.release_regions();
         if std::mem::take(&mut self.listeners_changed) {
             self.release_listeners();
         }
@@ -356,9 +361,21 @@ impl Supervisor {
         let retrying = self.machine.retrying();
         let runs = |id: RevisionId| generations.values().any(|generation| generation.revision.id == id);
         self.revisions.keep_only(|id| runs(id) || retrying == Some(id));
+        self.regions_changed = true;
+        self.listeners_changed = true;
+    }
+
+    /// Lets go of the memory that no generation uses. Not while nothing serves, or while workers of an earlier master do, whose
+    /// memory the next generation is to find, however many fail before it.
+    fn release_regions(&mut self) {
+        let is_settled = self.orphans.is_empty() && self.machine.serving().is_some();
+        if !self.regions_changed || !is_settled && !self.stop_asked {
+            return;
+        }
+        self.regions_changed = false;
+        let generations = &self.generations;
         self.regions.keep_only(|fd| generations.values().any(|generation| generation.regions.contains(&fd)));
         self.have_regions_kept();
-        self.listeners_changed = true;
     }
 
     /// Drops the scoreboards of an earlier image of this master whose last worker is gone.

@@ -17,6 +17,8 @@ pub const ALARM_MESSAGE_MAX_BYTES: usize = 16 * 1024;
 pub enum ToPost {
     /// Finish what you have begun, and exit.
     Leave,
+    /// The same, when you have done what was sent to you: nobody sends anything any more.
+    Finish,
     /// Look for tasks now.
     Wake,
 }

@@ -1,5 +1,6 @@
 //! Mules and spoolers: processes of a generation that answer no requests. Each post is held by one process at a time: that
-//! of the next generation starts when the last one's has ended, so that neither a port nor a piece of work is taken twice.
+//! of the next generation starts when the last one's has ended, so that neither a port nor a piece of work is taken twice. And
+//! it does not leave before the workers of its generation have, which may have something for it to the last.
 //! Fed and performed by the vassal's master.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -40,6 +41,8 @@ pub enum Step {
     Start(PostRef),
     /// Tell it to leave.
     Tell(PostRef),
+    /// Tell it to leave as soon as it has done what was sent to it: nobody sends anything any more.
+    Finish(PostRef),
     /// SIGKILL.
     Kill(PostRef),
 }
@@ -89,7 +92,7 @@ impl Posts {
         );
     }
 
-    /// A generation is in service, with these posts.
+    /// A generation is in service, with these posts. Whoever holds them for an earlier one does until that is [over](Self::over).
     pub fn follow(&mut self, generation: GenerationId, posts: Vec<Post>, mercy: Duration, now: Moment) -> Vec<Step> {
         self.mercy = mercy;
         for post in &posts {
@@ -102,24 +105,30 @@ impl Posts {
             }
         }
         self.wanted = Some((generation, posts));
-        let mut steps = self.tell(now, |by, _| by.generation != generation);
-        steps.extend(self.wake(now));
-        steps
+        self.wake(now)
     }
 
-    /// The vassal stops.
-    pub fn stop(&mut self, now: Moment) -> Vec<Step> {
+    /// The vassal stops: nobody is started any more.
+    pub fn stop(&mut self) {
         self.wanted = None;
-        let steps = self.tell(now, |_, _| true);
         self.forget();
-        steps
     }
 
-    /// Those that were told to leave get no more time.
+    /// Which generations have no worker any more is known: whoever still holds a post for one that is not in service leaves.
+    pub fn over(&mut self, is_over: impl Fn(GenerationId) -> bool, now: Moment) -> Vec<Step> {
+        let serving = self.wanted.as_ref().map(|(generation, _)| *generation);
+        let told = self.tell(now, |by| Some(by.generation) != serving && is_over(by.generation));
+        told.into_iter().map(Step::Finish).collect()
+    }
+
+    /// Those that were told to leave get no more time; in a stop nobody does.
     pub fn hurry(&mut self) -> Vec<Step> {
+        let stops = self.wanted.is_none();
         let mut steps = Vec::new();
         for place in self.all.values_mut() {
-            if let State::Held { by, leaves: leaves @ Leaves::KilledAt(_), .. } = &mut place.state {
+            if let State::Held { by, leaves, .. } = &mut place.state
+                && (matches!(leaves, Leaves::KilledAt(_)) || stops && *leaves == Leaves::No)
+            {
                 *leaves = Leaves::Killed;
                 steps.push(Step::Kill(*by));
             }
@@ -129,10 +138,10 @@ impl Posts {
 
     /// `touch-mules-reload`, `touch-spoolers-reload`: these are replaced.
     pub fn replace(&mut self, which: impl Fn(Post) -> bool, now: Moment) -> Vec<Step> {
-        self.tell(now, |by, _| which(by.post))
+        self.tell(now, |by| which(by.post)).into_iter().map(Step::Tell).collect()
     }
 
-    /// The master kills it for another reason.
+    /// The master has killed it for another reason.
     pub fn condemned(&mut self, by: PostRef) {
         for place in self.all.values_mut() {
             if let State::Held { by: holder, leaves, .. } = &mut place.state
@@ -141,6 +150,11 @@ impl Posts {
                 *leaves = Leaves::Killed;
             }
         }
+    }
+
+    /// It leaves by itself, and is replaced.
+    pub fn leaves(&mut self, by: PostRef, now: Moment) {
+        self.tell(now, |holder| *holder == by);
     }
 
     /// A process has ended, or could not be started.
@@ -209,18 +223,19 @@ impl Posts {
         self.all.values().all(|place| matches!(place.state, State::Empty(_)))
     }
 
-    fn tell(&mut self, now: Moment, which: impl Fn(&PostRef, Post) -> bool) -> Vec<Step> {
+    /// Those of these that were not told yet.
+    fn tell(&mut self, now: Moment, which: impl Fn(&PostRef) -> bool) -> Vec<PostRef> {
         let killed_at = now.after(self.mercy);
-        let mut steps = Vec::new();
-        for (post, place) in &mut self.all {
+        let mut told = Vec::new();
+        for place in self.all.values_mut() {
             if let State::Held { by, leaves: leaves @ Leaves::No, .. } = &mut place.state
-                && which(by, *post)
+                && which(by)
             {
                 *leaves = Leaves::KilledAt(killed_at);
-                steps.push(Step::Tell(*by));
+                told.push(*by);
             }
         }
-        steps
+        told
     }
 
     /// Empty posts that nobody wants.

@@ -43,7 +43,7 @@ fn p3_what_the_last_master_left_is_taken_over_and_what_is_something_else_begins_
         let all = regions.to_be_kept().into_iter();
         all.map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect()
     };
-    assert_eq!(kept(&first).len(), 4, "all but the locks");
+    assert_eq!(kept(&first).len(), 5);
     let metric = Purpose::Metrics(vec![("m".to_owned(), 0)]);
     let length = Metrics::length(1);
     let region = Region::map(first.held[&metric].fd.as_fd(), length).unwrap();
@@ -74,7 +74,7 @@ fn memory_whose_lock_nobody_gives_back_begins_anew_and_holds_nobody_up() {
     first.provide(&config).unwrap();
     let all = first.to_be_kept();
     let kept: Vec<_> = all.iter().map(|(name, fd)| (name.clone(), fd.try_clone_to_owned().unwrap())).collect();
-    assert_eq!(kept.len(), 2);
+    assert_eq!(kept.len(), 3);
     let (taken, is_taken) = std::sync::mpsc::channel();
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -92,9 +92,42 @@ fn memory_whose_lock_nobody_gives_back_begins_anew_and_holds_nobody_up() {
         let mut next = Regions::default();
         next.take_kept(kept);
         drop(done);
-        assert!(next.held.is_empty(), "{:?}", next.held.keys());
+        assert!(next.held.keys().eq([&Purpose::Locks(1)]), "{:?}", next.held.keys());
         next.provide(&config).unwrap();
     });
+}
+
+#[test]
+fn p3_locks_that_workers_of_a_killed_master_have_are_taken_for_its_successor_too() {
+    let file = store("area");
+    std::fs::write(&file, [7; 4096]).unwrap();
+    let config = shared(&format!("locks = 1\nsharedarea = file={},size=4096", file.display()));
+    let mut first = Regions::default();
+    let before = first.provide(&config).unwrap();
+    let fd_in = |regions: &Regions, wanted: RawFd| {
+        let held = regions.held.values().find(|held| held.fd.as_raw_fd() == wanted).unwrap();
+        held.fd.try_clone().unwrap()
+    };
+    let count = before.locks.as_ref().unwrap().count;
+    let theirs = Locks::map(fd_in(&first, before.locks.unwrap().fd).as_fd(), count).unwrap();
+    let area = Region::map(fd_in(&first, before.areas[0].fd).as_fd(), AREA_AT).unwrap();
+    let kept = first.to_be_kept().into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
+    theirs.lock_within(1, Duration::from_secs(1)).unwrap().unwrap();
+    area.take().unwrap();
+
+    let mut next = Regions::default();
+    next.take_kept(kept);
+    let after = next.provide(&config).unwrap();
+    let locks = Locks::map(fd_in(&next, after.locks.unwrap().fd).as_fd(), count).unwrap();
+    let same = Region::map(fd_in(&next, after.areas[0].fd).as_fd(), AREA_AT).unwrap();
+    assert!(after.areas[0].file_fd.is_some(), "the file is opened again");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!((locks.is_locked(0).unwrap(), locks.is_locked(1).unwrap()), (false, true));
+            assert!(same.lock_within(Duration::from_millis(1)).unwrap().is_none());
+        });
+    });
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

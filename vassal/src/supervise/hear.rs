@@ -7,6 +7,7 @@ use std::{
 
 use empery_control::{
     link::{FromMaster, Severity},
+    signals::SignalWord,
     worker::{Connection, FromWorker, FromZygote, ToWorker},
 };
 use empery_failpoint::step;
@@ -205,6 +206,13 @@ impl Supervisor {
             FromWorker::ReloadAsked => self.reload("a worker of an earlier master asked for it"),
             FromWorker::StopAsked => self.stop_by_app(),
             FromWorker::AlarmRaised { name, message } => self.raise_alarm(&name, &message),
+            FromWorker::Signals { word: SignalWord::Raised { signal } } => match self.machine.serving() {
+                // Nobody else is left of those that it could mean.
+                Some((serving, _)) => self.raise(serving, signal),
+                None => log::say(&format!(
+                    "*** signal {signal} was raised by a worker of an earlier master, and nobody is there to run its function yet ***"
+                )),
+            },
             // It is replaced with its whole generation anyway, and has proved long ago.
             FromWorker::Up { .. }
             | FromWorker::Stacks { .. }

@@ -55,6 +55,8 @@ pub(crate) struct PostHandle {
     /// It said itself that it must have set this back by then.
     limited_by: Option<Moment>,
     is_busy: bool,
+    /// It is about to leave: what is raised is for its successor.
+    leaves: bool,
     /// How much it has begun.
     begun: u64,
     /// How it ended, once that is known.
@@ -71,6 +73,18 @@ pub(crate) struct PostLeft {
     post: PostRef,
     pid: i32,
     pub(crate) fd: RawFd,
+    #[serde(default)]
+    pub(crate) letterbox: Option<RawFd>,
+    /// In how many ms what it does must have ended.
+    #[serde(default)]
+    busy_within_ms: Option<u64>,
+    /// In how many ms it must have set its own limit back.
+    #[serde(default)]
+    limited_within_ms: Option<u64>,
+    #[serde(default)]
+    is_busy: bool,
+    #[serde(default)]
+    begun: u64,
 }
 
 impl PostSide {
@@ -113,7 +127,7 @@ impl PostSide {
 
     fn listening(&self, id: GenerationId) -> impl Iterator<Item = (&PostRef, &PostHandle)> {
         let listens = move |(post, handle): &(&PostRef, &PostHandle)| {
-            post.generation == id && handle.letterbox.is_some() && handle.exit.is_none()
+            post.generation == id && handle.letterbox.is_some() && handle.exit.is_none() && !handle.leaves
         };
         self.all.iter().filter(listens)
     }
@@ -146,7 +160,20 @@ impl Supervisor {
 
     /// The vassal stops.
     pub(super) fn retire_posts(&mut self) {
-        let steps = self.posts.machine.stop(clock::now());
+        self.posts.machine.stop();
+    }
+
+    /// Those whose last worker is gone leave, too, unless there is nobody yet who could follow.
+    pub(super) fn posts_end(&mut self) {
+        if self.machine.serving().is_none() && !self.stop_asked && self.gateways.leaving.is_none() {
+            return;
+        }
+        let (generations, orphans) = (&self.generations, &self.orphans);
+        let is_over = |id: GenerationId| {
+            generations.get(&id).is_none_or(|generation| generation.workers.is_empty())
+                && orphans.values().all(|orphan| orphan.worker.generation != id)
+        };
+        let steps = self.posts.machine.over(is_over, clock::now());
         self.do_for_posts(steps);
     }
 
@@ -200,17 +227,21 @@ impl Supervisor {
                         self.post_is_over(post);
                     }
                 }
-                Step::Tell(post) => {
-                    if let Some(handle) = self.posts.all.get_mut(&post) {
-                        handle.peer.say(ToPost::Leave, Vec::new());
-                        handle.send(Signal::SIGTERM);
-                    }
-                }
+                Step::Tell(post) => self.tell_post(post, ToPost::Leave),
+                Step::Finish(post) => self.tell_post(post, ToPost::Finish),
                 Step::Kill(post) => {
                     log::say(&format!("*** the {} does not leave in time and is killed ***", name(post.post)));
                     self.kill_post(post);
                 }
             }
+        }
+    }
+
+    fn tell_post(&mut self, post: PostRef, word: ToPost) {
+        if let Some(handle) = self.posts.all.get_mut(&post) {
+            handle.leaves = true;
+            handle.peer.say(word, Vec::new());
+            handle.send(Signal::SIGTERM);
         }
     }
 
@@ -244,6 +275,7 @@ impl Supervisor {
                 busy_by: None,
                 limited_by: None,
                 is_busy: false,
+                leaves: false,
                 begun: 0,
                 exit: None,
                 silent: false,
@@ -268,7 +300,10 @@ impl Supervisor {
             FromPost::Limited { within_ms } => {
                 handle.limited_by = within_ms.map(|within| clock::now().after(Duration::from_millis(within)));
             }
-            FromPost::Recycles => self.posts.machine.condemned(post),
+            FromPost::Recycles => {
+                handle.leaves = true;
+                self.posts.machine.leaves(post, clock::now());
+            }
             FromPost::Signals { word } => {
                 self.heard_signals(post.generation, Some(place(post.post)), word, descriptors);
             }
@@ -362,19 +397,41 @@ impl Supervisor {
 
     /// For a new image of this master.
     pub(super) fn leave_posts<'a>(&'a self, left: &mut Vec<std::os::fd::BorrowedFd<'a>>) -> Vec<PostLeft> {
+        let now = clock::now();
+        let within_ms = |by: Option<Moment>| Some(u64::try_from(by?.since(now).as_millis()).unwrap_or(u64::MAX));
         let mut posts = Vec::new();
         for (post, handle) in &self.posts.all {
             let Some(pid) = handle.pid.filter(|_| !handle.silent) else { continue };
             left.push(handle.peer.channel());
-            posts.push(PostLeft { post: *post, pid, fd: handle.peer.channel().as_fd().as_raw_fd() });
+            left.extend(handle.letterbox.as_ref().map(AsFd::as_fd));
+            posts.push(PostLeft {
+                post: *post,
+                pid,
+                fd: handle.peer.channel().as_fd().as_raw_fd(),
+                letterbox: handle.letterbox.as_ref().map(AsRawFd::as_raw_fd),
+                busy_within_ms: within_ms(handle.busy_by),
+                limited_within_ms: within_ms(handle.limited_by),
+                is_busy: handle.is_busy,
+                begun: handle.begun,
+            });
         }
         posts
     }
 
-    /// In the new image.
-    pub(crate) fn carry_post(&mut self, left: PostLeft, channel: Channel) {
-        self.posts.machine.carry(left.post, clock::now());
+    /// In the new image. Its letterbox stays open, although nothing of its generation is delivered any more: it would take the end
+    /// for the master's. Its limits hold on.
+    pub(crate) fn carry_post(&mut self, left: PostLeft, channel: Channel, letterbox: Option<OwnedFd>) {
+        let now = clock::now();
+        let by = |within_ms: Option<u64>| within_ms.map(|within| now.after(Duration::from_millis(within)));
+        self.posts.machine.carry(left.post, now);
         self.hold_post(left.post, channel, Some(left.pid));
+        if let Some(handle) = self.posts.all.get_mut(&left.post) {
+            handle.letterbox = letterbox;
+            handle.busy_by = by(left.busy_within_ms);
+            handle.limited_by = by(left.limited_within_ms);
+            handle.is_busy = left.is_busy;
+            handle.begun = left.begun;
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Leaving the interpreter. Python waits for threads of the app that are no daemons before it runs the app's exit handlers
 //! (`threading._shutdown`), and one that waits for something itself would be waited for until the master's mercy ends.
-//! So a worker gives them the time they use, and not the time in which they do nothing.
+//! So a worker, a mule or a spooler gives them the time they use, and not the time in which they do nothing.
 
 use pyo3::{prelude::*, types::PyModule};
-
-use crate::worker::Worker;
 
 /// How long the threads may stand still, in s, all of them together.
 const STILL_MAX_S: f64 = 3.0;
@@ -12,7 +10,7 @@ const STILL_MAX_S: f64 = 3.0;
 /// CPU time in that while, in s, that is no standing still: more than looking around now and then takes.
 const STILL_CPU_MAX_S: f64 = 0.03;
 
-/// `others(still, cpu)` waits for the threads; answers with the names of those that stood still. `end()` does what the
+/// `others(still, cpu)` waits for the threads; answers with the names of those that stood still. `end(code)` does what the
 /// interpreter does behind them, and does not come back.
 const LEAVE: &std::ffi::CStr = cr#"
 import atexit, os, sys, threading, time
@@ -45,19 +43,19 @@ def others(still, cpu):
             return [one.name for one in left()]
     return []
 
-def end():
+def end(code):
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except Exception:
             pass
-    os._exit(0)
+    os._exit(code)
 "#;
 
 /// Waits for the app's threads as long as they do something. Comes back when there are none, for the interpreter to end
-/// as usual; ends the process itself when some stand still.
-pub(crate) fn leave(py: Python<'_>, worker: &Worker) -> PyResult<()> {
+/// as usual; ends the process itself, with this code, when some stand still, and says so.
+pub(crate) fn leave(py: Python<'_>, code: i32, say: impl FnOnce(&str)) -> PyResult<()> {
     if !py.import("sys")?.getattr("modules")?.contains("threading")? {
         return Ok(());
     }
@@ -67,9 +65,7 @@ pub(crate) fn leave(py: Python<'_>, worker: &Worker) -> PyResult<()> {
         return Ok(());
     }
     let (number, first) = (still.len(), still.first().map_or("", String::as_str));
-    worker.log(&format!(
-        "{number} threads of the app ({first}, ...) are no daemons and stand still: the worker leaves without them"
-    ));
-    module.getattr("end")?.call0()?;
+    say(&format!("{number} threads of the app ({first}, ...) are no daemons and stand still: it leaves without them"));
+    module.getattr("end")?.call1((code,))?;
     Ok(())
 }

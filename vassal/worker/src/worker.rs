@@ -214,7 +214,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResul
     point!("worker.leave")?;
     uwsgi_module::at_exit(py);
     python::flush(py);
-    leave::leave(py, worker)?;
+    leave::leave(py, 0, |text| worker.log(text))?;
     Ok(0)
 }
 

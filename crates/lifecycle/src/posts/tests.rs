@@ -20,10 +20,13 @@ fn the_next_generation_s_mule_starts_when_the_last_one_s_has_ended() {
     let mut posts = Posts::default();
     let mules = || vec![Post::Mule(1)];
     assert_eq!(posts.follow(GenerationId(1), mules(), MERCY, at(0)), [Step::Start(one(1, 0))]);
-    assert_eq!(posts.follow(GenerationId(2), mules(), MERCY, at(5)), [Step::Tell(one(1, 0))]);
+    assert_eq!(posts.follow(GenerationId(2), mules(), MERCY, at(3)), []);
+    assert_eq!(posts.over(|_| false, at(4)), [], "its workers may have something for it");
+    assert_eq!(posts.over(|_| true, at(5)), [Step::Finish(one(1, 0))]);
     assert_eq!((posts.wake(at(6)), posts.wake(at(7))), (vec![], vec![Step::Kill(one(1, 0))]));
     assert_eq!(posts.ended(one(1, 0), at(7)), [Step::Start(one(2, 1))]);
-    assert_eq!(posts.follow(GenerationId(3), vec![], MERCY, at(9)), [Step::Tell(one(2, 1))]);
+    assert_eq!(posts.follow(GenerationId(3), vec![], MERCY, at(9)), []);
+    assert_eq!(posts.over(|id| id == GenerationId(2), at(9)), [Step::Finish(one(2, 1))]);
     assert_eq!((posts.ended(one(2, 1), at(9)), posts.are_empty(), posts.deadline()), (vec![], true, None));
 }
 
@@ -54,6 +57,18 @@ fn one_that_is_replaced_or_condemned_is_started_again_at_once() {
     assert_eq!(posts.ended(one(1, 0), at(1)), [Step::Start(one(1, 2))]);
     posts.condemned(one(1, 2));
     assert_eq!(posts.ended(one(1, 2), at(1)), [Step::Start(one(1, 3))]);
+}
+
+#[test]
+fn one_that_leaves_by_itself_has_the_same_mercy_and_is_started_again_at_once() {
+    let mut posts = Posts::default();
+    posts.follow(GenerationId(1), vec![Post::Mule(1)], MERCY, at(0));
+    posts.leaves(one(1, 0), at(1));
+    assert_eq!((posts.wake(at(2)), posts.deadline()), (vec![], Some(at(3))));
+    assert_eq!(posts.wake(at(3)), [Step::Kill(one(1, 0))]);
+    assert_eq!(posts.ended(one(1, 0), at(3)), [Step::Start(one(1, 1))]);
+    posts.leaves(one(1, 1), at(4));
+    assert_eq!(posts.ended(one(1, 1), at(4)), [Step::Start(one(1, 2))]);
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,9 +122,13 @@ fn steps_from(world: &World) -> Vec<World> {
     });
     happens(&|world| world.posts.replace(|_| true, world.now));
     happens(&|world| world.posts.hurry());
+    for over in 1..=world.generation {
+        happens(&|world| world.posts.over(|id| id.0 <= over, world.now));
+    }
     happens(&|world| {
         world.stopped = true;
-        world.posts.stop(world.now)
+        world.posts.stop();
+        Vec::new()
     });
     for by in world.run.keys() {
         happens(&|world| {
@@ -129,12 +148,23 @@ fn carry_out(world: &mut World, steps: Vec<Step>) {
                 world.run.insert(by, false);
             }
             Step::Tell(by) => assert_eq!(world.run.insert(by, true), Some(false), "{world:?}"),
-            Step::Kill(by) => assert_eq!(world.run.get(&by), Some(&true), "{world:?}"),
+            Step::Finish(by) => {
+                assert!(world.stopped || by.generation != GenerationId(world.generation), "{world:?} {by:?}");
+                assert_eq!(world.run.insert(by, true), Some(false), "{world:?}");
+            }
+            Step::Kill(by) => {
+                let told = world.run.insert(by, true);
+                assert!(told.is_some_and(|told| told || world.stopped), "{world:?}");
+            }
         }
     }
     assert_eq!(world.posts.are_empty(), world.run.is_empty(), "{world:?}");
     // Whoever was told to leave does so in the end, and who is missing comes.
     let told = world.run.values().filter(|told| **told).count();
     assert!(told == 0 || world.posts.deadline().is_some() || told <= world.run.len(), "{world:?}");
-    assert!(!world.stopped || world.run.values().all(|told| *told), "{world:?}");
+    let mut in_the_end = world.posts.clone();
+    in_the_end.over(|_| true, world.now);
+    let may_stay = |by: &PostRef| !world.stopped && by.generation == GenerationId(world.generation);
+    let untold: Vec<_> = world.run.iter().filter(|(by, told)| !**told && !may_stay(by)).collect();
+    assert!(untold.is_empty() || in_the_end.deadline().is_some(), "{world:?}");
 }

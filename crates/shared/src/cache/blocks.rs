@@ -1,6 +1,9 @@
 //! With `bitmap`: which blocks are taken, a bit for each.
 
-use super::{Cache, head::Head};
+use super::{
+    Cache,
+    head::{Head, Slot, Word},
+};
 use crate::memory::Memory;
 
 /// What becomes of blocks.
@@ -50,6 +53,13 @@ impl<M: Memory> Cache<'_, M> {
     pub(super) fn are_free(&self, first: u64, count: u64) -> bool {
         !self.layout.shape.bitmap
             || (first..first + count).all(|block| self.memory.load(self.bits_at(block)) >> (block % BITS) & 1 == 0)
+    }
+
+    /// Whether so many blocks in a row would be free if only the blocks of that item were taken.
+    pub(super) fn fit_beside(&self, slot: Slot, count: u64) -> bool {
+        let first = self.word(slot, Word::FirstBlock);
+        let end = first + self.layout.blocks_of(self.word(slot, Word::ValueBytes));
+        count <= first.max(self.layout.shape.blocks.saturating_sub(end))
     }
 
     fn free_run(&self, from: u64, count: u64) -> Option<u64> {

@@ -327,6 +327,8 @@ impl<'a, M: Memory> Cache<'a, M> {
             return Some(Some(first));
         }
         self.sweep_now();
+        // Nothing is removed for what has no room beside the item that it replaces, however few others there are.
+        let may_fit = keep.is_none_or(|keep| self.fit_beside(keep, count));
         loop {
             if let Some(first) = self.find_free_blocks(count) {
                 self.mark_blocks(first, count, blocks::Mark::Used);
@@ -335,7 +337,9 @@ impl<'a, M: Memory> Cache<'a, M> {
             if !self.noticed.full {
                 self.is_full();
             }
-            let made = if self.rules.purge_lru {
+            let made = if !may_fit {
+                false
+            } else if self.rules.purge_lru {
                 self.remove_oldest(keep)
             } else {
                 let empties = self.rules.clear_on_full && keep.is_none() && self.head(Head::Count) > 0;
@@ -413,7 +417,9 @@ impl<'a, M: Memory> Cache<'a, M> {
     /// Removes all expired items, if there are any; whether it did.
     fn sweep_now(&mut self) -> bool {
         let next = self.head(Head::NextExpiry);
-        if next == 0 || next > self.now_s || self.rules.expiry == Expiry::Never {
+        // In the middle of a sweep it is only known of the slots that were looked at already.
+        let is_known = self.head(Head::Cursor) == 0;
+        if self.rules.expiry == Expiry::Never || is_known && (next == 0 || next > self.now_s) {
             return false;
         }
         self.set_head(Head::Cursor, 0);

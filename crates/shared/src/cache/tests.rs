@@ -145,6 +145,43 @@ fn expired_items_are_swept_by_the_next_call_when_it_is_time() {
 }
 
 #[test]
+fn in_the_middle_of_a_sweep_all_expired_items_make_room_before_anything_else_goes() {
+    let items = 1000;
+    let shape = Shape { items, block_bytes: 8, blocks: items, hashes: 97, key_max_bytes: 10, bitmap: false };
+    let mut ground = Ground::new(shape, Rules { clear_on_full: true, ..rules() });
+    for number in 0..items {
+        let expires_s = if number < SWEPT_AT_ONCE { 0 } else { 1_001 };
+        assert_eq!(ground.store(number.to_string().as_bytes(), b"v", expires_s), Stored::Yes);
+    }
+    ground.now_s = 1_010;
+    assert_eq!(ground.open().noticed.freed, 0, "the first part has nothing that expires");
+    // Nobody has opened it since: this call itself is in the middle.
+    let layout = ground.layout;
+    let mut cache = Cache {
+        memory: &mut ground.memory,
+        layout: &layout,
+        rules: &ground.rules,
+        now_s: 1_010,
+        noticed: Noticed::default(),
+    };
+    assert_eq!(cache.store(b"new", b"v", 0, Present::Replaced), Stored::Yes);
+    assert_eq!((ground.counts().items, ground.counts().full), (SWEPT_AT_ONCE + 1, 0));
+}
+
+#[test]
+fn an_update_that_cannot_fit_leaves_everything_where_it_is() {
+    let mut ground = Ground::new(BITMAP, Rules { purge_lru: true, ..rules() });
+    for key in [b"a", b"b", b"c"] {
+        assert_eq!(ground.store(key, &[1; 24], 0), Stored::Yes);
+    }
+    // It has the three blocks in the middle: seven in a row are nowhere beside it, and three are.
+    assert_eq!(ground.store(b"b", &[2; 56], 0), Stored::Full);
+    assert_eq!((ground.content().len(), ground.open().get(b"b")), (3, Some(vec![1; 24])));
+    assert_eq!(ground.store(b"b", &[2; 24], 0), Stored::Yes);
+    assert_eq!((ground.content().len(), ground.open().get(b"b")), (2, Some(vec![2; 24])));
+}
+
+#[test]
 fn numbers_are_counted_from_their_beginning_and_keep_their_end() {
     let mut ground = Ground::new(PLAIN, Rules { math_initial: 10, ..rules() });
     let number = |ground: &mut Ground| i64::from_ne_bytes(ground.open().get(b"n").unwrap().try_into().unwrap());

@@ -10,7 +10,7 @@ use std::{
     num::NonZeroUsize,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{FileExt, OpenOptionsExt},
     },
     path::Path,
     ptr::{self, NonNull},
@@ -41,6 +41,15 @@ pub struct Region {
 unsafe impl Send for Region {}
 // SAFETY: as for Send.
 unsafe impl Sync for Region {}
+
+/// Has the file system set room aside for all of a file, which becomes so long (posix_fallocate(3)).
+fn fallocate(file: &File, length: usize) -> io::Result<()> {
+    match nix::fcntl::posix_fallocate(file, 0, i64::try_from(length).map_err(io::Error::other)?) {
+        // It cannot say: musl does not write zeros instead, as glibc does.
+        Err(nix::Error::EOPNOTSUPP) => file.set_len(length as u64),
+        done => Ok(done?),
+    }
+}
 
 /// In what state a file was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,15 +103,32 @@ impl Region {
         let is_ours = crate::lock::try_exclusive(file.as_fd())?;
         let facts = file.metadata()?;
         let (there, wanted) = (facts.len(), length as u64);
-        if is_ours && facts.is_file() && there == 0 {
-            file.set_len(wanted)?;
-            return Ok(Found::New);
+        // Where what lies in it begins; whoever makes it writes that last, and may have died before.
+        let begins = || -> io::Result<bool> {
+            let mut first = [0; 8];
+            file.read_exact_at(&mut first, LOCK_BYTES as u64)?;
+            Ok(first != [0; 8])
+        };
+        if is_ours && facts.is_file() && (there == 0 || there == wanted && !begins()?) {
+            file.set_len(0)?;
+            // Room on the disk that turns out not to be there when it is written to kills whoever writes (SIGBUS).
+            return match fallocate(file, length) {
+                Ok(()) => Ok(Found::New),
+                Err(error) => {
+                    file.set_len(0)?;
+                    Err(error)
+                }
+            };
         }
         if !facts.is_file() || there != wanted {
             let sentence = format!("it has {there} bytes, not {wanted}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
         }
-        Ok(if is_ours { Found::Left } else { Found::InUse })
+        if is_ours {
+            fallocate(file, length)?;
+            return Ok(Found::Left);
+        }
+        Ok(Found::InUse)
     }
 
     /// One that another process made.

@@ -52,6 +52,25 @@ fn a_file_keeps_its_content_and_knows_whether_it_is_in_use() {
 }
 
 #[test]
+fn a_file_has_all_of_its_room_and_one_that_was_not_made_to_the_end_is_new() {
+    use std::os::unix::fs::MetadataExt;
+    const LENGTH: usize = 1 << 20;
+    let path = std::env::temp_dir().join(format!("empery-region-room-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let (region, fd, found) = Region::in_file(&path, LENGTH).unwrap();
+    assert_eq!(found, Found::New);
+    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 >= LENGTH as u64, "a hole is no room");
+    region.lock().unwrap().store(LOCK_BYTES + 8, 1);
+    drop((region, fd));
+    let (region, fd, found) = Region::in_file(&path, LENGTH).unwrap();
+    assert_eq!((found, region.lock().unwrap().load(LOCK_BYTES + 8)), (Found::New, 0));
+    region.lock().unwrap().store(LOCK_BYTES, 1);
+    drop((region, fd));
+    assert_eq!(Region::in_file(&path, LENGTH).unwrap().2, Found::Left);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn a_lock_is_somebodys_until_it_is_given_back() {
     let (locks, fd) = Locks::create(2).unwrap();
     let others = Locks::map(fd.as_fd(), 2).unwrap();

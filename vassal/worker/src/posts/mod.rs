@@ -25,12 +25,14 @@ use nix::{
 use pyo3::prelude::*;
 
 pub(crate) use self::module::add;
-use self::queues::Address;
+use self::{leaving::Wanted, queues::Address};
 use crate::{
-    gevent,
+    gevent, leave,
     line::{Heard, Line},
     load::{self, CollectorIs, Loaded},
-    mounts, os, python, signals, title, uwsgi_module,
+    mounts,
+    os::{self, Ready},
+    python, signals, title, uwsgi_module,
 };
 
 /// The mule or spooler that this process is.
@@ -41,6 +43,9 @@ pub(crate) struct PostProcess {
     reference: PostRef,
     line: Line,
 }
+
+/// How long the word may take that a signal of the master's comes with.
+const WORD_WITHIN_MS: u64 = 1000;
 
 static HERE: OnceLock<PostProcess> = OnceLock::new();
 
@@ -74,24 +79,40 @@ impl PostProcess {
         self.line.raw().map(|raw| unsafe { BorrowedFd::borrow_raw(raw) })
     }
 
-    /// Whether the master wants it to leave, or is gone. Other words are answered by `wake`.
+    /// Whether the master wants it to leave, or is gone.
     fn is_told_to_leave(&self) -> bool {
+        self.wanted() != Wanted::Stays
+    }
+
+    /// What the master wants, which may be gone. Other words are answered by `wake`.
+    fn wanted(&self) -> Wanted {
         loop {
             match self.line.hear::<ToPost>() {
-                Heard::Word(ToPost::Leave, _) | Heard::End => return true,
+                Heard::Word(ToPost::Leave, _) | Heard::End => return leaving::hear(Wanted::Leaves),
+                Heard::Word(ToPost::Finish, _) => return leaving::hear(Wanted::Finishes),
                 Heard::Word(ToPost::Wake, _) | Heard::Noise(_) => {}
-                Heard::Nothing => return leaving::is_asked(),
+                Heard::Nothing => match leaving::heard() {
+                    Some(wanted) => return wanted,
+                    None if self.word_comes() => {}
+                    // Somebody else has sent the signal.
+                    None => return leaving::hear(Wanted::Leaves),
+                },
             }
         }
     }
 
+    /// The master's signal may be there before its word.
+    fn word_comes(&self) -> bool {
+        self.line.raw().is_some_and(|raw| os::wait(raw, Ready::Read, WORD_WITHIN_MS).unwrap_or(true))
+    }
+
     /// Runs something of the app that must end within `harakiri_s`, if that is not 0, and that is not interrupted when the process is to
     /// leave.
-    fn work<T>(&self, harakiri_s: u32, work: impl FnOnce() -> T) -> T {
+    fn work<T>(&self, py: Python<'_>, harakiri_s: u32, work: impl FnOnce() -> T) -> T {
         let within_ms = (harakiri_s > 0).then(|| u64::from(harakiri_s) * 1000);
-        let _ = self.say(&FromPost::Begins { within_ms }, &[]);
+        let _ = py.detach(|| self.say(&FromPost::Begins { within_ms }, &[]));
         let done = leaving::later(work);
-        let _ = self.say(&FromPost::Ended, &[]);
+        let _ = py.detach(|| self.say(&FromPost::Ended, &[]));
         done
     }
 }
@@ -104,13 +125,26 @@ pub(crate) fn run(
     line: OwnedFd,
     app: Option<Loaded>,
 ) -> i32 {
-    match begin(py, boot, reference, line).and_then(|here| live(py, here, app)) {
+    let code = match begin(py, boot, reference, line).and_then(|here| live(py, here, app)) {
         Ok(code) => code,
         Err(error) if python::exit_argument(py, &error).is_some_and(|code| code.is_empty() || code == "0") => 0,
         Err(error) => {
             python::print_exception(py, &error);
             1
         }
+    };
+    leaving::for_good();
+    let say = |text: &str| os::write_stderr(format!("[{}] {text}\n", name(reference.post)).as_bytes());
+    if let Err(error) = leave::leave(py, code, say) {
+        python::print_exception(py, &error);
+    }
+    code
+}
+
+fn name(post: Post) -> String {
+    match post {
+        Post::Mule(number) => format!("mule {number}"),
+        Post::Spooler(number) => format!("spooler {number}"),
     }
 }
 

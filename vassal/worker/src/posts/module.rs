@@ -10,6 +10,7 @@ use pyo3::{
 
 use super::{
     PostProcess,
+    leaving::{self, Wanted},
     mule::{self, Farms},
     queues::{self, Address},
     wait::wait_for,
@@ -115,8 +116,8 @@ fn here(what: &str) -> PyResult<(&'static PostProcess, u32)> {
 }
 
 /// A script that is to leave does so where it waits: the signal may have come while something was to be finished first.
-fn leave_if_told(here: &PostProcess) -> PyResult<()> {
-    if here.is_told_to_leave() { Err(PySystemExit::new_err(0)) } else { Ok(()) }
+fn leave_if(leaves: bool) -> PyResult<()> {
+    if leaves { Err(PySystemExit::new_err(0)) } else { Ok(()) }
 }
 
 /// Waits for a message, at most `timeout` seconds; None when none came, or when the function of a signal was run instead.
@@ -132,16 +133,19 @@ fn mule_get_msg<'py>(
     let (here, number) = here("mule")?;
     let farms = if farms { Farms::Too } else { Farms::No };
     let timeout = u64::try_from(timeout).ok().map(Duration::from_secs);
+    leaving::takes_messages(farms);
     loop {
-        leave_if_told(here)?;
+        let wanted = here.wanted();
+        leave_if(wanted == Wanted::Leaves)?;
         if let Some(message) = mule::next_message(number, buffer_size, farms)? {
             return Ok(Some(PyBytes::new(py, &message)));
         }
         if signals && let Received::Signal(signal) = signals::receive() {
-            here.work(here.boot.mules.harakiri_s, || signals::run_beside(py, signal))?;
-            leave_if_told(here)?;
+            here.work(py, here.boot.mules.harakiri_s, || signals::run_beside(py, signal))?;
+            leave_if(here.wanted() == Wanted::Leaves)?;
             return Ok(None);
         }
+        leave_if(wanted == Wanted::Finishes)?;
         let letterbox = signals::letterbox().filter(|_| signals).into_iter().chain(here.line());
         let sources: Vec<_> = mule::sources(number, farms).into_iter().chain(letterbox).collect();
         if !wait_for(py, &sources, timeout)? {
@@ -165,11 +169,14 @@ fn farm_get_msg(py: Python<'_>) -> PyResult<Option<Bound<'_, PyBytes>>> {
         return Err(PyValueError::new_err(format!("mule {number} is in no farm")));
     }
     sources.extend(here.line());
+    leaving::takes_messages(Farms::Only);
     loop {
-        leave_if_told(here)?;
+        let wanted = here.wanted();
+        leave_if(wanted == Wanted::Leaves)?;
         if let Some(message) = mule::next_message(number, 65_536, Farms::Only)? {
             return Ok(Some(PyBytes::new(py, &message)));
         }
+        leave_if(wanted == Wanted::Finishes)?;
         wait_for(py, &sources, None)?;
     }
 }

@@ -8,7 +8,7 @@ use pyo3::{
     types::{PyBytes, PyDict},
 };
 
-use super::{PostProcess, queues, wait::wait_for};
+use super::{PostProcess, leaving::Wanted, queues, wait::wait_for};
 use crate::{
     hooks, os, python,
     signals::{self, Received},
@@ -58,20 +58,25 @@ fn function(py: Python<'_>, text: &str) -> PyResult<()> {
 fn attend(py: Python<'_>, here: &'static PostProcess, number: u32) -> PyResult<()> {
     let harakiri_s = here.boot.mules.harakiri_s;
     loop {
-        if here.is_told_to_leave() {
-            return Ok(());
-        }
+        // Before what lies there is looked at: nothing comes after the word.
+        let wanted = here.wanted();
         match signals::receive() {
             Received::Signal(signal) => {
-                here.work(harakiri_s, || signals::run_beside(py, signal))?;
+                here.work(py, harakiri_s, || signals::run_beside(py, signal))?;
                 continue;
             }
-            Received::End => return Ok(()),
-            Received::Nothing => {}
+            // Whether the master is gone its line says.
+            Received::End | Received::Nothing => {}
+        }
+        if wanted == Wanted::Leaves {
+            return Ok(());
         }
         if let Some(message) = next_message(number, here.boot.mules.message_max_bytes, Farms::Too)? {
-            here.work(harakiri_s, || hear(py, number, &message))?;
+            here.work(py, harakiri_s, || hear(py, number, &message))?;
             continue;
+        }
+        if wanted == Wanted::Finishes {
+            return Ok(());
         }
         wait_for(py, &everything(here, number), None)?;
     }
@@ -99,6 +104,11 @@ pub(super) fn sources(number: u32, farms: Farms) -> Vec<BorrowedFd<'static>> {
     let Some(queues) = queues::get() else { return Vec::new() };
     let own = queues.of(number).filter(|_| farms != Farms::Only);
     own.chain(queues.of_farms(number).filter(|_| farms != Farms::No)).collect()
+}
+
+/// Whether a message is there.
+pub(super) fn has_message(number: u32, farms: Farms) -> bool {
+    sources(number, farms).iter().any(|source| queues::has_any(source.as_raw_fd()))
 }
 
 /// A message that is there.

@@ -122,6 +122,11 @@ impl Queue {
     }
 }
 
+/// Whether there is a message.
+pub(crate) fn has_any(queue: RawFd) -> bool {
+    recv(queue, &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK).is_ok()
+}
+
 /// Takes a message of at most so many bytes; the rest of a longer one is lost, as in uWSGI. None when there is none.
 pub(crate) fn take(queue: RawFd, most: usize) -> io::Result<Option<Vec<u8>>> {
     let mut message = vec![0; most];

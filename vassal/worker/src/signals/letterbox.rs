@@ -4,7 +4,10 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    sync::OnceLock,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use empery_control::signals::SignalWord;
@@ -15,6 +18,12 @@ use super::words;
 use crate::{os, serve::Serving};
 
 static LETTERBOX: OnceLock<OwnedFd> = OnceLock::new();
+
+/// [`Received::End`] was received.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Whoever opens it, without the interpreter's lock: the master keeps the one that it was told of last.
+static OPENING: Mutex<()> = Mutex::new(());
 
 /// What is in it.
 pub(crate) enum Received {
@@ -28,6 +37,7 @@ pub(crate) enum Received {
 
 /// Opens it and tells the master, unless it is open.
 pub(super) fn open() -> io::Result<RawFd> {
+    let _alone = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(open) = LETTERBOX.get() {
         return Ok(open.as_raw_fd());
     }
@@ -46,9 +56,9 @@ pub(crate) fn ready() -> Option<RawFd> {
     LETTERBOX.get().map(AsRawFd::as_raw_fd)
 }
 
-/// The same, for whoever waits for more than it.
+/// The same, for whoever waits for more than it: not when nothing comes any more, which would end every wait.
 pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
-    LETTERBOX.get().map(AsFd::as_fd)
+    LETTERBOX.get().filter(|_| !ENDED.load(Ordering::Relaxed)).map(AsFd::as_fd)
 }
 
 /// Whether a signal lies in it.
@@ -61,10 +71,14 @@ pub(crate) fn has_any() -> bool {
 /// Takes a signal out of it.
 pub(crate) fn receive() -> Received {
     let Some(letterbox) = LETTERBOX.get() else { return Received::Nothing };
-    match seqpacket::receive(letterbox.as_fd()) {
+    let received = match seqpacket::receive(letterbox.as_fd()) {
         Ok(Some(received)) => received.bytes.first().map_or(Received::Nothing, |signal| Received::Signal(*signal)),
         Ok(None) => Received::End,
         Err(error) if os::would_block(&error) || error.kind() == io::ErrorKind::Interrupted => Received::Nothing,
         Err(_) => Received::End,
+    };
+    if matches!(received, Received::End) {
+        ENDED.store(true, Ordering::Relaxed);
     }
+    received
 }

@@ -34,14 +34,16 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
-fn say(word: SignalWord) -> PyResult<()> {
-    words::say(word, &[]).map_err(|error| PyValueError::new_err(format!("the master does not hear: {error}")))
+/// A master that reads late holds up the calling thread, and no other.
+fn say(py: Python<'_>, word: SignalWord) -> PyResult<()> {
+    py.detach(|| words::say(word, &[]))
+        .map_err(|error| PyValueError::new_err(format!("the master does not hear: {error}")))
 }
 
 /// The function is called with the number whenever the signal is raised, by whom `target` names: `worker` (or nothing),
 /// `workers`, `active-workers`, `workerN`, `mule`, `mules`, `muleN`, `farm_NAME`, `spooler`.
 #[pyfunction]
-fn register_signal(number: u8, target: &str, function: Py<PyAny>) -> PyResult<()> {
+fn register_signal(py: Python<'_>, number: u8, target: &str, function: Py<PyAny>) -> PyResult<()> {
     let known = ["worker", "active-workers", "mule", "farm", "spooler"].iter().any(|known| target.starts_with(known));
     if !target.is_empty() && !known {
         return Err(PyValueError::new_err(format!(
@@ -49,10 +51,12 @@ fn register_signal(number: u8, target: &str, function: Py<PyAny>) -> PyResult<()
              \"mule1\", \"farm_NAME\" or \"spooler\""
         )));
     }
-    functions().insert(number, function);
-    say(SignalWord::Registered { signal: number, target: target.to_owned() })?;
+    let before = functions().insert(number, function);
+    // Its end may run code of the app, which asks for functions itself.
+    drop(before);
+    say(py, SignalWord::Registered { signal: number, target: target.to_owned() })?;
     if words::has_line() {
-        letterbox::open()?;
+        py.detach(letterbox::open)?;
     }
     Ok(())
 }
@@ -66,7 +70,7 @@ fn signal_registered(number: u8) -> Option<bool> {
 /// Raises a signal. Not of another server, as uWSGI's `remote` would.
 #[pyfunction]
 #[pyo3(signature = (number, remote=None))]
-fn signal(number: u8, remote: Option<&str>) -> PyResult<()> {
+fn signal(py: Python<'_>, number: u8, remote: Option<&str>) -> PyResult<()> {
     if let Some(remote) = remote {
         return Err(PyOSError::new_err(format!(
             "unable to deliver signal {number} to node {remote}: signals stay within a vassal; ask the other one over HTTP"
@@ -75,7 +79,7 @@ fn signal(number: u8, remote: Option<&str>) -> PyResult<()> {
     if !words::has_line() {
         return Err(PyValueError::new_err("nobody can run the function yet: the app is being imported"));
     }
-    say(SignalWord::Raised { signal: number })
+    say(py, SignalWord::Raised { signal: number })
 }
 
 /// Waits for a signal, or for this one, running the functions of those that come. b"".
@@ -87,7 +91,7 @@ fn signal_wait<'py>(py: Python<'py>, number: Option<u8>) -> PyResult<Bound<'py, 
     if !words::has_line() {
         return Err(broken());
     }
-    let raw = letterbox::open()?;
+    let raw = py.detach(letterbox::open)?;
     // The loop would take them away.
     let _unwatched = Serving::here().map(|serving| serving.unwatch_letterbox(raw));
     loop {
@@ -118,42 +122,42 @@ fn signal_received() -> i32 {
     LAST.get().map_or(-1, i32::from)
 }
 
-fn timer(signal: u8, every_ms: u64, times: u64) -> PyResult<()> {
+fn timer(py: Python<'_>, signal: u8, every_ms: u64, times: u64) -> PyResult<()> {
     if every_ms == 0 {
         return Err(PyValueError::new_err("unable to add timer: expected a time longer than 0"));
     }
-    say(SignalWord::Timer { signal, every_ms, times })
+    say(py, SignalWord::Timer { signal, every_ms, times })
 }
 
 /// Raises the signal every so many seconds.
 #[pyfunction]
-fn add_timer(number: u8, seconds: u32) -> PyResult<()> {
-    timer(number, u64::from(seconds) * 1000, 0)
+fn add_timer(py: Python<'_>, number: u8, seconds: u32) -> PyResult<()> {
+    timer(py, number, u64::from(seconds) * 1000, 0)
 }
 
 /// Raises the signal every so many milliseconds.
 #[pyfunction]
-fn add_ms_timer(number: u8, milliseconds: u32) -> PyResult<()> {
-    timer(number, milliseconds.into(), 0)
+fn add_ms_timer(py: Python<'_>, number: u8, milliseconds: u32) -> PyResult<()> {
+    timer(py, number, milliseconds.into(), 0)
 }
 
 /// Raises the signal every so many seconds, so many times; 0 is for ever.
 #[pyfunction]
 #[pyo3(signature = (number, seconds, iterations=0))]
-fn add_rb_timer(number: u8, seconds: u32, iterations: u32) -> PyResult<()> {
-    timer(number, u64::from(seconds) * 1000, iterations.into())
+fn add_rb_timer(py: Python<'_>, number: u8, seconds: u32, iterations: u32) -> PyResult<()> {
+    timer(py, number, u64::from(seconds) * 1000, iterations.into())
 }
 
 /// Raises the signal at these times: -1 is any, -N every one that N divides. True.
 #[pyfunction]
-fn add_cron(number: u8, minute: i32, hour: i32, day: i32, month: i32, week: i32) -> PyResult<bool> {
-    say(SignalWord::Cron { signal: number, when: [minute, hour, day, month, week] })?;
+fn add_cron(py: Python<'_>, number: u8, minute: i32, hour: i32, day: i32, month: i32, week: i32) -> PyResult<bool> {
+    say(py, SignalWord::Cron { signal: number, when: [minute, hour, day, month, week] })?;
     Ok(true)
 }
 
 /// Raises the signal whenever the file or directory changes.
 #[pyfunction]
-fn add_file_monitor(number: u8, path: PathBuf) -> PyResult<()> {
+fn add_file_monitor(py: Python<'_>, number: u8, path: PathBuf) -> PyResult<()> {
     // The master may be elsewhere.
-    say(SignalWord::FileMonitor { signal: number, path: std::path::absolute(path)? })
+    say(py, SignalWord::FileMonitor { signal: number, path: std::path::absolute(path)? })
 }

@@ -32,25 +32,28 @@ pub(super) fn add(py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) 
     Ok(())
 }
 
-fn ask(word: &FromWorker, of_post: &FromPost) -> PyResult<bool> {
+fn ask(py: Python<'_>, word: &FromWorker, of_post: &FromPost) -> PyResult<bool> {
     if let Some(post) = PostProcess::here() {
-        return post.say(of_post, &[]).map(|()| true).map_err(|_| PyValueError::new_err("the master is gone"));
+        return py
+            .detach(|| post.say(of_post, &[]))
+            .map(|()| true)
+            .map_err(|_| PyValueError::new_err("the master is gone"));
     }
     let worker =
         Worker::here().ok_or_else(|| PyValueError::new_err("there is no worker yet: the app is being imported"))?;
-    if worker.say(word) { Ok(true) } else { Err(PyValueError::new_err("the master is gone")) }
+    if py.detach(|| worker.say(word)) { Ok(true) } else { Err(PyValueError::new_err("the master is gone")) }
 }
 
 /// Asks the master for a reload. True.
 #[pyfunction]
-fn reload() -> PyResult<bool> {
-    ask(&FromWorker::ReloadAsked, &FromPost::ReloadAsked)
+fn reload(py: Python<'_>) -> PyResult<bool> {
+    ask(py, &FromWorker::ReloadAsked, &FromPost::ReloadAsked)
 }
 
 /// Asks the master to stop. True.
 #[pyfunction]
-fn stop() -> PyResult<bool> {
-    ask(&FromWorker::StopAsked, &FromPost::StopAsked)
+fn stop(py: Python<'_>) -> PyResult<bool> {
+    ask(py, &FromWorker::StopAsked, &FromPost::StopAsked)
 }
 
 /// Sets the process's title.
@@ -73,17 +76,20 @@ fn set_warning_message(message: &str) -> bool {
 /// While the app is being imported there is nobody to raise it, as in uWSGI; the log says so.
 #[pyfunction]
 #[pyo3(signature = (name, message, /))]
-fn alarm(name: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
+fn alarm(py: Python<'_>, name: &str, message: &Bound<'_, PyAny>) -> PyResult<()> {
     let message = bytes_of(message, "uwsgi.alarm")?;
     if let Some(post) = PostProcess::here() {
         let (name, message) = (name.to_owned(), shown(&message));
-        return post
-            .say(&FromPost::AlarmRaised { name, message }, &[])
+        return py
+            .detach(|| post.say(&FromPost::AlarmRaised { name, message }, &[]))
             .map_err(|_| PyValueError::new_err("the master is gone"));
     }
     match Worker::here() {
-        // A worker whose master died serves on; the next one hears of what comes then.
-        Some(worker) => drop(worker.say(&alarm_raised(name, &message))),
+        Some(worker) => {
+            let raised = alarm_raised(name, &message);
+            // A worker whose master died serves on; the next one hears of what comes then.
+            drop(py.detach(|| worker.say(&raised)));
+        }
         None => {
             os::write_stderr(format!("[uwsgi-alarm] \"{name}\" is not raised while the app is imported\n").as_bytes())
         }
@@ -119,7 +125,7 @@ fn set_user_harakiri(py: Python<'_>, seconds: u64) {
     if let Some(post) = PostProcess::here() {
         let within_ms = (seconds > 0).then(|| seconds.saturating_mul(1000));
         // Without a master it has ended already.
-        let _ = post.say(&FromPost::Limited { within_ms }, &[]);
+        let _ = py.detach(|| post.say(&FromPost::Limited { within_ms }, &[]));
     }
     let (Some(worker), Some(serving)) = (Worker::here(), Serving::here()) else { return };
     if let Some(request) = worker.request_of_this_thread(py) {

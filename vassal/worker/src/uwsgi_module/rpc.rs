@@ -38,20 +38,31 @@ fn unable() -> PyErr {
 #[pyfunction]
 #[pyo3(signature = (name, function, arguments=0, /))]
 fn register_rpc(name: Text, function: Py<PyAny>, arguments: u8) -> bool {
-    let mut functions = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
     let new = Function { name: name.0, arguments, function };
-    match functions.iter_mut().find(|there| there.name == new.name) {
-        Some(there) => *there = new,
-        None => functions.push(new),
-    }
+    let before = {
+        let mut functions = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        match functions.iter_mut().find(|there| there.name == new.name) {
+            Some(there) => Some(std::mem::replace(there, new)),
+            None => {
+                functions.push(new);
+                None
+            }
+        }
+    };
+    // Its end may run code of the app, which asks for functions itself.
+    drop(before);
     true
 }
 
 /// The names of all functions, bytes.
 #[pyfunction]
 fn rpc_list(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    let functions = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    PyTuple::new(py, functions.iter().map(|function| PyBytes::new(py, &function.name)))
+    let names: Vec<Vec<u8>> = {
+        let functions = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        functions.iter().map(|function| function.name.clone()).collect()
+    };
+    // Making objects may collect garbage, whose end may run code of the app.
+    PyTuple::new(py, names.iter().map(|name| PyBytes::new(py, name)))
 }
 
 /// Calls a function of this vassal: `rpc("", NAME, ARGUMENTS...)`, all bytes. None when there is none, it takes another

@@ -14,15 +14,19 @@ use std::{
 
 use empery_wire::spool::{PREFIX, in_order};
 use nix::{
+    errno::Errno,
     fcntl::{FcntlArg, fcntl},
     sys::{stat::futimens, time::TimeSpec},
 };
 
 use crate::{os, uwsgi_module};
 
+/// How often it is said that a task or a directory cannot be read.
+const COMPLAINS_EVERY_NS: u64 = 60_000_000_000;
+
 /// A task that is locked, as long as this lives.
 pub(super) struct Claimed {
-    _file: File,
+    file: File,
     /// What it holds.
     pub(super) bytes: Vec<u8>,
 }
@@ -31,7 +35,10 @@ pub(super) struct Claimed {
 pub(super) fn due(directory: &Path) -> Vec<PathBuf> {
     let mut names: Vec<String> = match fs::read_dir(directory) {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
-        Err(_) => Vec::new(),
+        Err(error) => {
+            complain(directory, &error);
+            Vec::new()
+        }
     };
     names.sort_by(|one, other| in_order(one, other));
     let now = SystemTime::now();
@@ -52,30 +59,63 @@ pub(super) fn due(directory: &Path) -> Vec<PathBuf> {
     due
 }
 
-/// Takes a task, unless somebody else has it.
+/// Takes a task, unless somebody else has it. What stays for another reason is told.
 pub(super) fn claim(path: &Path) -> Option<Claimed> {
-    let mut file = File::options().read(true).write(true).open(path).ok()?;
-    lock(&file).ok()?;
-    // Whoever had it may have removed it while we waited for nothing.
-    let (ours, named) = (file.metadata().ok()?, fs::symlink_metadata(path).ok()?);
-    if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
-        return None;
+    match try_claim(path) {
+        Ok(claimed) => claimed,
+        // Somebody has done it in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            complain(path, &error);
+            None
+        }
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).ok()?;
-    Some(Claimed { _file: file, bytes })
 }
 
-/// The lock of uWSGI's spooler (`uwsgi_fcntl_lock`): of the whole file, for this process, until the file is closed.
-fn lock(file: &File) -> nix::Result<()> {
+fn try_claim(path: &Path) -> io::Result<Option<Claimed>> {
+    let file = File::options().read(true).write(true).open(path)?;
+    match lock(&file, libc::F_WRLCK) {
+        Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
+        done => done?,
+    }
+    let mut claimed = Claimed { file, bytes: Vec::new() };
+    // Whoever had it may have removed it while we waited for nothing.
+    let (ours, named) = (claimed.file.metadata()?, fs::symlink_metadata(path)?);
+    if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) {
+        return Ok(None);
+    }
+    claimed.file.read_to_end(&mut claimed.bytes)?;
+    Ok(Some(claimed))
+}
+
+/// The lock of uWSGI's spooler (`uwsgi_fcntl_lock`), of the whole file, which holds against that one too, but belongs to the
+/// open file (fcntl(2), F_OFD_SETLK): a task that opens and closes its own file does not give it back.
+fn lock(file: &File, kind: libc::c_int) -> nix::Result<()> {
     let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
     };
-    fcntl(file.as_fd(), FcntlArg::F_SETLK(&whole)).map(drop)
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole)).map(drop)
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // A child of the task that still runs has the same open file, and would keep the lock.
+        let _ = lock(&self.file, libc::F_UNLCK);
+    }
+}
+
+fn complain(path: &Path, error: &io::Error) {
+    static NEXT_NS: AtomicU64 = AtomicU64::new(0);
+    let now_ns = os::monotonic_ns();
+    if now_ns >= NEXT_NS.load(Ordering::Relaxed) {
+        NEXT_NS.store(now_ns + COMPLAINS_EVERY_NS, Ordering::Relaxed);
+        let text = format!("[spooler] {} cannot be read and stays: {error}\n", path.display());
+        os::write_stderr(text.as_bytes());
+    }
 }
 
 /// Removes a task; one that cannot be removed is told, since it will run again.
@@ -134,5 +174,39 @@ pub(super) fn write(directory: &Path, priority: Option<&str>, at: Option<i64>, b
             let _ = fs::remove_file(&aside);
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_opens_its_own_file_stays_locked_until_it_is_done() {
+        let directory = std::env::temp_dir().join(format!("empery-spool-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(format!("{PREFIX}task"));
+        fs::write(&path, b"task").unwrap();
+        let claimed = claim(&path).unwrap();
+        assert_eq!(claimed.bytes, b"task");
+        drop(File::open(&path).unwrap());
+        // A traditional lock, as uWSGI's spooler takes it, belongs to the process: here it stands for another one.
+        let other = File::options().read(true).write(true).open(&path).unwrap();
+        let whole = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        let as_uwsgi = || fcntl(other.as_fd(), FcntlArg::F_SETLK(&whole)).map(drop);
+        assert_eq!(as_uwsgi(), Err(Errno::EAGAIN));
+        assert!(claim(&path).is_none());
+        let inherited = claimed.file.try_clone().unwrap();
+        drop(claimed);
+        assert_eq!(as_uwsgi(), Ok(()), "although a child has the file still");
+        drop((inherited, other));
+        assert!(claim(&path).is_some());
+        fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -51,18 +51,25 @@ pub(super) fn run(py: Python<'_>, here: &'static PostProcess, number: u32) -> Py
     let mut done = 0;
     loop {
         if let Then::Leaves = look(py, here, number, &directory, &mut done)? {
-            return Ok(());
+            return run_signals(py, here);
         }
         let sources: Vec<_> = shared::bell(place).into_iter().chain(signals::letterbox()).chain(here.line()).collect();
         wait_for(py, &sources, Some(Duration::from_secs(shared::frequency_s().into())))?;
         shared::heard(place);
-        while let Received::Signal(signal) = signals::receive() {
-            here.work(boot.harakiri_s, || signals::run_beside(py, signal))?;
-        }
-        if here.is_told_to_leave() {
+        let leaves = here.is_told_to_leave();
+        run_signals(py, here)?;
+        if leaves {
             return Ok(());
         }
     }
+}
+
+/// Runs the functions of all signals that have come.
+fn run_signals(py: Python<'_>, here: &'static PostProcess) -> PyResult<()> {
+    while let Received::Signal(signal) = signals::receive() {
+        here.work(py, here.boot.spoolers.harakiri_s, || signals::run_beside(py, signal))?;
+    }
+    Ok(())
 }
 
 /// A module, or a file as one.
@@ -129,7 +136,7 @@ fn manage(
         nix::unistd::chdir(directory).map_err(std::io::Error::from)?;
     }
     let began_ns = os::monotonic_ns();
-    let answer = here.work(boot.harakiri_s, || call(py, &name, &task))?;
+    let answer = here.work(py, boot.harakiri_s, || call(py, &name, &task))?;
     match answer {
         None | Some(IGNORE) => {
             say(number, "unable to find the spooler function, have you loaded it into the spooler process ?");
