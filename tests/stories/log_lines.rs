@@ -18,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("log-lines/b23-log-format-says-what-uwsgi-says", as_uwsgi),
     Story::new("log-lines/b23-a-line-has-uwsgi-s-shape", plain),
     Story::new("log-lines/b25-lines-are-written-for-whom-they-are-asked-for", chosen),
+    Story::new("log-lines/an-address-is-whom-a-trusted-proxy-names-also-in-a-line-that-the-app-asks-for", named),
     Story::new("log-lines/log-date-is-before-the-vassal-s-own-lines", dated),
     Story::new("log-lines/b62-loggers-routes-and-encoders", loggers),
     Story::new("log-lines/a-logger-that-is-down-holds-no-request-up", down),
@@ -168,6 +169,29 @@ fn chosen(ground: &Ground) -> Result<()> {
     let of = |path: &str| lines.iter().filter(|line| line.contains(&format!(" GET {path} => "))).count();
     ensure!([of("/404"), of("/503"), of("/slow")] == [1, 1, 1] && lines.len() == 3, "{lines:#?}");
     ensure!(lines.iter().all(|line| line.contains("] 203.0.113.7 () {")), "{lines:#?}");
+    vassal.stop()
+}
+
+fn named(ground: &Ground) -> Result<()> {
+    ground.write(
+        "asking.py",
+        "import uwsgi\ndef application(environ, start_response):\n    uwsgi.log_this_request()\n\
+         \x20   start_response('200 OK', [('Content-Length', '0')])\n    return []\n",
+    )?;
+    let port = ground.port()?;
+    let more = "disable-logging = true\nlog-x-forwarded-for = true\ntrusted-proxies = 127.0.0.1\n";
+    let text = ini(ground, port, more)?.replace("module = lines", "module = asking");
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    // The client may say what it likes before what the proxy says.
+    http::ask(port, Ask::get("/forged").header("X-Forwarded-For", "192.0.2.66, 203.0.113.7"))?;
+    http::get(port, "/direct")?;
+    vassal.master.says("GET /direct =>", PATIENCE)?;
+    let output = vassal.master.output();
+    for (path, address) in [("/forged", "203.0.113.7"), ("/direct", "127.0.0.1")] {
+        let line = output.lines().find(|line| line.contains(&format!(" GET {path} => "))).unwrap_or_default();
+        ensure!(line.contains(&format!("] {address} () {{")), "{path}: {line}");
+    }
     vassal.stop()
 }
 

@@ -30,6 +30,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("quickstart/threads-run-without-being-enabled", threads_always_run),
     Story::new("quickstart/b6-virtualenv", virtualenv),
     Story::new("quickstart/b18-py-autoreload", py_autoreload),
+    Story::new("quickstart/b18-py-autoreload-without-worker-1", py_autoreload_without_the_first),
     Story::new("quickstart/b10-uid-gid-and-eight-processes", uid_gid_processes),
     Story::new("quickstart/b16-harakiri-ends-a-stuck-request", harakiri),
     Story::new("quickstart/two-sockets-and-workers", two_sockets),
@@ -267,6 +268,41 @@ fn py_autoreload(ground: &Ground) -> Result<()> {
     ground.write("edited.py", &app("afterwards"))?;
     wait::until("the edited module to answer", Duration::from_secs(30), || {
         (http::get(port, "/").ok()?.text() == "afterwards").then_some(())
+    })?;
+    vassal.stop()
+}
+
+fn py_autoreload_without_the_first(ground: &Ground) -> Result<()> {
+    let (port, fifo) = (ground.port()?, ground.path("fifo"));
+    let app = |word: &str| {
+        format!(
+            "import uwsgi\ndef application(e, s):\n    s('200 OK', [])\n\
+             \x20   return [f'{word} {{uwsgi.worker_id()}}'.encode()]\n"
+        )
+    };
+    ground.write("edited.py", &app("before"))?;
+    let text = format!(
+        "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\nmodule = edited\npythonpath = .\npy-autoreload = 1\nmaster = true\n\
+         processes = 2\ncheaper = 1\ncheaper-algo = manual\nmaster-fifo = {}\n",
+        fifo.display()
+    );
+    let mut vassal = Vassal::from_ini(ground, "auto.ini", &text)?;
+    vassal.answers(port)?;
+    let patience = Duration::from_secs(30);
+    let answers = |what: &str, expected: &str| {
+        wait::until(what, patience, || (http::get(port, "/").ok()?.text() == expected).then_some(()))
+    };
+    fs::write(&fifo, "+")?;
+    answers("worker 2 to answer", "before 2")?;
+    // The one that has served for the longest time goes.
+    fs::write(&fifo, "-")?;
+    wait::until("a zygote and one worker to be left", patience, || {
+        (procfs::children(vassal.master.pid()).len() == 2).then_some(())
+    })?;
+    answers("worker 2 to be left", "before 2")?;
+    ground.write("edited.py", &app("afterwards"))?;
+    wait::until("the edited module to answer", patience, || {
+        http::get(port, "/").ok()?.text().starts_with("afterwards").then_some(())
     })?;
     vassal.stop()
 }

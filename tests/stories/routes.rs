@@ -7,6 +7,7 @@ use empery_tests::{
     golden,
     ground::Ground,
     http::{self, Answer, Ask, Connection},
+    nginx::Nginx,
     process, python,
     runner::Story,
     uwsgi,
@@ -18,6 +19,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("routes/redirects-answers-headers-and-files", answers),
     Story::new("routes/the-app-sees-what-routes-have-made-of-a-request", changed),
     Story::new("routes/a-rewritten-path-is-that-of-static-files", rewritten),
+    Story::new("routes/the-path-that-routes-see-is-that-of-the-app", paths),
     Story::new("routes/an-answer-of-the-app-may-be-changed-or-replaced", replaced),
     Story::new("routes/basicauth-lets-in-who-is-in-the-line-or-in-the-file", passwords),
     Story::new("routes/lines-of-requests-as-routes-want-them", lines),
@@ -62,7 +64,9 @@ fn answers(ground: &Ground) -> Result<()> {
     let (vassal, port) = started(
         ground,
         &format!(
-            "socket = {}\nadd-header = X-Frame-Options: DENY\nadd-header = Connection: Keep-Alive\ndel-header = x-secret\n\
+            "socket = {}\nchdir = {at}\nadd-header = X-Frame-Options: DENY\nadd-header = Connection: Keep-Alive\n\
+             del-header = x-secret\nadd-header = X-Secret: ours\nroute = ^/empty return:204\nroute = ^/same return:304\n\
+             route = ^/near/(.*) static:files/$1\nroute = ^/beside/(.*) static:{at}/files/../files/$1\n\
              route-if = equal:${{HTTP_X_FORWARDED_PROTO}};http redirect-permanent:https://${{HTTP_HOST}}${{REQUEST_URI}}\n\
              route = ^/old/(.*)$ redirect:/new/$1\n\
              route = ^/robots addheader:X-Robots-Tag: none\nroute = ^/robots delheader:X-App\n\
@@ -79,10 +83,14 @@ fn answers(ground: &Ground) -> Result<()> {
         plain.status == 200 && header(&plain, "X-Frame-Options") == "DENY" && header(&plain, "X-App") == "a",
         "{plain:?}"
     );
-    ensure!(plain.header("X-Secret").is_none(), "{plain:?}");
+    ensure!(header(&plain, "X-Secret") == "ours", "what is added takes the place of what is left out: {plain:?}");
     let mut kept = Connection::open(port, PATIENCE)?;
-    for _ in 0..2 {
-        ensure!(!kept.ask(&Ask::get("/"))?.closes());
+    // What would be behind an answer without a body is the next one.
+    for (path, status) in [("/", 200), ("/empty", 204), ("/", 200), ("/same", 304), ("/", 200)] {
+        let answer = kept.ask(&Ask::get(path))?;
+        ensure!(answer.status == status && !answer.closes(), "{path}: {answer:?}");
+        ensure!((status == 200) == (answer.text() == "/|-") && (status == 200 || answer.body.is_empty()), "{answer:?}");
+        ensure!(status != 204 || answer.header("Content-Length").is_none(), "{answer:?}");
     }
     for (path, status, name, value, body) in [
         ("/old/a?b=c", 302, "Location", "/new/a", "Moved"),
@@ -90,6 +98,9 @@ fn answers(ground: &Ground) -> Result<()> {
         ("/forbidden", 403, "X-Frame-Options", "DENY", "Forbidden"),
         ("/broken", 503, "Content-Type", "text/plain", ""),
         ("/files/a.css", 200, "Content-Type", "text/css", "body {}"),
+        ("/near/a.css", 200, "Content-Type", "text/css", "body {}"),
+        ("/beside/a.css", 200, "Content-Type", "text/css", "body {}"),
+        ("/beside/../a.css", 403, "Content-Type", "text/plain", "Forbidden"),
         ("/files/gone", 404, "Content-Type", "text/plain", "Not Found"),
         ("/files/../files/down.html", 403, "Content-Type", "text/plain", "Forbidden"),
         ("/down", 503, "Content-Type", "text/html", "down"),
@@ -164,7 +175,9 @@ fn replaced(ground: &Ground) -> Result<()> {
     ground.write("shown.py", FAILING)?;
     let text = format!(
         "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\npythonpath = {at}\nmodule = shown\n\
-         log-format = line %(uri) %(var.SHOP) %(var.SECRET) %(late)\ncollect-header = X-Shop SHOP\npull-header = x-secret SECRET\n\
+         log-format = line %(uri) %(var.SHOP) %(var.SECRET) %(late) %(var.KIND)\n\
+         collect-header = Content-Type KIND\nstatic-map = /files={at}\nroute = ^/refused return:404\n\
+         response-route = ^/files/ addheader:X-Served: ${{uwsgi[status]}}\ncollect-header = X-Shop SHOP\npull-header = x-secret SECRET\n\
          error-route-status = 404 redirect:/instead\nerror-route-status = 410 file:filename={at}/gone.html,status=410 Gone\n\
          error-route-status = 500 goto:sorry\nerror-route-run = last:\nerror-route-label = sorry\n\
          error-route-run = clearheaders:503 Sorry\nerror-route-run = send:sorry\nerror-route-run = break:\n\
@@ -193,6 +206,12 @@ fn replaced(ground: &Ground) -> Result<()> {
         ensure!(http::get(port, &format!("/418{way}")).is_err());
     }
     ensure!(http::get(port, "/raise")?.text() == "sorry");
+    // So may one that is not the app's.
+    let served = http::get(port, "/files/gone.html")?;
+    ensure!(served.text() == "gone" && header(&served, "X-Served") == "200", "{served:?}");
+    let refused = http::get(port, "/refused")?;
+    ensure!(refused.status == 302 && header(&refused, "Location") == "/instead", "{refused:?}");
+    vassal.master.says("line /files/gone.html - - yes text/html", PATIENCE)?;
     // The connection is of use behind such an answer.
     let mut kept = Connection::open(port, PATIENCE)?;
     for path in ["/404", "/200", "/500/streamed", "/200"] {
@@ -211,6 +230,46 @@ fn rewritten(ground: &Ground) -> Result<()> {
         ensure!(http::get(port, path)?.text() == "a", "{path}");
     }
     ensure!(http::get(port, "/s/b.txt")?.text() == "/static/b.txt|-");
+    vassal.stop()
+}
+
+/// By nginx as packages configure it, which sends no PATH_INFO, and with apps at mount points.
+fn paths(ground: &Ground) -> Result<()> {
+    ground.write("files/index.html", "the index")?;
+    let (fastcgi, scgi) = (ground.path("fastcgi.sock"), ground.path("scgi.sock"));
+    let (fast, simple) = (fastcgi.display(), scgi.display());
+    let (vassal, port) = started(
+        ground,
+        &format!(
+            "fastcgi-socket = {fast}\nscgi-socket = {simple}\nchmod-socket = 666\nmount = /shop=shown:application\n\
+             manage-script-name = true\ncheck-static = {}\nstatic-index = index.html\n\
+             route = ^/admin return:403\nroute = ^/item addvar:ITEM=yes\nroute = ^/moved rewrite:/shop/moved\n",
+            ground.path("files").display()
+        ),
+    )?;
+    let names = "names=SCRIPT_NAME,ITEM";
+    let nginx = Nginx::start(
+        ground,
+        &format!(
+            "location / {{ include fastcgi_params; fastcgi_pass unix:{fast}; }}\n\
+             location /simple/ {{ include scgi_params; rewrite ^/simple(.*)$ $1 break; scgi_pass unix:{simple}; }}"
+        ),
+    )?;
+    for (port, below) in [(port, ""), (nginx.port, ""), (nginx.port, "/simple")] {
+        let get = |path: &str| http::get(port, &format!("{below}{path}?{names}"));
+        ensure!(get("/admin")?.status == 403 && get("/shop/admin")?.status == 403, "{port}{below}");
+        for (path, expected) in [
+            ("/item", "/item||yes"),
+            ("/shop/item", "/item|/shop|yes"),
+            ("/shop/x", "/x|/shop|-"),
+            // A rewritten path chooses no other app, as in uWSGI.
+            ("/moved", "/shop/moved||-"),
+        ] {
+            let answer = get(path)?;
+            ensure!(answer.text() == expected, "{port}{below}{path}: {}", answer.text());
+        }
+        ensure!(get("/")?.text() == "the index", "{port}{below}");
+    }
     vassal.stop()
 }
 
@@ -278,11 +337,14 @@ fn lines(ground: &Ground) -> Result<()> {
         ground,
         "log-format = line %(uri) %(user) %(shop) %(var.KIND) %(kept)\nroute = ^/quiet donotlog:\nroute-run = logvar:shop=${HTTP_HOST}\n\
          route-run = addvar:KIND=k\nroute = ^/user setuser:ann\nroute = ^/said log:said ${REQUEST_URI}\n\
-         final-route-status = 403 logvar:kept=${uwsgi[status]}\nfinal-route = ^/late donotlog:\nroute = ^/no return:403\n",
+         final-route-status = 403 logvar:kept=${uwsgi[status]}\nfinal-route = ^/late donotlog:\nroute = ^/no return:403\n\
+         route = ^/closed break:\nfinal-route = ^/closed logvar:kept=${uwsgi[status]}\n",
     )?;
     for path in ["/quiet", "/late", "/said%0a", "/no", "/user"] {
         http::ask(port, Ask::get(path).header("Host", "books"))?;
     }
+    ensure!(http::ask(port, Ask::get("/closed").header("Host", "books")).is_err());
+    vassal.master.says("line /closed - books k 0", PATIENCE)?;
     vassal.master.says("line /user ann books k -", PATIENCE)?;
     let output = vassal.master.output();
     ensure!(!output.contains("line /quiet") && !output.contains("line /late"), "{output}");

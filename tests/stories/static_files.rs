@@ -476,7 +476,8 @@ fn over_fastcgi_and_scgi(ground: &Ground) -> Result<()> {
         format!(
             "include fastcgi_params; fastcgi_param PATH_INFO $uri; fastcgi_keep_conn on; fastcgi_pass unix:{fast};"
         ),
-        format!("include scgi_params; scgi_param PATH_INFO $uri; scgi_pass unix:{simple};"),
+        // As packages configure it.
+        format!("include scgi_params; scgi_pass unix:{simple};"),
     ] {
         let nginx = Nginx::start(ground, &format!("location / {{ {pass} }}"))?;
         let path = "/static/data.bin";

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -35,7 +36,16 @@ enum Seen {
     /// None while it is not there: coming and going are changes too.
     File(Option<SystemTime>),
     /// It, and everything directly in it.
-    Tree(Option<SystemTime>, BTreeMap<OsString, Option<SystemTime>>),
+    Tree(Option<SystemTime>, BTreeMap<OsString, Option<Entry>>),
+}
+
+/// Something in a directory.
+#[derive(PartialEq, Eq)]
+enum Entry {
+    /// By its time.
+    File(Option<SystemTime>),
+    /// That it is there, by device and inode: its time is that of what lies in it, which is watched by nobody, as in uWSGI.
+    Directory(u64, u64),
 }
 
 impl Watch {
@@ -85,10 +95,51 @@ fn file(path: &Path) -> Seen {
 
 fn tree(path: &Path) -> Seen {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let of = |entry: std::fs::DirEntry| (entry.file_name(), modified(&entry.path()));
+    let of = |found: std::fs::DirEntry| (found.file_name(), entry(&found.path()));
     Seen::Tree(modified(path), entries.map(of).collect())
+}
+
+fn entry(path: &Path) -> Option<Entry> {
+    let facts = std::fs::metadata(path).ok()?;
+    Some(if facts.is_dir() { Entry::Directory(facts.dev(), facts.ino()) } else { Entry::File(facts.modified().ok()) })
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_what_lies_in_it_directly() {
+        let place = std::env::temp_dir().join(format!("empery-touch-{}", std::process::id()));
+        drop(fs::remove_dir_all(&place));
+        fs::create_dir_all(place.join("package")).unwrap();
+        fs::write(place.join("app.py"), "").unwrap();
+        let set = |name: &str, seconds: u64| {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::open(place.join(name)).unwrap().set_modified(at).unwrap();
+        };
+        set("", 1);
+        set("package", 1);
+        set("app.py", 1);
+        let before = tree(&place);
+        // A file two levels down gives its directory another time.
+        fs::write(place.join("package/deep.py"), "").unwrap();
+        set("package", 2);
+        assert!(tree(&place) == before, "two levels down");
+        set("app.py", 2);
+        assert!(tree(&place) != before, "a file");
+        set("app.py", 1);
+        assert!(tree(&place) == before);
+        fs::rename(place.join("package"), place.join("other")).unwrap();
+        fs::create_dir(place.join("package")).unwrap();
+        set("", 1);
+        assert!(tree(&place) != before, "another directory");
+        fs::remove_dir_all(&place).unwrap();
+    }
 }

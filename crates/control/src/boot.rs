@@ -324,7 +324,7 @@ pub struct AppBoot {
     /// `spooler` and its relatives.
     #[serde(default)]
     pub spoolers: SpoolersBoot,
-    /// `py-autoreload`, in s; 0 is off: worker 1 watches the files of its modules and asks for a reload.
+    /// `py-autoreload`, in s; 0 is off: workers watch the files of their modules, and one asks for a reload.
     pub py_autoreload_s: u32,
     /// `py-auto-reload-ignore`: names of modules that it does not look at.
     #[serde(default)]

@@ -167,7 +167,14 @@ pub enum Action {
         /// Its value.
         value: Template,
     },
-    /// `addvar`, `setpathinfo` and so on.
+    /// `addvar`.
+    Add {
+        /// The variable.
+        name: String,
+        /// Its value.
+        value: Template,
+    },
+    /// `setpathinfo` and so on.
     Set {
         /// The variable.
         name: String,

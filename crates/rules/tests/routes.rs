@@ -13,6 +13,7 @@ use proptest::prelude::*;
 #[derive(Default)]
 struct Request {
     vars: BTreeMap<Vec<u8>, Vec<u8>>,
+    added: BTreeMap<Vec<u8>, Vec<u8>>,
     effects: Vec<Effect>,
     status: u16,
     /// The only metric there is, `hits`.
@@ -21,11 +22,19 @@ struct Request {
 
 impl Host for Request {
     fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.added.get(name).or(self.vars.get(name)).cloned()
+    }
+
+    fn own(&self, name: &[u8]) -> Option<Vec<u8>> {
         self.vars.get(name).cloned()
     }
 
     fn set(&mut self, name: &[u8], value: Vec<u8>) {
         self.vars.insert(name.to_vec(), value);
+    }
+
+    fn add(&mut self, name: &[u8], value: Vec<u8>) {
+        self.added.insert(name.to_vec(), value);
     }
 
     fn status(&self) -> u16 {
@@ -283,6 +292,49 @@ fn a_password_is_asked_for_until_it_is_right() {
     assert_eq!(try_(&both, Some(in_file)).1, Some("u".to_owned()));
     assert_eq!(try_(&both, Some(right)).1, Some("foo".to_owned()));
     is_asked(try_(&both, Some(wrong)));
+}
+
+#[test]
+fn a_variable_that_is_added_lets_nobody_in_and_leads_no_route() {
+    let added = |name: &str| always(Action::Add { name: name.into(), value: text("guest") });
+    let known = Known::One("foo:bar".into());
+    let auth = always(Action::BasicAuth(BasicAuth { realm: "Staff".into(), known, or_next: false }));
+    let asked = answer(follow(&[added("REMOTE_USER"), auth.clone()], &mut request(&[])));
+    assert_eq!(asked.status, b"401 Authorization Required");
+    let set = always(Action::SetUser(text("guest")));
+    assert_eq!(follow(&[set, auth.clone()], &mut request(&[])), Outcome::GoOn);
+    assert_eq!(follow(&[auth], &mut request(&[("REMOTE_USER", "joe")])), Outcome::GoOn);
+    let by_regexp = found("HTTP_HOST", "guest", log("by its subject"));
+    let variable = Template(vec![Piece::Variable("HTTP_HOST".into())]);
+    let equal = Condition::Compare { left: variable, how: Comparison::Equal, right: text("guest") };
+    let by_variable = Step::Rule(Box::new(Rule { when: When::If(equal), action: log("by its variable") }));
+    let mut request = request(&[("HTTP_HOST", "shop.example")]);
+    follow(&[added("HTTP_HOST"), by_regexp, by_variable], &mut request);
+    assert_eq!(logged(&request), ["by its variable"]);
+}
+
+#[test]
+fn a_client_climbs_no_path_and_the_configuration_may() {
+    let outcome = |pieces: &[Piece], path: &str| {
+        let action = Action::Static { path: Template(pieces.to_vec()), or_next: false };
+        follow(&[found("PATH_INFO", "^/(.*)$", action)], &mut request(&[("PATH_INFO", path)]))
+    };
+    let text = |text: &str| Piece::Text(text.into());
+    let there = |path: &str| Outcome::Static(path.into());
+    assert_eq!(outcome(&[text("/srv/../www/"), Piece::Group(1)], "/a..b/c"), there("/srv/../www/a..b/c"));
+    assert_eq!(outcome(&[text("..")], "/"), there(".."));
+    for (pieces, path) in [
+        (vec![text("/srv/"), Piece::Group(1)], "/../etc/passwd"),
+        (vec![text("/srv/"), Piece::Group(1)], "/a/.."),
+        (vec![text("/srv/."), Piece::Group(1)], "/./etc"),
+        (vec![text("/srv/"), Piece::Group(1), text("./x")], "/."),
+        (vec![text("/srv/a"), Piece::Group(1), text("../x")], "//"),
+        (vec![text("/srv/.."), Piece::Group(1)], "//x"),
+        (vec![Piece::Group(1), text("/x")], "/.."),
+        (vec![text("/srv/"), Piece::Group(1)], "/a\0"),
+    ] {
+        assert_eq!(outcome(&pieces, path), Outcome::Climbs, "{pieces:?} {path:?}");
+    }
 }
 
 #[test]

@@ -85,6 +85,21 @@ fn take_stdin() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Another descriptor of the same opening, closed at the next exec; the number stays with whoever has it.
+///
+/// # Errors
+/// `EBADF` when it is not open, `EMFILE` when there is no room.
+pub fn copy(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes a number and the least for the new one; on a number that is not open it fails without an
+    // effect.
+    let copied = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
+    if copied < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above has just made it, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copied) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +117,16 @@ mod tests {
         let taken = std::net::TcpListener::from(take_listening(tcp.into_raw_fd()).unwrap());
         taken.accept().unwrap();
         assert_eq!(taken.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_copy_is_another_number() {
+        let (read, write) = crate::pipe::cloexec_pipe().unwrap();
+        let copied = copy(write.as_raw_fd()).unwrap();
+        drop(write);
+        io::Write::write_all(&mut std::fs::File::from(copied), b"x").unwrap();
+        assert_eq!(io::read_to_string(std::fs::File::from(read)).unwrap(), "x");
+        assert_eq!(copy(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

@@ -5,15 +5,25 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
-    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    },
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use empery_config::{
     loggers::{Datagram, Destination, Logger},
     vassal::Log as Configured,
 };
-use nix::fcntl::OFlag;
+use empery_sys::inherited;
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, send},
+};
 
 use super::{
     file::{Care, LogFile},
@@ -29,6 +39,12 @@ const INFORMATIONAL: u8 = 6;
 
 /// Longest packet of RFC 3164 (section 4.1), in bytes; the rest of a line is cut.
 const PACKET_MAX_BYTES: usize = 1024;
+
+/// What a pipe takes in one piece, in bytes (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// How long a name that led nowhere is left alone.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Outlet {
@@ -49,12 +65,29 @@ enum Way {
     /// Where the log goes without loggers.
     Standard,
     File(Box<LogFile>),
-    Descriptor(File),
+    Descriptor(Descriptor),
     Unix(UnixDatagram),
     /// The name is looked up beside everything else; until then there is nobody.
-    Udp(Arc<OnceLock<UdpSocket>>),
+    Udp(Search),
     /// It could not be opened.
     Nothing(io::ErrorKind),
+}
+
+/// Whoever a name leads to.
+struct Search {
+    address: String,
+    look_up: fn(&str) -> Option<SocketAddr>,
+    found: Arc<OnceLock<UdpSocket>>,
+    /// When the name was asked for last; an address is found at once.
+    asked: Instant,
+}
+
+/// A descriptor that this process was given.
+enum Descriptor {
+    /// Another opening of it, so that not waiting is nobody else's matter.
+    Reopened(File),
+    /// It itself, which others may hold, too: whether it takes a line is asked before each.
+    Shared(File),
 }
 
 /// What became of a line.
@@ -80,15 +113,24 @@ impl Outlet {
             Destination::File { path, .. } => {
                 LogFile::open(path.clone(), care(&logger.to, config)).map(|file| Way::File(Box::new(file)))
             }
-            Destination::Descriptor(number) => descriptor(*number).map(Way::Descriptor),
+            Destination::Descriptor(number) => Descriptor::open(*number).map(Way::Descriptor),
             Destination::Syslog { .. } => unix().map(Way::Unix),
             Destination::Socket { to, .. } | Destination::Remote { to, .. } => match to {
                 Datagram::Unix(_) => unix().map(Way::Unix),
-                Datagram::Udp(address) => Ok(Way::Udp(udp(address.clone()))),
+                Datagram::Udp(address) => Ok(Way::Udp(Search::begin(address.clone(), by_name))),
             },
         };
         let way = way.unwrap_or_else(|error| Way::Nothing(error.kind()));
         Outlet { logger, way, lost_lines: 0, packets: Packets::of(config) }
+    }
+
+    /// Whether it is of no use to whoever wants the same logger: opened anew it may take lines.
+    pub(super) fn is_lost(&self) -> bool {
+        match &self.way {
+            Way::Udp(search) => search.found.get().is_none(),
+            Way::Nothing(_) => true,
+            Way::Standard | Way::File(_) | Way::Descriptor(_) | Way::Unix(_) => false,
+        }
     }
 
     /// Takes care of its file, if it is one, as a configuration says by now.
@@ -142,10 +184,10 @@ impl Outlet {
         }
     }
 
-    fn send(&self, line: &[u8]) -> io::Result<()> {
+    fn send(&mut self, line: &[u8]) -> io::Result<()> {
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        match (&self.way, &self.logger.to) {
-            (Way::Descriptor(file), _) => (&*file).write_all(line),
+        match (&mut self.way, &self.logger.to) {
+            (Way::Descriptor(descriptor), _) => descriptor.write(line),
             (Way::Unix(socket), Destination::Syslog { name, facility }) => {
                 let head = format!("<{}>{} {name}: ", facility * 8 + INFORMATIONAL, stamp());
                 socket.send_to(&[head.as_bytes(), text].concat(), SYSLOG).map(drop)
@@ -157,12 +199,12 @@ impl Outlet {
             (Way::Unix(socket), Destination::Socket { to: Datagram::Unix(path), prefix }) => {
                 socket.send_to(&[prefix.as_bytes(), line].concat(), path).map(drop)
             }
-            (Way::Udp(socket), Destination::Remote { name, priority, .. }) => {
+            (Way::Udp(search), Destination::Remote { name, priority, .. }) => {
                 let mut packets = self.packets.packets(name.as_deref(), *priority, text).into_iter();
-                packets.try_for_each(|packet| known(socket)?.send(&packet).map(drop))
+                packets.try_for_each(|packet| search.peer()?.send(&packet).map(drop))
             }
-            (Way::Udp(socket), Destination::Socket { prefix, .. }) => {
-                known(socket)?.send(&[prefix.as_bytes(), line].concat()).map(drop)
+            (Way::Udp(search), Destination::Socket { prefix, .. }) => {
+                search.peer()?.send(&[prefix.as_bytes(), line].concat()).map(drop)
             }
             (Way::Nothing(kind), _) => Err((*kind).into()),
             // A file and the standard log were served before; a socket is of one of the kinds above.
@@ -209,22 +251,39 @@ fn unix() -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Looking a name up may take as long as it likes; an address is known at once.
-fn udp(address: String) -> Arc<OnceLock<UdpSocket>> {
-    let found = Arc::new(OnceLock::new());
-    let place = Arc::clone(&found);
-    let connect = move |peer: Option<SocketAddr>| {
-        if let Some(socket) = peer.and_then(|peer| connected(peer).ok()) {
-            place.get_or_init(|| socket);
+impl Search {
+    fn begin(address: String, look_up: fn(&str) -> Option<SocketAddr>) -> Search {
+        let search = Search { address, look_up, found: Arc::default(), asked: Instant::now() };
+        match search.address.parse() {
+            Ok(peer) => drop(connected(peer).map(|socket| search.found.set(socket))),
+            Err(_) => search.ask(),
         }
-    };
-    match address.parse() {
-        Ok(peer) => connect(Some(peer)),
-        Err(_) => {
-            drop(std::thread::spawn(move || connect(address.to_socket_addrs().ok().and_then(|mut all| all.next()))))
-        }
+        search
     }
-    found
+
+    /// Looking a name up may take as long as it likes.
+    fn ask(&self) {
+        let (address, look_up, found) = (self.address.clone(), self.look_up, Arc::clone(&self.found));
+        drop(std::thread::spawn(move || {
+            if let Some(socket) = look_up(&address).and_then(|peer| connected(peer).ok()) {
+                // Of two who ask the first one counts.
+                drop(found.set(socket));
+            }
+        }));
+    }
+
+    /// Whom it has led to. Who is not found is looked for again, as long as there are lines for him.
+    fn peer(&mut self) -> io::Result<&UdpSocket> {
+        if self.found.get().is_none() && self.asked.elapsed() >= ASKED_AGAIN_AFTER {
+            self.asked = Instant::now();
+            self.ask();
+        }
+        self.found.get().ok_or_else(|| io::Error::other("its name has no address"))
+    }
+}
+
+fn by_name(address: &str) -> Option<SocketAddr> {
+    address.to_socket_addrs().ok()?.next()
 }
 
 fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
@@ -235,14 +294,41 @@ fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn known(socket: &OnceLock<UdpSocket>) -> io::Result<&UdpSocket> {
-    socket.get().ok_or_else(|| io::Error::other("its name has no address"))
+/// Without waiting, though whoever opened it may wait for it.
+fn write_at_once(file: &File, line: &[u8]) -> io::Result<()> {
+    match send(file.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        Ok(sent) if sent == line.len() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::WouldBlock.into()),
+        Err(Errno::ENOTSOCK) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // What says that it takes some takes so much at once (pipe(7)).
+    for piece in line.chunks(PIPE_BUF) {
+        let mut asked = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut asked, PollTimeout::ZERO)? == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        (&*file).write_all(piece)?;
+    }
+    Ok(())
 }
 
-/// Another opening of what this process was given (proc_pid_fd(5)), so that not waiting is nobody else's matter.
-fn descriptor(number: i32) -> io::Result<File> {
-    let flags = OFlag::O_NONBLOCK.bits();
-    OpenOptions::new().append(true).custom_flags(flags).open(format!("/proc/self/fd/{number}"))
+impl Descriptor {
+    /// A socket cannot be opened again (ENXIO, open(2)), nor what only a user may that is no longer ours (proc_pid_fd(5)).
+    fn open(number: i32) -> io::Result<Descriptor> {
+        let flags = OFlag::O_NONBLOCK.bits();
+        match OpenOptions::new().append(true).custom_flags(flags).open(format!("/proc/self/fd/{number}")) {
+            Ok(file) => Ok(Descriptor::Reopened(file)),
+            Err(_) => inherited::copy(number).map(|fd| Descriptor::Shared(fd.into())),
+        }
+    }
+
+    fn write(&self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Descriptor::Reopened(file) => (&*file).write_all(line),
+            Descriptor::Shared(file) => write_at_once(file, line),
+        }
+    }
 }
 
 /// `Nov 22 12:09:41` (RFC 3164, section 4.1.2).
@@ -278,6 +364,12 @@ fn hostname() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Read,
+        os::unix::net::UnixStream,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
     use super::*;
 
     #[test]
@@ -294,5 +386,50 @@ mod tests {
         assert_eq!(split.iter().flat_map(body).collect::<Vec<_>>(), text);
         assert!(split.len() > 2 && split[0] == cut[0]);
         assert_eq!(Packets { max_bytes: 128, splits: true }.packets(Some("x"), 29, b"").len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_led_nowhere_is_looked_up_again() {
+        static IS_KNOWN: AtomicBool = AtomicBool::new(false);
+        fn look_up(_: &str) -> Option<SocketAddr> {
+            IS_KNOWN.load(Ordering::Relaxed).then(|| (Ipv4Addr::LOCALHOST, 514).into())
+        }
+        let mut search = Search::begin("log.example:514".to_owned(), look_up);
+        assert!(search.peer().is_err());
+        IS_KNOWN.store(true, Ordering::Relaxed);
+        search.asked = Instant::now().checked_sub(ASKED_AGAIN_AFTER).unwrap();
+        let patience = Instant::now() + Duration::from_secs(30);
+        while search.peer().is_err() {
+            assert!(Instant::now() < patience);
+            std::thread::yield_now();
+        }
+        assert!(Search::begin("127.0.0.1:514".to_owned(), |_| None).peer().is_ok());
+    }
+
+    #[test]
+    fn a_socket_that_was_given_takes_lines_and_holds_nobody_up() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let descriptor = Descriptor::open(ours.as_raw_fd()).unwrap();
+        descriptor.write(b"a line\n").unwrap();
+        let mut taken = [0; 7];
+        (&theirs).read_exact(&mut taken).unwrap();
+        assert_eq!(&taken, b"a line\n");
+        let line = [b'x'; 1000];
+        let full = (0..100_000).find_map(|_| descriptor.write(&line).err()).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        drop(theirs);
+        assert_eq!(descriptor.write(&line).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_pipe_that_others_hold_holds_nobody_up() {
+        let (read, write) = io::pipe().unwrap();
+        let write = File::from(std::os::fd::OwnedFd::from(write));
+        write_at_once(&write, b"a line\n").unwrap();
+        let mut taken = [0; 7];
+        (&read).read_exact(&mut taken).unwrap();
+        assert_eq!(&taken, b"a line\n");
+        let full = (0..100_000).find_map(|_| write_at_once(&write, &[b'x'; 10_000]).err()).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 }

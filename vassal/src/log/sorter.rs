@@ -82,15 +82,16 @@ impl Sorter {
 
 impl Way {
     fn open(lines: &Lines, config: &Configured, open: &mut Vec<Outlet>) -> Way {
-        let outlets =
-            lines.loggers.iter().map(|logger| match open.iter().position(|outlet| outlet.logger == *logger) {
+        let outlets = lines.loggers.iter().map(|logger| {
+            match open.iter().position(|outlet| outlet.logger == *logger && !outlet.is_lost()) {
                 Some(place) => {
                     let mut outlet = open.swap_remove(place);
                     outlet.take_care(config);
                     outlet
                 }
                 None => Outlet::open(logger.clone(), config),
-            });
+            }
+        });
         let outlets = outlets.collect();
         let routes = lines.routes.iter().filter_map(|route| Some((route.logger.clone(), pattern(&route.pattern)?)));
         Way { outlets, routes: routes.collect(), encoders: lines.encoders.clone() }

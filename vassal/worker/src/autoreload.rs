@@ -1,7 +1,11 @@
-//! `py-autoreload = N`: worker 1 watches the files of the imported modules, and the Python files beside those of the
-//! app, which may be the ones that do not import yet. One thread of Python, because that is where `sys.modules` is.
+//! `py-autoreload = N`: every worker watches the files of the imported modules, and the Python files beside those of the
+//! app, which may be the ones that do not import yet; the first of those that live asks for the reload, since `cheaper` lets
+//! go whom it likes. One thread of Python, because that is where `sys.modules` is.
+
+use std::sync::atomic::Ordering;
 
 use empery_control::{apps::AppTarget, worker::FromWorker};
+use empery_sys::process;
 use pyo3::{
     prelude::*,
     types::{PyDict, PyModule},
@@ -9,7 +13,7 @@ use pyo3::{
 
 use crate::worker::Worker;
 
-/// The thread's program. `changed()` asks the master for a reload.
+/// The thread's program. `changed()` asks the master for a reload, and says whether it did.
 const WATCH: &std::ffi::CStr = cr#"
 import os, sys, threading
 
@@ -46,24 +50,23 @@ def stamp(path):
 def watch(seconds, extra, ignored, changed):
     known = {path: stamp(path) for path in files(extra, ignored)}
     pause = threading.Event()
+    moved = False
     while True:
         pause.wait(seconds)
-        moved = False
         for path in files(extra, ignored):
             now = stamp(path)
             moved = moved or (path in known and now is not None and now != known[path])
             known[path] = now if now is not None else known.get(path)
-        if moved:
-            changed()
+        moved = moved and not changed()
 
 def start(seconds, extra, ignored, changed):
     threading.Thread(target=watch, args=(seconds, extra, ignored, changed), name='py-autoreload', daemon=True).start()
 "#;
 
-/// Starts the thread, when it is asked for and this is the worker for it.
+/// Starts the thread, when it is asked for.
 pub(crate) fn start(py: Python<'_>, worker: &Worker) -> PyResult<()> {
     let boot = worker.boot;
-    if boot.py_autoreload_s == 0 || worker.reference.worker.0 != 1 {
+    if boot.py_autoreload_s == 0 {
         return Ok(());
     }
     let apps = boot.apps.main.iter().chain(boot.apps.mounts.iter().map(|mount| &mount.app));
@@ -87,9 +90,18 @@ pub(crate) fn start(py: Python<'_>, worker: &Worker) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn changed() {
-    if let Some(worker) = Worker::here() {
-        worker.log("py-autoreload: a file has changed");
-        worker.say(&FromWorker::ReloadAsked);
-    }
+fn changed() -> bool {
+    let Some(worker) = Worker::here().filter(|worker| is_first(worker)) else { return false };
+    worker.log("py-autoreload: a file has changed");
+    worker.say(&FromWorker::ReloadAsked)
+}
+
+/// Whether no worker before this one lives. A number in the scoreboard may be somebody else's by now, who is no child of the
+/// master.
+fn is_first(worker: &Worker) -> bool {
+    let siblings = process::children_of(std::os::unix::process::parent_id().cast_signed()).unwrap_or_default();
+    let lives = |pid: i32| siblings.contains(&pid) && !process::has_ended(pid);
+    let pid_of = |(before, spawn)| worker.slot_of(before, spawn, 0).state.pid.load(Ordering::Acquire).cast_signed();
+    let mut before = (1..worker.reference.worker.0).flat_map(|before| [(before, 0), (before, 1)]);
+    !before.any(|place| lives(pid_of(place)))
 }

@@ -59,10 +59,13 @@ impl Mounts {
 
     /// What is left of PATH_INFO for the app and for static files.
     pub(crate) fn rest<'p>(&self, path_info: &'p [u8]) -> &'p [u8] {
-        match self.longest(path_info) {
-            Some(mounted) => &path_info[mounted.prefix().len()..],
-            None => path_info,
-        }
+        self.split(path_info).map_or(path_info, |(_, rest)| rest)
+    }
+
+    /// SCRIPT_NAME and PATH_INFO as `manage-script-name` makes them of a path; None when it is below no point.
+    pub(crate) fn split<'p>(&self, path_info: &'p [u8]) -> Option<(&str, &'p [u8])> {
+        let prefix = self.longest(path_info)?.prefix();
+        Some((prefix, &path_info[prefix.len()..]))
     }
 
     /// The longest mount point that the path begins with, in whole segments.
@@ -85,32 +88,41 @@ impl Mounts {
         py: Python<'py>,
         environ: &Bound<'py, PyDict>,
     ) -> PyResult<Option<&Bound<'py, PyAny>>> {
-        let text = |name: &str| -> PyResult<String> {
-            let value = environ.get_item(name)?.and_then(|value| value.cast_into::<PyString>().ok());
-            Ok(value.map_or_else(String::new, |value| value.to_string_lossy().into_owned()))
-        };
-        let chosen = if self.manage_script_name {
-            let path_info = text("PATH_INFO")?;
-            // Latin-1 of the path against a point that may be UTF-8: both as bytes.
-            let bytes: Vec<u8> = path_info.chars().map(|character| character as u8).collect();
-            match self.longest(&bytes) {
-                Some(mounted) => {
-                    let prefix = crate::python::latin1(py, mounted.prefix().as_bytes())?;
-                    environ.set_item("SCRIPT_NAME", prefix)?;
-                    environ.set_item("PATH_INFO", crate::python::latin1(py, &bytes[mounted.prefix().len()..])?)?;
-                    Some(mounted)
-                }
-                None => self.named(&text("SCRIPT_NAME")?),
+        if self.manage_script_name {
+            let bytes = bytes_of(environ, "PATH_INFO")?;
+            if let Some(mounted) = self.longest(&bytes) {
+                let prefix = crate::python::latin1(py, mounted.prefix().as_bytes())?;
+                environ.set_item("SCRIPT_NAME", prefix)?;
+                environ.set_item("PATH_INFO", crate::python::latin1(py, &bytes[mounted.prefix().len()..])?)?;
+                return Ok(self.app_of(py, mounted));
             }
-        } else {
-            self.named(&text("SCRIPT_NAME")?)
-        };
-        Ok(chosen.filter(|_| !self.ignore_script_name).map(|mounted| mounted.app.bind(py)))
+        }
+        self.named(py, environ)
     }
 
-    fn named(&self, script_name: &str) -> Option<&Mounted> {
-        self.mounted.iter().find(|mounted| mounted.point == script_name && !script_name.is_empty())
+    /// The app whose point SCRIPT_NAME is. After routes, for which the path is split already: what they make of it chooses no other.
+    pub(crate) fn named<'py>(
+        &self,
+        py: Python<'py>,
+        environ: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<&Bound<'py, PyAny>>> {
+        let bytes = bytes_of(environ, "SCRIPT_NAME")?;
+        let is_it = |mounted: &&Mounted| {
+            mounted.point.as_bytes() == bytes || (self.manage_script_name && mounted.prefix().as_bytes() == bytes)
+        };
+        let mounted = self.mounted.iter().find(|mounted| !bytes.is_empty() && is_it(mounted));
+        Ok(mounted.and_then(|mounted| self.app_of(py, mounted)))
     }
+
+    fn app_of<'m, 'py>(&self, py: Python<'py>, mounted: &'m Mounted) -> Option<&'m Bound<'py, PyAny>> {
+        (!self.ignore_script_name).then(|| mounted.app.bind(py))
+    }
+}
+
+/// A variable, in Latin-1, against which a point that may be UTF-8 is compared.
+fn bytes_of(environ: &Bound<'_, PyDict>, name: &str) -> PyResult<Vec<u8>> {
+    let value = environ.get_item(name)?.and_then(|value| value.cast_into::<PyString>().ok());
+    Ok(value.map_or_else(Vec::new, |value| value.to_string_lossy().chars().map(|character| character as u8).collect()))
 }
 
 /// What answers when there is no app for a request.

@@ -54,28 +54,68 @@ impl Template {
 
     /// The text for a request. `groups` are those of the regular expression that was found, the whole first.
     pub fn fill(&self, host: &impl Host, groups: &[Vec<u8>]) -> Vec<u8> {
-        let variable = |name: &str| host.variable(name.as_bytes()).unwrap_or_default();
         let mut out = Vec::new();
         for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Group(number) => out.extend_from_slice(groups.get(*number).map_or(&b""[..], Vec::as_slice)),
-                Piece::Variable(name) => out.extend_from_slice(&variable(name)),
-                Piece::Cookie(name) => out.extend_from_slice(named(&variable("HTTP_COOKIE"), b';', name)),
-                Piece::Query(name) => out.extend_from_slice(named(&variable("QUERY_STRING"), b'&', name)),
-                Piece::Upper(name) => out.extend(variable(name).to_ascii_uppercase()),
-                Piece::Lower(name) => out.extend(variable(name).to_ascii_lowercase()),
-                Piece::Hex(name) => {
-                    out.extend(variable(name).iter().flat_map(|byte| format!("{byte:02X}").into_bytes()))
-                }
-                Piece::Base64(name) => out.extend(base64(&variable(name))),
-                Piece::Fact(fact) => out.extend(host.fact(*fact)),
-                Piece::HttpTime(seconds) => out.extend(host.http_time(*seconds)),
-                Piece::Metric(name) => out.extend(host.metric(name).to_string().into_bytes()),
-                Piece::Mime(name) => out.extend(host.mime(&variable(name))),
-            }
+            piece.fill(host, groups, &mut out);
         }
         out
+    }
+
+    /// The same for a path of a file. What a client puts into it must not lead out of where it was put; the configuration itself
+    /// may say `..`.
+    pub(super) fn fill_path(&self, host: &impl Host, groups: &[Vec<u8>]) -> Filled {
+        let (mut path, mut is_put_in) = (Vec::new(), Vec::new());
+        for piece in &self.0 {
+            piece.fill(host, groups, &mut path);
+            is_put_in.resize(path.len(), !matches!(piece, Piece::Text(_)));
+        }
+        let mut begins = 0;
+        let climbs = path.split(|byte| *byte == b'/').any(|segment| {
+            let ends = begins + segment.len();
+            // With the slashes around it, which make a segment of it.
+            let around = begins.saturating_sub(1)..(ends + 1).min(path.len());
+            begins = ends + 1;
+            segment == b".." && is_put_in[around].contains(&true)
+        });
+        if climbs || path.contains(&0) { Filled::Climbs(path) } else { Filled::Path(path) }
+    }
+}
+
+/// A path for a request.
+pub(super) enum Filled {
+    /// It.
+    Path(Vec<u8>),
+    /// It leads elsewhere.
+    Climbs(Vec<u8>),
+}
+
+impl Filled {
+    /// As it stands there.
+    pub(super) fn shown(&self) -> &[u8] {
+        match self {
+            Filled::Path(path) | Filled::Climbs(path) => path,
+        }
+    }
+}
+
+impl Piece {
+    fn fill(&self, host: &impl Host, groups: &[Vec<u8>], out: &mut Vec<u8>) {
+        let variable = |name: &str| host.variable(name.as_bytes()).unwrap_or_default();
+        match self {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Group(number) => out.extend_from_slice(groups.get(*number).map_or(&b""[..], Vec::as_slice)),
+            Piece::Variable(name) => out.extend_from_slice(&variable(name)),
+            Piece::Cookie(name) => out.extend_from_slice(named(&variable("HTTP_COOKIE"), b';', name)),
+            Piece::Query(name) => out.extend_from_slice(named(&variable("QUERY_STRING"), b'&', name)),
+            Piece::Upper(name) => out.extend(variable(name).to_ascii_uppercase()),
+            Piece::Lower(name) => out.extend(variable(name).to_ascii_lowercase()),
+            Piece::Hex(name) => out.extend(variable(name).iter().flat_map(|byte| format!("{byte:02X}").into_bytes())),
+            Piece::Base64(name) => out.extend(base64(&variable(name))),
+            Piece::Fact(fact) => out.extend(host.fact(*fact)),
+            Piece::HttpTime(seconds) => out.extend(host.http_time(*seconds)),
+            Piece::Metric(name) => out.extend(host.metric(name).to_string().into_bytes()),
+            Piece::Mime(name) => out.extend(host.mime(&variable(name))),
+        }
     }
 }
 

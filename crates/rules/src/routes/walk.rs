@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Arithmetic, BasicAuth, Condition, FileAnswer, Known, PathIs, Rule, Step, When, condition,
-    template::{Template, from_base64},
+    template::{Filled, Template, from_base64},
 };
 use crate::status;
 
@@ -14,8 +14,13 @@ use crate::status;
 pub trait Host {
     /// A variable of the request, as it is by now.
     fn variable(&self, name: &[u8]) -> Option<Vec<u8>>;
+    /// One as it came or as an action of its own has set it: what `route-…` and `basicauth` look at, which `addvar` does not
+    /// change (in uWSGI 2.0 they look into the request, not into its variables).
+    fn own(&self, name: &[u8]) -> Option<Vec<u8>>;
     /// Changes one.
     fn set(&mut self, name: &[u8], value: Vec<u8>);
+    /// Lays one over what is there, for the app and for templates.
+    fn add(&mut self, name: &[u8], value: Vec<u8>);
     /// The status of the answer; 0 while there is none.
     fn status(&self) -> u16;
     /// Something that is known.
@@ -102,6 +107,8 @@ pub enum Outcome {
     Close,
     /// This is the answer.
     Answer(Answer),
+    /// A path of a file leads out of where the configuration put what the client says: 403.
+    Climbs,
     /// A file is served as `static-map` serves it; 404 when it is not there.
     Static(Vec<u8>),
     /// So is one as it is.
@@ -249,11 +256,14 @@ impl Prepared {
                 return Next::End(Outcome::Answer(answer));
             }
             Action::Static { path, or_next } => {
-                let path = path.fill(host, groups);
-                if *or_next && !host.is_path(&path, PathIs::File) {
+                let path = path.fill_path(host, groups);
+                if *or_next && !host.is_path(path.shown(), PathIs::File) {
                     return Next::Step;
                 }
-                return Next::End(Outcome::Static(path));
+                return Next::End(match path {
+                    Filled::Path(path) => Outcome::Static(path),
+                    Filled::Climbs(_) => Outcome::Climbs,
+                });
             }
             Action::File(file) => return send_file(file, host, groups),
             Action::BasicAuth(auth) => return authenticate(auth, host),
@@ -276,6 +286,11 @@ impl Prepared {
             Action::Set { name, value } => {
                 let value = value.fill(host, groups);
                 host.set(name.as_bytes(), value);
+                return Next::Step;
+            }
+            Action::Add { name, value } => {
+                let value = value.fill(host, groups);
+                host.add(name.as_bytes(), value);
                 return Next::Step;
             }
             Action::SetUser(value) => {
@@ -339,7 +354,7 @@ fn holds(when: &When, pattern: Option<&Regex>, host: &impl Host, groups: &mut Gr
     match when {
         When::Always => true,
         When::Found { variable, .. } => {
-            let text = host.variable(variable.as_bytes()).unwrap_or_default();
+            let text = host.own(variable.as_bytes()).unwrap_or_default();
             pattern.is_some_and(|pattern| groups_of(pattern, &text, groups))
         }
         When::If(condition) => condition::holds(condition, pattern, host, groups),
@@ -349,10 +364,11 @@ fn holds(when: &When, pattern: Option<&Regex>, host: &impl Host, groups: &mut Gr
 }
 
 fn send_file(file: &FileAnswer, host: &impl Host, groups: &[Vec<u8>]) -> Next {
-    let path = file.path.fill(host, groups);
-    if file.or_next && !host.is_path(&path, PathIs::File) {
+    let path = file.path.fill_path(host, groups);
+    if file.or_next && !host.is_path(path.shown(), PathIs::File) {
         return Next::Step;
     }
+    let Filled::Path(path) = path else { return Next::End(Outcome::Climbs) };
     let by_name = if file.by_name { host.mime(&path) } else { Vec::new() };
     let content_type = if by_name.is_empty() { file.content_type.clone().into_bytes() } else { by_name };
     Next::End(Outcome::File { path, status: one_line(file.status.fill(host, groups)), content_type })
@@ -361,7 +377,7 @@ fn send_file(file: &FileAnswer, host: &impl Host, groups: &[Vec<u8>]) -> Next {
 /// Who is known already is let through. Without a password, or with something that is none, the client is asked for one, also
 /// by `basicauth-next`, which lets only a wrong one through to the next.
 fn authenticate(auth: &BasicAuth, host: &mut impl Host) -> Next {
-    if host.variable(b"REMOTE_USER").is_some_and(|user| !user.is_empty()) {
+    if host.own(b"REMOTE_USER").is_some_and(|user| !user.is_empty()) {
         return Next::Step;
     }
     let given = host.variable(b"HTTP_AUTHORIZATION").unwrap_or_default();
@@ -400,7 +416,7 @@ fn count(name: &str, how: Arithmetic, by: Option<&Template>, host: &mut impl Hos
         Arithmetic::Times => value.saturating_mul(by),
         Arithmetic::Divided => value.checked_div(by).unwrap_or(0),
     };
-    host.set(name.as_bytes(), result.to_string().into_bytes());
+    host.add(name.as_bytes(), result.to_string().into_bytes());
     Next::Step
 }
 

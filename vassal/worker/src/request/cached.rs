@@ -24,16 +24,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, cache: &Cache, request: 
             return None;
         }
     };
-    let answered = Answered {
-        status: status(&bytes),
-        headers_number: 0,
-        head_bytes: 0,
-        body_bytes: bytes.len() as u64,
-        used_sendfile: false,
-        is_asked_for: false,
-        write_errors: 0,
-        read_errors: 0,
-    };
+    let answered = Answered { status: status(&bytes), body_bytes: bytes.len() as u64, ..Answered::nothing() };
     let took_us = tools.count(began);
     tools.after_request(py);
     tools.count_answer(&request.spoken, &answered, began, took_us);

@@ -11,8 +11,8 @@ use super::{
     beside::Beside,
     cached, environ,
     framing::Asked,
-    records,
-    request_line::Spoken,
+    path_info, records,
+    request_line::{Address, Spoken},
     routing,
     rules::Routed,
     static_file,
@@ -80,9 +80,12 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             return After::Close;
         }
     };
-    let line = Line::of(incoming.vars);
+    let mut decoded = Vec::new();
+    let completed = path_info::completed(incoming.vars, &mut decoded);
+    let cgi_vars = completed.as_deref().unwrap_or(incoming.vars);
+    let line = Line::of(cgi_vars);
     let listener = tools.worker.boot.listeners.get(connection.listener);
-    let vars = Vars { source: Source::Cgi(incoming.vars), who: &who, listener, routed: None };
+    let vars = Vars { source: Source::Cgi(cgi_vars), who: &who, listener, routed: None };
     let routed = tools.serving.rules.as_ref().map(|_| Arc::<Routed>::default());
     let outcome = routed.as_ref().map(|routed| routing::follow(py, tools, &vars, routed));
     let vars = Vars { routed: routed.as_deref(), ..vars };
@@ -91,9 +94,12 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             method: line.method,
             uri: line.uri,
             protocol: line.protocol,
-            remote_addr: line.remote_addr,
+            remote_addr: match who.peer.filter(|_| tools.trusted.is_said()) {
+                Some(peer) => Address::Known(Some(peer.ip())),
+                None => Address::Said(line.remote_addr),
+            },
             remote_user: line.remote_user,
-            forwarded_for: line.forwarded_for,
+            forwarded_for: if tools.logs_forwarded_for() { line.forwarded_for } else { b"" },
             vars_number: incoming.vars.len(),
             head_bytes: incoming.head_bytes,
             vars: &vars,
@@ -123,7 +129,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
     let routed_after = outcome.and_then(|outcome| routing::answer(py, tools, &request, outcome));
     let of_cache = |cache| cached::answer(py, tools, cache, &request);
     let without_app = routed_after.or_else(|| serving.answers.and_then(of_cache));
-    let of_file = |files| static_file::of_vars(py, tools, files, incoming.vars, &request);
+    let of_file = |files| static_file::of_vars(py, tools, files, cgi_vars, &request);
     if let Some(after) = without_app.or_else(|| serving.static_files.as_ref().and_then(of_file)) {
         return match (after, incoming.records) {
             (After::Send(outgoing), Some(request_id)) => {
@@ -133,7 +139,7 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, connection: &mut Connect
             (after, _) => after,
         };
     }
-    let environ = match environ::of_vars(py, tools, connection, incoming.vars, &who) {
+    let environ = match environ::of_vars(py, tools, connection, cgi_vars, &who) {
         Ok(environ) => environ,
         Err(error) => {
             python::print_exception(py, &error);

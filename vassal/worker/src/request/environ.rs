@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use empery_control::boot::AppBoot;
-use empery_wire::{gateway::tls_variables, http::Head, target::percent_decode};
+use empery_wire::{gateway::tls_variables, http::Head};
 use pyo3::{
     ffi,
     prelude::*,
@@ -253,10 +253,6 @@ pub(super) fn of_vars<'py>(
             }
         })?;
     }
-    let find = |name: &[u8]| vars.iter().rfind(|(key, _)| *key == name).map(|(_, value)| *value);
-    if find(b"PATH_INFO").is_none() {
-        set_path(&environ, tools, vars)?;
-    }
     if tools.trusted.is_said() {
         let names = &tools.names;
         if let Some(peer) = who.peer {
@@ -268,8 +264,8 @@ pub(super) fn of_vars<'py>(
             set(&environ, names.http_host.bind(py), &python::latin1(py, host)?)?;
         }
     }
-    match find(b"UWSGI_SCHEME") {
-        Some(scheme) => set(&environ, tools.names.url_scheme.bind(py), &python::latin1(py, scheme)?)?,
+    match vars.iter().rfind(|(key, _)| *key == b"UWSGI_SCHEME") {
+        Some((_, scheme)) => set(&environ, tools.names.url_scheme.bind(py), &python::latin1(py, scheme)?)?,
         None if who.is_https => set(&environ, tools.names.url_scheme.bind(py), tools.names.https.bind(py))?,
         None => {}
     }
@@ -287,29 +283,9 @@ pub(super) fn kept(environ: &Bound<'_, PyDict>) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// What routes have made of a request.
 pub(super) fn add_routed(environ: &Bound<'_, PyDict>, routed: &Routed) -> PyResult<()> {
     let py = environ.py();
-    for (name, value) in &routed.said().vars {
+    for (name, value) in routed.said().variables() {
         let name = if name == b"UWSGI_SCHEME" { "wsgi.url_scheme".into() } else { String::from_utf8_lossy(name) };
         environ.set_item(name, python::latin1(py, value)?)?;
-    }
-    Ok(())
-}
-
-/// PATH_INFO for a web server that sends none. nginx's `fastcgi_params` and `scgi_params` put the whole path into SCRIPT_NAME
-/// and DOCUMENT_URI; what is mounted (SCRIPT_NAME, PEP 3333) only the app's configuration knows, so nothing is.
-fn set_path(environ: &Bound<'_, PyDict>, tools: &mut Tools, vars: &[(&[u8], &[u8])]) -> PyResult<()> {
-    let py = environ.py();
-    let find = |name: &[u8]| vars.iter().rfind(|(key, _)| *key == name).map(|(_, value)| *value);
-    let uri = find(b"REQUEST_URI").unwrap_or(b"");
-    percent_decode(uri.split(|byte| *byte == b'?').next().unwrap_or(b""), &mut tools.scratch);
-    let path = match (find(b"DOCUMENT_URI"), find(b"SCRIPT_NAME")) {
-        (Some(path), _) => path,
-        // Something is mounted, and this is its root.
-        (None, Some(script)) if script != tools.scratch => b"",
-        (None, _) => &tools.scratch,
-    };
-    set(environ, tools.names.path_info.bind(py), &python::latin1(py, path)?)?;
-    if !path.is_empty() {
-        environ.set_item("SCRIPT_NAME", "")?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::{
     After, Tools, cached, environ,
     framing::Asked,
     held, reply,
-    request_line::Spoken,
+    request_line::{Address, Spoken},
     routing,
     rules::Routed,
     static_file,
@@ -95,8 +95,6 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
         }
         return After::NeedBody { bytes: consumed + bytes };
     }
-    let remote_addr =
-        if tools.may_log { who.peer.map(|peer| peer.ip().to_string()).unwrap_or_default() } else { String::new() };
     let find = |name: &str| {
         head.headers
             .iter()
@@ -112,9 +110,9 @@ fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection,
             method: head.method.as_bytes(),
             uri: head.target.whole,
             protocol: if head.minor_version == 1 { b"HTTP/1.1" } else { b"HTTP/1.0" },
-            remote_addr: remote_addr.as_bytes(),
+            remote_addr: Address::Known(who.peer.map(|peer| peer.ip())),
             remote_user: b"",
-            forwarded_for: if tools.worker.boot.log_x_forwarded_for { find("x-forwarded-for") } else { b"" },
+            forwarded_for: if tools.logs_forwarded_for() { find("x-forwarded-for") } else { b"" },
             vars_number: OWN_VARIABLES + head.headers.len(),
             head_bytes: consumed,
             vars: &vars,

@@ -20,6 +20,7 @@ mod input;
 mod known;
 pub(crate) mod log_variables;
 mod names;
+mod path_info;
 mod patience;
 mod recalled;
 mod records;
@@ -138,6 +139,12 @@ impl Tools {
             lines: request_line::Lines::default(),
             scratch: Vec::new(),
         })
+    }
+
+    /// Whether the line of a request has what X-Forwarded-For says (`log-x-forwarded-for`); with `trusted-proxies` it has what
+    /// a trusted one says, as the app does.
+    fn logs_forwarded_for(&self) -> bool {
+        self.worker.boot.log_x_forwarded_for && !self.trusted.is_said()
     }
 
     /// What this thread owes to its client.

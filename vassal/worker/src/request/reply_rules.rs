@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::{
     account::Began,
     head::AnswerHead,
-    routing,
+    routing::{self, Answering, Sight},
     rules::{Changes, Routed, Rules},
 };
 
@@ -62,26 +62,32 @@ impl Reply {
         if std::mem::replace(&mut self.is_asked, true) {
             return None;
         }
-        let seen = routing::Answering { status, body_bytes, vars: &self.vars, began: self.began };
-        let [error, response] = [&self.rules.error, &self.rules.response];
-        let outcome = match routing::follow_answer(py, error, &seen, &self.routed) {
-            Outcome::GoOn => routing::follow_answer(py, response, &seen, &self.routed),
-            outcome => outcome,
-        };
+        let seen = Answering { status, body_bytes, sight: Sight::Kept(&self.vars), began: self.began };
+        let instead = ask(py, self.rules, &seen, &self.routed);
         self.changes.extend(&self.routed);
-        let answer = match outcome {
-            Outcome::GoOn => return None,
-            Outcome::Close => return Some(Instead::Nothing),
-            Outcome::Answer(answer) => answer,
-            Outcome::Static(path) => {
-                let content_type = routing::type_of(&path).unwrap_or("application/octet-stream");
-                read(&path, b"200 OK", content_type.as_bytes())
-            }
-            Outcome::File { path, status, content_type } => read(&path, &status, &content_type),
-        };
-        let routes::Answer { status, headers, body, closes } = answer;
-        Some(Instead::Answer(Answer { number: routing::number_of(&status), status, headers, body, closes }))
+        instead
     }
+}
+
+/// Asks the routes of an answer that is about to go out what is sent in its place; None for the answer itself.
+pub(super) fn ask(py: Python<'_>, rules: &Rules, seen: &Answering<'_>, routed: &Routed) -> Option<Instead> {
+    let outcome = match routing::follow_answer(py, &rules.error, seen, routed) {
+        Outcome::GoOn => routing::follow_answer(py, &rules.response, seen, routed),
+        outcome => outcome,
+    };
+    let answer = match outcome {
+        Outcome::GoOn => return None,
+        Outcome::Close => return Some(Instead::Nothing),
+        Outcome::Answer(answer) => answer,
+        Outcome::Climbs => routing::plain("403 Forbidden"),
+        Outcome::Static(path) => {
+            let content_type = routing::type_of(&path).unwrap_or("application/octet-stream");
+            read(&path, b"200 OK", content_type.as_bytes())
+        }
+        Outcome::File { path, status, content_type } => read(&path, &status, &content_type),
+    };
+    let routes::Answer { status, headers, body, closes } = answer;
+    Some(Instead::Answer(Answer { number: routing::number_of(&status), status, headers, body, closes }))
 }
 
 /// A file as an answer; 404 when it cannot be read.

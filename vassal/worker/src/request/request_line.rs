@@ -3,7 +3,7 @@
 
 mod format;
 
-use std::io::Write;
+use std::{io::Write, net::IpAddr};
 
 use empery_control::boot::{AppBoot, REQUEST_LINE_MARK};
 use empery_sys::process;
@@ -20,8 +20,9 @@ pub(super) struct Spoken<'b> {
     pub(super) method: &'b [u8],
     pub(super) uri: &'b [u8],
     pub(super) protocol: &'b [u8],
-    pub(super) remote_addr: &'b [u8],
+    pub(super) remote_addr: Address<'b>,
     pub(super) remote_user: &'b [u8],
+    /// What X-Forwarded-For says, where nobody is said to be trusted.
     pub(super) forwarded_for: &'b [u8],
     /// CGI variables.
     pub(super) vars_number: usize,
@@ -29,6 +30,15 @@ pub(super) struct Spoken<'b> {
     pub(super) head_bytes: usize,
     /// Everything else.
     pub(super) vars: &'b Vars<'b>,
+}
+
+/// The address of a client.
+#[derive(Clone, Copy)]
+pub(super) enum Address<'b> {
+    /// As a text.
+    Said(&'b [u8]),
+    /// It becomes one when there is a line; None on a unix socket.
+    Known(Option<IpAddr>),
 }
 
 /// What became of it.
@@ -43,6 +53,22 @@ pub(super) struct Answered {
     pub(super) read_errors: u64,
     /// The app wants the line (`uwsgi.log_this_request`).
     pub(super) is_asked_for: bool,
+}
+
+impl Answered {
+    /// Without an answer.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            status: 0,
+            headers_number: 0,
+            head_bytes: 0,
+            body_bytes: 0,
+            used_sendfile: false,
+            write_errors: 0,
+            read_errors: 0,
+            is_asked_for: false,
+        }
+    }
 }
 
 /// All that a line tells.
@@ -82,10 +108,14 @@ impl Lines {
             return;
         }
         self.line.clear();
-        let address = if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() {
-            spoken.forwarded_for
-        } else {
-            spoken.remote_addr
+        let made: String;
+        let address = match spoken.remote_addr {
+            _ if boot.log_x_forwarded_for && !spoken.forwarded_for.is_empty() => spoken.forwarded_for,
+            Address::Said(text) => text,
+            Address::Known(address) => {
+                made = address.map(|address| address.to_string()).unwrap_or_default();
+                made.as_bytes()
+            }
         };
         if boot.request_log.marked {
             let mut mark = [0; 4];

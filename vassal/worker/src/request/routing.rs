@@ -43,7 +43,8 @@ struct Asking<'a, 'py> {
 }
 
 /// Where they look for variables.
-enum Sight<'a> {
+#[derive(Clone, Copy)]
+pub(super) enum Sight<'a> {
     /// In what came.
     Vars(Vars<'a>),
     /// In what was kept of it.
@@ -54,7 +55,7 @@ enum Sight<'a> {
 pub(super) struct Answering<'a> {
     pub(super) status: u16,
     pub(super) body_bytes: u64,
-    pub(super) vars: &'a [(Vec<u8>, Vec<u8>)],
+    pub(super) sight: Sight<'a>,
     pub(super) began: Began,
 }
 
@@ -69,8 +70,23 @@ impl Host for Asking<'_, '_> {
         }
     }
 
+    fn own(&self, name: &[u8]) -> Option<Vec<u8>> {
+        match &self.sight {
+            Sight::Vars(vars) => self
+                .routed
+                .own(name)
+                .or_else(|| Vars { routed: None, ..*vars }.find(name).map(std::borrow::Cow::into_owned)),
+            // As the app was given them.
+            Sight::Kept(_) => self.routed.own(name).or_else(|| self.variable(name)),
+        }
+    }
+
     fn set(&mut self, name: &[u8], value: Vec<u8>) {
         self.routed.set(name, value);
+    }
+
+    fn add(&mut self, name: &[u8], value: Vec<u8>) {
+        self.routed.add(name, value);
     }
 
     fn status(&self) -> u16 {
@@ -160,9 +176,16 @@ fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
-/// Follows the routes before the app.
+/// Follows the routes before the app. They see the path as `manage-script-name` makes it, as in uWSGI (core/protocol.c,
+/// `uwsgi_parse_vars`).
 pub(super) fn follow(py: Python<'_>, tools: &Tools, vars: &Vars<'_>, routed: &Routed) -> Outcome {
     let Some(rules) = tools.serving.rules.as_ref() else { return Outcome::GoOn };
+    if let (Some(mounts), Some(path_info)) = (tools.mounts, vars.find(b"PATH_INFO"))
+        && let Some((script_name, rest)) = mounts.split(&path_info)
+    {
+        routed.set(b"SCRIPT_NAME", script_name.into());
+        routed.set(b"PATH_INFO", rest.to_vec());
+    }
     let sight = Sight::Vars(Vars { routed: Some(routed), ..*vars });
     let mut asking = Asking { py, worker: tools.worker, sight, routed, began: Began::now(), answer: None };
     rules.request.follow(&mut asking)
@@ -170,10 +193,10 @@ pub(super) fn follow(py: Python<'_>, tools: &Tools, vars: &Vars<'_>, routed: &Ro
 
 /// Follows those of an answer that is about to go out.
 pub(super) fn follow_answer(py: Python<'_>, routes: &Prepared, answering: &Answering<'_>, routed: &Routed) -> Outcome {
-    let Some(worker) = Worker::here() else { return Outcome::GoOn };
-    let &Answering { status, body_bytes, vars, began } = answering;
+    let Some(worker) = Worker::here().filter(|_| !routes.is_empty()) else { return Outcome::GoOn };
+    let &Answering { status, body_bytes, sight, began } = answering;
     let answer = Some((status, body_bytes));
-    let mut asking = Asking { py, worker, sight: Sight::Kept(vars), routed, began, answer };
+    let mut asking = Asking { py, worker, sight, routed, began, answer };
     routes.follow(&mut asking)
 }
 
@@ -201,14 +224,13 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, o
     let began = Began::now();
     let after = match outcome {
         Outcome::GoOn => return None,
-        Outcome::Close => After::Close,
+        Outcome::Close => whole::nothing(py, tools, request, began),
         Outcome::Answer(answer) => send(py, tools, request, &answer, began),
-        Outcome::Static(path) if climbs(&path) => not_served(py, tools, request, "403 Forbidden", began),
+        Outcome::Climbs => not_served(py, tools, request, "403 Forbidden", began),
         Outcome::Static(path) => match static_file::of_path(py, tools, request, &path) {
             Some(after) => after,
             None => not_served(py, tools, request, "404 Not Found", began),
         },
-        Outcome::File { path, .. } if climbs(&path) => not_served(py, tools, request, "403 Forbidden", began),
         Outcome::File { path, status, content_type } => match open(&path) {
             Some((file, length)) => {
                 let lines = [b"Content-Type: ", &content_type[..], b"\r\n"].concat();
@@ -230,11 +252,6 @@ pub(super) fn answer(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, o
     Some(after)
 }
 
-/// What a client puts into a path must not lead out of where it was put.
-fn climbs(path: &[u8]) -> bool {
-    path.contains(&0) || path.split(|byte| *byte == b'/').any(|segment| segment == b"..")
-}
-
 fn open(path: &[u8]) -> Option<(answer::File, u64)> {
     let file = fs::File::open(OsStr::from_bytes(path)).ok()?;
     let facts = file.metadata().ok().filter(fs::Metadata::is_file)?;
@@ -247,9 +264,6 @@ fn open(path: &[u8]) -> Option<(answer::File, u64)> {
 
 /// A whole file, when it is one that can be read.
 pub(super) fn read(path: &[u8]) -> Option<Vec<u8>> {
-    if climbs(path) {
-        return None;
-    }
     fs::read(OsStr::from_bytes(path)).ok()
 }
 
@@ -270,12 +284,7 @@ pub(super) fn not_served(
 }
 
 fn send(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, answer: &Answer, began: Began) -> After {
-    let mut lines = Vec::new();
-    for (name, value) in &answer.headers {
-        for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-            lines.extend_from_slice(piece);
-        }
-    }
+    let lines = lines_of(&answer.headers);
     let whole = WholeAnswer {
         status: number_of(&answer.status),
         status_line: &answer.status,
@@ -286,6 +295,11 @@ fn send(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, answer: &Answe
         closes: answer.closes,
     };
     whole::send(py, tools, request, whole, began)
+}
+
+/// Headers as lines of a head.
+pub(super) fn lines_of(headers: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
+    headers.iter().flat_map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat()).collect()
 }
 
 /// The number at the beginning of a status line.

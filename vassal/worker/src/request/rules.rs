@@ -12,7 +12,7 @@ use empery_rules::{
 use super::{
     head::{AnswerHead, HeaderKind},
     log_variables,
-    request_line::Spoken,
+    request_line::{Address, Spoken},
 };
 
 /// See the module.
@@ -36,7 +36,9 @@ pub(crate) struct Routed(Mutex<Said>);
 #[derive(Default)]
 pub(super) struct Said {
     /// Variables that are otherwise than what came.
-    pub(super) vars: Vec<(Vec<u8>, Vec<u8>)>,
+    vars: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Those that are laid over them (`addvar`).
+    added: Vec<(Vec<u8>, Vec<u8>)>,
     /// Headers for its answer, `NAME: VALUE`.
     pub(super) add: Vec<Vec<u8>>,
     /// Names of those that are left out.
@@ -56,16 +58,43 @@ impl Routed {
 
     /// A variable that is otherwise than what came.
     pub(super) fn variable(&self, name: &[u8]) -> Option<Vec<u8>> {
-        self.said().vars.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        let said = self.said();
+        in_list(&said.added, name).or_else(|| in_list(&said.vars, name))
+    }
+
+    /// One that is otherwise than what came, and not merely laid over it.
+    pub(super) fn own(&self, name: &[u8]) -> Option<Vec<u8>> {
+        in_list(&self.said().vars, name)
     }
 
     /// Changes a variable.
     pub(super) fn set(&self, name: &[u8], value: Vec<u8>) {
-        let vars = &mut self.said().vars;
-        match vars.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => vars.push((name.to_vec(), value)),
-        }
+        let mut said = self.said();
+        said.added.retain(|(known, _)| known != name);
+        put(&mut said.vars, name, value);
+    }
+
+    /// Lays one over what is there.
+    pub(super) fn add(&self, name: &[u8], value: Vec<u8>) {
+        put(&mut self.said().added, name, value);
+    }
+}
+
+impl Said {
+    /// All variables that are otherwise; of those of one name the last counts.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+        self.vars.iter().chain(&self.added)
+    }
+}
+
+fn in_list(vars: &[(Vec<u8>, Vec<u8>)], name: &[u8]) -> Option<Vec<u8>> {
+    vars.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+}
+
+fn put(vars: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: Vec<u8>) {
+    match vars.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => vars.push((name.to_vec(), value)),
     }
 }
 
@@ -81,10 +110,10 @@ impl Routed {
     /// What the line of the request says otherwise.
     pub(super) fn of_line(&self) -> Changed {
         Changed {
-            method: self.variable(b"REQUEST_METHOD"),
-            uri: self.variable(b"REQUEST_URI"),
-            remote_addr: self.variable(b"REMOTE_ADDR"),
-            remote_user: self.variable(b"REMOTE_USER"),
+            method: self.own(b"REQUEST_METHOD"),
+            uri: self.own(b"REQUEST_URI"),
+            remote_addr: self.own(b"REMOTE_ADDR"),
+            remote_user: self.own(b"REMOTE_USER"),
         }
     }
 
@@ -102,7 +131,7 @@ impl Changed {
         Spoken {
             method: self.method.as_deref().unwrap_or(spoken.method),
             uri: self.uri.as_deref().unwrap_or(spoken.uri),
-            remote_addr: self.remote_addr.as_deref().unwrap_or(spoken.remote_addr),
+            remote_addr: self.remote_addr.as_deref().map_or(spoken.remote_addr, Address::Said),
             remote_user: self.remote_user.as_deref().unwrap_or(spoken.remote_user),
             ..spoken
         }
@@ -119,6 +148,16 @@ impl Rules {
             is_shown &= !collect.is_pulled;
         }
         is_shown
+    }
+
+    /// Lines of a head that are whole, but for those that become variables only.
+    pub(super) fn shown(&self, routed: &Routed, lines: &[u8]) -> Vec<u8> {
+        let shows = |line: &&[u8]| {
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            self.collect(routed, name, value.trim_ascii())
+        };
+        lines.split_inclusive(|byte| *byte == b'\n').filter(shows).flatten().copied().collect()
     }
 
     /// Whether anything is asked when an answer begins.
@@ -177,7 +216,8 @@ impl Changes {
         self.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name))
     }
 
-    /// Adds what is to be added. It frames nothing: how long a body is the server says.
+    /// Adds what is to be added, also under a name that is left out: what replaces a header of the app is one of these. It frames
+    /// nothing: how long a body is the server says.
     pub(super) fn add_to(&self, head: &mut AnswerHead) {
         for header in &self.add {
             let Some(colon) = header.iter().position(|byte| *byte == b':') else { continue };
@@ -185,7 +225,7 @@ impl Changes {
             let frames =
                 [&b"content-length"[..], b"transfer-encoding"].iter().any(|known| name.eq_ignore_ascii_case(known));
             let is_whole = !name.is_empty() && header.iter().all(|byte| *byte >= b' ' || *byte == b'\t');
-            if is_whole && !frames && !self.removes(name) {
+            if is_whole && !frames {
                 // It says nothing of the length, about which alone there could be an error.
                 let _ = head.header(HeaderKind::of(name), name, value);
             }

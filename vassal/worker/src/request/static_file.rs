@@ -82,11 +82,17 @@ pub(super) fn of_http(
         wishes.take(header.name.as_bytes(), header.value);
     }
     let mut path_info = std::mem::take(&mut tools.scratch);
-    match request.spoken.vars.routed.and_then(|routed| routed.variable(b"PATH_INFO")) {
-        Some(path) => path_info = path,
-        None => http_rules::path_info(request.spoken.vars.listener, head.target.path, &mut path_info),
-    }
-    let below = tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info));
+    let below = match request.spoken.vars.routed.and_then(|routed| routed.variable(b"PATH_INFO")) {
+        // What is mounted was taken from it before the routes.
+        Some(path) => {
+            path_info = path;
+            &path_info[..]
+        }
+        None => {
+            http_rules::path_info(request.spoken.vars.listener, head.target.path, &mut path_info);
+            tools.mounts.map_or(&path_info[..], |mounts| mounts.rest(&path_info))
+        }
+    };
     let after = look(py, tools, request, &Means::Path { path_info: below, document_root: b"" }, files, &wishes);
     tools.scratch = path_info;
     after
@@ -117,9 +123,9 @@ pub(super) fn of_vars(
     }
     let routed = |name: &[u8]| request.spoken.vars.routed.and_then(|routed| routed.variable(name));
     let (routed_path, routed_root) = (routed(b"PATH_INFO"), routed(b"DOCUMENT_ROOT"));
-    let path_info = routed_path.as_deref().unwrap_or(path_info);
+    let unrouted = || tools.mounts.map_or(path_info, |mounts| mounts.rest(path_info));
     let means = Means::Path {
-        path_info: tools.mounts.map_or(path_info, |mounts| mounts.rest(path_info)),
+        path_info: routed_path.as_deref().unwrap_or_else(unrouted),
         document_root: routed_root.as_deref().unwrap_or(document_root),
     };
     look(py, tools, request, &means, files, &wishes)

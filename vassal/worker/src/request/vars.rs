@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use empery_control::boot::AppListener;
-use empery_wire::http;
+use empery_wire::{gateway::tls_variables, http};
 
 use super::{environ::CONTROL_PREFIX, http_rules, rules::Routed, who::Who};
 
@@ -67,8 +67,20 @@ impl<'b> Vars<'b> {
                 None => self.header(head, "HOST".as_bytes()),
             },
             b"CONTENT_TYPE" | b"CONTENT_LENGTH" => self.header(head, name),
-            _ => self.header(head, name.strip_prefix(b"HTTP_")?),
+            _ => match name.strip_prefix(b"HTTP_") {
+                Some(name) => self.header(head, name),
+                None => self.of_tls(name),
+            },
         }
+    }
+
+    /// A fact about the TLS session, under either of its names.
+    fn of_tls(&self, name: &[u8]) -> Option<Cow<'b, [u8]>> {
+        self.who.tls.iter().find_map(|(fact, value)| {
+            let (variable, of_uwsgi, value) = tls_variables(fact, value);
+            let is_it = [Some(variable.as_str()), of_uwsgi].into_iter().flatten().any(|known| known.as_bytes() == name);
+            is_it.then_some(Cow::Owned(value))
+        })
     }
 
     /// A header by what CGI makes of its name. Repeated ones are one list (RFC 9110 section 5.3).
@@ -106,5 +118,31 @@ impl<'b> Vars<'b> {
             _ => String::new(),
         };
         Some(Cow::Owned(text.into_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use empery_wire::{Limits, Parsed};
+
+    use super::*;
+
+    #[test]
+    fn facts_about_the_tls_session_are_variables_like_others() {
+        let limits = Limits { head_max_bytes: 4096, headers_max: 10, body_max_bytes: 0 };
+        let parsed = http::parse(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n", &limits);
+        let Parsed::Head { head, .. } = parsed else { panic!("a head") };
+        let who = Who { tls: vec![("client-s-dn", b"CN=joe"), ("protocol", b"TLSv1.3")], ..Who::default() };
+        let vars = Vars { source: Source::Http(&head), who: &who, listener: None, routed: None };
+        let found = |name: &str| vars.find(name.as_bytes()).map(|value| String::from_utf8_lossy(&value).into_owned());
+        for (name, value) in [
+            ("SSL_CLIENT_S_DN", Some("CN=joe")),
+            ("HTTPS_DN", Some("CN=joe")),
+            ("SSL_PROTOCOL", Some("TLSv1.3")),
+            ("HTTP_HOST", Some("shop.example")),
+            ("SSL_CIPHER", None),
+        ] {
+            assert_eq!(found(name).as_deref(), value, "{name}");
+        }
     }
 }

@@ -6,7 +6,16 @@ use std::{io, os::unix::fs::FileExt};
 use empery_wire::framing::Body;
 use pyo3::prelude::*;
 
-use super::{After, Tools, account::Began, head::AnswerHead, request_line::Answered, rules::Changes, wsgi::Request};
+use super::{
+    After, Tools,
+    account::Began,
+    head::AnswerHead,
+    reply_rules::{self, Instead},
+    request_line::Answered,
+    routing::{self, Answering, Sight},
+    rules::Changes,
+    wsgi::Request,
+};
 use crate::{
     serve::outgoing::{FileSpan, Outgoing, Then},
     static_files::answer::File,
@@ -32,18 +41,64 @@ pub(super) struct WholeAnswer<'a> {
     pub(super) closes: bool,
 }
 
-/// Hands the answer to the loop, and writes down that it was given.
+/// Hands the answer to the loop, as the rules for answers have it, and writes down that it was given.
 pub(super) fn send(
+    py: Python<'_>,
+    tools: &mut Tools,
+    request: &Request<'_>, answer: WholeAnswer<'_>,
+    began: Began,
+) -> After {
+    let (Some(rules), Some(routed)) = (tools.serving.rules.as_ref(), request.spoken.vars.routed) else {
+        return give(py, tools, request, answer, began, None);
+    };
+    routed.begin(began.monotonic_ns);
+    let lines = rules.shown(routed, answer.lines);
+    let sight = Sight::Vars(*request.spoken.vars);
+    let seen = Answering { status: answer.status, body_bytes: 0, sight, began };
+    let instead = reply_rules::ask(py, rules, &seen, routed);
+    let changes = Changes::of(rules, Some(routed));
+    match instead {
+        None => give(py, tools, request, WholeAnswer { lines: &lines, ..answer }, began, Some(&changes)),
+        Some(Instead::Nothing) => nothing(py, tools, request, began),
+        Some(Instead::Answer(instead)) => {
+            let lines = rules.shown(routed, &routing::lines_of(&instead.headers));
+            let whole = WholeAnswer {
+                status: instead.number,
+                status_line: &instead.status,
+                lines: &lines,
+                length: Some(instead.body.len() as u64),
+                text: &instead.body,
+                file: None,
+                closes: instead.closes,
+            };
+            give(py, tools, request, whole, began, Some(&changes))
+        }
+    }
+}
+
+/// Gives none, and writes that down: the connection is closed.
+pub(super) fn nothing(py: Python<'_>, tools: &mut Tools, request: &Request<'_>, began: Began) -> After {
+    if let Some(routed) = request.spoken.vars.routed {
+        routed.begin(began.monotonic_ns);
+    }
+    let took_us = tools.count(began);
+    tools.after_request(py);
+    tools.count_answer(&request.spoken, &Answered::nothing(), began, took_us);
+    After::Close
+}
+
+fn give(
     py: Python<'_>,
     tools: &mut Tools,
     request: &Request<'_>,
     answer: WholeAnswer<'_>,
     began: Began,
+    changes: Option<&Changes>,
 ) -> After {
     let asked = request.asked;
-    if let Some(routed) = request.spoken.vars.routed {
-        routed.begin(began.monotonic_ns);
-    }
+    // RFC 9110, sections 6.4.1 and 8.6: what a client takes for the next answer if it comes all the same.
+    let may_have_body = !matches!(answer.status, 100..=199 | 204 | 304);
+    let sends_body = may_have_body && !asked.is_head;
     let has_body = request.body != Body::Length(0);
     let keeps = (asked.is_http || asked.records.is_some())
         && asked.client_keeps
@@ -52,11 +107,12 @@ pub(super) fn send(
         && tools.serving.keeps_connections();
     let mut head = AnswerHead::default();
     head.start(asked.before_status(), answer.status_line);
-    match tools.serving.rules.as_ref() {
+    match changes {
         None => head.lines(answer.lines),
-        Some(rules) => Changes::of(rules, request.spoken.vars.routed).apply(&mut head, answer.lines),
+        Some(changes) => changes.apply(&mut head, answer.lines),
     }
-    if let Some(length) = answer.length {
+    let length = answer.length.filter(|_| may_have_body);
+    if let Some(length) = length {
         head.length(length);
     }
     if asked.is_http {
@@ -71,7 +127,7 @@ pub(super) fn send(
 
     let mut bytes = head.bytes().to_vec();
     let head_bytes = bytes.len() as u64;
-    if !asked.is_head {
+    if sends_body {
         bytes.extend_from_slice(answer.text);
     }
     let then = if keeps {
@@ -82,16 +138,14 @@ pub(super) fn send(
     } else {
         Then::Close
     };
-    let outgoing = outgoing(bytes, answer.file.filter(|_| !asked.is_head), then);
+    let outgoing = outgoing(bytes, answer.file.filter(|_| sends_body), then);
     let answered = Answered {
         status: answer.status,
         headers_number: head.headers_number(),
         head_bytes,
-        body_bytes: if asked.is_head { 0 } else { answer.length.unwrap_or(0) },
+        body_bytes: length.filter(|_| sends_body).unwrap_or(0),
         used_sendfile: outgoing.as_ref().is_ok_and(|outgoing| outgoing.file.is_some()),
-        write_errors: 0,
-        read_errors: 0,
-        is_asked_for: false,
+        ..Answered::nothing()
     };
     let took_us = tools.count(began);
     tools.after_request(py);

@@ -282,9 +282,11 @@ fn run(
     let worker = tools.worker;
     let called = match tools.mounts {
         None => call(tools.app.bind(py), environ, start_response),
-        Some(mounts) => mounts
-            .choose(py, environ)
-            .and_then(|app| call(app.unwrap_or_else(|| tools.app.bind(py)), environ, start_response)),
+        Some(mounts) => match &request.routed {
+            None => mounts.choose(py, environ),
+            Some(_) => mounts.named(py, environ),
+        }
+        .and_then(|app| call(app.unwrap_or_else(|| tools.app.bind(py)), environ, start_response)),
     };
     if stray::is_child() {
         stray::leave(py, worker, called.as_ref().err());

@@ -175,10 +175,11 @@ impl StaticFiles {
         refused.map_or(Outcome::ForTheApp, Outcome::Answer)
     }
 
-    /// The file of this path, wherever it is.
+    /// The file of this path, wherever it is; one that does not begin at the root begins at the working directory.
     pub(crate) fn file(&self, asked: &Asked<'_>, path: &[u8], waiting: Waiting) -> Outcome {
         let root = Path::new("/");
-        let Ok(relative) = path::below(path) else { return Outcome::ForTheApp };
+        let Ok(absolute) = std::path::absolute(std::ffi::OsStr::from_bytes(path)) else { return Outcome::ForTheApp };
+        let Ok(relative) = path::below(absolute.as_os_str().as_bytes()) else { return Outcome::ForTheApp };
         match self.looker.look(root, &relative, waiting) {
             Looked::Found(found) => self.of_file(asked, root, found, waiting),
             Looked::WouldWait => Outcome::WouldWait,

@@ -113,7 +113,7 @@ pub(super) fn read(value: &mut Value<'_>, text: &str) -> Option<Action> {
         "donotlog" => Some(Action::DoNotLog),
         "donotoffload" => Some(Action::Nothing),
         "logvar" => assignment(value, argument).map(|(name, value)| Action::LogVariable { name, value }),
-        "addvar" => assignment(value, argument).map(|(name, value)| Action::Set { name, value }),
+        "addvar" => assignment(value, argument).map(|(name, value)| Action::Add { name, value }),
         "setscriptname" => set(value, "SCRIPT_NAME"),
         "setmethod" => set(value, "REQUEST_METHOD"),
         "seturi" => set(value, "REQUEST_URI"),
@@ -229,7 +229,8 @@ fn break_with(value: &mut Value<'_>, argument: &str) -> Option<Action> {
 }
 
 fn returned(value: &mut Value<'_>, argument: &str) -> Option<Action> {
-    let number = argument.parse().ok().filter(|number| status::phrase(*number).is_some());
+    // Behind one of 1xx a client waits for another.
+    let number = argument.parse().ok().filter(|number| *number >= 200 && status::phrase(*number).is_some());
     if number.is_none() {
         value.bad("a status of HTTP behind the colon", "write for example `return:403`");
     }

@@ -110,6 +110,7 @@ fn what_is_no_route_is_an_error_that_says_what_was_expected() {
         ("route-if = equal last:", "a condition"),
         ("route-if = regexp:a;( last:", "a regular expression"),
         ("route-run = return:999", "a status of HTTP"),
+        ("route-run = return:101", "a status of HTTP"),
         ("route-run = break:nothing", "a status line"),
         ("route-run = addheader:nothing", "NAME: VALUE"),
         ("route-run = addvar:nothing", "`NAME=VALUE`"),
