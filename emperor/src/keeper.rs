@@ -38,6 +38,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::{sources::Sources, tyrant::Tyrant};
 use brain_seat::{BrainSeat, Heard};
 use desk::Desk;
+pub(crate) use environment::of_vassals as environment_of_vassals;
 pub(crate) use policy::UidPolicy;
 use rooms::Rooms;
 use signals::{Signal, Signals};
