@@ -24,12 +24,10 @@ pub(crate) async fn tcp(address: SocketAddr, realm: Realm, inbox: Inbox) {
         let served = async {
             let listener = TcpListener::bind(address).await?;
             tracing::info!(%address, "the dashboard is served on http://{address}");
-            serve::tcp(listener, realm.clone()).await
+            serve::tcp(listener, realm.clone()).await;
+            io::Result::Ok(())
         };
-        let error = match served.await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
+        let Err(error) = served.await else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::error!(%address, %error, "the dashboard cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!(
@@ -44,11 +42,12 @@ pub(crate) async fn tcp(address: SocketAddr, realm: Realm, inbox: Inbox) {
 pub(crate) async fn control(path: PathBuf, realm: Realm, allowed_uids: Vec<u32>, inbox: Inbox) {
     let mut told = false;
     loop {
-        let served = async { serve::control(bind(&path)?, realm.clone(), allowed_uids.clone()).await };
-        let error = match served.await {
-            Ok(()) => return,
-            Err(error) => error,
+        let served = async {
+            let listener = bind(&path)?;
+            serve::control(listener, realm.clone(), allowed_uids.clone()).await;
+            io::Result::Ok(())
         };
+        let Err(error) = served.await else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::error!(path = %path.display(), %error, "the command line cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!(
