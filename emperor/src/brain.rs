@@ -7,6 +7,7 @@ mod command;
 pub(crate) mod common;
 mod fleet_task;
 mod history;
+pub(crate) mod hosts;
 mod inputs;
 mod keeper_line;
 mod link;
@@ -125,8 +126,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
             let places = log_places.clone();
             move |name| Some(places.of(name))
         }),
-        hosts: vec![settings.listen.ip().to_string()].into(),
-        base_url: format!("http://{}", settings.listen).into(),
+        hosts: hosts::names(&settings.host)?.into(),
+        base_url: hosts::base_url(&settings.host, settings.listen)?.into(),
     };
     let wake = Arc::new(Notify::new());
     let looks = Looks::new(Arc::clone(&wake));
