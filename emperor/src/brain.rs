@@ -93,6 +93,10 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     ignore_terminal_signals()?;
     point!("brain.begin")?;
     let peer = empery_sys::seqpacket::peer(channel.as_fd()).context("asking who the keeper is")?;
+    if peer.uid != nix::unistd::geteuid().as_raw() {
+        // No program of another user's that it runs gives back what it gave up. Not the unit's to say: vassals would inherit it.
+        nix::sys::prctl::set_no_new_privs().context("giving up privileges of programs (PR_SET_NO_NEW_PRIVS)")?;
+    }
     let (inbox, mut inputs) = Inbox::new();
     let to_inbox = inbox.clone();
     let keeper = KeeperLine::connect(channel, move |word| to_inbox.tell(Input::Keeper(word)))
