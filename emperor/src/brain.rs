@@ -7,6 +7,7 @@ mod command;
 pub(crate) mod common;
 mod fleet_task;
 mod history;
+pub(crate) mod hosts;
 mod inputs;
 mod keeper_line;
 mod link;
@@ -44,7 +45,7 @@ use empery_store::LatestRevision;
 use empery_sys::seqpacket::Peer;
 use empery_web_ui::{Access, Realm};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::LocalSet,
 };
 
@@ -92,6 +93,10 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     ignore_terminal_signals()?;
     point!("brain.begin")?;
     let peer = empery_sys::seqpacket::peer(channel.as_fd()).context("asking who the keeper is")?;
+    if peer.uid != nix::unistd::geteuid().as_raw() {
+        // No program of another user's that it runs gives back what it gave up. Not the unit's to say: vassals would inherit it.
+        nix::sys::prctl::set_no_new_privs().context("giving up privileges of programs (PR_SET_NO_NEW_PRIVS)")?;
+    }
     let (inbox, mut inputs) = Inbox::new();
     let to_inbox = inbox.clone();
     let keeper = KeeperLine::connect(channel, move |word| to_inbox.tell(Input::Keeper(word)))
@@ -125,8 +130,8 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
             let places = log_places.clone();
             move |name| Some(places.of(name))
         }),
-        hosts: vec![settings.listen.ip().to_string()].into(),
-        base_url: format!("http://{}", settings.listen).into(),
+        hosts: hosts::names(&settings.host)?.into(),
+        base_url: hosts::base_url(&settings.host, settings.listen)?.into(),
     };
     let wake = Arc::new(Notify::new());
     let looks = Looks::new(Arc::clone(&wake));
@@ -158,18 +163,25 @@ async fn bring_up(settings: BrainSettings, channel: OwnedFd) -> anyhow::Result<(
     let watch = Watch::new(Arc::clone(&sources), Arc::clone(&wake));
     let to_inbox = inbox.clone();
     let vital = Vital::new("the scanner", inbox.clone());
+    let scanners_keeper = keeper.clone();
     tokio::spawn(async move {
         let _vital = vital;
-        let scanner = Scanner::new(keeper, reader, numbers, settings.on_demand.clone(), looks);
+        let scanner = Scanner::new(scanners_keeper, reader, numbers, settings.on_demand.clone(), looks);
         scanner.run(wake, watch, move |scanned| to_inbox.tell(Input::Scanned(scanned))).await;
     });
     let uids = vec![0, peer.uid, nix::unistd::geteuid().as_raw()];
-    tokio::spawn(serve::control(places::control_socket(&settings.runtime), realm.clone(), uids, inbox.clone()));
+    let (tried_control, control_tried) = oneshot::channel();
+    let socket = places::control_socket(&settings.runtime);
+    tokio::spawn(serve::control(socket, realm.clone(), uids, inbox.clone(), tried_control));
     if let Some(address) = stats_address {
         let watched = stats_server::Watched { sources, tyrant: settings.tyrant.tyrant() };
         tokio::spawn(stats_server::serve(address, watched, realm.snapshot.clone(), inbox.clone()));
     }
-    tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone()));
+    let (tried_tcp, tcp_tried) = oneshot::channel();
+    tokio::spawn(serve::tcp(settings.listen, realm, inbox.clone(), tried_tcp));
+    // Neither says anything: it is dropped when its door is open, or has said why it is not.
+    let _ = (control_tried.await, tcp_tried.await);
+    keeper.ask(Ask::Pulse, Vec::new()).await.context("telling the keeper that the fleet is looked after")?;
     tokio::spawn(unit::check_kill_mode(inbox));
     task.run(inputs, asked).await;
     tracing::debug!("the keeper is gone");

@@ -38,6 +38,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::{sources::Sources, tyrant::Tyrant};
 use brain_seat::{BrainSeat, Heard};
 use desk::Desk;
+pub(crate) use environment::of_vassals as environment_of_vassals;
 pub(crate) use policy::UidPolicy;
 use rooms::Rooms;
 use signals::{Signal, Signals};
@@ -227,12 +228,11 @@ impl Keeper {
             Heard::Message(message) => message,
             Heard::HungUp => return Turn::Again,
         };
-        if self.brain.first_word() {
-            tell_service_manager("READY=1");
-        }
+        self.brain.spoke();
         let done = self.desk.handle(&bytes.bytes, bytes.fds);
-        if done.pulse {
-            self.brain.pulses();
+        // It says so once it has opened its doors, or has said why it could not.
+        if done.pulse && self.brain.pulses_first() {
+            tell_service_manager("READY=1");
         }
         for reply in done.replies {
             self.brain.say(reply.word, reply.fds);

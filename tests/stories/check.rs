@@ -95,6 +95,13 @@ fn interpreter(ground: &Ground) -> Result<()> {
         ensure!(failed.code == 2 && failed.stdout.contains(told), "{file}: {}", failed.stdout);
         ensure!(run("emperor", &["check", file], here)?.code == 0, "without being asked nothing is imported");
     }
+    // It has no way to the terminal of whoever asks, nor what steers uWSGI or us.
+    let apart = "import os\nassert os.getsid(0) == os.getpid()\nassert not [name for name in os.environ if \
+                 name.startswith('UWSGI_')]\ndef application(environ, start_response): ...\n";
+    ground.write("apart.py", apart)?;
+    ground.write("apart.ini", "[uwsgi]\nmodule = apart\nhttp-socket = 127.0.0.1:8000\n")?;
+    let found = run("emperor", &["check", "apart.ini", "--interpreter"], here)?;
+    ensure!(found.code == 0 && found.stdout.contains("callable: found"), "{}{}", found.stdout, found.stderr);
     // As a master, which starts beside the file; `chdir2` is entered when the app is there.
     ground.write("beside.py", "def application(environ, start_response): ...\n")?;
     ground.write("elsewhere.ini", "[uwsgi]\nmodule = beside\nhttp-socket = 127.0.0.1:8000\nchdir2 = /\n")?;

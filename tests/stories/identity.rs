@@ -57,12 +57,18 @@ fn each_as_it_should(ground: &Ground) -> Result<()> {
     let vassal = emperor.loyal("shop.ini")?;
     let master = i32::try_from(vassal["master_pid"].as_i64().context("no master")?)?;
     let uid = |pid: i32| procfs::uid(pid).context("its uid");
-    let (keeper, brain) = (uid(emperor.keeper_pid()?)?, uid(emperor.brain_pid()?)?);
+    let brain = emperor.brain_pid()?;
+    let (keeper, brains) = (uid(emperor.keeper_pid()?)?, uid(brain)?);
     let (daemon, www) = (id_of("daemon")?, id_of("www-data")?);
     let below: Vec<u32> = procfs::children(master).into_iter().filter_map(procfs::uid).collect();
     ground
-        .note(&format!("uids: keeper {keeper}, brain {brain}, master {}, zygote and workers {below:?}", uid(master)?));
-    ensure!(keeper == 0 && brain == daemon && uid(master)? == www);
+        .note(&format!("uids: keeper {keeper}, brain {brains}, master {}, zygote and workers {below:?}", uid(master)?));
+    ensure!(keeper == 0 && brains == daemon && uid(master)? == www);
+    let status = |pid: i32, line: &str| -> Result<bool> {
+        Ok(fs::read_to_string(format!("/proc/{pid}/status"))?.lines().any(|told| told == line))
+    };
+    ensure!(status(brain, "NoNewPrivs:\t1")?, "a set-user-id program would give the brain back what it gave up");
+    ensure!(status(master, "NoNewPrivs:\t0")?, "sendmail and sudo of an app would fail");
     ensure!(below.len() == 3 && below.iter().all(|uid| *uid == www));
     let shown: Value = serde_json::from_slice(&http::get(port, "/")?.body)?;
     ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");

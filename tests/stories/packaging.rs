@@ -111,6 +111,10 @@ fn debian(ground: &Ground) -> Result<()> {
     ] {
         ensure!(contents.contains(needed), "{needed} is not in the package:\n{contents}");
     }
+    for kept in ["./usr/bin/vassal", "./usr/bin/vassal-gateway"] {
+        let line = contents.lines().find(|line| line.ends_with(kept)).unwrap_or_default();
+        ensure!(line.starts_with("-rwx--x--x"), "its memory must be kept from its own user: {line}");
+    }
     // What it unpacks to runs.
     let root = ground.path("root");
     let mut unpack = Command::new("dpkg-deb");
@@ -133,6 +137,13 @@ fn unit(ground: &Ground) -> Result<()> {
     for needed in ["Type=notify", "KillMode=process", "ExecStart=/usr/bin/emperor run", "ProtectSystem="] {
         ensure!(text.contains(needed), "the unit lacks {needed}");
     }
+    let says = |directive: &str| text.lines().any(|line| line.starts_with(directive));
+    // An app's sendmail must work, logs of living vassals stay theirs, and the set-group-id bit of their directories sticks.
+    ensure!(!says("NoNewPrivileges=") && !says("StateDirectory="), "{text}");
+    ensure!(
+        text.lines().any(|line| line.starts_with("CapabilityBoundingSet=") && line.contains("CAP_FSETID")),
+        "{text}"
+    );
     let Some(verify) = ["/usr/bin/systemd-analyze", "/bin/systemd-analyze"]
         .into_iter()
         .find(|path| std::path::Path::new(path).exists())

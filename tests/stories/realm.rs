@@ -1,6 +1,16 @@
 //! The emperor's own affairs: signals, holds, the database, who may ask, how it is started.
 
-use std::{fs, os::unix::fs::chown, os::unix::process::CommandExt, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::{
+        fs::chown,
+        net::{UnixDatagram, UnixStream},
+        process::CommandExt,
+    },
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
@@ -29,6 +39,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("realm/r2-runs-without-a-place-for-its-database-and-says-so", no_database),
     Story::new("realm/remembers-what-was-deployed", remembers),
     Story::new("realm/strangers-see-nothing", strangers),
+    Story::new("realm/systemd-is-told-once-both-doors-are-open", ready),
     Story::new("realm/every-vassal-gets-a-clean-environment", environment),
     Story::new("realm/vassal-emperor-starts-the-same-without-root", without_root),
     Story::new("realm/b36-stops-within-mercy", stops_within_mercy),
@@ -284,6 +295,26 @@ fn strangers(ground: &Ground) -> Result<()> {
         Ask::post("/vassals/shop.ini/stop").body("application/x-www-form-urlencoded", b"confirm=yes"),
     )?;
     ensure!(forged.status != 200 && emperor.vassal("shop.ini")?["state"] == "loyal", "{forged:?}");
+    emperor.stop()
+}
+
+fn ready(ground: &Ground) -> Result<()> {
+    let path = ground.path("notify.sock");
+    let told = UnixDatagram::bind(&path)?;
+    told.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut emperor = Emperor::prepare(ground)?.environment("NOTIFY_SOCKET", &path.display().to_string());
+    let (port, socket) = (emperor.port, emperor.control_socket());
+    // At that very moment: a unit that is ordered after it does not ask twice.
+    let doors = std::thread::spawn(move || -> Result<()> {
+        let mut said = [0; 64];
+        let length = told.recv(&mut said)?;
+        ensure!(&said[..length] == b"READY=1", "{}", String::from_utf8_lossy(&said[..length]));
+        TcpStream::connect(("127.0.0.1", port)).context("the dashboard's door")?;
+        UnixStream::connect(socket).context("the control socket's door")?;
+        Ok(())
+    });
+    emperor.up()?;
+    doors.join().map_err(|_| anyhow::anyhow!("the listener panicked"))??;
     emperor.stop()
 }
 

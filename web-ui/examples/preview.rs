@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     realm.base_url = Arc::from(format!("http://{}", listener.local_addr()?));
     println!("{}", realm.access.login_link(&realm.base_url)?.url);
     tokio::spawn(live(fake));
-    serve::tcp(listener, realm).await?;
+    serve::tcp(listener, realm).await;
     Ok(())
 }
 

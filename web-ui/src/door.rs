@@ -34,37 +34,33 @@ impl Terms {
 /// See the module.
 pub(crate) struct Door<L, F> {
     listener: L,
+    /// How long a guest may take nothing of an answer.
+    stall_max: Duration,
     terms_for: F,
 }
 
 impl<L, F> Door<L, F> {
     /// A door in front of `listener`; `terms_for` tells what whoever comes is given.
-    pub(crate) fn new(listener: L, terms_for: F) -> Door<L, F> {
-        Door { listener, terms_for }
+    pub(crate) fn new(listener: L, stall_max: Duration, terms_for: F) -> Door<L, F> {
+        Door { listener, stall_max, terms_for }
     }
 }
 
-impl<L, F> Listener for Door<L, F>
+impl<L, F> Door<L, F>
 where
     L: Listener,
     F: Fn(&L::Io) -> Terms + Send + 'static,
 {
-    type Io = Guest<L::Io>;
-    type Addr = L::Addr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+    /// The next who gets a place.
+    pub(crate) async fn accept(&mut self) -> Guest<L::Io> {
         loop {
-            let (io, address) = self.listener.accept().await;
+            let (io, _) = self.listener.accept().await;
             let Terms { places, lifetime } = (self.terms_for)(&io);
             // All taken: dropping it hangs up.
             let Ok(place) = places.try_acquire_owned() else { continue };
             let until = lifetime.map(|lifetime| Box::pin(tokio::time::sleep_until(Instant::now() + lifetime)));
-            return (Guest { io, until, _place: place }, address);
+            return Guest { io, until, stall_max: self.stall_max, stalled: None, _place: place };
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
     }
 }
 
@@ -72,6 +68,9 @@ where
 pub(crate) struct Guest<T> {
     io: T,
     until: Option<Pin<Box<Sleep>>>,
+    stall_max: Duration,
+    /// Until when it must take something, while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -108,7 +107,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guest<T> {
         if let Poll::Ready(late) = self.poll_time(context) {
             return Poll::Ready(Err(late));
         }
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        if let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(context, bytes) {
+            self.stalled = None;
+            return Poll::Ready(written);
+        }
+        let stall_max = self.stall_max;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,7 @@
 //! [`authenticate`] (token or session; the routes behind it find a [`Caller`]).
 
 use std::{
+    net::{Ipv4Addr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -172,16 +173,19 @@ async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Re
 fn check_host(headers: &HeaderMap, hosts: &[String]) -> Result<(), Problem> {
     let host = host_of(headers).map(|host| name_of(host).to_ascii_lowercase());
     let ours = host.as_deref().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
-            || hosts.iter().any(|ours| ours == host)
+        // An address is nothing that could be made to point elsewhere.
+        let address = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(six) => six.parse::<Ipv6Addr>().is_ok(),
+            None => host.parse::<Ipv4Addr>().is_ok(),
+        };
+        address || host == "localhost" || hosts.iter().any(|ours| ours == host)
     });
     if ours {
         return Ok(());
     }
     let detail = format!(
-        "the emperor does not answer to the name \"{}\"; use 127.0.0.1 or localhost, or the name given with --listen",
+        "the emperor does not answer to the name \"{}\"; use an address or localhost, or have it answer \
+         to this name with --host",
         host.unwrap_or_default()
     );
     Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", detail))

@@ -40,7 +40,7 @@ pub struct Realm {
     pub now_unix_ms: fn() -> u64,
     /// Where logs are.
     pub log_file_of: Arc<LogFileOf>,
-    /// Names and addresses a browser may call us by, beside loopback ones: the host part of `--listen`, lower case.
+    /// Names a browser may call us by, beside localhost and addresses: those of `--host`, lower case.
     pub hosts: Arc<[String]>,
     /// What a login link begins with, such as `http://127.0.0.1:7070`.
     pub base_url: Arc<str>,

@@ -1,9 +1,24 @@
 //! The two doors: TCP for browsers and pipelines, the control socket for the command line.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    middleware,
+    serve::Listener,
+};
+use futures_util::{StreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     Realm, Trust,
@@ -33,34 +48,79 @@ impl ControlPeer {
     }
 }
 
-impl<F: Fn(&UnixStream) -> Terms + Send + 'static> Connected<IncomingStream<'_, Door<UnixListener, F>>>
-    for ControlPeer
-{
-    fn connect_info(stream: IncomingStream<'_, Door<UnixListener, F>>) -> Self {
-        ControlPeer::of(stream.io().io())
+/// How long a guest is waited for: places are few, and whoever is silent must not keep one.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the head of a request, and for the next one on the same connection.
+    pub head: Duration,
+    /// For the rest of the request, from its head on.
+    pub body: Duration,
+    /// For any part of the answer to be taken.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { head: Duration::from_secs(10), body: Duration::from_secs(10), answer: Duration::from_secs(30) }
     }
 }
 
-/// Serves browsers and pipelines until the listener fails. Dropping the future closes the door; connections go with the runtime.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn tcp(listener: TcpListener, realm: Realm) -> io::Result<()> {
-    let everybody = Terms::new(CONNECTIONS_MAX, None);
-    axum::serve(Door::new(listener, move |_: &_| everybody.clone()), router(realm, Trust::Tcp)).await
+/// Serves browsers and pipelines for ever. Dropping the future closes the door; connections go with the runtime.
+pub async fn tcp(listener: TcpListener, realm: Realm) {
+    tcp_with(listener, realm, Patience::default()).await;
 }
 
-/// Serves the command line over the control socket. `allowed_uids` may do everything, others nothing.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn control(listener: UnixListener, realm: Realm, allowed_uids: Vec<u32>) -> io::Result<()> {
+/// As [`tcp`], with other patience.
+pub async fn tcp_with(listener: TcpListener, realm: Realm, patience: Patience) {
+    let everybody = Terms::new(CONNECTIONS_MAX, None);
+    let router = router(realm, Trust::Tcp);
+    let door = Door::new(listener, patience.answer, move |_: &_| everybody.clone());
+    serve(door, patience, move |_: &TcpStream| router.clone()).await;
+}
+
+/// Serves the command line over the control socket for ever. `allowed_uids` may do everything, others nothing.
+pub async fn control(listener: UnixListener, realm: Realm, allowed_uids: Vec<u32>) {
+    let patience = Patience::default();
     let (known, strangers) = (Terms::new(CONNECTIONS_MAX, None), Terms::new(STRANGERS_MAX, Some(STRANGER_LIFETIME)));
     let may = allowed_uids.clone();
-    let door = Door::new(listener, move |stream: &UnixStream| {
+    let door = Door::new(listener, patience.answer, move |stream: &UnixStream| {
         let is_known = ControlPeer::of(stream).uid.is_some_and(|uid| may.contains(&uid));
         if is_known { known.clone() } else { strangers.clone() }
     });
-    let service = router(realm, Trust::Local { allowed_uids }).into_make_service_with_connect_info::<ControlPeer>();
-    axum::serve(door, service).await
+    let router = router(realm, Trust::Local { allowed_uids });
+    let of_peer = |stream: &UnixStream| router.clone().layer(Extension(ConnectInfo(ControlPeer::of(stream))));
+    serve(door, patience, of_peer).await;
+}
+
+/// Every guest in a task of its own. Not `axum::serve`: it waits for a head without an end.
+async fn serve<L, F>(mut door: Door<L, F>, patience: Patience, router_for: impl Fn(&L::Io) -> Router)
+where
+    L: Listener,
+    F: Fn(&L::Io) -> Terms + Send + 'static,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience.head);
+    loop {
+        let guest = door.accept().await;
+        let router = router_for(guest.io()).layer(middleware::map_request(move |request: Request| async move {
+            request.map(|body| whole_within(patience.body, body))
+        }));
+        let connection = http.serve_connection(TokioIo::new(guest), TowerToHyperService::new(router));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!("a connection ended early: {error}");
+            }
+        });
+    }
+}
+
+/// The body, as long as it comes in time.
+fn whole_within(span: Duration, body: Body) -> Body {
+    let until = Instant::now() + span;
+    Body::from_stream(stream::try_unfold(body.into_data_stream(), move |mut parts| async move {
+        match timeout_at(until, parts.next()).await {
+            Ok(part) => Ok(part.transpose()?.map(|part| (part, parts))),
+            Err(late) => Err(axum::Error::new(late)),
+        }
+    }))
 }

@@ -4,6 +4,7 @@
 //!
 //! Retention of every table: `docs/state.md` and [`retention`].
 
+mod damage;
 mod error;
 mod holds;
 mod incidents;

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    iter,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -15,7 +16,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Reader, Store, StoreError, journal::Journal, writer};
+use crate::{
+    Reader, Store, StoreError,
+    damage::{self, Damage},
+    journal::Journal,
+    writer,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -80,15 +86,24 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_within(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
-        let (connection, alarm) = match connect(path, limits).await {
+        let damage = Damage::of(path);
+        let sound = match damage.noted() {
+            None => connect(path, limits).await,
+            Some(cause) => Err(StoreError::Corrupt { doing: "writing to it earlier", cause: cause.into() }),
+        };
+        let (connection, alarm) = match sound {
             Ok(connection) => (connection, None),
             Err(StoreError::Corrupt { cause, .. }) => {
                 let aside = move_aside(path)?;
-                let alarm = format!(
-                    "the database was damaged ({cause}) and is now {}; a new one was begun: history and holds from before are there",
-                    aside.display()
-                );
-                (connect(path, limits).await?, Some(alarm))
+                let mut connection = connect(path, limits).await?;
+                let taken_over = match take_over(&mut connection, &aside).await {
+                    Ok(()) => "operators' stops were taken over, history from before is there",
+                    Err(_) => "history and operators' stops from before are there",
+                };
+                let aside = aside.display();
+                let alarm =
+                    format!("the database was damaged ({cause}) and is now {aside}; a new one was begun: {taken_over}");
+                (connection, Some(alarm))
             }
             Err(other) => return Err(other),
         };
@@ -97,7 +112,7 @@ impl Store {
             .acquire_timeout(READER_TURN)
             .connect_lazy_with(options(path, limits).read_only(true));
         let journal = Journal::new(with_suffix(path, "-wal"), limits.journal_max_bytes);
-        Ok(Opened { store: writer::start(connection, journal), reader: Reader::new(pool), alarm })
+        Ok(Opened { store: writer::start(connection, journal, damage), reader: Reader::new(pool), alarm })
     }
 }
 
@@ -136,26 +151,29 @@ fn options(path: &Path, limits: Limits) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(limits.lock_wait).disable_statement_logging()
 }
 
-/// Every table but `samples`, which may be large; damage there shows when it is written.
-const CHECKS: [&str; 6] = [
-    "PRAGMA quick_check(sqlite_schema)",
-    "PRAGMA quick_check(vassals)",
-    "PRAGMA quick_check(revisions)",
-    "PRAGMA quick_check(operations)",
-    "PRAGMA quick_check(incidents)",
-    "PRAGMA quick_check(holds)",
+/// Every table but `samples`, which may be large; damage there shows when it is written, and is noted then ([`Damage`]).
+const CHECKS: [(&str, &str); 6] = [
+    ("vassals", "PRAGMA quick_check(vassals)"),
+    ("revisions", "PRAGMA quick_check(revisions)"),
+    ("operations", "PRAGMA quick_check(operations)"),
+    ("incidents", "PRAGMA quick_check(incidents)"),
+    ("holds", "PRAGMA quick_check(holds)"),
+    ("marks", "PRAGMA quick_check(marks)"),
 ];
+
+/// What must not be forgotten with the history: who stays stopped, and who is frozen or doubted.
+const STANDING: [&str; 2] =
+    ["INSERT INTO main.holds SELECT * FROM aside.holds", "INSERT INTO main.marks SELECT * FROM aside.marks"];
 
 async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let doing = "checking it";
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'holds'")
-        .fetch_one(&mut *connection)
+    let there: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .fetch_all(&mut *connection)
         .await
         .map_err(|error| StoreError::sort(doing, &error))?;
-    if tables == 0 {
-        return Ok(());
-    }
-    for question in CHECKS {
+    // An earlier version has fewer: the others are made next.
+    let questions = CHECKS.iter().filter(|(table, _)| there.iter().any(|name| name == table));
+    for question in iter::once("PRAGMA quick_check(sqlite_schema)").chain(questions.map(|(_, question)| *question)) {
         let verdict: String = sqlx::query_scalar(question)
             .fetch_one(&mut *connection)
             .await
@@ -167,11 +185,26 @@ async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What stands, from a database whose damage may lie elsewhere. All of it or nothing.
+async fn take_over(connection: &mut SqliteConnection, aside: &Path) -> Result<(), sqlx::Error> {
+    sqlx::query("ATTACH DATABASE ?1 AS aside").bind(aside.to_string_lossy()).execute(&mut *connection).await?;
+    let taken = async {
+        let mut all = connection.begin().await?;
+        for statement in STANDING {
+            sqlx::query(statement).execute(&mut *all).await?;
+        }
+        all.commit().await
+    };
+    let taken = taken.await;
+    sqlx::query("DETACH DATABASE aside").execute(connection).await?;
+    taken
+}
+
 /// Renames the file and what belongs to it, so that `sqlite3` still opens the set under its new name.
 fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let aside = with_suffix(path, &format!(".corrupt-{unix_s}"));
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", damage::SUFFIX] {
         match std::fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -184,7 +217,7 @@ fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(aside)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut text = OsString::from(path);
     text.push(suffix);
     PathBuf::from(text)

@@ -9,7 +9,9 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Hold, Incident, Mark, Revision, Sample, StoreError, holds, incidents,
+    Hold, Incident, Mark, Revision, Sample, StoreError,
+    damage::Damage,
+    holds, incidents,
     journal::Journal,
     marks, operations,
     owed::{Owed, Standing},
@@ -168,16 +170,17 @@ impl Store {
 }
 
 /// Starts the task that owns the connection.
-pub(crate) fn start(connection: SqliteConnection, journal: Journal) -> Store {
+pub(crate) fn start(connection: SqliteConnection, journal: Journal, damage: Damage) -> Store {
     let (jobs, queue) = mpsc::channel(WAITING_MAX);
     let (trouble_sender, trouble) = watch::channel(None);
-    tokio::spawn(write_until_dropped(connection, journal, queue, trouble_sender));
+    tokio::spawn(write_until_dropped(connection, journal, damage, queue, trouble_sender));
     Store { jobs, trouble }
 }
 
 async fn write_until_dropped(
     mut connection: SqliteConnection,
     journal: Journal,
+    mut damage: Damage,
     mut queue: mpsc::Receiver<Job>,
     trouble: watch::Sender<Option<String>>,
 ) {
@@ -187,15 +190,22 @@ async fn write_until_dropped(
         let is_open = receive(&mut queue, &mut batch, &owed).await;
         let had_none = batch.is_empty();
         let standing = journal.trouble(&mut connection).await;
-        let mut answering = Answering { standing: standing.as_ref(), told: &trouble, owed: &mut owed, works: had_none };
+        let mut answering = Answering {
+            standing: standing.as_ref(),
+            told: &trouble,
+            owed: &mut owed,
+            damage: &mut damage,
+            works: had_none,
+        };
         if let Some(error) = &standing {
             for job in batch.extract_if(.., |job| job.write.is_bulk()) {
                 answering.answer(job, Err(error.clone()));
             }
         }
         match commit(&mut connection, batch.iter().map(|job| &job.write)).await {
-            // One bad write must not take its neighbours along; a lock or a full disk would fail each of them anyway.
-            Err(StoreError::Failed { .. }) if batch.len() > 1 => {
+            // One bad write, or one damaged table, must not take its neighbours along; a lock or a full disk would fail each
+            // of them anyway.
+            Err(StoreError::Failed { .. } | StoreError::Corrupt { .. }) if batch.len() > 1 => {
                 for job in batch.drain(..) {
                     let outcome = commit(&mut connection, std::iter::once(&job.write)).await;
                     answering.answer(job, outcome);
@@ -234,6 +244,7 @@ struct Answering<'t> {
     standing: Option<&'t StoreError>,
     told: &'t watch::Sender<Option<String>>,
     owed: &'t mut Owed,
+    damage: &'t mut Damage,
     /// Whether the last write succeeded, or there was none.
     works: bool,
 }
@@ -242,6 +253,7 @@ impl Answering<'_> {
     /// Tells the caller, and everybody when it began or ceased to fail.
     fn answer(&mut self, job: Job, outcome: Result<(), StoreError>) {
         self.tell(&outcome);
+        self.damage.see(&outcome);
         self.works = outcome.is_ok();
         if let Write::Standing(word) = job.write {
             self.owed.saw(word, outcome.is_ok());

@@ -14,7 +14,7 @@ use std::{
 use empery_lifecycle::ids::{RevisionId, VassalName};
 use empery_store::{Hold, Limits, Mark, Revision, Sample, Store, StoreError};
 use place::Place;
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 
 fn hold(vassal: &str) -> Hold {
     Hold { vassal: VassalName::new(vassal).unwrap(), actor: "api".to_owned(), since_unix_ms: 1 }
@@ -103,6 +103,42 @@ async fn r5_a_database_with_a_damaged_page_is_moved_aside() {
     let opened = Store::open(&place.file).await.unwrap();
     assert!(opened.alarm.is_some());
     assert!(opened.reader.holds().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn r5_damage_that_shows_when_numbers_are_written_costs_no_other_write_and_is_mended_at_the_next_start() {
+    let place = Place::new();
+    {
+        let opened = Store::open(&place.file).await.unwrap();
+        opened.store.append_samples(vec![minute()]).done().await.unwrap();
+        opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    }
+    place.sqlite("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let mut database = place.connection().await;
+    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'samples'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(&place.file).unwrap();
+    file.seek(SeekFrom::Start((u64::try_from(page).unwrap() - 1) * 4096)).unwrap();
+    file.write_all(&[0xa5; 4096]).unwrap();
+    {
+        let opened = Store::open(&place.file).await.unwrap();
+        assert_eq!(opened.alarm, None, "numbers are not looked through at the start");
+        let (lost, kept) =
+            (opened.store.append_samples(vec![minute()]), opened.store.set_mark(Mark::Frozen, hold("shop.ini").vassal));
+        assert!(matches!(lost.done().await, Err(StoreError::Corrupt { .. })));
+        kept.done().await.unwrap();
+    }
+    let opened = Store::open(&place.file).await.unwrap();
+    let alarm = opened.alarm.unwrap();
+    assert!(alarm.contains("stops were taken over"), "{alarm}");
+    opened.store.append_samples(vec![minute()]).done().await.unwrap();
+    assert_eq!(opened.reader.holds().await.unwrap(), [hold("shop.ini")]);
+    assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), [hold("shop.ini").vassal]);
+    drop(opened.store);
+    assert_eq!(Store::open(&place.file).await.unwrap().alarm, None, "once");
 }
 
 #[tokio::test]

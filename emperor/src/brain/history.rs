@@ -192,7 +192,7 @@ async fn recall(reader: &Reader) -> (Recalled, bool, Option<StoreError>) {
         (reader.holds().await.map_err(&mut note), reader.marked(Mark::Frozen).await.map_err(&mut note));
     let standing_is_whole = holds.is_ok() && frozen.is_ok();
     let recalled = Recalled {
-        last_operation: LastOperation(reader.last_operation_id().await.map_err(&mut note).unwrap_or(OperationId(0))),
+        last_operation: reader.last_operation_id().await.map_err(&mut note).map(LastOperation).unwrap_or_default(),
         standing: Standing {
             held: holds.unwrap_or_default().into_iter().map(|hold| hold.vassal).collect(),
             frozen: frozen.unwrap_or_default(),

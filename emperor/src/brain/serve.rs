@@ -10,26 +10,33 @@ use std::{
 };
 
 use empery_web_ui::{Realm, serve};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::oneshot,
+};
 
 use super::inputs::{Inbox, Input};
 
 /// How long after a failure a door is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Tells when a door has been opened, or could not be at first: dropped then.
+pub(crate) type Tried = oneshot::Sender<()>;
+
 /// Serves the dashboard and the API on TCP, for ever.
-pub(crate) async fn tcp(address: SocketAddr, realm: Realm, inbox: Inbox) {
+pub(crate) async fn tcp(address: SocketAddr, realm: Realm, inbox: Inbox, tried: Tried) {
     let mut told = false;
+    let mut tried = Some(tried);
     loop {
         let served = async {
             let listener = TcpListener::bind(address).await?;
             tracing::info!(%address, "the dashboard is served on http://{address}");
-            serve::tcp(listener, realm.clone()).await
+            drop(tried.take());
+            serve::tcp(listener, realm.clone()).await;
+            io::Result::Ok(())
         };
-        let error = match served.await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
+        let Err(error) = served.await else { return };
+        drop(tried.take());
         if !std::mem::replace(&mut told, true) {
             tracing::error!(%address, %error, "the dashboard cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!(
@@ -41,14 +48,18 @@ pub(crate) async fn tcp(address: SocketAddr, realm: Realm, inbox: Inbox) {
 }
 
 /// Serves the command line on the control socket, for ever.
-pub(crate) async fn control(path: PathBuf, realm: Realm, allowed_uids: Vec<u32>, inbox: Inbox) {
+pub(crate) async fn control(path: PathBuf, realm: Realm, allowed_uids: Vec<u32>, inbox: Inbox, tried: Tried) {
     let mut told = false;
+    let mut tried = Some(tried);
     loop {
-        let served = async { serve::control(bind(&path)?, realm.clone(), allowed_uids.clone()).await };
-        let error = match served.await {
-            Ok(()) => return,
-            Err(error) => error,
+        let served = async {
+            let listener = bind(&path)?;
+            drop(tried.take());
+            serve::control(listener, realm.clone(), allowed_uids.clone()).await;
+            io::Result::Ok(())
         };
+        let Err(error) = served.await else { return };
+        drop(tried.take());
         if !std::mem::replace(&mut told, true) {
             tracing::error!(path = %path.display(), %error, "the command line cannot be served; trying again every {} s", RETRY.as_secs());
             inbox.tell(Input::Alarm(format!(

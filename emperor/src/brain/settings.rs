@@ -24,6 +24,9 @@ pub(crate) struct BrainSettings {
     /// Where the dashboard and the API are served.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
+    /// What it may be called there, beside loopback names and addresses.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
     /// When a removal of many vassals is doubted.
     #[command(flatten)]
     pub(crate) mass_removal: MassRemoval,
@@ -112,6 +115,7 @@ impl BrainSettings {
         }
         args.push("--listen".into());
         args.push(self.listen.to_string().into());
+        args.extend(self.host.iter().map(|name| format!("--host={name}").into()));
         let MassRemoval { above_percent, from_vassals } = self.mass_removal;
         for (flag, value) in [
             ("--mass-removal-above-percent", above_percent),

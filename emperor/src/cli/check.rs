@@ -145,11 +145,37 @@ pub(super) fn read_all(path: &Path, for_all: &ForAll) -> Result<Vec<(PathBuf, Re
     let path = std::path::absolute(path)?;
     let failed = |path: &Path, error: std::io::Error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
     let files = files_of(&path).map_err(|error| failed(&path, error))?;
+    if files == [path.as_path()] {
+        let reading = read(&path, for_all).map_err(|error| failed(&path, error))?;
+        return Ok(vec![(path, reading)]);
+    }
     let read_one = |file: PathBuf| {
-        let reading = read(&file, for_all).map_err(|error| failed(&file, error))?;
-        Ok((file, reading))
+        let reading = read(&file, for_all).unwrap_or_else(|error| unreadable(&file, &error));
+        (file, reading)
     };
-    files.into_iter().map(read_one).collect()
+    Ok(files.into_iter().map(read_one).collect())
+}
+
+/// One of many files that cannot be read: the others are told of all the same.
+fn unreadable(file: &Path, error: &std::io::Error) -> Reading {
+    let problem = ProblemView {
+        severity: "error".into(),
+        code: "unreadable".into(),
+        file: file.display().to_string(),
+        line: 0,
+        column: 0,
+        source: None,
+        message: format!("the file cannot be read: {error}"),
+        hint: Some("check it as a user who may read it, or as root, as the emperor does".into()),
+    };
+    Reading {
+        revision: RevisionId(1),
+        sha256: String::new(),
+        content: Vec::new(),
+        on_demand: None,
+        plan: None,
+        problems: vec![problem],
+    }
 }
 
 fn json(checked: &[Checked<'_>]) -> Result<(), Failure> {

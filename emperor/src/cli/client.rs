@@ -98,7 +98,8 @@ fn refused(status: StatusCode, problem: &Problem) -> Failure {
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Exit::NotAuthorised,
         (StatusCode::NOT_FOUND, "unknown-vassal") => Exit::NoSuchVassal,
         (StatusCode::CONFLICT, "nothing-to-confirm") => Exit::NothingToConfirm,
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting-down" | "busy") => Exit::Unreachable,
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting-down" | "starting" | "busy") => Exit::Unreachable,
+        (StatusCode::GATEWAY_TIMEOUT, "no-answer") => Exit::TimedOut,
         _ => Exit::Usage,
     };
     Failure::new(exit, &problem.detail)
@@ -138,6 +139,16 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipeline_can_tell_from_the_exit_code_that_asking_again_may_help() {
+        let exit = |status, code: &str| refused(status, &Problem { code: code.into(), detail: String::new() }).exit;
+        for code in ["shutting-down", "starting", "busy"] {
+            assert_eq!(exit(StatusCode::SERVICE_UNAVAILABLE, code), Exit::Unreachable, "{code}");
+        }
+        assert_eq!(exit(StatusCode::GATEWAY_TIMEOUT, "no-answer"), Exit::TimedOut);
+        assert_eq!(exit(StatusCode::CONFLICT, "conflict"), Exit::Usage);
+    }
 
     #[test]
     fn a_name_is_escaped_to_stay_one_segment() {

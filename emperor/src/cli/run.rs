@@ -14,6 +14,7 @@ use crate::{
     brain::{
         around::AroundOptions,
         common::CommonOptions,
+        hosts,
         scan::on_demand::OnDemand,
         settings::{BrainSettings, MassRemoval},
     },
@@ -43,6 +44,9 @@ pub(super) struct Options {
     /// Allow --listen to name an address that other hosts can reach: the dashboard has no TLS of its own
     #[arg(long)]
     listen_beyond_loopback: bool,
+    /// A name that browsers and pipelines may call the dashboard by, beside localhost and addresses; may be given several times. As an URL (https://panel.example) where a proxy has TLS: login links begin with the first
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// The user the brain runs as when the emperor is started as root
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -93,6 +97,7 @@ struct ConfigFile {
     listen: Option<SocketAddr>,
     #[serde(alias = "listen_beyond_loopback")]
     listen_beyond_loopback: bool,
+    host: OneOrMany,
     user: Option<String>,
     uid_policy: UidPolicy,
     mass_removal: MassRemovalPolicy,
@@ -214,6 +219,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         state: absolute(options.state.or(file.state).unwrap_or_else(defaults::state))?,
         runtime: absolute(options.runtime.or(file.runtime).unwrap_or_else(defaults::runtime))?,
         listen,
+        host: if options.host.is_empty() { file.host.into() } else { options.host },
         mass_removal,
         parallel_boots,
         on_demand,
@@ -235,6 +241,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
         upgrade: None,
     };
     brain.stats_address()?;
+    hosts::names(&brain.host)?;
     let usual = keeper::UidPolicy::default();
     keeper::run(keeper::Settings {
         brain_args: brain.to_args(),

@@ -58,6 +58,8 @@ pub(super) struct BrainSeat {
     next_wait: Duration,
     /// Whether any brain of this keeper has said something.
     spoken: bool,
+    /// Whether any has said that it looks after the fleet.
+    pulsed: bool,
 }
 
 enum State {
@@ -82,7 +84,7 @@ impl BrainSeat {
     pub(super) fn new(program: PathBuf, args: &[OsString], identity: Option<DropTo>) -> Self {
         let args = std::iter::once("emperor".into()).chain(args.iter().cloned()).collect();
         let state = State::Empty { start_at_ns: 0 };
-        Self { program, args, identity, state, next_wait: Duration::ZERO, spoken: false }
+        Self { program, args, identity, state, next_wait: Duration::ZERO, spoken: false, pulsed: false }
     }
 
     /// Who it is or will be.
@@ -103,9 +105,9 @@ impl BrainSeat {
         !self.spoken
     }
 
-    /// Notes that it spoke; true the first time.
-    pub(super) fn first_word(&mut self) -> bool {
-        !std::mem::replace(&mut self.spoken, true)
+    /// It said something.
+    pub(super) fn spoke(&mut self) {
+        self.spoken = true;
     }
 
     /// What to wait for.
@@ -126,11 +128,12 @@ impl BrainSeat {
         }
     }
 
-    /// It looks after the fleet.
-    pub(super) fn pulses(&mut self) {
+    /// It looks after the fleet; whether it is the first of this keeper to say so.
+    pub(super) fn pulses_first(&mut self) -> bool {
         if let State::Up(running) = &mut self.state {
             running.pulse_at_ns = Some(monotonic_ns());
         }
+        !std::mem::replace(&mut self.pulsed, true)
     }
 
     /// Starts it, or kills one that hangs or does not end, when it is time.
@@ -335,7 +338,7 @@ mod tests {
         let mut seat = seat("exec sleep 600");
         seat.seat_when_due(None);
         assert_eq!(seat.deadline_ns(), None, "it may take its time to begin");
-        seat.pulses();
+        assert!(seat.pulses_first() && !seat.pulses_first(), "systemd is told once");
         seat.seat_when_due(None);
         let last_felt = |seat: &mut BrainSeat, span: Duration| {
             let State::Up(running) = &mut seat.state else { panic!("no brain") };

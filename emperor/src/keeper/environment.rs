@@ -20,9 +20,14 @@ pub(super) fn of_brain(own: impl Iterator<Item = Variable>, channel: i32) -> Vec
 
 /// A master's environment, with the number of the descriptor that holds its boot spec.
 pub(super) fn of_master(own: impl Iterator<Item = Variable>, boot: i32) -> Vec<Variable> {
-    let mut variables: Vec<_> = own.filter_map(|(name, value)| Some((for_vassal(name)?, value))).collect();
+    let mut variables: Vec<_> = of_vassals(own).collect();
     variables.push((MASTER_BOOT_FD.into(), boot.to_string().into()));
     variables
+}
+
+/// What of an emperor's environment reaches its vassals, under the names that they see.
+pub(crate) fn of_vassals(own: impl Iterator<Item = Variable>) -> impl Iterator<Item = Variable> {
+    own.filter_map(|(name, value)| Some((for_vassal(name)?, value)))
 }
 
 /// Under which name a vassal sees it, if at all.

@@ -30,6 +30,9 @@ use super::{Settings, successor};
 /// Everybody may pass through, nobody may look.
 pub(super) const PASSAGE: u32 = 0o711;
 
+/// A directory of logs: its group reads, and has what is made there.
+const LOGS: u32 = 0o2750;
+
 /// Most descriptors the keeper asks for: five or so for each of ten thousand vassals.
 const DESCRIPTORS_MAX: u64 = 65_536;
 
@@ -276,10 +279,23 @@ pub(super) fn log_directory(path: &Path, uid: u32, brain_gid: u32) -> io::Result
     if geteuid().is_root() {
         give_logs(&directory, uid, brain_gid)?;
         fchown(&directory, Some(uid), Some(brain_gid))?;
-        // Set-group-id: what the vassal writes there belongs to the brain's group, which reads it.
-        directory.set_permissions(Permissions::from_mode(0o2750))?;
+        share_with_group(&directory, path)?;
     }
     Ok(path.to_owned())
+}
+
+/// Set-group-id: what the vassal writes there belongs to the brain's group, which reads it. Without CAP_FSETID the bit is lost
+/// silently where the group is none of ours (chmod(2)).
+fn share_with_group(directory: &File, path: &Path) -> io::Result<()> {
+    directory.set_permissions(Permissions::from_mode(LOGS))?;
+    if directory.metadata()?.mode() & 0o7777 != LOGS {
+        tracing::warn!(
+            path = %path.display(),
+            "the logs there cannot be shown: the emperor lacks CAP_FSETID, so their group stays the vassal's (a unit must \
+             allow it in CapabilityBoundingSet=)"
+        );
+    }
+    Ok(())
 }
 
 /// Gives the files of a log directory to another user, so that its next master can go on with them. Only those of the
@@ -298,13 +314,13 @@ fn give_logs(directory: &File, uid: u32, gid: u32) -> io::Result<()> {
 fn regroup_logs(logs: &Path, gid: u32) -> io::Result<()> {
     for entry in fs::read_dir(logs)? {
         let path = entry?.path();
-        let open = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(&path);
         let Ok(directory) = open else { continue };
         let facts = directory.metadata()?;
         if facts.gid() != gid {
             give_logs(&directory, facts.uid(), gid)?;
             fchown(&directory, None, Some(gid))?;
-            directory.set_permissions(Permissions::from_mode(0o2750))?;
+            share_with_group(&directory, &path)?;
         }
     }
     Ok(())

@@ -139,10 +139,19 @@ async fn a_browsers_session_cannot_change_anything_over_the_api() {
 #[tokio::test]
 async fn a_name_that_is_not_ours_is_not_answered() {
     let called = Called::tcp();
-    for host in ["evil.example:7070", "evil.example", "127.0.0.1.evil.example", "10.0.0.1:7070", ""] {
+    for host in ["evil.example:7070", "evil.example", "127.0.0.1.evil.example", "[evil.example]:7070", "[]", ""] {
         called.call("GET", "/healthz", &[("host", host)], "").await.assert_problem(421, "wrong-host");
     }
-    for host in ["127.0.0.1:7070", "localhost", "LOCALHOST:1", "[::1]:7070", "127.9.9.9", "panel.example:443"] {
+    for host in [
+        "127.0.0.1:7070",
+        "localhost",
+        "LOCALHOST:1",
+        "[::1]:7070",
+        "127.9.9.9",
+        "10.0.0.1:7070",
+        "[2001:db8::1]",
+        "panel.example:443",
+    ] {
         assert_eq!(called.call("GET", "/healthz", &[("host", host)], "").await.status, StatusCode::OK, "{host}");
     }
 }

@@ -1,24 +1,28 @@
 //! The interpreter report: which Python would run the app, whether the app's user may start it, whether the module can be
-//! imported and has the callable. It runs the app's import in a process of its own, as that user, so only when asked.
+//! imported and has the callable. It runs the app's import in a process of its own, as that user, so only when asked; the
+//! process has a session of its own and none of our descriptors, for it must not reach the terminal of whoever asks
+//! (TIOCSTI, ioctl_tty(2)).
 
 use std::{
-    io::Write,
-    os::unix::process::CommandExt,
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Seek},
+    os::fd::AsFd,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 
 use empery_config::vassal::{AppTarget, VassalConfig};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+use empery_sys::{
+    memfd,
+    process::{self, How},
+    spawn::{Child, DropTo, Spawn, spawn},
 };
 use serde::{Deserialize, Serialize};
 
 use super::say;
-use crate::brain::scan::reading::RunPlan;
+use crate::{brain::scan::reading::RunPlan, keeper::environment_of_vassals};
 
 /// The question and the import, as a program for that Python.
 const PROGRAM: &str = include_str!("import.py");
@@ -81,21 +85,50 @@ fn python_of(config: &VassalConfig) -> PathBuf {
 
 fn ask(plan: &RunPlan, python: &Path, directory: &Path) -> Result<Answer, String> {
     let config = &plan.config;
-    let mut command = Command::new(python);
-    command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let shown = python.display();
+    let failed = |error: io::Error| format!("{shown}: {error}");
+    let mut question = File::from(memfd::sealed("empery-question", &question_of(config)?).map_err(failed)?);
+    question.rewind().map_err(failed)?;
+    let (answer, told) =
+        (memfd::growing("empery-answer").map_err(failed)?, memfd::growing("empery-told").map_err(failed)?);
+    let copy = |file: &std::os::fd::OwnedFd| file.try_clone().map_err(failed);
+    let drop_to =
+        DropTo { uid: plan.identity.uid, gid: plan.identity.gid, user: plan.user.clone(), groups: plan.groups.clone() };
+    let child = spawn(Spawn {
+        program: python.to_owned(),
+        args: vec![python.into(), "-c".into(), PROGRAM.into()],
+        env: environment_of(config),
+        // `chdir2` is entered when the app is loaded.
+        directory: Some(config.app.chdir.as_deref().unwrap_or(directory).to_owned()),
+        stdio: [Some(question.into()), Some(copy(&answer)?), Some(copy(&told)?)],
+        inherit: Vec::new(),
+        identity: nix::unistd::geteuid().is_root().then_some(drop_to),
+        new_session: true,
+    });
+    let how = end_of(&child.map_err(|error| format!("{shown} cannot be started: {error}"))?).map_err(failed)?;
+    let how = how.ok_or_else(|| format!("the app was not imported within {} s", DEADLINE.as_secs()))?;
+    let answer = memfd::read_all(answer.as_fd()).map_err(failed)?;
+    serde_json::from_slice(&answer).map_err(|_| {
+        let told = memfd::read_all(told.as_fd()).unwrap_or_default();
+        let told = String::from_utf8_lossy(&told);
+        let last = told.trim().lines().last().unwrap_or("it said nothing");
+        format!("{shown} ended with {how}: {last}")
+    })
+}
+
+/// What a master of this configuration would have, as far as it is known without the emperor: ours, and what it sets.
+fn environment_of(config: &VassalConfig) -> Vec<(OsString, OsString)> {
+    let mut variables: BTreeMap<OsString, OsString> = environment_of_vassals(std::env::vars_os()).collect();
     for (name, value) in &config.env {
         match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+            Some(value) => variables.insert(name.into(), value.into()),
+            None => variables.remove(std::ffi::OsStr::new(name)),
         };
     }
-    // `chdir2` is entered when the app is loaded.
-    command.current_dir(config.app.chdir.as_deref().unwrap_or(directory));
-    if nix::unistd::geteuid().is_root() {
-        command.gid(plan.identity.gid).uid(plan.identity.uid);
-    }
-    let shown = python.display();
-    let mut child = command.spawn().map_err(|error| format!("{shown} cannot be started: {error}"))?;
+    variables.into_iter().collect()
+}
+
+fn question_of(config: &VassalConfig) -> Result<Vec<u8>, String> {
     let mut path = vec![PathBuf::from(".")];
     path.extend(config.python.pythonpath.iter().cloned());
     let app = &config.app;
@@ -107,35 +140,17 @@ fn ask(plan: &RunPlan, python: &Path, directory: &Path) -> Result<Answer, String
         Some((AppTarget::Paste(_) | AppTarget::Code(_), callable)) => (None, None, callable),
         None => (None, None, &app.callable),
     };
-    let question = Question { path, module, file, callable };
-    let question = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that has ended already tells why by its end.
-        let _ = stdin.write_all(&question);
-    }
-    let pid = child.id();
-    let (ended, end) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = ended.send(child.wait_with_output());
-    });
-    let output = match end.recv_timeout(DEADLINE) {
-        Ok(output) => output.map_err(|error| format!("{shown}: {error}"))?,
-        Err(_) => {
-            let pid = i32::try_from(pid).map_err(|error| error.to_string())?;
-            // It may have ended just now.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            return Err(format!("the app was not imported within {} s", DEADLINE.as_secs()));
-        }
-    };
-    answer_of(&output, shown)
+    serde_json::to_vec(&Question { path, module, file, callable }).map_err(|error| error.to_string())
 }
 
-fn answer_of(output: &Output, python: std::path::Display<'_>) -> Result<Answer, String> {
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        let told = String::from_utf8_lossy(&output.stderr);
-        let last = told.trim().lines().last().unwrap_or("it said nothing").to_owned();
-        format!("{python} ended with {}: {last}", output.status)
-    })
+/// How it ended; None when it had to be killed because it took too long.
+fn end_of(child: &Child) -> io::Result<Option<How>> {
+    let in_time = process::pidfd_wait(child.pidfd.as_fd(), DEADLINE)?;
+    if !in_time {
+        // It may have ended just now.
+        let _ = process::pidfd_kill(&child.pidfd, libc::SIGKILL);
+    }
+    process::wait_for(&child.pidfd).map(|how| in_time.then_some(how))
 }
 
 impl Report {

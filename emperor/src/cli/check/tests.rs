@@ -22,6 +22,21 @@ fn a_file_that_no_emperor_looks_at_is_told() {
 }
 
 #[test]
+fn one_file_that_cannot_be_read_does_not_hide_the_others() {
+    let room = std::env::temp_dir().join(format!("empery-check-{}-unreadable", std::process::id()));
+    std::fs::create_dir_all(&room).unwrap();
+    std::fs::write(room.join("a.ini"), vec![b'#'; usize::try_from(FILE_MAX_BYTES).unwrap() + 1]).unwrap();
+    std::fs::write(room.join("b.ini"), APP).unwrap();
+    let of_directory = read_all(&room, &ForAll::default()).unwrap_or_else(|failure| panic!("{}", failure.sentence));
+    let of_file = read_all(&room.join("a.ini"), &ForAll::default()).is_err();
+    std::fs::remove_dir_all(&room).unwrap();
+    let [(_, unread), (_, read)] = of_directory.as_slice() else { panic!("{} files", of_directory.len()) };
+    assert_eq!((unread.plan.is_none(), unread.problems[0].code.as_str()), (true, "unreadable"));
+    assert!(unread.problems[0].message.contains("longer than"), "{}", unread.problems[0].message);
+    assert!(read.plan.is_some() && of_file);
+}
+
+#[test]
 fn a_tyrant_counts_in_the_check() {
     let for_all = ForAll { tyrant: Some(Tyrant { initgroups: false, nofollow: false }), ..ForAll::default() };
     let (identity, codes) = told("tyrant.ini", APP, &for_all);
