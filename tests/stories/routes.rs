@@ -270,6 +270,7 @@ fn paths(ground: &Ground) -> Result<()> {
         }
         ensure!(get("/")?.text() == "the index", "{port}{below}");
     }
+    nginx.stop()?;
     vassal.stop()
 }
 

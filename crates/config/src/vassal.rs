@@ -120,6 +120,15 @@ pub struct VassalConfig {
 }
 
 impl VassalConfig {
+    /// How long a stop may take: requests first, then what mules and spoolers have been sent, then daemons.
+    #[must_use]
+    pub fn stops_within(&self) -> Duration {
+        let has_posts = !self.beside.mules.patches.is_empty() || !self.beside.spoolers.directories.is_empty();
+        let posts = if has_posts { self.beside.mules.mercy } else { Duration::ZERO };
+        let daemons = self.beside.daemons.iter().map(|daemon| daemon.mercy_s).max().unwrap_or(0);
+        self.mercy + posts + Duration::from_secs(daemons.into())
+    }
+
     /// Every file with a certificate or a key, each once, in order.
     #[must_use]
     pub fn tls_files(&self) -> Vec<&Path> {

@@ -212,6 +212,11 @@ fn b58_times_have_their_defaults_and_a_boot_deadline_must_leave_time() {
     assert!(error("boot-deadline = 0").contains("seconds from 1"));
     let mercy = |lines: &str| self::config(&format!("attach-daemon = celery\n{lines}")).beside.daemons[0].mercy_s;
     assert_eq!((mercy(""), mercy("reload-mercy = 60")), (3, 60));
+    let stops = |lines: &str| self::config(lines).stops_within().as_secs();
+    assert_eq!(
+        (stops(""), stops("mule\nmule-reload-mercy = 7\nattach-daemon = x"), stops("mule-reload-mercy = 7")),
+        (60, 70, 60)
+    );
 }
 
 #[test]

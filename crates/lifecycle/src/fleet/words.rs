@@ -127,7 +127,7 @@ pub enum Verdict {
     Runs {
         /// Who its processes are.
         identity: Identity,
-        /// `worker-reload-mercy` of the file.
+        /// How long a stop may take by the file: `worker-reload-mercy`, and what mules, spoolers and daemons are given.
         mercy: Duration,
         /// Whether it is to run only from its first client on (uWSGI `emperor-on-demand-*`).
         on_demand: bool,

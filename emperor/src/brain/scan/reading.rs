@@ -63,9 +63,11 @@ impl Reading {
     /// What the fleet machine is told of it.
     pub(crate) fn verdict(&self) -> Verdict {
         match &self.plan {
-            Some(plan) => {
-                Verdict::Runs { identity: plan.identity, mercy: plan.config.mercy, on_demand: self.on_demand.is_some() }
-            }
+            Some(plan) => Verdict::Runs {
+                identity: plan.identity,
+                mercy: plan.config.stops_within(),
+                on_demand: self.on_demand.is_some(),
+            },
             None => Verdict::Refused,
         }
     }

@@ -156,6 +156,9 @@ async fn h9_an_answer_to_a_body_that_nobody_reads_is_there_to_be_read() {
         stream
             .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
             .unwrap();
+        // As a worker does: what comes is read for a while, so that the answer is not reset with it.
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
     });
     let mut client = connect(&workers, PATIENT);
     let body_bytes = 5_000_000;

@@ -45,7 +45,8 @@ pub(super) struct WholeAnswer<'a> {
 pub(super) fn send(
     py: Python<'_>,
     tools: &mut Tools,
-    request: &Request<'_>, answer: WholeAnswer<'_>,
+    request: &Request<'_>,
+    answer: WholeAnswer<'_>,
     began: Began,
 ) -> After {
     let (Some(rules), Some(routed)) = (tools.serving.rules.as_ref(), request.spoken.vars.routed) else {

@@ -88,7 +88,7 @@ fn alarm(py: Python<'_>, name: &str, message: &Bound<'_, PyAny>) -> PyResult<()>
         Some(worker) => {
             let raised = alarm_raised(name, &message);
             // A worker whose master died serves on; the next one hears of what comes then.
-            drop(py.detach(|| worker.say(&raised)));
+            py.detach(|| worker.say(&raised));
         }
         None => {
             os::write_stderr(format!("[uwsgi-alarm] \"{name}\" is not raised while the app is imported\n").as_bytes())
