@@ -302,7 +302,7 @@ mod tests {
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(start_time_ticks(me).unwrap() > 0);
         let anonymous = anonymous_bytes(me).unwrap();
-        assert!(anonymous > 0 && anonymous % 1024 == 0, "{anonymous}");
+        assert!(anonymous > 0 && anonymous.is_multiple_of(1024), "{anonymous}");
         assert_eq!(anonymous_bytes(-1), None);
         assert!(memory(me).unwrap().rss_bytes > 0);
         assert_eq!(start_time_ticks(i32::MAX), None);
