@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// Allow --listen to name an address that other hosts can reach: the dashboard has no TLS of its own
     #[arg(long)]
     listen_beyond_loopback: bool,
-    /// A name that browsers and pipelines may call the dashboard by, beside localhost and addresses; may be given several times. As an URL (https://panel.example) where a proxy has TLS: login links begin with the first
+    /// A name that browsers and pipelines may call the dashboard by, beside localhost and addresses; may be given several times. As an URL (`https://panel.example`) where a proxy has TLS: login links begin with the first
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     /// The user the brain runs as when the emperor is started as root
