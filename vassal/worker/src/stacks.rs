@@ -32,17 +32,7 @@ pub(crate) fn collect(py: Python<'_>) -> PyResult<Vec<ThreadStack>> {
     let running = green::ident(py);
     let mut threads = Vec::new();
     for (ident, frame) in greenlets.into_iter().filter_map(|(ident, frame)| Some((ident, frame?))) {
-        let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
-        let name = Some("a greenlet".to_owned());
-        threads.push(ThreadStack {
-            name,
-            ident,
-            core: None,
-            request: None,
-            frames,
-            frames_left_out,
-            is_current: false,
-        });
+        threads.push(stack(Some("a greenlet".to_owned()), ident, frame, &mut sources, each_bytes)?);
     }
     for (ident, frame) in current.iter() {
         let mut ident: u64 = ident.extract()?;
@@ -51,18 +41,21 @@ pub(crate) fn collect(py: Python<'_>) -> PyResult<Vec<ThreadStack>> {
             // With greenlets this is what the running one does.
             ident = running;
         }
-        let (frames, frames_left_out) = frames(frame, &mut sources, each_bytes)?;
-        threads.push(ThreadStack {
-            name,
-            ident,
-            core: None,
-            request: None,
-            frames,
-            frames_left_out,
-            is_current: false,
-        });
+        threads.push(stack(name, ident, frame, &mut sources, each_bytes)?);
     }
     Ok(threads)
+}
+
+/// One of them.
+fn stack(
+    name: Option<String>,
+    ident: u64,
+    frame: Bound<'_, PyAny>,
+    sources: &mut Sources,
+    each_bytes: usize,
+) -> PyResult<ThreadStack> {
+    let (frames, frames_left_out) = frames(frame, sources, each_bytes)?;
+    Ok(ThreadStack { name, ident, core: None, request: None, frames, frames_left_out, is_current: false })
 }
 
 /// `threading`'s own table: `threading.enumerate()` would wait for its lock.
