@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("hang/p10-a-stopped-master-is-replaced-and-its-workers-serve-on", idle).within_s(120),
     Story::new("hang/p10-a-reload-finds-out-that-the-master-is-stopped", at_a_reload).within_s(120),
+    Story::new("hang/p10-a-stop-of-a-stopped-master-leaves-nobody-behind", stopped_for_good).within_s(120),
     Story::new("hang/p11-an-emperor-that-was-stopped-catches-up-and-blames-nobody", emperor).within_s(120),
     Story::new("hang/p1-a-brain-that-hangs-is-replaced-after-a-minute", brain).within_s(180),
 ];
@@ -31,6 +32,23 @@ const ABSENCE: Duration = Duration::from_secs(12);
 fn one_master(emperor: &Emperor<'_>) -> Result<i32> {
     let [master] = emperor.masters()[..] else { bail!("not one master") };
     Ok(master)
+}
+
+fn stopped_for_good(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let file = super::ini(port, "ids", "worker-reload-mercy = 1\n");
+    emperor.drop_file("shop.ini", &file)?;
+    emperor.loyal("shop.ini")?;
+    procfs::signal(one_master(&emperor)?, Signal::SIGSTOP);
+    // The master is killed when its time is over; its workers hear of no stop.
+    emperor.remove_file("shop.ini")?;
+    let refused = || matches!(http::get(port, "/"), Err(Failure::Refused(_))).then_some(());
+    wait::until("nobody to serve any more", REPLACED_WITHIN, refused)?;
+    emperor.drop_file("shop.ini", &file)?;
+    emperor.loyal("shop.ini")?;
+    http::get(port, "/")?;
+    emperor.stop()
 }
 
 fn replaced(emperor: &Emperor<'_>, victim: i32) -> Result<()> {

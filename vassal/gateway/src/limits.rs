@@ -61,3 +61,6 @@ pub(crate) const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(crate) const CALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// See [`CALL_AGAIN_AFTER`].
 pub(crate) const CALL_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// How long the link to a master may be missing: it is taken away with the vassal, and nobody will call back then.
+pub(crate) const LINK_MISSING_MAX: Duration = Duration::from_secs(5);

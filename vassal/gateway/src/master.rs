@@ -18,7 +18,7 @@ use crate::{
     door::{Door, House},
     files::Files,
     floor::Floor,
-    limits::{CALL_AGAIN_AFTER, CALL_AGAIN_AFTER_MAX, CERTIFICATES_EVERY},
+    limits::{CALL_AGAIN_AFTER, CALL_AGAIN_AFTER_MAX, CERTIFICATES_EVERY, LINK_MISSING_MAX},
     log,
     workers::Workers,
 };
@@ -118,14 +118,11 @@ impl Attendant {
         self.say(FromGateway::Ready).await;
         let mut look = tokio::time::interval(CERTIFICATES_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut call = Call { at: Instant::now(), pause: CALL_AGAIN_AFTER };
+        let mut call = Call::now();
         loop {
             let turn = tokio::select! {
                 word = heard(self.line.as_ref()) => self.obey(word, &mut call),
-                () = tokio::time::sleep_until(call.at), if self.line.is_none() => {
-                    self.call(&mut call).await;
-                    Turn::Again
-                }
+                () = tokio::time::sleep_until(call.at), if self.line.is_none() => self.call(&mut call).await,
                 _ = look.tick() => {
                     self.look().await;
                     Turn::Again
@@ -159,21 +156,32 @@ impl Attendant {
                 if self.link_path.is_none() || !self.doors.is_empty() {
                     return Turn::Drain;
                 }
-                *call = Call { at: Instant::now(), pause: CALL_AGAIN_AFTER };
+                *call = Call::now();
                 Turn::Again
             }
         }
     }
 
-    /// Calls on the link. Nobody may be there yet: the next call is due later.
-    async fn call(&mut self, call: &mut Call) {
+    /// Calls on the link. Nobody may be there yet: the next call is due later. A link that is gone was taken away with the vassal.
+    async fn call(&mut self, call: &mut Call) -> Turn {
         call.at = Instant::now() + call.pause;
         call.pause = (call.pause * 2).min(CALL_AGAIN_AFTER_MAX);
-        let Some(path) = &self.link_path else { return };
-        let Ok(line) = seqpacket::connect(path).and_then(Channel::new) else { return };
-        if line.send(&Introduction::OrphanedGateway, &[]).await.is_ok() {
-            self.line = Some(line);
+        let Some(path) = &self.link_path else { return Turn::Again };
+        match seqpacket::connect(path).and_then(Channel::new) {
+            Ok(line) => {
+                call.missing_since = None;
+                if line.send(&Introduction::OrphanedGateway, &[]).await.is_ok() {
+                    self.line = Some(line);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if call.missing_since.get_or_insert_with(Instant::now).elapsed() >= LINK_MISSING_MAX {
+                    return Turn::Drain;
+                }
+            }
+            Err(_) => call.missing_since = None,
         }
+        Turn::Again
     }
 
     async fn look(&self) {
@@ -217,6 +225,14 @@ impl Attendant {
 struct Call {
     at: Instant,
     pause: Duration,
+    /// Since when there is no link.
+    missing_since: Option<Instant>,
+}
+
+impl Call {
+    fn now() -> Call {
+        Call { at: Instant::now(), pause: CALL_AGAIN_AFTER, missing_since: None }
+    }
 }
 
 /// The next word; None when there will be none. Never, while there is no master.

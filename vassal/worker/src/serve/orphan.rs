@@ -16,10 +16,16 @@ use crate::{epoll::Watch, line};
 const PAUSE_FIRST_MS: u64 = 20;
 const PAUSE_MAX_MS: u64 = 1_000;
 
+/// How long the link may be missing, in ms: it stays where it is when a keeper dies, and is taken away with the vassal, whose
+/// workers nobody will take over then.
+const LINK_MISSING_MAX_MS: u64 = 5_000;
+
 /// A worker without a master.
 pub(super) struct Orphan {
     calls_at_ms: u64,
     pause_ms: u64,
+    /// Since when there is no link to call on.
+    link_missing_since_ms: Option<u64>,
 }
 
 impl Serving {
@@ -32,7 +38,7 @@ impl Serving {
         let serves_on =
             self.worker.boot.outlive_master && self.worker.boot.link_path.is_some() && self.phase() == Phase::Serving;
         if serves_on {
-            lead.orphan = Some(Orphan { calls_at_ms: 0, pause_ms: PAUSE_FIRST_MS });
+            lead.orphan = Some(Orphan { calls_at_ms: 0, pause_ms: PAUSE_FIRST_MS, link_missing_since_ms: None });
         } else {
             self.drain(lead);
         }
@@ -48,8 +54,17 @@ impl Serving {
         orphan.calls_at_ms = now_ms + orphan.pause_ms;
         orphan.pause_ms = (orphan.pause_ms * 2).min(PAUSE_MAX_MS);
         // Nobody is there yet, or the keeper is about to bind the link again: the next call is due later.
-        if self.call().is_ok() {
-            lead.orphan = None;
+        match self.call() {
+            Ok(()) => lead.orphan = None,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let since_ms = *orphan.link_missing_since_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since_ms) >= LINK_MISSING_MAX_MS {
+                    self.worker.log("the vassal was stopped while it had no master: leaving");
+                    lead.orphan = None;
+                    self.drain(lead);
+                }
+            }
+            Err(_) => orphan.link_missing_since_ms = None,
         }
     }
 
