@@ -401,4 +401,41 @@ mod tests {
         assert!(opened(true, "grouped.ini").unwrap_err().contains("gid 33"));
         assert!(opened(true, "roots.ini").unwrap_err().contains("none as root"));
     }
+
+    #[test]
+    fn c19_under_a_tyrant_the_directories_that_a_pattern_has_found_are_the_owner_s_or_root_s() {
+        use std::{
+            fs::Permissions,
+            os::unix::fs::{PermissionsExt, chown},
+        };
+        let test = "keeper::directory::tests::c19_under_a_tyrant_the_directories_that_a_pattern_has_found_are_the_owner_s_or_root_s";
+        if !nix::unistd::geteuid().is_root() || !crate::keeper::tests::alone(test) {
+            return;
+        }
+        let (alice, bob) = (4_242_424, 4_242_425);
+        let room = Room::new("tyrant-pattern");
+        for (site, owner, mode) in
+            [("alices", alice, 0o755), ("roots", 0, 0o755), ("bobs", bob, 0o755), ("open", alice, 0o777)]
+        {
+            let directory = room.directory(site);
+            std::fs::write(directory.join("app.ini"), "[uwsgi]\n").unwrap();
+            chown(directory.join("app.ini"), Some(alice), Some(alice)).unwrap();
+            chown(&directory, Some(owner), Some(owner)).unwrap();
+            std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        }
+        symlink(room.path().join("alices"), room.path().join("linked")).unwrap();
+        let sources = Sources::new(&["*/app.ini".to_owned()], room.path()).unwrap();
+        let tyrant = Some(Tyrant { initgroups: false, nofollow: false });
+        let directory = VassalsDirectory::new(sources, None).with_owners(tyrant, 1);
+        let opened = |site: &str| {
+            let found = directory.open(&name(&format!("{site}/app.ini")));
+            found.map(|(facts, _)| facts.uid).map_err(|error| error.to_string())
+        };
+        assert_eq!((opened("alices"), opened("roots")), (Ok(alice), Ok(alice)));
+        for (site, why) in
+            [("bobs", "belongs to uid 4242425"), ("open", "others than its owner"), ("linked", "a symbolic link")]
+        {
+            assert!(opened(site).unwrap_err().contains(why), "{site}: {:?}", opened(site));
+        }
+    }
 }
