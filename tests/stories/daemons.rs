@@ -14,6 +14,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("daemons/a-dead-or-touched-one-comes-back", comes_back),
     Story::new("daemons/a-changed-line-ends-the-old-one-before-the-new", changed_line),
     Story::new("daemons/one-that-does-not-stop-is-killed-and-a-control-daemon-ends-the-vassal", stubborn_and_control),
+    Story::new("daemons/have-their-own-mercy-at-a-stop-and-mules-theirs", own_mercy),
     Story::new("daemons/b55-a-smart-one-is-found-by-its-pidfile-and-outlives-the-vassal", smart),
     Story::new("daemons/p3-a-master-that-dies-leaves-none-and-doubles-none", master_dies),
     Story::new("daemons/p17-a-new-image-of-the-master-keeps-them", new_image),
@@ -132,6 +133,31 @@ fn stubborn_and_control(ground: &Ground) -> Result<()> {
     ensure!(status.success() && !procfs::alive(stubborn), "{status}, the stubborn one lives on");
     let output = vassal.master.output();
     ensure!(output.contains("a control daemon has ended") && output.contains("did not die in time"), "{output}");
+    Ok(())
+}
+
+fn own_mercy(ground: &Ground) -> Result<()> {
+    let daemon = "trap 'sleep 3; echo daemon >> ended; exit' TERM\necho $$ >> pids\nwhile true; do sleep 0.1; done\n";
+    ground.write("slow.sh", daemon)?;
+    let app = "import time, uwsgi\n\ndef hook(message):\n    open('begun', 'w').close()\n    time.sleep(3)\n    \
+               open('ended', 'a').write('mule\\n')\n\nuwsgi.mule_msg_hook = hook\n\ndef application(env, start_response):\n    \
+               uwsgi.mule_msg(b'work')\n    start_response('200 OK', [])\n    return [b'sent']\n";
+    ground.write("sends.py", app)?;
+    let port = ground.port()?;
+    let mercies = "worker-reload-mercy = 1\nreload-mercy = 60\nmule-reload-mercy = 60";
+    let text = format!(
+        "[uwsgi]\nhttp-socket = 127.0.0.1:{port}\nwsgi-file = sends.py\n{mercies}\nmules = 1\nattach-daemon = exec sh slow.sh\n"
+    );
+    let mut vassal = Vassal::from_ini(ground, "app.ini", &text)?;
+    vassal.answers(port)?;
+    Pids(ground, "pids").count(1)?;
+    wait::until("the mule to be at work", SOON, || ground.path("begun").exists().then_some(()))?;
+    vassal.signal(Signal::SIGTERM);
+    vassal.master.exited(std::time::Duration::from_secs(60))?;
+    let ended = std::fs::read_to_string(ground.path("ended")).unwrap_or_default();
+    let mut ended: Vec<&str> = ended.lines().collect();
+    ended.sort_unstable();
+    ensure!(ended == ["daemon", "mule"], "{ended:?}:\n{}", vassal.master.output());
     Ok(())
 }
 

@@ -3,13 +3,15 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
-use empery_tests::{emperor::Emperor, ground::Ground, runner::Story, vassal::Vassal};
+use empery_tests::{emperor::Emperor, ground::Ground, runner::Story, vassal::Vassal, wait};
 use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("hooks/b56-every-moment-comes-in-its-order", in_order),
     Story::new("hooks/one-that-fails-before-the-start-ends-it", failing),
     Story::new("hooks/under-an-emperor-the-master-s-come-when-it-starts", under_an_emperor),
+    Story::new("hooks/a-command-has-the-app-s-environment-and-prints-into-the-vassal-s-log", surroundings),
+    Story::new("hooks/a2-a-command-that-never-ends-keeps-the-vassal-from-starting-and-is-told", endless),
 ];
 
 fn in_order(ground: &Ground) -> Result<()> {
@@ -73,5 +75,38 @@ fn under_an_emperor(ground: &Ground) -> Result<()> {
     emperor.loyal("shop.ini")?;
     let came = fs::read_to_string(&told)?;
     ensure!(came == "bound\npre-app\n", "{came:?}");
+    emperor.stop()
+}
+
+fn surroundings(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let more = "env = SHOP=of cheese\nexec-asap = echo begins with $SHOP\nexec-as-user-atexit = echo ends with $SHOP\n";
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", more))?;
+    emperor.loyal("shop.ini")?;
+    let logged = |text: &str| -> Result<()> {
+        wait::until_ok("a line of a hook's command", Duration::from_secs(20), || {
+            let said = emperor.says("logs", &["shop.ini"])?.stdout;
+            ensure!(said.lines().any(|line| line.ends_with(text)), "no {text:?} in\n{said}");
+            Ok(())
+        })
+    };
+    logged("begins with of cheese")?;
+    ensure!(emperor.says("stop", &["shop.ini"])?.code == 0, "it did not stop");
+    logged("ends with of cheese")?;
+    ensure!(!emperor.output().contains("of cheese"), "the emperor's own log has it:\n{}", emperor.output());
+    emperor.stop()
+}
+
+fn endless(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    emperor
+        .drop_file("shop.ini", &super::ini(port, "ids", "boot-deadline = 2\nexec-asap = sleep 1000 & sleep 1000\n"))?;
+    let vassal = emperor.deploy_failed("shop.ini")?;
+    let said = emperor.says("logs", &["shop.ini"])?.stdout;
+    ensure!(said.contains("sleep 1000 failed: it was killed after 2 s"), "{said}\n{vassal}");
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", "exec-asap = true\n"))?;
+    emperor.loyal("shop.ini")?;
     emperor.stop()
 }

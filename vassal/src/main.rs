@@ -32,6 +32,7 @@ mod remains;
 mod revision;
 mod room;
 mod runtime;
+mod shell;
 mod signals;
 mod standalone;
 mod started_with;

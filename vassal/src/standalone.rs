@@ -30,7 +30,9 @@ use crate::{
     pidfile, reading,
     reload_descriptors::ReloadDescriptors,
     revision::Revision,
-    runtime, signals, started_with,
+    runtime,
+    shell::Shell,
+    signals, started_with,
     station::{Alone, FIRST_OPERATION, FIRST_REVISION, Station},
     stats::serve,
     supervise::{Parts, Supervisor, alarms::Descriptors, input::Inbox, watched_side::WatchedSide},
@@ -83,8 +85,9 @@ fn prepare(config: &VassalConfig, inherited: Vec<Inherited>) -> Result<Prepared,
         log_to(path, config)?;
     }
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
-    hooks::run(config, Moment::Asap)?;
-    hooks::run(config, Moment::PreJail)?;
+    let shell = Shell::new(config, None);
+    hooks::run(config, Moment::Asap, &shell)?;
+    hooks::run(config, Moment::PreJail, &shell)?;
     if let Some(mask) = config.umask {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
     }
@@ -96,10 +99,10 @@ fn prepare(config: &VassalConfig, inherited: Vec<Inherited>) -> Result<Prepared,
     pidfile::write(&config.pidfiles);
     let tls_files = TlsFiles::open(config);
     hand_over_log(config)?;
-    hooks::run(config, Moment::InJail)?;
-    hooks::run(config, Moment::AsRoot)?;
+    hooks::run(config, Moment::InJail, &shell)?;
+    hooks::run(config, Moment::AsRoot, &shell)?;
     drop_privileges(config)?;
-    hooks::run(config, Moment::AsUser)?;
+    hooks::run(config, Moment::AsUser, &shell)?;
     tls_files.tell_of_those_not_renewed();
     if let Some(path) = &config.log.logto2 {
         log_to(path, config)?;
@@ -223,7 +226,8 @@ async fn supervise(
     if let Some(log_read) = &prepared.log_read {
         pump(log_read)?;
     }
-    hooks::run(&revision.config, Moment::MasterStart)?;
+    let log = prepared.log.try_clone().map_err(|error| format!("the log cannot be shared: {error}"))?;
+    hooks::run_beside(&revision.config, &[Moment::MasterStart], Shell::new(&revision.config, Some(log))).await?;
     let station = Station::alone(arguments, prepared.inherited, prepared.log_read);
     let config = &revision.config;
     title::set(&config.titles);
@@ -238,9 +242,9 @@ async fn supervise(
         stats: stats.map_err(|error| format!("the stats socket cannot be served: {error}"))?,
         pidfiles: config.pidfiles.clone(),
         vacuum: config.vacuum,
-        at_exit: hooks::of_the_end(config),
         watched: WatchedSide::new(descriptors),
     });
+    supervisor.ends_as(&revision.config);
     supervisor.watch_later(prepared.alarm_descriptors);
     supervisor.deploy(FIRST_OPERATION, FIRST_REVISION, Ok(Arc::new(revision)));
     Ok(supervisor.run(inputs).await)

@@ -239,6 +239,7 @@ pub(crate) fn hold_signals(how: SigmaskHow) -> nix::Result<()> {
         Signal::SIGTERM,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        Signal::SIGTSTP,
         Signal::SIGCHLD,
     ] {
         signals.add(signal);

@@ -18,7 +18,6 @@ use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
 
 use crate::{
     gateway::TlsFiles,
-    hooks,
     listeners::{Held, Listeners, Source},
     log,
     regions::Regions,
@@ -116,10 +115,12 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         stats: stats.map_err(|error| format!("the stats socket did not survive: {error}"))?,
         pidfiles,
         vacuum: config.is_some_and(|config| config.vacuum),
-        at_exit: config.map(hooks::of_the_end).unwrap_or_default(),
         station,
         watched: WatchedSide::new(descriptors),
     });
+    if let Some(config) = config {
+        supervisor.ends_as(config);
+    }
     supervisor.set_frozen(frozen);
     supervisor.carry_beside(beside, take)?;
     supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_scoreboards(scoreboards)?);

@@ -38,7 +38,6 @@ use std::{
     time::Duration,
 };
 
-use empery_config::runtime::Hook;
 use empery_control::{
     link::{FromMaster, WorkerView},
     scoreboard::Totals,
@@ -61,7 +60,7 @@ use self::{
     worker_id::Who,
 };
 use crate::{
-    clock, doorbell::Doorbell, fifo::Fifos, gateway::TlsFiles, handover::Handovers, link::brain::Brain,
+    clock, doorbell::Doorbell, fifo::Fifos, gateway::TlsFiles, handover::Handovers, hooks::Ending, link::brain::Brain,
     link::orphan::OrphanHandle, listeners::Listeners, regions::Regions, revision::Revisions, station::Station,
     stats::serve::StatsServer, succession::Image, touch::Watch, zygote::Surroundings,
 };
@@ -125,7 +124,8 @@ pub(crate) struct Supervisor {
     size_look_at: Option<Moment>,
     /// Pidfiles and sockets to be removed at the end.
     vacuum: bool,
-    at_exit: Vec<Hook>,
+    /// What is done at the end.
+    ending: Ending,
     pidfiles: Vec<PathBuf>,
     /// A revision may have lost its last process, or its chance to get one.
     listeners_changed: bool,
@@ -175,8 +175,6 @@ pub(crate) struct Parts {
     pub(crate) pidfiles: Vec<PathBuf>,
     /// Whether they and the sockets are removed at the end, also when nothing ever serves.
     pub(crate) vacuum: bool,
-    /// What is done when the vassal stops.
-    pub(crate) at_exit: Vec<Hook>,
     /// What it keeps an eye on.
     pub(crate) watched: watched_side::WatchedSide,
 }
@@ -222,7 +220,7 @@ impl Supervisor {
             recycle_at: None,
             size_look_at: None,
             vacuum: parts.vacuum,
-            at_exit: parts.at_exit,
+            ending: Ending::default(),
             pidfiles: parts.pidfiles,
             listeners_changed: false,
             regions_changed: false,
@@ -416,7 +414,7 @@ impl Supervisor {
         let code = self.leaving.unwrap_or(0);
         self.finish_alarms(inputs).await;
         self.end_what_is_left(inputs).await;
-        crate::hooks::at_exit(&self.at_exit);
+        std::mem::take(&mut self.ending).run().await;
         if self.vacuum {
             self.listeners.vacuum();
             if let Some(stats) = self.stats.take() {

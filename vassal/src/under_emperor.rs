@@ -20,7 +20,9 @@ use crate::{
     link::accept::{self, Admitted},
     listeners::{Listeners, Source},
     log::{self, pump},
-    runtime, signals,
+    runtime,
+    shell::Shell,
+    signals,
     station::{Governed, Kept, Station},
     supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
     title,
@@ -91,7 +93,7 @@ fn take_boot(boot_fd: &str) -> Result<(MasterBoot, Inheritance), String> {
 }
 
 /// Moments of hooks before the master begins to watch. The keeper has bound the sockets and dropped the privileges.
-const AT_THE_START: [Moment; 6] =
+static AT_THE_START: [Moment; 6] =
     [Moment::Asap, Moment::PreJail, Moment::InJail, Moment::AsRoot, Moment::AsUser, Moment::MasterStart];
 
 async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, String> {
@@ -110,12 +112,10 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
             nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
         }
     }
-    let at_exit = offer.as_ref().map(|revision| hooks::of_the_end(&revision.config)).unwrap_or_default();
     log::say(&format!("*** Starting vassal (Empery {}) on [{}] ***", env!("CARGO_PKG_VERSION"), crate::clock::ctime()));
     if let Ok(revision) = &offer {
-        for moment in AT_THE_START {
-            hooks::run(&revision.config, moment)?;
-        }
+        let log = log_write.try_clone().map_err(|error| format!("the log cannot be shared: {error}"))?;
+        hooks::run_beside(&revision.config, &AT_THE_START, Shell::new(&revision.config, Some(log))).await?;
     }
     empery_sys::process::become_subreaper().map_err(|error| format!("the workers cannot be watched over: {error}"))?;
     signals::start(&inbox).map_err(|error| format!("signals cannot be received: {error}"))?;
@@ -138,9 +138,11 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
         stats: None,
         pidfiles,
         vacuum: offer.as_ref().is_ok_and(|revision| revision.config.vacuum),
-        at_exit,
         watched: WatchedSide::default(),
     });
+    if let Ok(revision) = &offer {
+        supervisor.ends_as(&revision.config);
+    }
     supervisor.take_regions(regions);
     supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();

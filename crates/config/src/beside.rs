@@ -1,6 +1,6 @@
 //! What runs beside the workers: daemons and scheduled commands, as the file's options say.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -132,10 +132,10 @@ pub struct Daemon {
     pub reload_signal: Option<i32>,
     /// `stdin=`, `daemons-honour-stdin`: it has the master's standard input instead of /dev/null.
     pub stdin: bool,
-    /// `uid=`, as a number.
-    pub uid: Option<u32>,
-    /// `gid=`, as a number.
-    pub gid: Option<u32>,
+    /// `uid=`.
+    pub uid: Option<Account>,
+    /// `gid=`; without one the group of that user.
+    pub gid: Option<Account>,
     /// `chdir=`, else where the vassal runs.
     pub directory: PathBuf,
     /// `max_throttle=`, in s (300): longest wait before it is started again.
@@ -145,6 +145,40 @@ pub struct Daemon {
     pub mercy_s: u32,
     /// `notifypid=`: the process of the pidfile is told of reloads and stops.
     pub notify: bool,
+}
+
+/// A user or a group of this machine, by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Account {
+    /// Its number.
+    Number(u32),
+    /// Its name.
+    Name(String),
+}
+
+impl Account {
+    /// What a file says; nothing, and root, say none, as in uWSGI (core/daemons.c).
+    #[must_use]
+    pub fn said(text: &str) -> Option<Self> {
+        match text.trim() {
+            "" => None,
+            text => match text.parse() {
+                Ok(0) => None,
+                Ok(number) => Some(Self::Number(number)),
+                Err(_) => Some(Self::Name(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(formatter),
+            Self::Name(name) => name.fmt(formatter),
+        }
+    }
 }
 
 /// What uWSGI gives daemons to stop, in s, when nothing is said (core/daemons.c).

@@ -190,6 +190,10 @@ impl Crew {
 
     /// An operator wants more or fewer.
     pub fn asked_for(&mut self, change: i64) -> Verdict {
+        // Fewer than nobody is nobody: what rests goes on resting.
+        if self.wanted == 0 && change <= 0 {
+            return Verdict::Stay;
+        }
         let wanted = (i64::from(self.wanted) + change).clamp(self.rules.least.into(), self.rules.most.into());
         self.want(u32::try_from(wanted).unwrap_or(self.wanted), "an operator asked for it".to_owned())
     }

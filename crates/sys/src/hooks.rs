@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    process::Command,
+    process::{Command, ExitStatus},
 };
 
 use empery_control::process::Hook;
@@ -29,11 +29,19 @@ pub enum Left {
 const FILE_MODE: u32 = 0o666;
 const DIRECTORY_MODE: u32 = 0o777;
 
-/// Does it.
+/// Does it; a command is run in this process's surroundings, for as long as it takes.
 ///
 /// # Errors
 /// One sentence that names the hook.
 pub fn perform(hook: &Hook) -> Result<Left, String> {
+    perform_by(hook, &command)
+}
+
+/// Does it, and has a command run by `command`.
+///
+/// # Errors
+/// One sentence that names the hook.
+pub fn perform_by(hook: &Hook, command: &dyn Fn(&str) -> io::Result<()>) -> Result<Left, String> {
     let Hook { action, argument } = hook;
     let failed = |error: io::Error| format!("the hook {action}:{argument} failed: {error}");
     let done = match action.as_str() {
@@ -106,7 +114,14 @@ fn own(argument: &str) -> io::Result<()> {
 
 /// By the shell, as uWSGI has it run.
 fn command(text: &str) -> io::Result<()> {
-    let status = Command::new("/bin/sh").arg("-c").arg(text).status()?;
+    judge(Command::new("/bin/sh").arg("-c").arg(text).status()?)
+}
+
+/// The end of a command, as its hook sees it.
+///
+/// # Errors
+/// When it was no success, with how it was.
+pub fn judge(status: ExitStatus) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("it ended with {status}"))) }
 }
 

@@ -27,7 +27,7 @@ use nix::{
 
 use super::{
     file::{Care, LogFile},
-    lines::Shape,
+    lines::{Kind, Shape},
 };
 use crate::clock;
 
@@ -149,20 +149,22 @@ impl Outlet {
         }
     }
 
-    /// Writes a line, its end included, without waiting.
-    pub(super) fn put(&mut self, line: &[u8]) -> Put {
+    /// Writes a line, its end included, without waiting; what is told of lines that were lost has this shape.
+    pub(super) fn put(&mut self, line: &[u8], shape: Shape) -> Put {
         match &mut self.way {
             Way::Standard => return Put::ForStandard,
             // It tells itself what it lost.
             Way::File(file) => {
-                file.append(line, Shape::Plain);
+                file.append(line, shape);
                 return Put::Done;
             }
             Way::Descriptor(_) | Way::Unix(_) | Way::Udp(_) | Way::Nothing(_) => {}
         }
         if self.lost_lines > 0 {
-            let note = format!("*** {} lines were lost: this logger took none ***\n", self.lost_lines);
-            if self.send(note.as_bytes()).is_err() {
+            let mut note = Vec::new();
+            let text = format!("*** {} lines were lost: this logger took none ***", self.lost_lines);
+            shape.line(Kind::Vassal, text.as_bytes(), &mut note);
+            if self.send(&note).is_err() {
                 self.lost_lines += 1;
                 return Put::Lost;
             }

@@ -9,11 +9,14 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
     encode::encode,
+    lines::{Kind, Shape},
     outlet::{Outlet, Put},
 };
 
 /// See the module.
 pub(super) struct Sorter {
+    /// Of what is told of loggers; lines have theirs already.
+    shape: Shape,
     drains: Vec<Regex>,
     filters: Vec<Regex>,
     lines: Way,
@@ -49,21 +52,22 @@ impl Sorter {
         let lines = Way::open(&config.lines, config, &mut open);
         let requests =
             config.separates_requests().then(|| Way::open(&config.requests_lines, config, &mut open_for_requests));
-        Some(Sorter { drains: patterns(&config.drains), filters: patterns(&config.filters), lines, requests })
+        let shape = if config.json { Shape::Json } else { Shape::Plain };
+        Some(Sorter { shape, drains: patterns(&config.drains), filters: patterns(&config.filters), lines, requests })
     }
 
     /// Writes a line, which has no end of its own, to where it belongs; what belongs to where the log goes without loggers, or is
     /// to be told there, is added to `standard`.
     pub(super) fn put(&mut self, whose: Whose, text: &[u8], standard: &mut Vec<u8>) {
-        let Sorter { drains, filters, lines, requests } = self;
+        let Sorter { shape, drains, filters, lines, requests } = self;
         match (whose, requests) {
-            (Whose::Request, Some(way)) => way.put(text, &mut lines.outlets, standard),
+            (Whose::Request, Some(way)) => way.put(text, &mut lines.outlets, *shape, standard),
             (Whose::Request | Whose::Other, _) => {
                 let found_in = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(text));
                 if found_in(drains) || !(filters.is_empty() || found_in(filters)) {
                     return;
                 }
-                lines.put(text, &mut [], standard);
+                lines.put(text, &mut [], *shape, standard);
             }
         }
     }
@@ -98,13 +102,13 @@ impl Way {
     }
 
     /// `named` are the loggers of another way that routes may lead to.
-    fn put(&mut self, text: &[u8], named: &mut [Outlet], standard: &mut Vec<u8>) {
+    fn put(&mut self, text: &[u8], named: &mut [Outlet], shape: Shape, standard: &mut Vec<u8>) {
         let Way { outlets, routes, encoders } = self;
         let mut is_routed = false;
         for (name, _) in routes.iter().filter(|(_, pattern)| pattern.is_match(text)) {
             let mut all = outlets.iter_mut().chain(&mut *named);
             if let Some(outlet) = all.find(|outlet| outlet.logger.name.as_ref() == Some(name)) {
-                write(outlet, encoders, text, standard);
+                write(outlet, encoders, text, shape, standard);
                 is_routed = true;
             }
         }
@@ -116,23 +120,20 @@ impl Way {
             standard.extend(encode(encoders, None, text));
         }
         for outlet in unnamed {
-            write(outlet, encoders, text, standard);
+            write(outlet, encoders, text, shape, standard);
         }
     }
 }
 
-fn write(outlet: &mut Outlet, encoders: &[Encoder], text: &[u8], standard: &mut Vec<u8>) {
+fn write(outlet: &mut Outlet, encoders: &[Encoder], text: &[u8], shape: Shape, standard: &mut Vec<u8>) {
     let line = encode(encoders, outlet.logger.name.as_deref(), text);
-    match outlet.put(&line) {
-        Put::Done | Put::Lost => {}
-        Put::ForStandard => standard.extend(line),
-        Put::FirstLost(why) => {
-            standard.extend(format!("*** the logger {outlet} takes no lines ({why}); they are lost ***\n").bytes());
-        }
-        Put::Again(lost) => {
-            standard.extend(format!("*** the logger {outlet} takes lines again; {lost} were lost ***\n").bytes());
-        }
-    }
+    let note = match outlet.put(&line, shape) {
+        Put::Done | Put::Lost => return,
+        Put::ForStandard => return standard.extend(line),
+        Put::FirstLost(why) => format!("*** the logger {outlet} takes no lines ({why}); they are lost ***"),
+        Put::Again(lost) => format!("*** the logger {outlet} takes lines again; {lost} were lost ***"),
+    };
+    shape.line(Kind::Vassal, note.as_bytes(), standard);
 }
 
 fn patterns(texts: &[String]) -> Vec<Regex> {

@@ -154,7 +154,6 @@ impl Supervisor {
 
     /// A revision serves: the gateway it wants opens, all others drain.
     pub(super) fn gateways_follow(&mut self, config: &VassalConfig) {
-        self.gateways.mercy = config.mercy;
         let wanted = gateway::plan(config);
         let chosen = match &wanted {
             None => None,

@@ -46,7 +46,7 @@ pub(crate) struct Gateways {
     pub(super) files_at: Option<Moment>,
     /// While a stop waits for the gateways to be quiet: until when.
     pub(super) quiet_by: Option<Moment>,
-    /// `worker-reload-mercy` of what serves: how long they may take to finish.
+    /// How long they, mules, spoolers and daemons may take, once no worker is left.
     pub(super) mercy: Duration,
     /// The exit code, while nothing but gateways is left; and when they are killed.
     pub(super) leaving: Option<(u8, Moment)>,

@@ -10,7 +10,9 @@ use empery_lifecycle::{
 use super::{Supervisor, seconds};
 use crate::{
     fifo::Fifos,
+    hooks::Ending,
     log,
+    shell::Shell,
     station::{OWN_OPERATIONS, Station},
     touch::{Watch, Watched},
 };
@@ -57,6 +59,7 @@ impl Supervisor {
         let revision = std::sync::Arc::clone(&generation.revision);
         let config = &revision.config;
         self.vacuum = config.vacuum;
+        self.ends_as(config);
         let beside = &config.beside;
         let mut files = [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat();
         files.extend(beside.daemons.iter().flat_map(|daemon| daemon.touch.iter().cloned()));
@@ -87,6 +90,13 @@ impl Supervisor {
         self.posts_follow(id, config);
         self.watched_follow(&config.watched);
         crate::title::set(&config.titles);
+    }
+
+    /// How long a stop may take, and what is done at its end, is what this configuration says.
+    pub(crate) fn ends_as(&mut self, config: &empery_config::vassal::VassalConfig) {
+        let log = self.surroundings.log.try_clone().ok();
+        self.ending = Ending::of(config, Shell::new(config, log));
+        self.gateways.mercy = config.mercy.max(config.stops_within().saturating_sub(config.mercy));
     }
 
     /// Under an emperor the log moves with the revision. Alone it stays where it was opened before privileges were dropped.

@@ -206,4 +206,7 @@ fn an_operator_gets_what_he_asks_for_within_the_limits() {
     assert_eq!(crew.asked_for(-5), Verdict::Want(2, "an operator asked for it".to_owned()));
     assert_eq!(crew.asked_for(-1), Verdict::Stay);
     assert_eq!(crew.asked_for(i64::from(u32::MAX)), Verdict::Want(8, "an operator asked for it".to_owned()));
+    crew.rest("no request for 5 s");
+    assert_eq!(crew.asked_for(-1), Verdict::Stay, "what rests is not woken by wanting less");
+    assert!(matches!(crew.asked_for(1), Verdict::Want(..)));
 }

@@ -107,6 +107,29 @@ fn whoever_takes_no_lines_loses_them_and_is_told_when_it_takes_them_again() {
 }
 
 #[test]
+fn what_is_told_of_loggers_is_json_where_lines_are() {
+    let place = place("json");
+    let path = place.join("socket");
+    let mut config = Configured { json: true, ..Configured::default() };
+    config.lines.loggers = vec![socket(&path)];
+    let mut sorter = Sorter::open(&config, None).unwrap();
+    let mut told = put(&mut sorter, &[(Other, "{}")]);
+    let receiver = UnixDatagram::bind(&path).unwrap();
+    told.push_str(&put(&mut sorter, &[(Other, "{}")]));
+    let mut bytes = [0; 256];
+    let length = receiver.recv(&mut bytes).unwrap();
+    told.push_str(String::from_utf8_lossy(&bytes[..length]).strip_prefix("shop: ").unwrap());
+    let messages: Vec<String> = told
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_owned())
+        .collect();
+    let [lost, again, note] = &messages[..] else { panic!("{told}") };
+    assert!(
+        lost.contains("takes no lines") && again.contains("takes lines again") && note.contains("1 lines were lost")
+    );
+}
+
+#[test]
 fn whoever_does_not_read_holds_nothing_up() {
     let place = place("slow");
     let path = place.join("socket");

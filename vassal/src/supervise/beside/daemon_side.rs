@@ -8,6 +8,7 @@ use empery_lifecycle::{
     moment::Moment,
 };
 use empery_sys::{
+    identity,
     process::How,
     spawn::{DropTo, Held},
 };
@@ -16,6 +17,7 @@ use nix::{
     unistd::{getegid, geteuid},
 };
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
@@ -286,12 +288,13 @@ impl Supervisor {
         let handle = &mut all[index];
         let spec = &handle.spec;
         let again = if handle.starts > 0 { "re" } else { "" };
-        let identity = identity(spec);
-        let (uid, gid) = identity.as_ref().map_or((geteuid().as_raw(), getegid().as_raw()), |to| (to.uid, to.gid));
+        let identity = identity_of(spec);
+        let own = (geteuid().as_raw(), getegid().as_raw());
+        let (uid, gid) = identity.as_ref().ok().and_then(Option::as_ref).map_or(own, |to| (to.uid, to.gid));
         log::say(&format!("[uwsgi-daemons] {again}spawning \"{}\" (uid: {uid} gid: {gid})", spec.command));
         handle.starts += 1;
         let lives_on = spec.pidfile.is_some();
-        let command = |stdin: Option<OwnedFd>| Command {
+        let command = |stdin: Option<OwnedFd>, identity: Option<DropTo>| Command {
             text: &spec.command,
             directory: &spec.directory,
             env,
@@ -302,7 +305,7 @@ impl Supervisor {
             inherit: Vec::new(),
         };
         let stdin = spec.stdin.then(|| std::io::stdin().as_fd().try_clone_to_owned()).transpose();
-        let held = stdin.and_then(|stdin| command::hold(command(stdin), &self.surroundings.log));
+        let held = identity.and_then(|identity| command::hold(command(stdin?, identity), &self.surroundings.log));
         match held.and_then(|held| write_pidfile(spec, held)).and_then(Held::release) {
             Ok(child) => handle.child = Some(child.pid),
             Err(error) => {
@@ -315,21 +318,28 @@ impl Supervisor {
 }
 
 /// Of a daemon for which that is asked: before it runs, so that nobody sees it without.
-fn write_pidfile(spec: &Spec, held: Held) -> std::io::Result<Held> {
+fn write_pidfile(spec: &Spec, held: Held) -> io::Result<Held> {
     if let Some(path) = spec.pidfile.as_ref().filter(|_| spec.daemonize) {
         std::fs::write(path, format!("{}\n", held.pid()))
-            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     }
     Ok(held)
 }
 
-fn identity(spec: &Spec) -> Option<DropTo> {
-    if spec.uid.is_none() && spec.gid.is_none() {
-        return None;
-    }
-    let uid = spec.uid.unwrap_or_else(|| geteuid().as_raw());
-    let user = empery_sys::identity::user(&uid.to_string()).ok().and_then(|user| user.name);
-    Some(DropTo { uid, gid: spec.gid.unwrap_or_else(|| getegid().as_raw()), user, groups: Vec::new() })
+/// Who a daemon is to be; None when that is said nowhere.
+fn identity_of(spec: &Spec) -> io::Result<Option<DropTo>> {
+    let group = spec.gid.as_ref().map(|gid| identity::group(&gid.to_string())).transpose()?;
+    Ok(match (&spec.uid, group) {
+        (None, None) => None,
+        (Some(uid), group) => {
+            let user = identity::user(&uid.to_string())?;
+            Some(DropTo { uid: user.uid, gid: group.unwrap_or(user.gid), user: user.name, groups: Vec::new() })
+        }
+        (None, Some(gid)) => {
+            let own = identity::user(&geteuid().to_string())?;
+            Some(DropTo { uid: own.uid, gid, user: own.name, groups: Vec::new() })
+        }
+    })
 }
 
 fn rules(spec: &Spec) -> Rules {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::keys::{atoi, pairs, unknown_key};
+use super::keys::{self, pairs, unknown_key};
 use crate::{
     assemble::values::Value,
     beside::{Cron, When},
@@ -46,16 +46,16 @@ pub(super) fn cron_by_keys(value: &mut Value<'_>) -> Option<(Cron, OwnLimit)> {
     let mut when = When { minute: -1, hour: -1, day: -1, month: -1, week: -1 };
     let (mut unique, mut harakiri_s, mut limit) = (false, None, OwnLimit::NotSaid);
     for (key, said) in pairs(keys) {
-        let number = i32::try_from(atoi(&said)).unwrap_or(i32::MAX);
+        let mut number = || i32::try_from(keys::number(value, &key, &said)).unwrap_or(i32::MAX);
         match key.as_str() {
-            "minute" => when.minute = number,
-            "hour" => when.hour = number,
-            "day" => when.day = number,
-            "month" => when.month = number,
-            "week" => when.week = number,
-            "unique" => unique = number != 0,
+            "minute" => when.minute = number(),
+            "hour" => when.hour = number(),
+            "day" => when.day = number(),
+            "month" => when.month = number(),
+            "week" => when.week = number(),
+            "unique" => unique = number() != 0,
             // 0 is none, whatever `cron-harakiri` says.
-            "harakiri" => (harakiri_s, limit) = (u32::try_from(number).ok().filter(|s| *s > 0), OwnLimit::Said),
+            "harakiri" => (harakiri_s, limit) = (u32::try_from(number()).ok().filter(|s| *s > 0), OwnLimit::Said),
             "legion" => {
                 value.bad("no `legion`", "there is no legion of hosts: run it on one host by a timer of its own")
             }

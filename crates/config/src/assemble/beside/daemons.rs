@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::keys::{atoi, pairs, unknown_key};
+use super::keys::{number, pairs, unknown_key};
 use crate::{
     assemble::values::Value,
-    beside::{Daemon, usual_mercy_s},
+    beside::{Account, Daemon, usual_mercy_s},
 };
 
 /// `stopsignal=` by default, and the highest signal there is (signal(7)).
@@ -44,12 +44,12 @@ pub(super) fn smart(value: &mut Value<'_>) -> Option<Daemon> {
         return None;
     };
     let (pidfile, looks) = pidfile.split_once(',').map_or((pidfile, None), |(path, looks)| (path, Some(looks)));
-    let looks = looks.map_or(LOOKS, looks_of);
+    let looks = looks.map_or(LOOKS, |looks| looks_of(value, looks));
     Some(Daemon { pidfile: Some(pidfile.into()), looks, ..plain(command.to_owned()) })
 }
 
-fn looks_of(text: &str) -> u32 {
-    u32::try_from(atoi(text)).unwrap_or(0)
+fn looks_of(value: &mut Value<'_>, text: &str) -> u32 {
+    u32::try_from(number(value, "freq", text)).unwrap_or(0)
 }
 
 pub(super) fn by_keys(value: &mut Value<'_>) -> Option<Daemon> {
@@ -58,7 +58,7 @@ pub(super) fn by_keys(value: &mut Value<'_>) -> Option<Daemon> {
     for (key, said) in pairs(&text) {
         match key.as_str() {
             "command" | "cmd" | "exec" => daemon.command = said,
-            "freq" => daemon.looks = looks_of(&said),
+            "freq" => daemon.looks = looks_of(value, &said),
             "pidfile" => daemon.pidfile = Some(said.into()),
             "control" => daemon.control = true,
             "daemonize" | "daemon" => daemon.daemonize = true,
@@ -66,12 +66,12 @@ pub(super) fn by_keys(value: &mut Value<'_>) -> Option<Daemon> {
             "stopsignal" | "stop_signal" => daemon.stop_signal = signal(value, &key, &said).unwrap_or(SIGTERM),
             "reloadsignal" | "reload_signal" => daemon.reload_signal = signal(value, &key, &said),
             "stdin" => daemon.stdin = true,
-            "uid" => daemon.uid = u32::try_from(atoi(&said)).ok().filter(|uid| *uid > 0),
-            "gid" => daemon.gid = u32::try_from(atoi(&said)).ok().filter(|gid| *gid > 0),
+            "uid" => daemon.uid = Account::said(&said),
+            "gid" => daemon.gid = Account::said(&said),
             "chdir" => daemon.directory = said.into(),
             "max_throttle" => {
                 daemon.throttle_max_s =
-                    u32::try_from(atoi(&said)).ok().filter(|most| *most > 0).unwrap_or(THROTTLE_MAX_S);
+                    u32::try_from(number(value, &key, &said)).ok().filter(|most| *most > 0).unwrap_or(THROTTLE_MAX_S);
             }
             "notifypid" => daemon.notify = true,
             "ns_pid" => {
@@ -95,7 +95,7 @@ pub(super) fn by_keys(value: &mut Value<'_>) -> Option<Daemon> {
 }
 
 fn signal(value: &mut Value<'_>, key: &str, text: &str) -> Option<i32> {
-    match atoi(text) {
+    match number(value, key, text) {
         0 => None,
         number @ 1..=SIGNAL_MAX => i32::try_from(number).ok(),
         _ => {

@@ -10,8 +10,15 @@ pub(super) fn unknown_key(value: &mut Value<'_>, key: &str) {
     value.problems.push(Problem::warning("bad-value", value.directive.value_at.clone(), message).hint(hint));
 }
 
-pub(super) fn atoi(text: &str) -> i64 {
-    value::number(Some(text)).value
+/// What atoi(3) makes of it, as uWSGI does; where it is no number that is told.
+pub(super) fn number(value: &mut Value<'_>, key: &str, said: &str) -> i64 {
+    let value::Number { value: number, doubtful } = value::number(Some(said));
+    if doubtful {
+        let message = format!("`{key}={said}` is {number}, as in uWSGI: a number was expected");
+        let problem = Problem::warning("bad-value", value.directive.value_at.clone(), message);
+        value.problems.push(problem.hint(format!("write `{key}=NUMBER`")));
+    }
+    number
 }
 
 pub(in crate::assemble) fn pairs(text: &str) -> Vec<(String, String)> {

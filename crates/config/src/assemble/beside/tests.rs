@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    beside::When,
+    beside::{Account, When},
     facts::{Facts, NoFiles},
     read::{Entry, read},
 };
@@ -52,8 +52,26 @@ fn attach_daemon2_has_keys_and_a_backslash_takes_a_comma_its_meaning() {
     let daemon = &beside.daemons[0];
     assert_eq!(daemon.command, "x --list=a,b");
     assert_eq!(daemon.touch, [PathBuf::from("/srv/app/one"), PathBuf::from("/srv/app/two")]);
-    assert_eq!((daemon.stop_signal, daemon.reload_signal, daemon.uid, daemon.gid), (2, Some(1), Some(33), Some(34)));
+    assert_eq!((daemon.stop_signal, daemon.reload_signal), (2, Some(1)));
+    assert_eq!((daemon.uid.clone(), daemon.gid.clone()), (Some(Account::Number(33)), Some(Account::Number(34))));
     assert_eq!((daemon.directory.as_path(), daemon.throttle_max_s), (Path::new("/srv/app/sub"), 5));
+}
+
+#[test]
+fn the_account_of_a_daemon_may_have_a_name_and_root_is_none() {
+    let of = |said: &str| good(&format!("attach-daemon2 = cmd=x,uid={said}\n")).daemons[0].uid.clone();
+    assert_eq!(of("www-data"), Some(Account::Name("www-data".to_owned())));
+    assert_eq!((of("0"), of("")), (None, None));
+}
+
+#[test]
+fn keys_that_are_no_numbers_are_told_with_what_uwsgi_makes_of_them() {
+    let (beside, messages) = told("cron2 = minute=*/5,hour=3 x\nattach-daemon2 = cmd=x,freq=often\n");
+    let beside = beside.unwrap();
+    assert_eq!((beside.crons[0].when.minute, beside.crons[0].when.hour, beside.daemons[0].looks), (0, 3, 0));
+    assert!(messages.contains("`minute=*/5` is 0, as in uWSGI: a number was expected"), "{messages}");
+    assert!(messages.contains("`freq=often` is 0"), "{messages}");
+    assert!(!messages.contains("hour"), "{messages}");
 }
 
 #[test]
