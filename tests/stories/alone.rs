@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/hup-takes-a-changed-binary-with-the-same-pid", changed_binary),
+    Story::new("alone/a-changed-binary-goes-on-with-the-log-and-sees-what-is-touched", changed_binary_with_log),
     Story::new("alone/recycling-workers-loses-nothing", recycling).alone(),
     Story::new("alone/b15-a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("alone/a-second-signal-stops-at-once", second_signal),
@@ -52,6 +53,46 @@ fn changed_binary(ground: &Ground) -> Result<()> {
     })?;
     load.goes_on(50)?;
     load.stop().flawless()?;
+    vassal.stop()
+}
+
+fn changed_binary_with_log(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let bin = ground.lend_binaries()?;
+    let app = "def application(env, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n";
+    ground.write("shop.py", app)?;
+    let text = format!(
+        "[uwsgi]\nmaster = true\nhttp-socket = 127.0.0.1:{port}\nwsgi-file = shop.py\nlogto = app.log\ntouch-reload = touched\n"
+    );
+    ground.write("app.ini", &text)?;
+    let mut command = Command::new(bin.join("vassal"));
+    surroundings(&mut command);
+    command.current_dir(ground.directory()).arg("app.ini");
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    vassal.answers(port)?;
+    let log = |name: &str| fs::read_to_string(ground.path(name)).unwrap_or_default();
+    let logs = |text: &str| {
+        wait::until_ok("a line of the log", Duration::from_secs(20), || {
+            ensure!(log("app.log").contains(text), "no {text:?} in\n{}", log("app.log"));
+            Ok(())
+        })
+    };
+    logs("generation 1 serves")?;
+    // As logrotate does it.
+    fs::rename(ground.path("app.log"), ground.path("app.log.1"))?;
+    ground.write("shop.py", "def application(env, start_response:\n")?;
+    fs::copy(ground::binary("vassal")?, bin.join("vassal.new"))?;
+    fs::rename(bin.join("vassal.new"), bin.join("vassal"))?;
+    vassal.signal(Signal::SIGHUP);
+    logs("SyntaxError")?;
+    let old = log("app.log.1");
+    ensure!(!old.contains("SyntaxError"), "the renamed file is written to:\n{old}");
+    ground.write("shop.py", app)?;
+    ground.write("touched", "")?;
+    logs("touched has been touched")?;
+    logs("generation 3 serves")?;
+    ensure!(log("app.log.1") == old, "the renamed file is written to:\n{}", log("app.log.1"));
+    vassal.answers(port)?;
     vassal.stop()
 }
 

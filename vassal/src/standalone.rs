@@ -154,6 +154,17 @@ pub(crate) fn pump(log_read: &OwnedFd) -> Result<(), String> {
     log::pump::start(log_read.try_clone().map_err(failed)?).map_err(failed)
 }
 
+/// The same for a changed image of this vassal: the one before has its log as stdout and stderr.
+pub(crate) fn log_goes_on(alone: &Alone, config: &VassalConfig) {
+    if let Some(path) = config.log.logto2.as_ref().or(config.log.logto.as_ref()).filter(|_| alone.log_read.is_some()) {
+        match LogFile::go_on(path.clone(), Care::of(&config.log, Care::none())) {
+            Ok(log) => log::use_file(log),
+            Err(error) => log::say(&format!("*** the log file {} cannot be opened: {error} ***", path.display())),
+        }
+    }
+    log_where_told(alone, config);
+}
+
 /// The log of a configuration that was read again. Where it goes was decided at the start; what it looks like and what
 /// becomes of the file follow.
 pub(crate) fn log_where_told(alone: &Alone, config: &VassalConfig) {

@@ -159,6 +159,15 @@ fn default_care() -> Care {
 impl Governed {
     /// Opens the log that a configuration names, else the emperor's own, unless that is where the log goes already.
     pub(crate) fn log_where_told(&mut self, config: &VassalConfig) {
+        self.log_to(config, config.log.truncate);
+    }
+
+    /// The same for a changed image of this master, which goes on with what the one before has written.
+    pub(crate) fn log_goes_on(&mut self, config: &VassalConfig) {
+        self.log_to(config, false);
+    }
+
+    fn log_to(&mut self, config: &VassalConfig, truncates: bool) {
         log::follow(&config.log);
         log::open_loggers(&config.log);
         let wanted = config.log.logto2.clone().or_else(|| config.log.logto.clone());
@@ -171,7 +180,7 @@ impl Governed {
             Ok(file) => {
                 log::use_file(file);
                 self.log_path = wanted;
-                if config.log.truncate {
+                if truncates {
                     log::truncate();
                 }
             }

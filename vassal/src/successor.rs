@@ -101,8 +101,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     let stats = stats.map(|left| left.take()?.serve(inbox.clone())).transpose();
     if let Some(config) = config {
         match &mut station {
-            Station::Governed(governed) => governed.log_where_told(config),
-            Station::Alone(alone) => standalone::log_where_told(alone, config),
+            Station::Governed(governed) => governed.log_goes_on(config),
+            Station::Alone(alone) => standalone::log_goes_on(alone, config),
         }
         title::set(&config.titles);
     }
@@ -120,6 +120,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     });
     if let Some(config) = config {
         supervisor.ends_as(config);
+        // Should the app not boot, whoever mends it can say so all the same.
+        supervisor.keeps_an_eye_on(config);
     }
     supervisor.set_frozen(frozen);
     supervisor.carry_beside(beside, take)?;

@@ -4,7 +4,10 @@
 use std::{
     fs::{File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -66,17 +69,39 @@ pub(crate) struct LogFile {
     filled_unix_s: u64,
     lost_bytes: u64,
     is_mid_line: bool,
+    /// It is this process's stdout and stderr, whatever its name comes to be.
+    is_stderr: bool,
 }
 
 impl LogFile {
     /// Opens (or creates) the file for appending.
     pub(crate) fn open(path: PathBuf, care: Care) -> io::Result<Self> {
         let (file, size_bytes) = open(&path, &care)?;
+        Ok(Self::of(path, care, file, size_bytes))
+    }
+
+    /// Goes on with the file that an earlier image of this process has as its stderr, or with the one that has its name by now, if
+    /// that may be opened.
+    ///
+    /// # Errors
+    /// When it can be opened under neither, the first.
+    pub(crate) fn go_on(path: PathBuf, care: Care) -> io::Result<Self> {
+        let (file, size_bytes) = open(&path, &care).or_else(|error| {
+            let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+            let facts = file.metadata()?;
+            if facts.is_file() { Ok((file, facts.len())) } else { Err(error) }
+        })?;
+        let mut log = Self::of(path, care, file, size_bytes);
+        log.become_stderr()?;
+        Ok(log)
+    }
+
+    fn of(path: PathBuf, care: Care, file: File, size_bytes: u64) -> Self {
         let now_unix_s = crate::clock::unix_s();
         // What was written in an earlier period is rotated at the first line of this one.
         let of_unix_s = file.metadata().map_or(now_unix_s, |facts| u64::try_from(facts.mtime()).unwrap_or(now_unix_s));
         let period = if size_bytes > 0 { care.period(of_unix_s) } else { care.period(now_unix_s) };
-        Ok(Self {
+        Self {
             path,
             care,
             file,
@@ -86,7 +111,8 @@ impl LogFile {
             filled_unix_s: 0,
             lost_bytes: 0,
             is_mid_line: false,
-        })
+            is_stderr: false,
+        }
     }
 
     /// Empties it (`log-truncate`).
@@ -99,11 +125,12 @@ impl LogFile {
         Ok(())
     }
 
-    /// Has it as this process's stdout and stderr, too.
+    /// Has it as this process's stdout and stderr, too, also when it is another file under the same name.
     ///
     /// # Errors
     /// dup2(2).
-    pub(crate) fn become_stderr(&self) -> io::Result<()> {
+    pub(crate) fn become_stderr(&mut self) -> io::Result<()> {
+        self.is_stderr = true;
         nix::unistd::dup2_stdout(&self.file)?;
         Ok(nix::unistd::dup2_stderr(&self.file)?)
     }
@@ -155,6 +182,10 @@ impl LogFile {
     pub(crate) fn reopen(&mut self) {
         if let Ok((file, size_bytes)) = open(&self.path, &self.care) {
             (self.file, self.size_bytes) = (file, size_bytes);
+            if self.is_stderr {
+                // What is said there by no code of ours goes to the old file otherwise.
+                let _ = self.become_stderr();
+            }
         }
     }
 

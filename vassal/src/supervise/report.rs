@@ -1,6 +1,7 @@
 //! What the machine reports: lines of the log in uWSGI's manner, news for the brain, and what this process does
 //! differently once another revision serves.
 
+use empery_config::vassal::VassalConfig;
 use empery_control::link::FromMaster;
 use empery_lifecycle::{
     generations::{FailureReason, Report},
@@ -60,6 +61,23 @@ impl Supervisor {
         let config = &revision.config;
         self.vacuum = config.vacuum;
         self.ends_as(config);
+        self.keeps_an_eye_on(config);
+        self.gateways_follow(config);
+        self.serve_stats(config);
+        self.log_where_told(config);
+        self.arm_harakiri();
+        self.arm_recycling();
+        self.crew_follows(config);
+        self.beside_follows(config);
+        self.alarms_follow(config);
+        self.signals_begin(id, config);
+        self.posts_follow(id, config);
+        self.watched_follow(&config.watched);
+        crate::title::set(&config.titles);
+    }
+
+    /// The files and FIFOs by which somebody tells this vassal something are those of this configuration.
+    pub(crate) fn keeps_an_eye_on(&mut self, config: &VassalConfig) {
         let beside = &config.beside;
         let mut files = [&config.touch_reload[..], &config.log.touch_reopen, &config.log.touch_rotate].concat();
         files.extend(beside.daemons.iter().flat_map(|daemon| daemon.touch.iter().cloned()));
@@ -78,29 +96,17 @@ impl Supervisor {
             self.fifos = None;
             self.fifos = Some(Fifos::start(&config.master_fifo, &self.inbox));
         }
-        self.gateways_follow(config);
-        self.serve_stats(config);
-        self.log_where_told(config);
-        self.arm_harakiri();
-        self.arm_recycling();
-        self.crew_follows(config);
-        self.beside_follows(config);
-        self.alarms_follow(config);
-        self.signals_begin(id, config);
-        self.posts_follow(id, config);
-        self.watched_follow(&config.watched);
-        crate::title::set(&config.titles);
     }
 
     /// How long a stop may take, and what is done at its end, is what this configuration says.
-    pub(crate) fn ends_as(&mut self, config: &empery_config::vassal::VassalConfig) {
+    pub(crate) fn ends_as(&mut self, config: &VassalConfig) {
         let log = self.surroundings.log.try_clone().ok();
         self.ending = Ending::of(config, Shell::new(config, log));
         self.gateways.mercy = config.mercy.max(config.stops_within().saturating_sub(config.mercy));
     }
 
     /// Under an emperor the log moves with the revision. Alone it stays where it was opened before privileges were dropped.
-    fn log_where_told(&mut self, config: &empery_config::vassal::VassalConfig) {
+    fn log_where_told(&mut self, config: &VassalConfig) {
         match &mut self.station {
             Station::Governed(governed) => governed.log_where_told(config),
             Station::Alone(alone) => crate::standalone::log_where_told(alone, config),
