@@ -25,6 +25,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/c19-a-tyrant-s-vassal-has-no-more-rights-than-its-owner", no_more_rights),
     Story::new("identity/a-uid-without-gid-takes-the-user-s-own-group", uid_alone),
     Story::new("identity/the-user-in-an-emperor-s-file-is-who-its-vassals-are", of_the_emperor),
+    Story::new("identity/a-log-that-the-vassal-s-user-may-not-open-is-told-and-read-where-it-is", log_elsewhere),
 ];
 
 fn id_of(user: &str) -> Result<u32> {
@@ -142,6 +143,29 @@ fn of_the_emperor(ground: &Ground) -> Result<()> {
         let vassal = emperor.vassal(name)?;
         ensure!(!vassal.to_string().contains("runs-as-root"), "{vassal:#}");
     }
+    emperor.stop()
+}
+
+fn log_elsewhere(ground: &Ground) -> Result<()> {
+    let emperor = emperor(ground)?;
+    let port = ground.port()?;
+    let log = ground.path("of-root");
+    fs::create_dir(&log)?;
+    let log = log.join("shop.log");
+    let more = format!("uid = www-data\ngid = www-data\nlogto = {}\nexec-asap = echo printed\n", log.display());
+    emperor.drop_file("shop.ini", &ini(ground, port, &more)?)?;
+    emperor.loyal("shop.ini")?;
+    empery_tests::wait::until_ok("the log to be told of", empery_tests::emperor::SETTLED_WITHIN, || {
+        let incidents = emperor.ask(http::Ask::get("/api/v1/vassals/shop.ini/incidents"))?.text();
+        ensure!(
+            incidents.contains("\"log-elsewhere\"") && incidents.contains("shop.log cannot be opened"),
+            "{incidents}"
+        );
+        let shown = emperor.says("logs", &["shop.ini"])?.success()?;
+        ensure!(shown.contains("generation 1 serves") && shown.contains("\nprinted\n"), "{shown}");
+        Ok(())
+    })?;
+    ensure!(!log.exists(), "it was opened as root");
     emperor.stop()
 }
 

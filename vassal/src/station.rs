@@ -158,37 +158,42 @@ fn default_care() -> Care {
 
 impl Governed {
     /// Opens the log that a configuration names, else the emperor's own, unless that is where the log goes already.
-    pub(crate) fn log_where_told(&mut self, config: &VassalConfig) {
-        self.log_to(config, config.log.truncate);
+    ///
+    /// # Errors
+    /// One sentence: the log goes on where it did.
+    pub(crate) fn log_where_told(&mut self, config: &VassalConfig) -> Result<(), String> {
+        self.log_to(config, config.log.truncate)
     }
 
     /// The same for a changed image of this master, which goes on with what the one before has written.
-    pub(crate) fn log_goes_on(&mut self, config: &VassalConfig) {
-        self.log_to(config, false);
+    ///
+    /// # Errors
+    /// As [`Governed::log_where_told`].
+    pub(crate) fn log_goes_on(&mut self, config: &VassalConfig) -> Result<(), String> {
+        self.log_to(config, false)
     }
 
-    fn log_to(&mut self, config: &VassalConfig, truncates: bool) {
+    fn log_to(&mut self, config: &VassalConfig, truncates: bool) -> Result<(), String> {
         log::follow(&config.log);
         log::open_loggers(&config.log);
         let wanted = config.log.logto2.clone().or_else(|| config.log.logto.clone());
         let care = Care::of(&config.log, if wanted.is_some() { Care::none() } else { default_care() });
         if wanted == self.log_path {
-            return log::take_care(care);
+            log::take_care(care);
+            return Ok(());
         }
         let path = wanted.clone().unwrap_or_else(|| self.default_log_path());
-        match LogFile::open(path, care) {
-            Ok(file) => {
-                log::use_file(file);
-                self.log_path = wanted;
-                if truncates {
-                    log::truncate();
-                }
-            }
-            Err(error) => {
-                let path = wanted.map_or_else(|| "of the emperor".to_owned(), |path| path.display().to_string());
-                log::say(&format!("*** the log {path} cannot be opened: {error} ***"));
-            }
+        let file = LogFile::open(path.clone(), care).map_err(|error| {
+            let user = nix::unistd::geteuid();
+            let path = path.display();
+            format!("the log {path} cannot be opened by user {user}: {error}; it goes on where `emperor logs` reads it")
+        })?;
+        log::use_file(file);
+        self.log_path = wanted;
+        if truncates {
+            log::truncate();
         }
+        Ok(())
     }
 
     /// The emperor's own log of this vassal.

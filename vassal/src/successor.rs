@@ -101,7 +101,8 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     let stats = stats.map(|left| left.take()?.serve(inbox.clone())).transpose();
     if let Some(config) = config {
         match &mut station {
-            Station::Governed(governed) => governed.log_goes_on(config),
+            // Told when a generation serves, if it is so still.
+            Station::Governed(governed) => drop(governed.log_goes_on(config)),
             Station::Alone(alone) => standalone::log_goes_on(alone, config),
         }
         title::set(&config.titles);

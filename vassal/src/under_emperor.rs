@@ -106,7 +106,8 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     serve(&governed, &inbox)?;
     let offer = governed.read();
     if let Ok(revision) = &offer {
-        governed.log_where_told(&revision.config);
+        // Told when the generation serves, if it is so still.
+        let _ = governed.log_where_told(&revision.config);
         title::set(&revision.config.titles);
         if let Some(mask) = revision.config.umask {
             nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));

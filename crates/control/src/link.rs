@@ -22,6 +22,9 @@ pub const BOOT_OUTPUT_MAX_BYTES: usize = 16 * 1024;
 /// Longest evidence of one incident, in bytes; its beginning is kept.
 pub const EVIDENCE_MAX_BYTES: usize = 32 * 1024;
 
+/// The code of the notice that a vassal's log is not where its file says: that could not be opened.
+pub const LOG_ELSEWHERE: &str = "log-elsewhere";
+
 /// Brain to master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]

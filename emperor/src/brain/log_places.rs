@@ -42,7 +42,7 @@ impl LogPlaces {
         };
     }
 
-    /// The vassal is gone.
+    /// It is not where its file says, or the vassal is gone.
     pub(crate) fn remove(&self, name: &VassalName) {
         self.named().remove(name);
     }

@@ -2,7 +2,7 @@
 //! differently once another revision serves.
 
 use empery_config::vassal::VassalConfig;
-use empery_control::link::FromMaster;
+use empery_control::link::{FromMaster, LOG_ELSEWHERE, Severity};
 use empery_lifecycle::{
     generations::{FailureReason, Report},
     ids::{GenerationId, OperationId, WorkerRef},
@@ -108,7 +108,11 @@ impl Supervisor {
     /// Under an emperor the log moves with the revision. Alone it stays where it was opened before privileges were dropped.
     fn log_where_told(&mut self, config: &VassalConfig) {
         match &mut self.station {
-            Station::Governed(governed) => governed.log_where_told(config),
+            Station::Governed(governed) => {
+                if let Err(sentence) = governed.log_where_told(config) {
+                    self.notice(Severity::Warning, LOG_ELSEWHERE, sentence, None);
+                }
+            }
             Station::Alone(alone) => crate::standalone::log_where_told(alone, config),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, os::fd::OwnedFd, sync::Arc};
 
-use empery_control::link::{FromMaster, MasterSnapshot};
+use empery_control::link::{FromMaster, LOG_ELSEWHERE, MasterSnapshot};
 use empery_lifecycle::{
     fleet::{Alive, ContentDigest, Event, MasterKey, OperationEnd, Sighting},
     generations::{FailureReason, Report},
@@ -237,6 +237,10 @@ impl FleetTask {
                 }
             }
             FromMaster::Notice { severity, code, text, worker, at_unix_ms } => {
+                if code == LOG_ELSEWHERE {
+                    self.log_places.remove(&master.vassal);
+                    self.publisher.vassal_changed(&master.vassal);
+                }
                 self.told_notice(&master.vassal, severity, code, text, worker, at_unix_ms);
             }
             FromMaster::Workers { workers, outdated } => {
