@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/hup-takes-a-changed-binary-with-the-same-pid", changed_binary),
     Story::new("alone/a-changed-binary-goes-on-with-the-log-and-sees-what-is-touched", changed_binary_with_log),
+    Story::new("alone/b32-a-configuration-from-descriptors-outlives-reloads-and-a-new-binary", from_descriptors),
     Story::new("alone/recycling-workers-loses-nothing", recycling).alone(),
     Story::new("alone/b15-a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("alone/a-second-signal-stops-at-once", second_signal),
@@ -93,6 +94,31 @@ fn changed_binary_with_log(ground: &Ground) -> Result<()> {
     logs("generation 3 serves")?;
     ensure!(log("app.log.1") == old, "the renamed file is written to:\n{}", log("app.log.1"));
     vassal.answers(port)?;
+    vassal.stop()
+}
+
+fn from_descriptors(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let bin = ground.lend_binaries()?;
+    ground.write("app.ini", &super::ini(port, "ids", "master = true\n"))?;
+    ground.write("more.ini", "[uwsgi]\nenv = VERSION=from-3\n")?;
+    let mut command = Command::new("/bin/sh");
+    surroundings(&mut command);
+    // Whoever reads them again finds nothing behind their ends.
+    let line = "exec \"$0\" --ini - --ini fd://3 < app.ini 3< more.ini";
+    command.current_dir(ground.directory()).args(["-c", line]).arg(bin.join("vassal"));
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    for new_binary in [false, true] {
+        let first = vassal.answers(port)?;
+        ensure!(first.text().starts_with("from-3 "), "it answers {}", first.text());
+        if new_binary {
+            fs::copy(ground::binary("vassal")?, bin.join("vassal.new"))?;
+            fs::rename(bin.join("vassal.new"), bin.join("vassal"))?;
+        }
+        vassal.signal(Signal::SIGHUP);
+        super::boot_changes(port, &super::boot_of(&first))?;
+    }
+    ensure!(vassal.answers(port)?.text().starts_with("from-3 "), "a new binary knows what the one before it read");
     vassal.stop()
 }
 

@@ -6,7 +6,7 @@ use empery_config::facts::{Facts, FileError, FileKind, Files};
 use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
 
 /// Largest configuration file that is read, in bytes (the emperor refuses larger vassal files too).
-const FILE_MAX_BYTES: u64 = 1024 * 1024;
+pub(crate) const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Facts about this process. `working_directory` is what `%v` shows; `started_by` who started it, when it has become somebody
 /// else before (`%u`, `%g`); `is_a_reload` is for `if-reload`.
@@ -53,16 +53,16 @@ fn group_name(gid: Gid) -> String {
 
 /// Files of this machine, read with the identity of this process.
 pub(crate) struct Disk {
-    pub(crate) commands: Commands,
+    pub(crate) started_by: Starter,
 }
 
-/// What becomes of `exec://`.
+/// Who started this process, which decides about `exec://` and `fd://`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Commands {
-    /// They run: whoever started this process could have run them.
-    AreRun,
-    /// They do not: the file is somebody's who may not run what he likes as the emperor.
-    AreRefused,
+pub(crate) enum Starter {
+    /// Somebody who could have run the commands himself, and who gives it descriptors.
+    Somebody,
+    /// The emperor: the file is somebody's who may not run what he likes as the emperor.
+    Emperor,
 }
 
 impl Files for Disk {
@@ -104,10 +104,19 @@ impl Files for Disk {
     }
 
     fn run(&self, command: &str) -> Result<Vec<u8>, FileError> {
-        match self.commands {
-            Commands::AreRun => output_of(command),
-            Commands::AreRefused => {
+        match self.started_by {
+            Starter::Somebody => output_of(command),
+            Starter::Emperor => {
                 Err(FileError::Other("under an emperor no command is run to understand a vassal file".to_owned()))
+            }
+        }
+    }
+
+    fn read_descriptor(&self, number: i32) -> Result<Vec<u8>, FileError> {
+        match self.started_by {
+            Starter::Somebody => crate::given_text::read(number),
+            Starter::Emperor => {
+                Err(FileError::Other("under an emperor a vassal is given no descriptors of its own".to_owned()))
             }
         }
     }

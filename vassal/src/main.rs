@@ -14,6 +14,7 @@ mod facts;
 mod fifo;
 mod file_monitor;
 mod gateway;
+mod given_text;
 mod handover;
 mod hooks;
 mod interpreter;

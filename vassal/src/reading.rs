@@ -12,7 +12,8 @@ use empery_lifecycle::ids::RevisionId;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    facts::{Commands, Disk},
+    facts::{Disk, Starter},
+    given_text,
     revision::Revision,
     station::FIRST_REVISION,
 };
@@ -66,18 +67,20 @@ pub(crate) fn accept(outcome: Outcome, entry: &Entry, id: RevisionId) -> Result<
     }
 }
 
-/// Reads the entry of a vassal alone without saying anything.
+/// Reads the entry of a vassal alone for the first time, without saying anything.
 pub(crate) fn outcome(entry: &Entry, inherited: Vec<Inherited>) -> Outcome {
-    outcome_of(entry, None, false, Given { inherited, ..Given::default() })
+    let outcome = outcome_of(entry, None, false, Given { inherited, ..Given::default() });
+    given_text::complete();
+    outcome
 }
 
 /// Under an emperor nothing is a reload, since the emperor has bound the sockets by a reading of its own.
 fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, given: Given) -> Outcome {
-    let commands = if directory.is_some() { Commands::AreRefused } else { Commands::AreRun };
+    let started_by = if directory.is_some() { Starter::Emperor } else { Starter::Somebody };
     let directory = directory.unwrap_or_else(crate::facts::working_directory);
     let facts = crate::facts::gather(directory, given.started_by, is_a_reload);
     let facts = Facts { on_demand: given.on_demand, common: given.common, inherited: given.inherited, ..facts };
-    empery_config::read::read(entry, &facts, &Disk { commands })
+    empery_config::read::read(entry, &facts, &Disk { started_by })
 }
 
 /// Shows problems with their source lines. Warnings that were shown last time already are not repeated at each reload.

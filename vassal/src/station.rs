@@ -99,6 +99,7 @@ impl Station {
                 StationLeft::Alone {
                     arguments: alone.arguments.clone(),
                     inherited: alone.inherited.clone(),
+                    texts: crate::given_text::leave(),
                     revision: alone.revision.0,
                     log_read,
                 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     descriptor,
+    given_text::Texts,
     regions::RegionLeft,
     supervise::{beside::BesideLeft, posts_side::PostLeft},
 };
@@ -87,6 +88,9 @@ pub(crate) enum StationLeft {
         /// Sockets that it was started with.
         #[serde(default)]
         inherited: Vec<Inherited>,
+        /// Configurations that came through descriptors.
+        #[serde(default)]
+        texts: Texts,
         /// The last revision.
         revision: u64,
         /// The read end of the log pipe.

@@ -18,6 +18,7 @@ use empery_sys::{channel::Channel, inherited, memfd, scoreboard::Scoreboard};
 
 use crate::{
     gateway::TlsFiles,
+    given_text,
     listeners::{Held, Listeners, Source},
     log,
     regions::Regions,
@@ -161,7 +162,8 @@ fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId,
 
 fn take_station(left: StationLeft, inbox: &Inbox) -> Result<Station, String> {
     Ok(match left {
-        StationLeft::Alone { arguments, inherited, revision, log_read } => {
+        StationLeft::Alone { arguments, inherited, texts, revision, log_read } => {
+            given_text::take_over(texts);
             let log_read = log_read.map(|number| take(number, "the log")).transpose()?;
             if let Some(log_read) = &log_read {
                 standalone::pump(log_read)?;

@@ -12,9 +12,9 @@ use std::{
 
 use crate::{
     facts::{Facts, FileError, Files, Reader},
-    gather::{Directive, EXEC, Given, refused_source},
-    magic::absolute,
+    gather::{Directive, Given},
     problem::{Origin, Problem, Severity},
+    source::Source,
     value,
 };
 
@@ -52,13 +52,7 @@ impl Machine<'_> {
     /// What `@(NAME)` is: the content of a file, one line break at its end left out.
     fn content(&self, name: &str, directive: &Directive) -> Result<String, Box<Problem>> {
         let at = &directive.value_at;
-        if let Some(problem) = refused_source(name, at) {
-            return Err(Box::new(problem));
-        }
-        let content = match name.strip_prefix(EXEC) {
-            Some(command) => self.files.run(command),
-            None => self.files.read(&absolute(&self.facts.working_directory, name)),
-        };
+        let content = Source::of(name, at)?.read(&self.facts.working_directory, self.files);
         let text = content
             .and_then(|content| String::from_utf8(content).map_err(|_| FileError::Other("it is not UTF-8".to_owned())));
         match text {

@@ -136,6 +136,15 @@ pub trait Files {
         Err(FileError::Other("no command is run to understand a configuration".to_owned()))
     }
 
+    /// What the descriptor `number` gives until its end, for `fd://N` and `-`. It can be had once: who answers keeps it for
+    /// the next reading.
+    ///
+    /// # Errors
+    /// When it is not read, with the reason.
+    fn read_descriptor(&self, _number: i32) -> Result<Vec<u8>, FileError> {
+        Err(FileError::Other("a descriptor is read by a vassal alone, which was started with it".to_owned()))
+    }
+
     /// The IPv4 address of a host, for `resolve`.
     ///
     /// # Errors

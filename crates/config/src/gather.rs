@@ -18,7 +18,7 @@ use crate::{
     problem::{Origin, Problem},
 };
 
-pub(crate) use include::{EXEC, refused_source, shown_name};
+pub(crate) use include::shown_name;
 
 /// Whether a directive takes part in the passes that follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(crate) struct Gatherer<'a> {
     facts: &'a Facts,
     files: &'a dyn Files,
     gathered: Gathered,
-    /// Contents by absolute path: a file is read once, and `ini = :section` sees the same bytes.
+    /// Contents by [`crate::source::Source::name`]: a file is read once, and `ini = :section` sees the same bytes.
     contents: BTreeMap<String, Rc<[u8]>>,
     /// The first value of each key, for `if-opt`.
     firsts: BTreeMap<String, Option<String>>,

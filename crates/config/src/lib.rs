@@ -30,6 +30,7 @@ pub mod registry;
 pub mod runtime;
 pub mod shared;
 pub mod show;
+mod source;
 pub mod static_files;
 mod suggest;
 mod value;

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::{Facts, Files};
+use crate::{
+    facts::{Facts, Files},
+    source,
+};
 
 /// The version `%V` shows: the uWSGI whose dialect this is, since files compare with it.
 pub(crate) const UWSGI_VERSION: &str = "2.0.31";
@@ -25,8 +28,13 @@ pub(crate) struct FileNames {
 }
 
 impl FileNames {
-    /// The names of `given`, a path as written, with the section it was asked for.
+    /// The names of `given`, a path as written, with the section it was asked for. What is no file has no names but this one
+    /// (uwsgi.c:1003).
     pub(crate) fn of(given: &str, section: Option<&str>, facts: &Facts, files: &dyn Files) -> FileNames {
+        if source::is_no_file(given) {
+            let (given, section) = (given.to_owned(), section.unwrap_or_default().to_owned());
+            return FileNames { given, section, ..FileNames::default() };
+        }
         let lexical = absolute(&facts.working_directory, given);
         FileNames {
             inode: files.inode(&lexical),
@@ -41,6 +49,9 @@ impl FileNames {
     }
 
     fn base(&self) -> &str {
+        if self.absolute.is_empty() {
+            return "";
+        }
         self.given.rfind('/').map_or(self.given.as_str(), |slash| &self.given[slash + 1..])
     }
 }

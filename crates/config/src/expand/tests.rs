@@ -133,6 +133,10 @@ impl Files for Shelf {
         Ok(command.as_bytes().to_vec())
     }
 
+    fn read_descriptor(&self, number: i32) -> Result<Vec<u8>, FileError> {
+        Ok(format!("{number}\n").into_bytes())
+    }
+
     fn reader(&self) -> Reader {
         self.1
     }
@@ -157,6 +161,7 @@ fn with_files(key: &str, value: &str, reader: Reader) -> (String, Vec<(String, S
 fn b32_the_content_of_a_file_stands_for_its_name_without_its_last_line_break() {
     assert_eq!(with_files("env", "P=@(secret)!", Reader::Runner), ("P=s3\n!".to_owned(), vec![]));
     assert_eq!(with_files("env", "P=@(exec://echo 1)", Reader::Runner), ("P=echo 1".to_owned(), vec![]));
+    assert_eq!(with_files("env", "P=@(fd://3)@(-)", Reader::Runner), ("P=30".to_owned(), vec![]));
     assert_eq!(with_files("env", "mail@example.org @()", Reader::Runner), ("mail@example.org @()".to_owned(), vec![]));
 }
 
@@ -167,7 +172,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_a_warning_to_the_emperor_when_it_i
     assert_eq!(with_files("env", "P=@(none)", Reader::Planner).1, code("file-not-read", Severity::Warning));
     assert_eq!(with_files("socket", "@(none)", Reader::Planner).1, code("file-not-read", Severity::Error));
     assert_eq!(with_files("env", "P=@(bytes)", Reader::Runner).1, code("file-not-read", Severity::Error));
-    assert_eq!(with_files("env", "P=@(fd://3)", Reader::Runner).1, code("scheme-refused", Severity::Error));
+    assert_eq!(with_files("env", "P=@(http://h/x)", Reader::Runner).1, code("scheme-refused", Severity::Error));
     assert_eq!(with_files("env", "P=@(self)", Reader::Runner).1, code("placeholder-loop", Severity::Error));
 }
 

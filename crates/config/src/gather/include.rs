@@ -8,6 +8,7 @@ use crate::{
     formats::{Format, TooLong},
     magic::{FileNames, Magic, absolute},
     problem::{Origin, Problem},
+    source::Source,
 };
 
 /// Deepest nesting of files.
@@ -27,7 +28,7 @@ pub(super) struct Injected {
 /// A value of `ini` and its like, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Named<'v> {
-    /// A path, or `exec://COMMAND`; empty for `:section`.
+    /// A path, or another [`Source`]; empty for `:section`.
     path: &'v str,
     section: Option<&'v str>,
 }
@@ -113,13 +114,12 @@ impl Gatherer<'_> {
 
     fn load(&mut self, format: Format, named: Named<'_>, at: &Origin) {
         let given = named.path;
-        if let Some(problem) = refused_source(given, at) {
-            return self.problem(problem);
-        }
+        let source = match Source::of(given, at) {
+            Ok(source) => source,
+            Err(problem) => return self.problem(*problem),
+        };
         let section = named.section.filter(|name| !name.is_empty());
-        let path =
-            if given.contains("://") { given.to_owned() } else { absolute(&self.facts.working_directory, given) };
-        let place = (path.clone(), section.unwrap_or("uwsgi").to_owned());
+        let place = (source.name(&self.facts.working_directory), section.unwrap_or("uwsgi").to_owned());
         if self.open.contains(&place) {
             let message = format!("section `{}` of `{given}` is being read already: it includes itself", place.1);
             return self
@@ -130,9 +130,9 @@ impl Gatherer<'_> {
             let message = format!("too many inclusions: at most {INCLUDE_DEPTH_MAX} deep and {INCLUDES_MAX} in all");
             return self.problem(Problem::error("too-many-includes", at.clone(), message));
         }
-        let content = match self.content(&path, given) {
+        let content = match self.content(&source, given, at) {
             Ok(content) => content,
-            Err(error) => return self.problem(self.not_read(given, &error, at)),
+            Err(problem) => return self.problem(*problem),
         };
         let content = match self.with_injected(&content) {
             Ok(content) => content,
@@ -174,27 +174,17 @@ impl Gatherer<'_> {
         self.open.pop();
     }
 
-    fn content(&mut self, path: &str, given: &str) -> Result<Rc<[u8]>, FileError> {
-        if let Some(content) = self.contents.get(path) {
+    fn content(&mut self, source: &Source<'_>, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
+        let directory = &self.facts.working_directory;
+        let name = source.name(directory);
+        if let Some(content) = self.contents.get(&name) {
             return Ok(content.clone());
         }
-        let content = match given.strip_prefix(EXEC) {
-            Some(command) => self.files.run(command)?,
-            None => self.files.read(path)?,
-        };
-        let content: Rc<[u8]> = Rc::from(content);
-        self.contents.insert(path.to_owned(), content.clone());
+        let content = source.read(directory, self.files);
+        let content: Rc<[u8]> =
+            Rc::from(content.map_err(|error| Box::new(source.not_read(given, &error, directory, at)))?);
+        self.contents.insert(name, content.clone());
         Ok(content)
-    }
-
-    fn not_read(&self, given: &str, error: &FileError, at: &Origin) -> Problem {
-        if given.starts_with(EXEC) {
-            let message = format!("the command of `{given}` gave no configuration: {error}");
-            return Problem::error("scheme-refused", at.clone(), message)
-                .hint("let a unit write what it prints into a file, and include that");
-        }
-        let hint = format!("a relative path is taken from the working directory, {}", self.facts.working_directory);
-        Problem::error("file-not-read", at.clone(), format!("`{given}` could not be read: {error}")).hint(hint)
     }
 
     /// The text with what is injected around it; problems then count lines of the whole.
@@ -216,11 +206,7 @@ impl Gatherer<'_> {
     }
 
     fn injected_text(&mut self, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
-        if let Some(problem) = refused_source(given, at) {
-            return Err(Box::new(problem));
-        }
-        let path = absolute(&self.facts.working_directory, given);
-        let content = self.content(&path, given).map_err(|error| Box::new(self.not_read(given, &error, at)))?;
+        let content = self.content(&Source::of(given, at)?, given, at)?;
         self.bytes += content.len();
         if self.bytes > TEXT_MAX_BYTES {
             let message = format!("the configuration is too long: at most {TEXT_MAX_BYTES} bytes");
@@ -233,33 +219,8 @@ impl Gatherer<'_> {
 /// What origins of the emperor's options for all vassals name as their file.
 const EMPEROR: &str = "the emperor";
 
-/// The scheme of what a command prints.
-pub(crate) const EXEC: &str = "exec://";
-
 /// How an entry's file is called in problems and by `%o`: by the name it has in the working directory, when it is there.
 pub(crate) fn shown_name<'a>(path: &'a str, facts: &Facts) -> &'a str {
     let inside = path.strip_prefix(facts.working_directory.trim_end_matches('/'));
     inside.and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
-}
-
-/// Why a text of this kind is never read; None for a path and for `exec://`, where the caller decides.
-pub(crate) fn refused_source(given: &str, at: &Origin) -> Option<Problem> {
-    let (why, instead) = match given.split_once("://") {
-        None if given == "-" => {
-            ("standard input can be read only once, and a reload reads again", "put it into a file")
-        }
-        None | Some(("exec", _)) => return None,
-        Some(("http" | "https", _)) => (
-            "what comes over the network would decide what runs, unsigned",
-            "fetch it into a file before the start, and include that",
-        ),
-        Some(("fd", _)) => ("a descriptor can be read only once, and a reload reads again", "put the text into a file"),
-        Some(("emperor", _)) => ("the emperor gives a vassal its file itself", "name the file"),
-        Some(("sym" | "data" | "section" | "call" | "callint", _)) => {
-            ("it names something inside uWSGI's own program", "put the text into a file")
-        }
-        Some(_) => ("it is no scheme that is known", "put the text into a file"),
-    };
-    let message = format!("no configuration is read from `{given}`: {why}");
-    Some(Problem::error("scheme-refused", at.clone(), message).hint(instead))
 }
