@@ -16,6 +16,7 @@ use super::shared::{alike, evaluate};
 pub(crate) const STORIES: &[Story] = &[
     Story::new("module/b20-every-name-of-uwsgi-s-is-there-or-says-what-to-use-instead", names),
     Story::new("module/b19-the-functions-say-what-uwsgi-s-say", as_uwsgi),
+    Story::new("module/b45-several-apps-are-told-as-uwsgi-tells-them", several_apps),
     Story::new("module/b54-a-websocket-is-answered-and-ends-as-it-should", websocket),
     Story::new("module/an-app-answers-by-hand", by_hand),
     Story::new("module/a-worker-whose-hook-exits-does-not-serve", hook_exits),
@@ -107,6 +108,18 @@ fn as_uwsgi(ground: &Ground) -> Result<()> {
     let expressions: Vec<String> =
         EXPRESSIONS.iter().map(|expression| expression.replace("FILE", &packet.display().to_string())).collect();
     alike(ground, &format!("processes = 1\npidfile = {}\n", ground.path("app.pid").display()), &expressions)
+}
+
+fn several_apps(ground: &Ground) -> Result<()> {
+    let lines = "processes = 1\nsingle-interpreter = true\nmount = /one=evaluate:application\nmount = /two=ids:application\n";
+    let keys = "('id', 'modifier1', 'mountpoint', 'startup_time', 'requests', 'exceptions', 'chdir')";
+    let apps = "uwsgi.workers()[0]['apps']";
+    let expressions = [
+        // `callable` and `interpreter` are addresses in the memory of a process.
+        format!("type({apps}), len({apps}), sorted(set({apps}[0]) - {{'callable', 'interpreter'}})"),
+        format!("[[app[key] for key in {keys}] for app in {apps}]"),
+    ];
+    alike(ground, lines, &expressions)
 }
 
 /// A client of a WebSocket.

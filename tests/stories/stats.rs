@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("stats/b12-counts-what-was-served", counts),
+    Story::new("stats/b12-counts-several-apps-one-by-one", several_apps),
     Story::new("stats/shows-the-request-in-flight-and-masks-secrets", masks),
     Story::new("stats/b12-uwsgitop-runs-on-it", uwsgitop),
     Story::new("stats/are-summed-up-by-the-emperor", summed_up),
@@ -65,6 +66,23 @@ fn counts(ground: &Ground) -> Result<()> {
     let routed: u64 = cores.flatten().filter_map(|core| core["routed_requests"].as_u64()).sum();
     ensure!(routed == 1, "{shown:#}");
     ensure!(shown["pid"].as_i64() == Some(i64::from(vassal.master.pid())), "{shown:#}");
+    vassal.stop()
+}
+
+fn several_apps(ground: &Ground) -> Result<()> {
+    let more = "processes = 1\nchdir = /\nmount = /one=show:application\nmanage-script-name = true\n";
+    let (vassal, port, stats) = with_stats(ground, "show", more)?;
+    for path in ["/one/x", "/one/raise", "/"] {
+        http::get(port, path)?;
+    }
+    let shown =
+        wait::until("the counters", Duration::from_secs(5), || read(stats).ok().filter(|shown| requests(shown) == 4))?;
+    let apps = shown["workers"][0]["apps"].as_array().context("no apps")?;
+    let told = |app: &Value| {
+        format!("{} {} {} {} {}", app["id"], app["mountpoint"], app["requests"], app["exceptions"], app["chdir"])
+    };
+    let told: Vec<String> = apps.iter().map(told).collect();
+    ensure!(told == ["0 \"\" 2 0 \"/\"", "1 \"/one\" 2 1 \"/\""], "{told:?}");
     vassal.stop()
 }
 

@@ -1,9 +1,11 @@
 //! What a zygote is told about its apps. What the options mean is `empery-config`'s; loading them and choosing among them is
 //! the worker's.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::scoreboard::APPS_MAX;
 
 /// The apps of a generation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,27 @@ pub struct Apps {
     /// `wsgi-accept-buffer`: bodies may be made of anything with a buffer.
     #[serde(default)]
     pub accept_buffers: bool,
+}
+
+impl Apps {
+    /// Their mount points in the order of their numbers, which count from 0; that of the app at none is empty.
+    #[must_use]
+    pub fn points(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let main = self.main.iter().map(|_| "");
+        let all = main.chain(self.mounts.iter().map(|mount| mount.point.as_str()));
+        // The second at a point is not loaded.
+        all.filter(|point| seen.insert(*point)).collect()
+    }
+
+    /// How many apps a scoreboard counts one by one: none where there is only one, whose numbers are its worker's.
+    #[must_use]
+    pub fn counted(&self) -> u32 {
+        match self.points().len() {
+            0 | 1 => 0,
+            several => u32::try_from(several).unwrap_or(APPS_MAX).min(APPS_MAX),
+        }
+    }
 }
 
 /// A callable.
@@ -77,4 +100,24 @@ pub struct Imports {
     pub with_apps: Vec<String>,
     /// `post-pymodule-alias`: after those.
     pub late_aliases: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_are_numbered_as_they_are_loaded_and_one_alone_is_not_counted_for_itself() {
+        let app = || App { target: AppTarget::Module("m".into()), callable: "application".into() };
+        let mount = |point: &str| Mount { point: point.into(), app: app() };
+        let apps = |main: Option<App>, points: &[&str]| Apps {
+            main,
+            mounts: points.iter().map(|point| mount(point)).collect(),
+            ..Apps::default()
+        };
+        assert_eq!(apps(Some(app()), &["/a", "/b", "/a"]).points(), ["", "/a", "/b"]);
+        assert_eq!(apps(None, &["/a", "/b"]).points(), ["/a", "/b"]);
+        assert_eq!([apps(Some(app()), &[]).counted(), apps(None, &["/a"]).counted()], [0, 0]);
+        assert_eq!(apps(Some(app()), &["/a"]).counted(), 2);
+    }
 }

@@ -1,6 +1,7 @@
 //! The scoreboard: one sealed memfd per generation that its workers write and that its master and the brain map.
 //!
-//! Layout: a [`Header`], then [`Header::slots`] slots of [`Slot`]. A worker thread owns the slot that [`slot_index`]
+//! Layout: a [`Header`], then [`Header::slots`] slots of [`Slot`], then, where there are several apps, [`Header::apps`] of
+//! [`AppCounters`] for each worker. A worker thread owns the slot that [`slot_index`]
 //! names. A place of a worker has two halves, for even and odd spawns, so that a successor that starts beside its
 //! predecessor never shares a slot with it, and counters are never reset: the requests of worker 3 are the sum of
 //! both halves. Everything is atomic; a reader copies the request in flight under the slot's sequence number.
@@ -18,6 +19,9 @@ pub const VERSION: u32 = 2;
 
 /// How much of a request's head a slot keeps, in bytes.
 pub const HEAD_MAX_BYTES: usize = 2048;
+
+/// Most apps of a vassal that are counted one by one.
+pub const APPS_MAX: u32 = 4096;
 
 /// The first cache lines of a scoreboard.
 #[repr(C, align(64))]
@@ -41,6 +45,19 @@ pub struct Header {
     pub unrouted_signals: AtomicU64,
     /// Seconds in which all workers were busy, with `enable-metrics`.
     pub overloaded: AtomicU64,
+    /// How many apps each worker counts one by one; 0 where there is one app, and in scoreboards of earlier versions.
+    pub apps: AtomicU32,
+}
+
+/// What a worker counts of one of several apps, by all its threads.
+#[repr(C)]
+pub struct AppCounters {
+    /// Requests that the app was called for.
+    pub requests: AtomicU64,
+    /// What it has raised.
+    pub exceptions: AtomicU64,
+    /// How long it took to load it, in milliseconds.
+    pub load_ms: AtomicU64,
 }
 
 /// What one worker thread counts and what it is doing.
@@ -166,8 +183,9 @@ pub fn slots(processes: u32, threads: u32) -> u32 {
 
 /// Length of a scoreboard, in bytes.
 #[must_use]
-pub fn length_bytes(processes: u32, threads: u32) -> usize {
-    size_of::<Header>() + slots(processes, threads) as usize * size_of::<Slot>()
+pub fn length_bytes(processes: u32, threads: u32, apps: u32) -> usize {
+    let apps = processes as usize * apps as usize * size_of::<AppCounters>();
+    size_of::<Header>() + slots(processes, threads) as usize * size_of::<Slot>() + apps
 }
 
 /// The slot of a thread (counted from 0) of a worker (counted from 1) in its n-th spawn.

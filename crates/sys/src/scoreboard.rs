@@ -11,7 +11,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use empery_control::scoreboard::{Header, MAGIC, Slot, Totals, VERSION, length_bytes, slots};
+use empery_control::scoreboard::{APPS_MAX, AppCounters, Header, MAGIC, Slot, Totals, VERSION, length_bytes, slots};
 use empery_lifecycle::ids::GenerationId;
 use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
@@ -31,6 +31,7 @@ pub struct Scoreboard {
     // Read once and checked against the length: the other side may write anything into the header later.
     processes: u32,
     threads: u32,
+    apps: u32,
 }
 
 // SAFETY: everything behind `base` is atomic (see empery_control::scoreboard), and the mapping lives as long as the value.
@@ -39,26 +40,31 @@ unsafe impl Send for Scoreboard {}
 unsafe impl Sync for Scoreboard {}
 
 impl Scoreboard {
-    /// A new one, zeroed, with its descriptor (close-on-exec) for others to map.
+    /// A new one, zeroed, with its descriptor (close-on-exec) for others to map. `apps` are counted one by one; 0 where there
+    /// is only one.
     ///
     /// # Errors
     /// memfd_create(2), ftruncate(2), mmap(2); a size of zero.
-    pub fn create(generation: GenerationId, processes: u32, threads: u32) -> io::Result<(Self, OwnedFd)> {
-        if !within_reason(processes, threads) {
-            let sentence = format!("a scoreboard holds 1 to {} threads, not {processes} x {threads}", SLOTS_MAX / 2);
+    pub fn create(generation: GenerationId, processes: u32, threads: u32, apps: u32) -> io::Result<(Self, OwnedFd)> {
+        if !within_reason(processes, threads, apps) {
+            let sentence = format!(
+                "a scoreboard holds 1 to {} threads, not {processes} x {threads}, and {APPS_MAX} apps, not {apps}",
+                SLOTS_MAX / 2
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
         }
         let fd = memfd::unsealed("empery-scoreboard")?;
-        let length = length_bytes(processes, threads);
+        let length = length_bytes(processes, threads, apps);
         nix::unistd::ftruncate(&fd, i64::try_from(length).map_err(io::Error::other)?)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(fd.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
-        let board = Self::of(fd.as_fd(), length, processes, threads)?;
+        let board = Self::of(fd.as_fd(), length, processes, threads, apps)?;
         let header = board.header();
         header.version.store(VERSION, Ordering::Relaxed);
         header.processes.store(processes, Ordering::Relaxed);
         header.threads.store(threads, Ordering::Relaxed);
         header.slots.store(slots(processes, threads), Ordering::Relaxed);
+        header.apps.store(apps, Ordering::Relaxed);
         header.generation.store(generation.0, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok((board, fd))
@@ -78,7 +84,7 @@ impl Scoreboard {
         if length < size_of::<Header>() {
             return Err(bad("too short"));
         }
-        let mut board = Self::of(fd, length, 0, 0)?;
+        let mut board = Self::of(fd, length, 0, 0, 0)?;
         let header = board.header();
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(bad("its first bytes"));
@@ -87,20 +93,21 @@ impl Scoreboard {
             return Err(bad("another version"));
         }
         let (processes, threads) = (header.processes.load(Ordering::Relaxed), header.threads.load(Ordering::Relaxed));
-        if !within_reason(processes, threads) || length != length_bytes(processes, threads) {
-            return Err(bad("its length is not that of its processes and threads"));
+        let apps = header.apps.load(Ordering::Relaxed);
+        if !within_reason(processes, threads, apps) || length != length_bytes(processes, threads, apps) {
+            return Err(bad("its length is not that of its processes, threads and apps"));
         }
-        (board.processes, board.threads) = (processes, threads);
+        (board.processes, board.threads, board.apps) = (processes, threads, apps);
         Ok(board)
     }
 
-    fn of(fd: BorrowedFd<'_>, length: usize, processes: u32, threads: u32) -> io::Result<Self> {
+    fn of(fd: BorrowedFd<'_>, length: usize, processes: u32, threads: u32, apps: u32) -> io::Result<Self> {
         let length = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of ours; the file has
         // `length` bytes and is sealed against shrinking, so access within it cannot fault.
         let base =
             unsafe { mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, fd, 0)? };
-        Ok(Self { base: base.cast(), length, processes, threads })
+        Ok(Self { base: base.cast(), length, processes, threads, apps })
     }
 
     /// Its header. Whoever maps it may write there: bounds are [`Self::processes`] and [`Self::threads`].
@@ -141,6 +148,20 @@ impl Scoreboard {
         unsafe { self.base.add(1).cast::<Slot>().add(index as usize).as_ref() }
     }
 
+    /// The counters of an app (counted from 0) of a worker (counted from 1); None where apps are not counted one by one.
+    #[must_use]
+    pub fn app(&self, worker: u32, app: u32) -> Option<&AppCounters> {
+        if app >= self.apps || worker == 0 || worker > self.processes {
+            return None;
+        }
+        let index = (worker - 1) as usize * self.apps as usize + app as usize;
+        // SAFETY: these follow the slots, the index is within the number that fits the mapping (checked by both
+        // constructors), Slot's size is a multiple of AppCounters' alignment, and every field is atomic.
+        Some(unsafe {
+            self.base.add(1).cast::<Slot>().add(self.slots() as usize).cast::<AppCounters>().add(index).as_ref()
+        })
+    }
+
     /// Sums over all slots.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -160,9 +181,9 @@ impl Drop for Scoreboard {
     }
 }
 
-fn within_reason(processes: u32, threads: u32) -> bool {
+fn within_reason(processes: u32, threads: u32, apps: u32) -> bool {
     let wanted = 2_u64.saturating_mul(processes.into()).saturating_mul(threads.into());
-    (2..=SLOTS_MAX).contains(&wanted)
+    (2..=SLOTS_MAX).contains(&wanted) && apps <= APPS_MAX
 }
 
 #[cfg(test)]
@@ -171,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_one_mapping_counts_the_other_reads() {
-        let (writer, fd) = Scoreboard::create(GenerationId(3), 2, 2).unwrap();
+        let (writer, fd) = Scoreboard::create(GenerationId(3), 2, 2, 0).unwrap();
         let reader = Scoreboard::map(fd.as_fd()).unwrap();
         writer.slot(7).counters.requests.store(5, Ordering::Relaxed);
         assert_eq!((reader.slots(), reader.totals().requests), (8, 5));
@@ -179,14 +200,30 @@ mod tests {
     }
 
     #[test]
+    fn every_worker_counts_its_apps_one_by_one_where_there_are_several() {
+        let (writer, fd) = Scoreboard::create(GenerationId(3), 2, 2, 3).unwrap();
+        let reader = Scoreboard::map(fd.as_fd()).unwrap();
+        for (worker, app) in (1..=2).flat_map(|worker| (0..3).map(move |app| (worker, app))) {
+            writer.app(worker, app).unwrap().requests.store(u64::from(worker * 10 + app), Ordering::Relaxed);
+        }
+        writer.slot(7).counters.requests.store(5, Ordering::Relaxed);
+        let seen = |worker, app| reader.app(worker, app).map(|app| app.requests.load(Ordering::Relaxed));
+        assert_eq!([seen(1, 0), seen(1, 2), seen(2, 0), seen(2, 2)], [10, 12, 20, 22].map(Some));
+        assert_eq!([seen(0, 0), seen(3, 0), seen(1, 3)], [None; 3]);
+        let (one, _fd) = Scoreboard::create(GenerationId(3), 2, 2, 0).unwrap();
+        assert!(one.app(1, 0).is_none());
+    }
+
+    #[test]
     fn a_header_that_lies_about_its_size_is_refused_and_a_later_lie_changes_no_bound() {
-        let (writer, fd) = Scoreboard::create(GenerationId(1), 2, 3).unwrap();
+        let (writer, fd) = Scoreboard::create(GenerationId(1), 2, 3, 0).unwrap();
         let reader = Scoreboard::map(fd.as_fd()).unwrap();
         writer.header().processes.store(1_000, Ordering::Relaxed);
         assert_eq!((reader.processes(), reader.threads(), reader.slots()), (2, 3, 12));
         assert!(Scoreboard::map(fd.as_fd()).is_err());
-        assert!(Scoreboard::create(GenerationId(1), u32::MAX, u32::MAX).is_err());
-        assert!(Scoreboard::create(GenerationId(1), 0, 1).is_err());
+        assert!(Scoreboard::create(GenerationId(1), u32::MAX, u32::MAX, 0).is_err());
+        assert!(Scoreboard::create(GenerationId(1), 0, 1, 0).is_err());
+        assert!(Scoreboard::create(GenerationId(1), 1, 1, APPS_MAX + 1).is_err());
     }
 
     #[test]

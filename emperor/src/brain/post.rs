@@ -257,7 +257,7 @@ mod tests {
         let (inbox, _inputs) = Inbox::new();
         let link = LinkHandle::open(key.clone(), "/nowhere".into(), inbox);
         let mut seat = Seat::new(-1, Identity { uid: 0, gid: 0 }, link);
-        let (theirs, fd) = Scoreboard::create(GenerationId(1), 2, 2).unwrap();
+        let (theirs, fd) = Scoreboard::create(GenerationId(1), 2, 2, 0).unwrap();
         seat.boards.insert(GenerationId(1), Scoreboard::map(fd.as_fd()).unwrap());
         theirs.header().processes.store(u32::MAX, Ordering::Relaxed);
         theirs.header().threads.store(u32::MAX, Ordering::Relaxed);

@@ -174,17 +174,25 @@ fn worker(generation: &Generation, id: WorkerId, present: Option<(WorkerRef, &Wo
         } else {
             averages.iter().copied().fold(0, u64::saturating_add) / averages.len() as u64
         },
-        apps: vec![App {
-            id: 0,
-            modifier1: 0,
-            mountpoint: String::new(),
-            startup_time: generation.import_ms / 1000,
-            requests,
-            exceptions,
-            chdir: config.app.chdir.as_ref().map_or_else(String::new, |path| path.display().to_string()),
-        }],
+        apps: apps(generation, id, (requests, exceptions)),
         cores,
     }
+}
+
+/// The apps of a worker: each with what is counted for it, and one alone with all that its worker counts.
+fn apps(generation: &Generation, worker: WorkerId, (requests, exceptions): (u64, u64)) -> Vec<App> {
+    let config = &generation.revision.config.app;
+    let chdir = config.chdir.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let all = crate::apps::told(config).unwrap_or_default();
+    let app = |(id, point): (u32, &str)| {
+        let (requests, exceptions, load_ms) = match generation.scoreboard.app(worker.0, id) {
+            Some(counted) => (load(&counted.requests), load(&counted.exceptions), load(&counted.load_ms)),
+            None => (requests, exceptions, generation.import_ms),
+        };
+        let (mountpoint, chdir) = (point.to_owned(), chdir.clone());
+        App { id, modifier1: 0, mountpoint, startup_time: load_ms / 1000, requests, exceptions, chdir }
+    };
+    (0..).zip(all.points()).map(app).collect()
 }
 
 /// As uWSGI names it: a place that is empty on purpose is `cheap`.

@@ -79,8 +79,9 @@ impl Supervisor {
             return Err(sentence);
         }
         let config = &revision.config;
+        let counted = crate::apps::told(&config.app)?.counted();
         let (scoreboard, scoreboard_fd) =
-            Scoreboard::create(id, config.processes, config.threads).map_err(out_of_descriptors)?;
+            Scoreboard::create(id, config.processes, config.threads, counted).map_err(out_of_descriptors)?;
         let (output_read, output_write) = empery_sys::pipe::cloexec_pipe().map_err(out_of_descriptors)?;
         let (ours, theirs) = seqpacket::pair().map_err(out_of_descriptors)?;
         let reloads = self.deploys.saturating_sub(1);

@@ -42,6 +42,8 @@ pub(crate) struct Loaded {
     pub(crate) app: Py<PyAny>,
     /// The apps at mount points.
     pub(crate) mounted: Vec<(String, Py<PyAny>)>,
+    /// How long each took that the configuration names, in ms, by its mount point; that of `app` is empty.
+    pub(crate) load_ms: Vec<(String, u64)>,
 }
 
 /// Imports what is to be there beside the apps, and loads these.
@@ -51,9 +53,12 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Loaded, LoadFailure
     let apps = &boot.apps;
     let mut mounted = Vec::new();
     let mut main = None;
+    let mut load_ms = Vec::new();
     if let Some(app) = &apps.main {
+        let began = os::monotonic_ns();
         let module = module(py, &app.target)?;
         main = Some(app_of(py, &module, app)?);
+        load_ms.push((String::new(), (os::monotonic_ns() - began) / 1_000_000));
         if let AppTarget::Module(_) = app.target {
             mounted.extend(applications(py, &module)?);
         }
@@ -64,8 +69,10 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Loaded, LoadFailure
             os::write_stderr(format!("mountpoint {point} already configured. skip.\n").as_bytes());
             continue;
         }
+        let began = os::monotonic_ns();
         let module = module(py, &app.target)?;
         mounted.push((point.clone(), app_of(py, &module, app)?));
+        load_ms.push((point.clone(), (os::monotonic_ns() - began) / 1_000_000));
     }
     if let Some(directory) = &boot.chdir2 {
         nix::unistd::chdir(directory).map_err(|error| LoadFailure {
@@ -79,7 +86,7 @@ pub(crate) fn load(py: Python<'_>, boot: &AppBoot) -> Result<Loaded, LoadFailure
         None => mounts::nobody(py).map_err(|error| LoadFailure::of(py, "no app can be made", &error))?,
     };
     hooks::run(py, &boot.process.post_app)?;
-    Ok(Loaded { app, mounted })
+    Ok(Loaded { app, mounted, load_ms })
 }
 
 /// The callable of an app in what was loaded for it; paste gives the callable itself.

@@ -206,6 +206,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResul
     };
     gevent::after_fork(py, worker.boot)?;
     let app = mounts::keep(app, &worker.boot.apps);
+    mounts::show_load_times(worker);
     uwsgi_module::after_fork(py, &app)?;
     signals::begin()?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));

@@ -4,9 +4,9 @@
 
 mod driver;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::Ordering};
 
-use driver::{Generation, Listeners, app_of, assert_answer, get, uwsgi};
+use driver::{Generation, Listeners, app_of, assert_answer, get, until, uwsgi};
 use empery_control::{
     apps::{App, AppTarget, Apps, Imports, Mount},
     boot::AppBoot,
@@ -15,6 +15,8 @@ use empery_control::{
 const MAIN: &str = r#"
 def named(name):
     def app(environ, start_response):
+        if environ.get('QUERY_STRING') == 'raise':
+            raise ValueError(name)
         start_response('200 OK', [])
         return [('%s SN=%s PI=%s' % (name, environ['SCRIPT_NAME'], environ['PATH_INFO'])).encode()]
     return app
@@ -106,6 +108,31 @@ fn the_first_that_is_mounted_stands_in_for_a_main_app_unless_it_must_not() {
 fn ignore_script_name_leaves_all_to_the_main_app() {
     let (_generation, listeners, _) = serving("ignored", |target| Apps { ignore_script_name: true, ..three(target) });
     answers(&listeners, &[("/one/x", "main SN=/one PI=/x")]);
+}
+
+#[test]
+fn b45_every_app_counts_its_own_requests_and_its_line_has_its_number() {
+    let listeners = Listeners::new();
+    let target = app_of("counted", MAIN);
+    let apps = three(&target);
+    let generation = Generation::serving(target, &listeners, |boot: &mut AppBoot| {
+        boot.apps = apps;
+        boot.log_requests = true;
+    });
+    for path in ["/", "/one", "/two", "/two/x", "/two/?raise", "/x"] {
+        get(&listeners, path);
+    }
+    let of = |app| generation.scoreboard.app(1, app).unwrap();
+    let requests = || [0, 1, 2].map(|app| of(app).requests.load(Ordering::Relaxed));
+    until(|| requests() == [2, 1, 3]);
+    assert_eq!([0, 1, 2].map(|app| of(app).exceptions.load(Ordering::Relaxed)), [0, 0, 1]);
+    until(|| generation.log().contains("GET /x "));
+    let log = generation.log();
+    for (line, numbers) in
+        [("GET /x ", "app: 0|req: 2/6]"), ("GET /one ", "app: 1|req: 1/"), ("GET /two/x ", "app: 2|req: 2/")]
+    {
+        assert!(log.lines().any(|told| told.contains(line) && told.contains(numbers)), "{line} {numbers}: {log}");
+    }
 }
 
 #[test]

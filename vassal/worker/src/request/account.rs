@@ -65,6 +65,9 @@ impl Tools {
     /// Writes down what code of the app has raised in a request. It may be a reason for another worker.
     pub(super) fn raised(&self, py: Python<'_>, error: &PyErr) {
         self.slot.counters.exceptions.fetch_add(1, Ordering::Relaxed);
+        if let Some(mounts) = self.mounts {
+            mounts.count_exception(self.worker, self.answering);
+        }
         python::print_exception(py, error);
         self.worker.recycling.after_exception(py, self.worker, error);
         if error.is_instance_of::<PyKeyboardInterrupt>(py) {
@@ -81,6 +84,10 @@ impl Tools {
         } else if answered.status >= 400 {
             counters.errors_4xx.fetch_add(1, Ordering::Relaxed);
         }
+        let answering = match self.mounts {
+            Some(_) => self.answering.take(),
+            None => None,
+        };
         if let Some(routed) = spoken.vars.routed {
             routing::follow_last(self, spoken, answered, began);
             if routed.said().has_no_line {
@@ -88,7 +95,7 @@ impl Tools {
             }
         }
         if self.may_log || answered.is_asked_for {
-            self.lines.write(self.worker, self.core, spoken, answered, began, took_us);
+            self.lines.write(self.worker, (self.core, answering), spoken, answered, began, took_us);
         }
     }
 }

@@ -91,6 +91,8 @@ pub(crate) struct Tools {
     app: Py<PyAny>,
     /// Those beside it; None when there are none.
     mounts: Option<&'static Mounts>,
+    /// Which of these the request in flight went to, by its number.
+    answering: Option<u32>,
     /// What the app wants called after each request.
     after_request: Option<Py<PyAny>>,
     /// Whether any request may get a line in the log that the app does not ask for.
@@ -118,6 +120,7 @@ impl Tools {
             slot: worker.slot(core),
             app,
             mounts: mounts::here(),
+            answering: None,
             after_request: uwsgi_module::after_request(py)?,
             may_log: boot.may_log_requests(),
             limits: Limits {

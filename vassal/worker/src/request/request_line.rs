@@ -9,7 +9,7 @@ use empery_control::boot::{AppBoot, REQUEST_LINE_MARK};
 use empery_sys::process;
 
 use super::{account::Began, vars::Vars};
-use crate::{os, worker::Worker};
+use crate::{mounts, os, worker::Worker};
 
 /// Longest line: what a pipe takes in one piece (PIPE_BUF, pipe(7)).
 const LINE_MAX_BYTES: usize = 4096;
@@ -75,6 +75,8 @@ impl Answered {
 struct Told<'b> {
     worker: &'b Worker,
     core: u32,
+    /// Which of several apps answered, by its number.
+    app: Option<u32>,
     /// Whose request it was.
     address: &'b [u8],
     spoken: &'b Spoken<'b>,
@@ -97,7 +99,7 @@ impl Lines {
     pub(super) fn write(
         &mut self,
         worker: &Worker,
-        core: u32,
+        (core, app): (u32, Option<u32>),
         spoken: &Spoken<'_>,
         answered: &Answered,
         began: Began,
@@ -121,7 +123,7 @@ impl Lines {
             let mut mark = [0; 4];
             self.line.extend_from_slice(REQUEST_LINE_MARK.encode_utf8(&mut mark).as_bytes());
         }
-        let told = Told { worker, core, address, spoken, answered, began, took_us };
+        let told = Told { worker, core, app, address, spoken, answered, began, took_us };
         match &boot.request_log.format {
             _ if boot.request_log.json => self.put_json(&told),
             Some(format) => format::put_line(&mut self.line, format, &mut self.times, &told),
@@ -131,7 +133,7 @@ impl Lines {
     }
 
     fn put_plain(&mut self, told: &Told<'_>) {
-        let &Told { worker, core, address, spoken, answered, began, took_us } = told;
+        let &Told { worker, core, app, address, spoken, answered, began, took_us } = told;
         let (status, started_unix_s) = (answered.status, began.unix_s());
         if self.at_unix_s != started_unix_s || self.ctime.is_empty() {
             self.at_unix_s = started_unix_s;
@@ -143,9 +145,13 @@ impl Lines {
                 let _ = write!(self.line, "{{{name}: {bytes} bytes/{}MB}} ", bytes / (1024 * 1024));
             }
         }
-        let requests = worker.requests.load(std::sync::atomic::Ordering::Relaxed);
+        let requests = match (mounts::here(), app) {
+            (Some(mounts), Some(number)) => mounts.requests(number),
+            _ => worker.requests.load(std::sync::atomic::Ordering::Relaxed),
+        };
         let total = worker.scoreboard.totals().requests;
-        let _ = write!(self.line, "[pid: {}|app: 0|req: {requests}/{total}] ", worker.pid);
+        let app = app.unwrap_or(0);
+        let _ = write!(self.line, "[pid: {}|app: {app}|req: {requests}/{total}] ", worker.pid);
         put(&mut self.line, address, 256);
         self.line.extend_from_slice(b" (");
         put(&mut self.line, spoken.remote_user, 256);
@@ -171,7 +177,7 @@ impl Lines {
     }
 
     fn put_json(&mut self, told: &Told<'_>) {
-        let &Told { worker, core, address, spoken, answered, began, took_us } = told;
+        let &Told { worker, core, address, spoken, answered, began, took_us, .. } = told;
         let line = &mut self.line;
         let time = os::rfc3339(began.unix_s());
         let _ = write!(

@@ -284,9 +284,12 @@ fn run(
         None => call(tools.app.bind(py), environ, start_response),
         Some(mounts) => match &request.routed {
             None => mounts.choose(py, environ),
-            Some(_) => mounts.named(py, environ),
+            Some(_) => mounts.named(environ),
         }
-        .and_then(|app| call(app.unwrap_or_else(|| tools.app.bind(py)), environ, start_response)),
+        .and_then(|chosen| {
+            tools.answering = mounts.count(worker, chosen);
+            call(chosen.map_or_else(|| tools.app.bind(py), |mounted| mounted.app(py)), environ, start_response)
+        }),
     };
     if stray::is_child() {
         stray::leave(py, worker, called.as_ref().err());

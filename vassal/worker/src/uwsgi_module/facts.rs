@@ -195,12 +195,8 @@ fn worker<'py>(py: Python<'py>, here: Crew, id: u32) -> PyResult<Bound<'py, PyDi
         (_, true) => b"busy",
         (_, false) => b"idle",
     };
-    let app = PyDict::new(py);
-    app.set_item("id", 0)?;
-    app.set_item("modifier1", 0)?;
-    app.set_item("mountpoint", PyBytes::new(py, b""))?;
-    app.set_item("requests", numbers.requests)?;
-    app.set_item("exceptions", numbers.exceptions)?;
+    let apps = (0..).zip(here.boot.apps.points()).map(|(number, point)| app(py, here, (id, &numbers), (number, point)));
+    let apps = apps.collect::<PyResult<Vec<_>>>()?;
     let all = PyDict::new(py);
     all.set_item("id", id)?;
     all.set_item("pid", numbers.pid)?;
@@ -217,6 +213,32 @@ fn worker<'py>(py: Python<'py>, here: Crew, id: u32) -> PyResult<Bound<'py, PyDi
     all.set_item("respawn_count", numbers.respawns.saturating_sub(1))?;
     all.set_item("tx", numbers.tx_bytes)?;
     all.set_item("avg_rt", numbers.average_us)?;
-    all.set_item("apps", PyTuple::new(py, [app])?)?;
+    all.set_item("apps", PyTuple::new(py, apps)?)?;
     Ok(all)
+}
+
+/// One of the apps of a worker; one alone has all that its worker counts.
+fn app<'py>(
+    py: Python<'py>,
+    here: Crew,
+    (worker, numbers): (u32, &Numbers),
+    (number, point): (u32, &str),
+) -> PyResult<Bound<'py, PyDict>> {
+    let (requests, exceptions, load_ms) = match here.scoreboard.app(worker, number) {
+        Some(counted) => {
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (read(&counted.requests), read(&counted.exceptions), read(&counted.load_ms))
+        }
+        None => (numbers.requests, numbers.exceptions, 0),
+    };
+    let app = PyDict::new(py);
+    app.set_item("id", number)?;
+    app.set_item("modifier1", 0)?;
+    app.set_item("mountpoint", PyBytes::new(py, point.as_bytes()))?;
+    app.set_item("startup_time", load_ms / 1000)?;
+    app.set_item("requests", requests)?;
+    app.set_item("exceptions", exceptions)?;
+    // What a request had said with UWSGI_CHDIR, which none may here.
+    app.set_item("chdir", PyBytes::new(py, b""))?;
+    Ok(app)
 }

@@ -217,7 +217,8 @@ impl Generation {
             reloads: 0,
         };
         change(&mut boot);
-        let (scoreboard, scoreboard_fd) = Scoreboard::create(boot.generation, boot.processes, boot.threads).unwrap();
+        let (scoreboard, scoreboard_fd) =
+            Scoreboard::create(boot.generation, boot.processes, boot.threads, boot.apps.counted()).unwrap();
         boot.scoreboard_fd = scoreboard_fd.as_raw_fd();
         let mut inherit = vec![boot.scoreboard_fd, boot.log_write_fd];
         inherit.extend(boot.listeners.iter().map(|listener| listener.fd));
