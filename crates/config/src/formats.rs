@@ -2,10 +2,13 @@
 
 pub(crate) mod ini;
 mod json;
+mod places;
 mod strftime;
 mod xml;
 mod yaml;
 mod yaml_lines;
+
+use places::Places;
 
 use crate::{
     magic::Magic,
@@ -76,30 +79,39 @@ impl Format {
             return ini::read(file, content, name, magic, max_bytes);
         }
         let mut found = Section::default();
-        let text = match text(file, content, magic, max_bytes, &mut found.problems)? {
+        let mut places = Places::default();
+        let text = match text(file, content, magic, max_bytes, (&mut found.problems, &mut places))? {
             Ok(text) => text,
             Err(problem) => {
                 found.problems.push(*problem);
                 return Ok(found);
             }
         };
+        // These have their places in the file already.
+        let told = found.problems.len();
         match self {
             Format::Ini => {}
             Format::Xml => xml::read(file, &text, section, &mut found),
             Format::Yaml => yaml::read(file, &text, name, &mut found),
             Format::Json => json::read(file, &text, name, &mut found),
         }
+        found.problems[told..].iter_mut().for_each(|problem| places.in_file(&mut problem.origin));
+        for pair in &mut found.pairs {
+            places.in_file(&mut pair.key_at);
+            places.in_file(&mut pair.value_at);
+        }
         Ok(found)
     }
 }
 
-/// The whole text with its magic variables replaced, line by line so that lines keep their numbers.
+/// The whole text with its magic variables replaced, line by line so that lines keep their numbers. What it says of its places is
+/// where they are in the text.
 fn text(
     file: &str,
     content: &[u8],
     magic: &Magic,
     max_bytes: usize,
-    problems: &mut Vec<Problem>,
+    (problems, places): (&mut Vec<Problem>, &mut Places),
 ) -> Result<Result<String, Box<Problem>>, TooLong> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let mut whole = Vec::with_capacity(content.len());
@@ -114,6 +126,7 @@ fn text(
         }
         problems.extend(replaced.unknown.iter().map(|at| line.unknown_variable(*at)));
         problems.extend(meant);
+        places.note(line.number, raw, &replaced);
         if index > 0 {
             whole.push(b'\n');
         }

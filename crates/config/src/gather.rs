@@ -6,6 +6,7 @@
 
 mod custom;
 mod include;
+mod injected;
 mod lists;
 mod logic;
 mod set;
@@ -166,7 +167,7 @@ pub(crate) struct Gatherer<'a> {
     lists: lists::Lists,
     custom: custom::Customs,
     /// `inject-before` and `inject-after`: texts put around each file that follows.
-    injected: include::Injected,
+    injected: injected::Injected,
 }
 
 impl<'a> Gatherer<'a> {
@@ -191,7 +192,7 @@ impl<'a> Gatherer<'a> {
             logic: logic::State::default(),
             lists: lists::Lists::default(),
             custom: custom::Customs::default(),
-            injected: include::Injected::default(),
+            injected: injected::Injected::default(),
         }
     }
 

@@ -94,6 +94,19 @@ pub(crate) struct Replaced {
     pub(crate) bytes: Vec<u8>,
     /// Where in the original (byte offset) each `%` stands that begins no magic variable.
     pub(crate) unknown: Vec<usize>,
+    /// What stands for each variable, in order.
+    pub(crate) put: Vec<Put>,
+}
+
+/// The text that stands for one variable. Everything in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Put {
+    /// Where it begins in the result.
+    pub(crate) at: usize,
+    /// How long it is.
+    pub(crate) length: usize,
+    /// Where the two characters of the variable stand in the original.
+    pub(crate) raw_at: usize,
 }
 
 impl Magic {
@@ -139,7 +152,7 @@ impl Magic {
 
     /// Replaces the variables of one line.
     pub(crate) fn replace(&self, line: &[u8]) -> Replaced {
-        let mut replaced = Replaced { bytes: Vec::with_capacity(line.len()), unknown: Vec::new() };
+        let mut replaced = Replaced { bytes: Vec::with_capacity(line.len()), unknown: Vec::new(), put: Vec::new() };
         let mut rest = line.iter().copied().enumerate().peekable();
         while let Some((at, byte)) = rest.next() {
             if byte != b'%' {
@@ -148,6 +161,7 @@ impl Magic {
             }
             match rest.peek().and_then(|(_, name)| self.values.get(name)) {
                 Some(value) => {
+                    replaced.put.push(Put { at: replaced.bytes.len(), length: value.len(), raw_at: at });
                     replaced.bytes.extend_from_slice(value.as_bytes());
                     rest.next();
                 }

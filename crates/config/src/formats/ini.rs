@@ -4,7 +4,7 @@
 
 use super::{Pair, Section, TooLong, strftime};
 use crate::{
-    magic::{Magic, Replaced},
+    magic::{Magic, Put, Replaced},
     problem::{Origin, Problem},
 };
 
@@ -109,6 +109,12 @@ impl Line<'_> {
         let mut whole = magic.replace(&self.raw[..format.start]);
         whole.bytes.extend_from_slice(&self.raw[format.clone()]);
         let behind = magic.replace(&self.raw[format.end..]);
+        let moved = whole.bytes.len();
+        whole.put.extend(behind.put.into_iter().map(|put| Put {
+            at: put.at + moved,
+            raw_at: put.raw_at + format.end,
+            ..put
+        }));
         whole.bytes.extend(behind.bytes);
         whole.unknown.extend(behind.unknown.into_iter().map(|at| at + format.end));
         let line = String::from_utf8_lossy(trim(self.raw)).into_owned();

@@ -126,6 +126,26 @@ fn xml_apps_are_mounts_and_a_document_type_is_refused() {
 }
 
 #[test]
+fn places_are_those_in_the_file_whatever_stands_for_its_variables() {
+    let place = |at: &Origin| (at.line, at.column, at.length);
+    let places = |found: &Section| -> Vec<_> {
+        found.pairs.iter().map(|pair| (place(&pair.key_at), place(&pair.value_at))).collect()
+    };
+    // `shop` stands for `%n`, nothing for `%x`.
+    let yaml = read(Format::Yaml, "uwsgi:\n  a: %n\n  é%n: [x%n, '%x', %n%n, z]\n", None);
+    assert_eq!(pairs(&yaml), ["a=shop", "éshop=xshop", "éshop=", "éshop=shopshop", "éshop=z"]);
+    let key = (3, 3, 3);
+    let values = [(3, 9, 3), (3, 14, 4), (3, 20, 4), (3, 26, 1)];
+    assert_eq!(places(&yaml), [vec![((2, 3, 1), (2, 6, 2))], values.map(|value| (key, value)).to_vec()].concat());
+    let json = read(Format::Json, "{\"uwsgi\": {\"%n\": \"%n\", \"b\": 1}}", None);
+    assert_eq!(places(&json), [((1, 12, 4), (1, 18, 4)), ((1, 24, 3), (1, 29, 1))]);
+    let xml = read(Format::Xml, "<uwsgi><a>%n</a><b>%n.%n</b></uwsgi>", None);
+    assert_eq!(places(&xml), [((1, 9, 1), (1, 11, 2)), ((1, 18, 1), (1, 20, 5))]);
+    let broken = read(Format::Json, "{\"uwsgi\": {\"%n%n\": }}", None);
+    assert_eq!(broken.problems.iter().map(|problem| place(&problem.origin)).collect::<Vec<_>>(), [(1, 20, 1)]);
+}
+
+#[test]
 fn every_format_tells_of_magic_that_is_none_and_of_other_encodings() {
     assert_eq!(codes(&read(Format::Yaml, "uwsgi:\n  a: 100%q\n", None)), ["unknown-magic"]);
     let magic = Magic::new(&FileNames::default(), &FileNames::default(), &Facts::default());

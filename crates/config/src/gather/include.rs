@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Gatherer;
 use crate::{
-    facts::{Facts, FileError},
+    facts::Facts,
     formats::{Format, TooLong},
     magic::{FileNames, Magic, absolute},
     problem::{Origin, Problem},
@@ -16,14 +16,7 @@ const INCLUDE_DEPTH_MAX: usize = 32;
 /// Most files and sections read for one entry.
 const INCLUDES_MAX: usize = 256;
 /// Most bytes read for one entry, magic variables replaced.
-const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
-
-/// What `inject-before` and `inject-after` name, with where they stand.
-#[derive(Debug, Default)]
-pub(super) struct Injected {
-    pub(super) before: Vec<(String, Origin)>,
-    pub(super) after: Vec<(String, Origin)>,
-}
+pub(super) const TEXT_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// A value of `ini` and its like, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +127,8 @@ impl Gatherer<'_> {
             Ok(content) => content,
             Err(problem) => return self.problem(*problem),
         };
-        let content = match self.with_injected(&content) {
-            Ok(content) => content,
+        let whole = match self.with_injected(given, &content) {
+            Ok(whole) => whole,
             Err(problem) => return self.problem(*problem),
         };
         // A file that is the emperor's for all vassals speaks of the vassal that it is read for.
@@ -148,16 +141,17 @@ impl Gatherer<'_> {
         if format == Format::Ini {
             self.last_ini = Some(given.to_owned());
         }
-        self.gathered.sources.insert(given.to_owned(), content.clone());
+        self.gathered.sources.insert(given.to_owned(), content);
         let magic = Magic::new(&names, &first, self.facts);
         let left = TEXT_MAX_BYTES.saturating_sub(self.bytes);
-        let Ok::<_, TooLong>(found) = format.read(given, &content, section, &magic, left) else {
+        let Ok::<_, TooLong>(mut found) = format.read(given, &whole.text, section, &magic, left) else {
             let message = format!(
                 "the configuration is too long: at most {TEXT_MAX_BYTES} bytes with its magic variables replaced"
             );
             return self.problem(Problem::error("too-long", at.clone(), message));
         };
-        self.bytes += content.len();
+        self.bytes += whole.text.len();
+        whole.places_of(&mut found);
         if found.pairs.is_empty() && found.problems.is_empty() {
             let origin = Origin { file: given.to_owned(), ..Origin::default() };
             let message = format!("there is no section `[{}]` in {given}, or it is empty", place.1);
@@ -174,7 +168,7 @@ impl Gatherer<'_> {
         self.open.pop();
     }
 
-    fn content(&mut self, source: &Source<'_>, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
+    pub(super) fn content(&mut self, source: &Source<'_>, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
         let directory = &self.facts.working_directory;
         let name = source.name(directory);
         if let Some(content) = self.contents.get(&name) {
@@ -184,34 +178,6 @@ impl Gatherer<'_> {
         let content: Rc<[u8]> =
             Rc::from(content.map_err(|error| Box::new(source.not_read(given, &error, directory, at)))?);
         self.contents.insert(name, content.clone());
-        Ok(content)
-    }
-
-    /// The text with what is injected around it; problems then count lines of the whole.
-    fn with_injected(&mut self, content: &Rc<[u8]>) -> Result<Rc<[u8]>, Box<Problem>> {
-        if self.injected.before.is_empty() && self.injected.after.is_empty() {
-            return Ok(content.clone());
-        }
-        let mut whole = Vec::new();
-        let before = self.injected.before.clone();
-        let after = self.injected.after.clone();
-        for (text, at) in &before {
-            whole.extend_from_slice(&self.injected_text(text, at)?);
-        }
-        whole.extend_from_slice(content);
-        for (text, at) in &after {
-            whole.extend_from_slice(&self.injected_text(text, at)?);
-        }
-        Ok(Rc::from(whole))
-    }
-
-    fn injected_text(&mut self, given: &str, at: &Origin) -> Result<Rc<[u8]>, Box<Problem>> {
-        let content = self.content(&Source::of(given, at)?, given, at)?;
-        self.bytes += content.len();
-        if self.bytes > TEXT_MAX_BYTES {
-            let message = format!("the configuration is too long: at most {TEXT_MAX_BYTES} bytes");
-            return Err(Box::new(Problem::error("too-long", at.clone(), message)));
-        }
         Ok(content)
     }
 }

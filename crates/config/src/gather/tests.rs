@@ -210,6 +210,17 @@ fn texts_are_injected_around_the_files_that_follow() {
     ];
     let found = gathered("[uwsgi]\ninject-before = head.txt\ninject-after = tail.txt\nini = b.ini\n", &tree);
     assert_eq!(keys(&found)[3..], ["before=1", "x=1", "after=b"]);
+    let places: Vec<String> = found.directives[3..].iter().map(|found| found.key_at.to_string()).collect();
+    assert_eq!(places, ["head.txt:2:1", "b.ini:1:1", "tail.txt:1:1"], "and not those of all three put together");
+    assert_eq!(&found.sources["b.ini"][..], b"x = 1\n");
+}
+
+#[test]
+fn a_line_that_two_injected_texts_share_is_that_of_the_first() {
+    let tree = [("/etc/vassals/head.txt", "[uwsgi]\nbefore = "), ("/etc/vassals/b.ini", "1\nx = 1\n")];
+    let found = gathered("[uwsgi]\ninject-before = head.txt\nini = b.ini\n", &tree);
+    let places: Vec<String> = found.directives[2..].iter().map(|found| found.key_at.to_string()).collect();
+    assert_eq!(places, ["head.txt:2:1", "b.ini:2:1"]);
 }
 
 #[test]
