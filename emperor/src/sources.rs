@@ -141,7 +141,8 @@ impl Sources {
         Ok(found.into_iter().collect())
     }
 
-    fn counts(&self, name: &str) -> bool {
+    /// Whether a name is one of a vassal's file by its ending and its first character.
+    pub(crate) fn counts(&self, name: &str) -> bool {
         let file = name.rsplit('/').next().unwrap_or(name);
         let has = |ending: &String| file.len() > ending.len() && file.ends_with(ending.as_str());
         counts(name) || (!file.starts_with('.') && self.endings.iter().any(has))

@@ -12,11 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use empery_control::{
-    boot::Common,
-    fleet::ProblemView,
-    places::{SUFFIXES, counts},
-};
+use empery_control::{boot::Common, fleet::ProblemView, places::SUFFIXES};
 use empery_lifecycle::{
     fleet::Identity,
     ids::{RevisionId, VassalName},
@@ -59,12 +55,15 @@ pub(super) struct Options {
     /// Show what is different from what runs now: needs the running emperor, and a state directory that you may read
     #[arg(long)]
     diff: bool,
-    /// An emperor's file (`emperor.ini`) whose `vassal-set`, `vassals-include`, `vassals-inherit`, `uid`, `gid` and `emperor-tyrant` hold for the files
+    /// An emperor's file (`emperor.ini`) whose `vassal-set`, `vassals-include`, `vassals-inherit`, `uid`, `gid`, `emperor-tyrant` and `emperor-extra-extension` hold for the files; where its patterns find one, names and relative paths are as the emperor has them
     #[arg(long, value_name = "FILE")]
     emperor_ini: Option<PathBuf>,
     /// What an emperor says for all its vassals, as it is said to `emperor run`
     #[command(flatten)]
     common: CommonOptions,
+    /// Files whose names end so are vassals' too, as it is said to `emperor run`
+    #[arg(long, value_name = "EXT")]
+    emperor_extra_extension: Vec<String>,
     /// Where the running emperor keeps its state, for --diff [default: as of `emperor run`]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -78,6 +77,47 @@ pub(super) struct Options {
 pub(super) struct ForAll {
     pub(super) common: Common,
     pub(super) tyrant: Option<Tyrant>,
+    /// `emperor-extra-extension`.
+    pub(super) endings: Vec<String>,
+    /// What the emperor watches, where that is known and there.
+    pub(super) sources: Option<Sources>,
+}
+
+impl ForAll {
+    /// What an emperor of these options says.
+    pub(super) fn of(options: &super::run::Options, sources: Option<Sources>) -> ForAll {
+        ForAll {
+            common: options.common.common(),
+            tyrant: options.tyrant.tyrant(),
+            endings: options.emperor_extra_extension.clone(),
+            sources,
+        }
+    }
+}
+
+/// A vassal's file as its emperor knows it.
+struct Known {
+    sources: Arc<Sources>,
+    name: VassalName,
+}
+
+impl Known {
+    /// By what the emperor watches, where that finds the file; else by its directory.
+    fn of(file: &Path, for_all: &ForAll) -> std::io::Result<Known> {
+        let not_a_name = || std::io::Error::other("its name cannot be a vassal's");
+        let watched = for_all.sources.clone().map(|sources| sources.with_endings(for_all.endings.clone()));
+        if let Some((name, sources)) = watched.and_then(|sources| Some((sources.name_of(file)?, sources))) {
+            return Ok(Known { sources: Arc::new(sources), name });
+        }
+        let directory = file.parent().unwrap_or(Path::new("/"));
+        let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
+        let name = VassalName::new(name).map_err(|_| not_a_name())?;
+        Ok(Known { sources: Arc::new(sources_of(directory, for_all)), name })
+    }
+}
+
+fn sources_of(directory: &Path, for_all: &ForAll) -> Sources {
+    Sources::of_directory(directory.to_owned()).with_endings(for_all.endings.clone())
 }
 
 /// How problems are shown.
@@ -108,11 +148,15 @@ struct Checked<'r> {
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let of_file = options.emperor_ini.as_deref().map(uwsgi_style::options_of).transpose();
     let of_file = of_file.map_err(|error| Failure::new(Exit::Usage, error))?.unwrap_or_default();
-    let common = options.common.clone().or(of_file.common).common();
-    let for_all = ForAll { common, tyrant: of_file.tyrant.tyrant() };
+    let common = options.common.clone().or(of_file.common.clone()).common();
+    let typed = &options.emperor_extra_extension;
+    let endings = if typed.is_empty() { of_file.emperor_extra_extension.clone() } else { typed.clone() };
+    let sources = Sources::new(&of_file.vassals, &std::env::current_dir()?).ok();
+    let for_all = ForAll { common, endings, ..ForAll::of(&of_file, sources) };
     let readings = read_all(&options.path, &for_all)?;
     let mut checked = Vec::new();
     for (file, reading) in &readings {
+        let known = Known::of(file, &for_all)?;
         let config = reading.plan.as_ref().map(|plan| &plan.config);
         checked.push(Checked {
             file: file.display().to_string(),
@@ -123,9 +167,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
                 .plan
                 .as_ref()
                 .filter(|_| options.interpreter)
-                .map(|plan| interpreter::report(plan, file.parent().unwrap_or(Path::new("/")))),
+                .map(|plan| interpreter::report(plan, known.sources.working_directory(&known.name))),
             diff: match config.filter(|_| options.diff) {
-                Some(config) => Some(running::difference(file, config, &for_all, options)?),
+                Some(config) => Some(running::difference((file, &known.name), config, &for_all, options)?),
                 None => None,
             },
         });
@@ -144,7 +188,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 pub(super) fn read_all(path: &Path, for_all: &ForAll) -> Result<Vec<(PathBuf, Reading)>, Failure> {
     let path = std::path::absolute(path)?;
     let failed = |path: &Path, error: std::io::Error| Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
-    let files = files_of(&path).map_err(|error| failed(&path, error))?;
+    let files = files_of(&path, for_all).map_err(|error| failed(&path, error))?;
     if files == [path.as_path()] {
         let reading = read(&path, for_all).map_err(|error| failed(&path, error))?;
         return Ok(vec![(path, reading)]);
@@ -196,14 +240,15 @@ fn show(checked: &Checked<'_>) {
     say!("{} {verdict}: {}, {}", checked.file, count("error"), count("warning"));
 }
 
-fn files_of(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn files_of(path: &Path, for_all: &ForAll) -> std::io::Result<Vec<PathBuf>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
+    let sources = sources_of(path, for_all);
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(counts)
+        if entry.file_name().to_str().is_some_and(|name| sources.counts(name))
             && std::fs::metadata(entry.path()).is_ok_and(|facts| facts.is_file())
         {
             files.push(entry.path());
@@ -223,13 +268,9 @@ fn read(file: &Path, for_all: &ForAll) -> std::io::Result<Reading> {
 
 /// What a content means when the file has it.
 fn read_content(file: &Path, for_all: &ForAll, content: Vec<u8>) -> std::io::Result<Reading> {
-    let not_a_name = || std::io::Error::other("its name cannot be a vassal's");
-    let directory = file.parent().unwrap_or(Path::new("/"));
-    let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(not_a_name)?;
-    let name = VassalName::new(name).map_err(|_| not_a_name())?;
+    let Known { sources, name } = Known::of(file, for_all)?;
     let me = Identity { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-    let sources = Arc::new(Sources::of_directory(directory.to_owned()));
-    let reader = Reader::new(sources, me).with_common(for_all.common.clone()).with_tyrant(for_all.tyrant);
+    let reader = Reader::new(Arc::clone(&sources), me).with_common(for_all.common.clone()).with_tyrant(for_all.tyrant);
     // As the keeper tells it: of the file behind a link, unless a tyrant follows none.
     let facts = match for_all.tyrant {
         Some(Tyrant { nofollow: true, .. }) => std::fs::symlink_metadata(file)?,
@@ -237,13 +278,13 @@ fn read_content(file: &Path, for_all: &ForAll, content: Vec<u8>) -> std::io::Res
     };
     let owner = Some(Identity { uid: facts.uid(), gid: facts.gid() });
     let mut reading = reader.read(&name, RevisionId(1), content, Circumstances { owner, on_demand: None });
-    reading.problems.extend(not_looked_at(file, name.as_str()));
+    reading.problems.extend(not_looked_at(file, &name, &sources));
     Ok(reading)
 }
 
 /// An emperor passes over files whose names are none of a vassal's, whatever is in them.
-fn not_looked_at(file: &Path, name: &str) -> Option<ProblemView> {
-    if counts(name) {
+fn not_looked_at(file: &Path, name: &VassalName, sources: &Sources) -> Option<ProblemView> {
+    if sources.counts(name.as_str()) {
         return None;
     }
     let suffixes = SUFFIXES.map(|suffix| format!("`{suffix}`")).join(", ");
@@ -255,7 +296,9 @@ fn not_looked_at(file: &Path, name: &str) -> Option<ProblemView> {
         column: 0,
         source: None,
         message: format!("an emperor does not look at a file of the name `{name}`"),
-        hint: Some(format!("a vassal file's name ends in one of {suffixes} and begins with no dot")),
+        hint: Some(format!(
+            "a vassal file's name ends in one of {suffixes} and begins with no dot; `--emperor-extra-extension` names more"
+        )),
     })
 }
 

@@ -18,7 +18,7 @@ use super::{
     exit::{Exit, Failure},
     print::{self, say},
 };
-use crate::brain::scan::reading::Reading;
+use crate::{brain::scan::reading::Reading, sources::Sources};
 
 /// Deepest directory that is looked into.
 const DEPTH_MAX: usize = 4;
@@ -83,7 +83,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut served: Vec<VassalConfig> = Vec::new();
     let files = files_below(&top, DEPTH_MAX, counts).map_err(unreadable)?;
     let emperors: Vec<EmperorFile> = files.iter().filter_map(|file| emperor_file::read(file)).collect();
-    for file in files {
+    let endings = emperors.iter().flat_map(EmperorFile::endings).collect();
+    let sources = Sources::of_directory(top.clone()).with_endings(endings);
+    for file in files_below(&top, DEPTH_MAX, |name| sources.counts(name)).map_err(unreadable)? {
         if let Some(emperor) = emperors.iter().find(|emperor| emperor.path == file) {
             findings.push(of_said(&file, "emperor", emperor.said()));
         } else if emperors.iter().any(|emperor| emperor.includes(&file)) {

@@ -31,7 +31,7 @@ const CONFIG_MAX_BYTES: u64 = 1 << 20;
 pub(super) struct Options {
     /// The directory of vassal files, or a pattern such as '/srv/*/app.ini'; may be given several times [default: /etc/vassals; without root $XDG_CONFIG_HOME/empery/vassals]
     #[arg(long, value_name = "DIR")]
-    vassals: Vec<String>,
+    pub(super) vassals: Vec<String>,
     /// Where history, logs and the token are kept [default: /var/lib/empery; without root $XDG_STATE_HOME/empery]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -81,7 +81,7 @@ pub(super) struct Options {
     around: AroundOptions,
     /// Files whose names end so are vassals' too; they are read as INI
     #[arg(long, value_name = "EXT")]
-    emperor_extra_extension: Vec<String>,
+    pub(super) emperor_extra_extension: Vec<String>,
     /// A YAML file with any of the above as keys; those that begin with uid-, mass-removal-, emperor-on-demand- and emperor-tyrant- stand below uid-policy, mass-removal, on-demand and tyrant (`enabled` is --emperor-tyrant)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

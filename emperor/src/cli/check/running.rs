@@ -33,14 +33,13 @@ struct Change {
 
 /// Compares the file with the vassal of its name.
 pub(super) fn difference(
-    file: &Path,
+    (file, name): (&Path, &VassalName),
     config: &VassalConfig,
     for_all: &ForAll,
     options: &Options,
 ) -> Result<Difference, Failure> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let client = Client::new(&options.running)?;
-    let snapshot: VassalSnapshot = match client.get(&format!("/api/v1/vassals/{}", segment(&name))) {
+    let snapshot: VassalSnapshot = match client.get(&format!("/api/v1/vassals/{}", segment(name.as_str()))) {
         Ok(answer) => answer.json()?,
         Err(failure) if failure.exit == Exit::NoSuchVassal => {
             return Ok(Difference { running_revision: None, changes: changes(&BTreeMap::new(), &values(config)) });

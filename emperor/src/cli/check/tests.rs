@@ -22,6 +22,29 @@ fn a_file_that_no_emperor_looks_at_is_told() {
 }
 
 #[test]
+fn an_emperor_s_extra_extension_and_its_patterns_count_in_the_check() {
+    let more = ForAll { endings: vec![".conf".to_owned()], ..ForAll::default() };
+    assert!(!told("shop.conf", APP, &more).1.contains(&"not-a-vassal".to_owned()));
+    assert!(told("shop.bak", APP, &more).1.contains(&"not-a-vassal".to_owned()));
+    let room = std::env::temp_dir().join(format!("empery-check-{}-pattern", std::process::id()));
+    std::fs::create_dir_all(room.join("sites/shop")).unwrap();
+    let file = room.join("sites/shop/app.conf");
+    std::fs::write(&file, format!("{APP}env = HERE=%v\nenv = NAME=%o\n")).unwrap();
+    let sources = Sources::new(&[format!("{}/sites/*/app.conf", room.display())], Path::new("/srv")).unwrap();
+    let of = |for_all: &ForAll| {
+        let reading = read(&file, for_all).unwrap();
+        let variables = reading.plan.unwrap().config.env.into_iter();
+        variables.filter_map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    // As uWSGI: a file that a pattern has found is read where the emperor was started.
+    let path = file.display().to_string();
+    assert_eq!(of(&ForAll { sources: Some(sources), ..more }), ["/srv", &path]);
+    assert_eq!(of(&ForAll::default()), [room.join("sites/shop").display().to_string().as_str(), "app.conf"]);
+    assert_eq!(files_of(&room.join("sites/shop"), &ForAll::default()).unwrap(), Vec::<PathBuf>::new());
+    std::fs::remove_dir_all(&room).unwrap();
+}
+
+#[test]
 fn one_file_that_cannot_be_read_does_not_hide_the_others() {
     let room = std::env::temp_dir().join(format!("empery-check-{}-unreadable", std::process::id()));
     std::fs::create_dir_all(&room).unwrap();

@@ -46,10 +46,15 @@ impl EmperorFile {
         self.emperor.vassals.iter().any(is_in) || self.sources.iter().any(|sources| sources.name_of(file).is_some())
     }
 
+    /// More endings of names that are vassals'.
+    pub(super) fn endings(&self) -> Vec<String> {
+        self.options.as_ref().map(|options| options.emperor_extra_extension.clone()).unwrap_or_default()
+    }
+
     /// What it says for all its vassals.
     pub(super) fn for_all(&self) -> ForAll {
         match &self.options {
-            Ok(options) => ForAll { common: options.common.common(), tyrant: options.tyrant.tyrant() },
+            Ok(options) => ForAll::of(options, self.sources.clone()),
             Err(_) => ForAll::default(),
         }
     }
