@@ -18,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("daemons/b55-a-smart-one-is-found-by-its-pidfile-and-outlives-the-vassal", smart),
     Story::new("daemons/p3-a-master-that-dies-leaves-none-and-doubles-none", master_dies),
     Story::new("daemons/p17-a-new-image-of-the-master-keeps-them", new_image),
+    Story::new("daemons/b55-a-unique-command-is-not-started-beside-one-that-outlives-its-master", unique_command),
     Story::new("daemons/b55-commands-run-in-their-minute-once-and-not-for-too-long", crons),
 ];
 
@@ -245,6 +246,39 @@ fn new_image(ground: &Ground) -> Result<()> {
 
 fn is_replaced(pid: i32, bin: &Path) -> Result<bool> {
     Ok(fs::read_link(format!("/proc/{pid}/exe"))? == bin.join("vassal").canonicalize()?)
+}
+
+fn unique_command(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let here = ground.directory().display();
+    let more = format!(
+        "unique-cron = -1 -1 -1 -1 -1 echo $$ >> {here}/unique; sleep 1000 & echo $! >> {here}/behind; exec sleep 1000\n\
+         cron = -1 -1 -1 -1 -1 echo $$ >> {here}/runs\n"
+    );
+    let emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", &more))?;
+    emperor.loyal("shop.ini")?;
+    let (runs, unique) = (Pids(ground, "runs"), Pids(ground, "unique"));
+    let first = unique.count(1)?[0];
+    runs.count(1)?;
+    // The minute of a new master's start counts: once the command behind this one has run again it has decided about this one.
+    let another_master = || {
+        let [master] = emperor.masters()[..] else { bail!("not one master") };
+        procfs::signal(master, Signal::SIGKILL);
+        wait::until("it to be gone", SOON, || (!procfs::alive(master)).then_some(()))?;
+        runs.count(runs.all().len() + 1)
+    };
+    another_master()?;
+    ensure!(procfs::alive(first), "the command did not outlive its master");
+    ensure!(unique.all() == [first], "it was started beside itself: {:?}", unique.all());
+    // What it leaves in the background is no run of it.
+    procfs::signal(first, Signal::SIGKILL);
+    another_master()?;
+    unique.count(2)?;
+    let behind = Pids(ground, "behind").count(2)?;
+    ensure!(procfs::alive(behind[0]), "what was left in the background is gone");
+    procfs::signal(behind[0], Signal::SIGKILL);
+    emperor.stop()
 }
 
 fn crons(ground: &Ground) -> Result<()> {

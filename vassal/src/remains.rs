@@ -1,5 +1,5 @@
 //! What an earlier master of this vassal, which died, has left running: its daemons were told to end when it did, and are
-//! waited for, so that none runs twice. They are known by a variable in their environment (proc_pid_environ(5)), which
+//! waited for, so that none runs twice; a scheduled command that is unique finishes what it has begun. They are known by a variable in their environment (proc_pid_environ(5)), which
 //! their own children have, too.
 
 use std::{
@@ -9,7 +9,10 @@ use std::{
 };
 
 use empery_sys::{process, readable::Readable};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::Signal,
+    unistd::{Pid, getsid},
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -26,15 +29,27 @@ const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Those that carry this mark.
 pub(crate) fn find(mark: &Path) -> Vec<OwnedFd> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let wanted = [MARK.as_bytes(), b"=", mark.as_os_str().as_bytes()].concat();
-    let is_one = |pid: &i32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
-    };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     // Opened before it is looked at a second time: the descriptor then means the process that was looked at.
-    pids.filter(is_one).filter_map(|pid| process::pidfd_open(pid).ok().filter(|_| is_one(&pid))).collect()
+    let opened = |pid: i32| process::pidfd_open(pid).ok().filter(|_| carries(pid, mark));
+    pids().filter(|pid| carries(*pid, mark)).filter_map(opened).collect()
+}
+
+/// Whether a command that was started with this mark runs still: it leads the session that it was started in. What it has left in
+/// the background carries the mark, too, and counts for nothing.
+pub(crate) fn runs(mark: &Path) -> bool {
+    let leads = |pid: i32| getsid(Some(Pid::from_raw(pid))).is_ok_and(|session| session.as_raw() == pid);
+    pids().any(|pid| carries(pid, mark) && leads(pid))
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn carries(pid: i32, mark: &Path) -> bool {
+    let wanted = [MARK.as_bytes(), b"=", mark.as_os_str().as_bytes()].concat();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
 }
 
 /// Waits until they are gone, in the background, and kills those that take too long. [`Input::RemainsEnded`] follows.

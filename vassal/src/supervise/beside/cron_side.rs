@@ -1,6 +1,10 @@
 //! Scheduled commands: the clock on the wall is shown to the machine, and what is due is started.
 
-use std::{os::fd::AsRawFd, time::Duration};
+use std::{
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use empery_config::{
     beside::{Cron as Spec, When},
@@ -14,13 +18,15 @@ use empery_lifecycle::{
 use empery_sys::{process::How, spawn::Held};
 use jiff::tz::TimeZone;
 use nix::sys::signal::Signal;
+use sha2::{Digest, Sha256};
 
 use super::pidfile;
 use crate::{
     clock,
     command::{self, Command},
-    curl, log,
+    curl, log, remains,
     supervise::Supervisor,
+    zygote::Surroundings,
 };
 
 /// All of them.
@@ -42,6 +48,8 @@ struct Handle {
     began: Vec<(i32, Moment)>,
     /// It is told of in the configuration in service.
     wanted: bool,
+    /// A run of it may go on that an earlier master has started, which died.
+    may_be_left: bool,
 }
 
 impl Crons {
@@ -82,7 +90,7 @@ impl Crons {
         self.minutes = Minutes::after(last_minute);
         for (spec, pid) in left {
             let place = self.all.iter().position(|handle| handle.spec == spec).unwrap_or_else(|| {
-                self.all.push(Handle { job: Job::new(rules(&spec)), spec, began: Vec::new(), wanted: true });
+                self.all.push(Handle::new(spec));
                 self.all.len() - 1
             });
             self.all[place].begin(pid, clock::now());
@@ -91,6 +99,18 @@ impl Crons {
 }
 
 impl Handle {
+    fn new(spec: Spec) -> Handle {
+        let may_be_left = spec.unique;
+        Handle { job: Job::new(rules(&spec)), spec, began: Vec::new(), wanted: true, may_be_left }
+    }
+
+    /// Whether a run goes on that an earlier master has started. It is looked for as long as there may be one: until there is none.
+    fn is_left_running(&mut self, berths: Option<&Path>) -> bool {
+        let mark = mark_of(&self.spec, berths).filter(|_| self.may_be_left && self.began.is_empty());
+        self.may_be_left = mark.is_some_and(|mark| remains::runs(&mark));
+        self.may_be_left
+    }
+
     fn begin(&mut self, pid: i32, now: Moment) {
         self.job.started(u64::from(pid.unsigned_abs()), now);
         self.began.push((pid, now));
@@ -106,12 +126,7 @@ impl Supervisor {
             let place = missing.iter().position(|spec| handle.wanted && *spec == handle.spec);
             handle.wanted = place.map(|place| missing.remove(place)).is_some();
         }
-        crons.all.extend(missing.into_iter().map(|spec| Handle {
-            job: Job::new(rules(&spec)),
-            spec,
-            began: Vec::new(),
-            wanted: true,
-        }));
+        crons.all.extend(missing.into_iter().map(Handle::new));
         crons.all.retain(|handle| handle.wanted || !handle.began.is_empty());
         crons.look_at.get_or_insert_with(clock::now);
     }
@@ -142,8 +157,9 @@ impl Supervisor {
         let zone = zone(&crons.env);
         let minutes: Vec<Local> = minutes.filter_map(|minute| local(minute, &zone)).collect();
         for index in 0..crons.all.len() {
-            let handle = &self.beside.crons.all[index];
-            if handle.wanted && handle.job.is_due(&minutes) {
+            let berths = berths(&self.surroundings);
+            let handle = &mut self.beside.crons.all[index];
+            if handle.wanted && handle.job.is_due(&minutes) && !handle.is_left_running(berths) {
                 self.run_cron(index, now);
             }
         }
@@ -156,6 +172,7 @@ impl Supervisor {
         let Crons { all, env, .. } = &mut self.beside.crons;
         let spec = &all[index].spec;
         let request = spec.is_request.then(|| curl::command(&curl::request(&spec.command))).transpose();
+        let mark = mark_of(spec, berths(&self.surroundings));
         let begun = request.and_then(|request| {
             let command = Command {
                 text: request.as_ref().map_or(&spec.command, |(text, _)| text),
@@ -166,7 +183,7 @@ impl Supervisor {
                 identity: None,
                 // As in uWSGI it finishes what it has begun.
                 death_signal: None,
-                mark: None,
+                mark: mark.as_deref(),
             };
             command::hold(command, &self.surroundings.log).and_then(Held::release)
         });
@@ -197,6 +214,18 @@ impl Supervisor {
         }
         false
     }
+}
+
+/// The directory that a vassal's masters have in common, under an emperor: alone there is no later one.
+fn berths(surroundings: &Surroundings) -> Option<&Path> {
+    surroundings.link_path.as_deref().and_then(Path::parent)
+}
+
+/// By what a later master of the vassal knows a run of a unique command.
+fn mark_of(spec: &Spec, berths: Option<&Path>) -> Option<PathBuf> {
+    let named = serde_json::to_vec(spec).ok().filter(|_| spec.unique)?;
+    let hash: String = Sha256::digest(named).iter().map(|byte| format!("{byte:02x}")).collect();
+    berths.map(|berths| berths.join("cron").join(hash))
 }
 
 /// `TZ` of the vassal, else the machine's (tzset(3)).
