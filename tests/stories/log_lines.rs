@@ -36,6 +36,7 @@ def application(environ, start_response):
     uwsgi.metric_inc('sold', 2)
     uwsgi.set_logvar('shop', 'books')
     uwsgi.set_logvar(b'long', b'x' * 200)
+    uwsgi.add_var('ADDED', 'by hand')
     known = [uwsgi.get_logvar('shop'), len(uwsgi.get_logvar('long')), uwsgi.get_logvar('other')]
     body = repr(known).encode()
     start_response('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))])
@@ -69,7 +70,7 @@ fn line_of(text: &str, path: &str) -> Result<String> {
 const FORMAT: &str = "log-format = uri=%(uri) m=%(method) u=%(user) a=%(addr) p=%(proto) ua=%(uagent) r=%(referer) \
     st=%(status) rs=%(rsize) cl=%(cl) wid=%(wid) sw=%(switches) core=%(core) m1=%(modifier1) m2=%(modifier2) we=%(werr) \
     re=%(rerr) io=%(ioerr) shop=%(shop) no=%(nosuch) long=%(long) x=%(var.HTTP_X_ID) qs=%(var.QUERY_STRING) \
-    n=%(var.HTTP_NONE) mt=%(metric.none) sold=%(metric.sold) 100%% (%(uri)) end\nmetric = sold\n";
+    n=%(var.HTTP_NONE) added=%(var.ADDED) mt=%(metric.none) sold=%(metric.sold) 100%% (%(uri)) end\nmetric = sold\n";
 
 fn as_uwsgi(ground: &Ground) -> Result<()> {
     let asks = || {

@@ -30,7 +30,7 @@ const EVERYTHING: &str = "cache2 = name=c,items=5\nqueue = 4\nsharedarea = 1\nme
 /// Names of uWSGI 2.0.31 that are there.
 const THERE: &str = "version version_info hostname numproc cores has_threads opt magic_table applications env started_on \
     buffer_size sockets is_a_reload loop pidfile unbit reload stop workers masterpid worker_id mule_id total_requests \
-    request_id listen_queue accepting ready mem setprocname set_user_harakiri log log_this_request set_logvar get_logvar \
+    request_id listen_queue accepting ready mem setprocname set_user_harakiri log log_this_request set_logvar get_logvar add_var \
     logsize disconnect cl micros set_warning_message alarm parsefile extract embedded_data call lock unlock is_locked cache_get \
     cache_set cache_update cache_del cache_exists cache_clear cache_inc cache_dec cache_mul cache_div cache_num cache_keys \
     register_rpc rpc rpc_list queue_size queue_push queue_pop queue_pull queue_get queue_set queue_last queue_slot \
@@ -43,7 +43,7 @@ const THERE: &str = "version version_info hostname numproc cores has_threads opt
     metric_get metric_set metric_inc metric_dec metric_mul metric_div metric_set_max metric_set_min";
 
 /// Names that are not, and whose AttributeError says what to use instead.
-const ABSENT: &str = "start_response add_var offload connect async_sleep async_connect route i_am_the_lord lord_scroll scrolls \
+const ABSENT: &str = "start_response offload connect async_sleep async_connect route i_am_the_lord lord_scroll scrolls \
     snmp_set_counter32 snmp_incr_gauge sharedarea_object";
 
 fn names(ground: &Ground) -> Result<()> {
@@ -92,6 +92,7 @@ const EXPRESSIONS: &[&str] = &[
     "uwsgi.is_connected(uwsgi.connection_fd()), uwsgi.is_connected(999), uwsgi.connection_fd() > 2",
     "uwsgi.set_logvar('k', 'v'), uwsgi.get_logvar('k'), uwsgi.get_logvar(b'k'), uwsgi.get_logvar('z')",
     "uwsgi.get_logvar('k')",
+    "uwsgi.add_var('HTTP_X', 'added'), uwsgi.add_var(b'Y', b'1'), 'Y' in environ",
     "uwsgi.log('x'), uwsgi.log_this_request(), uwsgi.set_warning_message('w'), uwsgi.logsize()",
     "uwsgi.accepting(), uwsgi.ready(), uwsgi.setprocname('x'), uwsgi.set_user_harakiri(9)",
     "uwsgi.parsefile('FILE'), uwsgi.parsefile('/nonexistent')",

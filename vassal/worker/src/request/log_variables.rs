@@ -1,4 +1,4 @@
-//! What the app adds to the line of its request: `uwsgi.set_logvar`. Kept by the thread, which with greenlets serves several requests
+//! What the app adds to the line of its request: `uwsgi.set_logvar`, `uwsgi.add_var`. Kept by the thread, which with greenlets serves several requests
 //! at once, and told apart by when a request began; requests that set nothing need not forget anything.
 
 use std::{cell::RefCell, sync::atomic::Ordering};
@@ -42,6 +42,11 @@ fn forget_finished(all: &mut Vec<Held>) {
     let began_of = |core: u32| worker.slot(core).state.started_monotonic_ns.load(Ordering::Relaxed);
     let in_flight: Vec<u64> = (0..worker.boot.threads).map(began_of).collect();
     all.retain(|held| in_flight.contains(&held.began_ns));
+}
+
+/// The name here of a request's variable that `uwsgi.add_var` has added: one that no variable of the line's own has.
+pub(crate) fn name_of_added(name: &[u8]) -> Vec<u8> {
+    [b"\0var.", name].concat()
 }
 
 /// What it has set by this name.

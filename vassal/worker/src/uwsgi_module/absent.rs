@@ -15,7 +15,6 @@ const AREA: &str = "there is no shared area in this vassal: say `sharedarea = PA
 
 /// What to use instead, by name or by its beginning (with a `*`).
 const INSTEAD: &[(&str, &str)] = &[
-    ("add_var", "set it in the environ, or keep it with uwsgi.set_logvar"),
     ("async_*", ASYNC),
     ("connect", "use the `socket` module"),
     ("erlang_*", "there is no Erlang here"),

@@ -17,7 +17,7 @@ static BOOT: OnceLock<AppBoot> = OnceLock::new();
 
 pub(super) fn add(_py: Python<'_>, module: &Bound<'_, PyModule>, boot: &AppBoot) -> PyResult<()> {
     BOOT.get_or_init(|| boot.clone());
-    add_functions!(module, log, set_logvar, get_logvar, log_this_request, logsize);
+    add_functions!(module, log, set_logvar, get_logvar, add_var, log_this_request, logsize);
     Ok(())
 }
 
@@ -60,6 +60,20 @@ fn get_logvar<'py>(py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<Option
     let request = Worker::here().and_then(|worker| worker.request_of_this_thread(py));
     let value = request.and_then(|(_, began_ns)| log_variables::get(began_ns, &name));
     Ok(value.map(|value| PyBytes::new(py, &value)))
+}
+
+/// Adds a variable to the request of the calling thread, which `%(var.NAME)` in `log-format` is from now on; the app's own environ has
+/// been made already, and stays as it is, as in uWSGI. True.
+///
+/// # Errors
+/// `ValueError` outside of a request.
+#[pyfunction]
+fn add_var(py: Python<'_>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (name, value) = (bytes_of(name, "uwsgi.add_var")?, bytes_of(value, "uwsgi.add_var")?);
+    let request = Worker::here().and_then(|worker| worker.request_of_this_thread(py));
+    let (_, began_ns) = request.ok_or_else(|| PyValueError::new_err("this thread serves no request"))?;
+    log_variables::set(began_ns, &log_variables::name_of_added(&name), &value);
+    Ok(true)
 }
 
 /// The request of this thread gets its line in the log, whatever is logged else.

@@ -51,7 +51,11 @@ pub(super) fn put_line(line: &mut Vec<u8>, format: &LineFormat, times: &mut Time
             Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
             Piece::Field(field) => put_field(line, *field, times, told),
             Piece::Variable(name) => {
-                put_text(line, told.spoken.vars.find(name.as_bytes()).as_deref().unwrap_or_default());
+                let name = name.as_bytes();
+                match log_variables::get(told.began.monotonic_ns, &log_variables::name_of_added(name)) {
+                    Some(added) => put_text(line, &added),
+                    None => put_text(line, told.spoken.vars.find(name).as_deref().unwrap_or_default()),
+                }
             }
             Piece::Metric(name) => {
                 let _ = write!(line, "{}", metrics::value(name));
