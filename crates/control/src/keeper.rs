@@ -121,7 +121,8 @@ pub enum Ask {
     },
     /// The upgrade is over: the note is forgotten.
     Upgraded,
-    /// The task that looks after the fleet says every ten seconds that it does.
+    /// The task that looks after the fleet says every ten seconds that it does. The first comes when the brain has tried both its
+    /// doors, the control socket and the dashboard's: they are open by then, or it has said why one is not.
     /// Answered with [`Answer::Done`].
     Pulse,
     /// The fleet is stopped (or never was): leave with this code.
