@@ -36,7 +36,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] =
     &[Story::new("corpus/every-python-file-starts-and-answers-or-says-why-not", every_file).within_s(900)];
 
-/// Files that cannot run, each for what stands in it: commands that a vassal under an emperor may not run to be understood, an
+/// Files that cannot run, each for what stands in it: values made by programs of its own machine, an
 /// octal number with a letter behind it, subscriptions to a router, Python 2.
 const REFUSED: [&str; 5] = ["0120.ini", "0125.ini", "0127.ini", "0139.ini", "0346.ini"];
 
@@ -148,6 +148,13 @@ fn one(roots: &Path, directory: &Path, name: &str, number: usize) -> Result<End>
         more.extend(["--module".into(), "stub_of_the_command_line".into()]);
     }
     let lacks_a_part = checked.problems.iter().all(|(code, _)| code == "no-listener" || code == "no-app");
+    let of_its_machine = |(key, value): &(String, String)| {
+        value.contains("@(exec://").then(|| format!("`{key} = {value}` is made by a program of its own machine"))
+    };
+    let made: Vec<String> = checked.effective.iter().flatten().filter_map(of_its_machine).collect();
+    if !made.is_empty() {
+        return Ok(End::Refused(made));
+    }
     // They are options, which an emperor does not give its vassals.
     let has_options = variables.keys().any(|name| name.starts_with("UWSGI_"));
     let settled = lacks_a_part || has_options;

@@ -14,6 +14,7 @@ use empery_tests::{
 pub(crate) const STORIES: &[Story] = &[
     Story::new("sources/b40-a-pattern-and-a-directory-are-watched-together", pattern),
     Story::new("sources/b40-hooks-of-an-emperor-run-around-each-vassal", hooks),
+    Story::new("sources/b32-a-command-of-a-value-is-run-by-the-vassal-s-master", command_of_value),
     Story::new("sources/b34-a-variable-for-vassals-is-an-option-of-each", variable),
 ];
 
@@ -31,6 +32,20 @@ fn loyal(emperor: &Emperor, name: &str) -> Result<()> {
         let vassal = fleet["vassals"].as_array()?.iter().find(|vassal| vassal["name"] == name)?;
         (vassal["state"] == "loyal").then_some(())
     })
+}
+
+fn command_of_value(ground: &Ground) -> Result<()> {
+    let port = ground.port()?;
+    let emperor = Emperor::start(ground)?;
+    let value = "env = VERSION=@(exec://test -e told && echo again || echo first; touch told)\n";
+    emperor.drop_file("shop.ini", &super::ini(port, "ids", value))?;
+    emperor.loyal("shop.ini")?;
+    let answer = http::get(port, "/")?;
+    ensure!(super::version_of(&answer) == "first", "{}: the emperor has run it, too", answer.text());
+    emperor.says("reload", &["shop.ini"])?.success()?;
+    super::boot_changes(port, &super::boot_of(&answer))?;
+    ensure!(super::version_of(&http::get(port, "/")?) == "again", "{}", http::get(port, "/")?.text());
+    emperor.stop()
 }
 
 fn pattern(ground: &Ground) -> Result<()> {

@@ -1,12 +1,25 @@
 //! What the configuration must know of this machine and process: the I/O side of `empery_config::facts`.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{
+    io,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use empery_config::facts::{Facts, FileError, FileKind, Files};
-use nix::unistd::{Gid, Group, Uid, User, getgid, getuid};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::{Gid, Group, Pid, Uid, User, getgid, getuid},
+};
 
 /// Largest configuration file that is read, in bytes (the emperor refuses larger vassal files too).
 pub(crate) const FILE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// How long all commands of values together may take under an emperor.
+const RUN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Facts about this process. `working_directory` is what `%v` shows; `started_by` who started it, when it has become somebody
 /// else before (`%u`, `%g`); `is_a_reload` is for `if-reload`.
@@ -54,6 +67,15 @@ fn group_name(gid: Gid) -> String {
 /// Files of this machine, read with the identity of this process.
 pub(crate) struct Disk {
     pub(crate) started_by: Starter,
+    /// Until when commands of values may run under an emperor: a master that reads must not be taken for one that hangs.
+    pub(crate) run_until: Instant,
+}
+
+impl Disk {
+    /// For one reading.
+    pub(crate) fn new(started_by: Starter) -> Disk {
+        Disk { started_by, run_until: Instant::now() + RUN_WITHIN }
+    }
 }
 
 /// Who started this process, which decides about `exec://` and `fd://`.
@@ -105,10 +127,18 @@ impl Files for Disk {
 
     fn run(&self, command: &str) -> Result<Vec<u8>, FileError> {
         match self.started_by {
-            Starter::Somebody => output_of(command),
+            Starter::Somebody => output_of(command, None),
             Starter::Emperor => {
                 Err(FileError::Other("under an emperor no command is run to understand a vassal file".to_owned()))
             }
+        }
+    }
+
+    fn run_for_value(&self, command: &str) -> Result<Vec<u8>, FileError> {
+        match self.started_by {
+            Starter::Somebody => output_of(command, None),
+            // This process is the vassal's user, as the app will be.
+            Starter::Emperor => output_of(command, Some(self.run_until)),
         }
     }
 
@@ -136,12 +166,27 @@ fn file_error(error: &std::io::Error) -> FileError {
     }
 }
 
-/// What `/bin/sh -c COMMAND` prints; its errors go where ours go.
-fn output_of(command: &str) -> Result<Vec<u8>, FileError> {
+/// What `/bin/sh -c COMMAND` prints; its errors go where ours go. What is not over by then is killed.
+fn output_of(command: &str, until: Option<Instant>) -> Result<Vec<u8>, FileError> {
     let other = |what: String| FileError::Other(what);
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", command]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::inherit());
-    let output = shell.output().map_err(|error| other(format!("/bin/sh: {error}")))?;
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+    let child = shell.spawn().map_err(|error| other(format!("/bin/sh: {error}")))?;
+    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+    let output = match until {
+        None => child.wait_with_output(),
+        Some(until) => {
+            let (tell, told) = mpsc::channel();
+            std::thread::spawn(move || tell.send(child.wait_with_output()));
+            let left = until.saturating_duration_since(Instant::now());
+            told.recv_timeout(left).unwrap_or_else(|_| {
+                // The thread that waits for it has not reaped it yet, or it is gone.
+                let _ = killpg(group, Signal::SIGKILL);
+                Err(io::Error::other(format!("it was killed: commands have {} s", RUN_WITHIN.as_secs())))
+            })
+        }
+    };
+    let output = output.map_err(|error| other(error.to_string()))?;
     if !output.status.success() {
         return Err(other(format!("it ended with {}", output.status)));
     }
@@ -149,4 +194,22 @@ fn output_of(command: &str) -> Result<Vec<u8>, FileError> {
         return Err(other(format!("it printed more than {FILE_MAX_BYTES} bytes")));
     }
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_an_emperor_commands_run_for_values_alone_and_not_for_long() {
+        let alone = Disk::new(Starter::Somebody);
+        let governed = Disk { started_by: Starter::Emperor, run_until: Instant::now() + Duration::from_secs(1) };
+        let text = |output: Result<Vec<u8>, FileError>| output.map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(text(alone.run("echo a; exit 0")).unwrap(), "a\n");
+        assert_eq!(text(governed.run_for_value("echo b")).unwrap(), "b\n");
+        assert!(governed.run("echo c").unwrap_err().to_string().contains("no command is run"));
+        assert!(alone.run("exit 3").unwrap_err().to_string().contains("exit status: 3"));
+        let slow = governed.run_for_value("sleep 1000 & echo $$; wait").unwrap_err().to_string();
+        assert!(slow.contains("it was killed"), "{slow}");
+    }
 }

@@ -80,7 +80,7 @@ fn outcome_of(entry: &Entry, directory: Option<String>, is_a_reload: bool, given
     let directory = directory.unwrap_or_else(crate::facts::working_directory);
     let facts = crate::facts::gather(directory, given.started_by, is_a_reload);
     let facts = Facts { on_demand: given.on_demand, common: given.common, inherited: given.inherited, ..facts };
-    empery_config::read::read(entry, &facts, &Disk { started_by })
+    empery_config::read::read(entry, &facts, &Disk::new(started_by))
 }
 
 /// Shows problems with their source lines. Warnings that were shown last time already are not repeated at each reload.

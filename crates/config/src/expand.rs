@@ -24,6 +24,25 @@ const VALUE_MAX_BYTES: usize = 64 * 1024;
 const REPLACEMENTS_MAX: usize = 1000;
 /// Most bytes looked at and moved for one entry.
 const WORK_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Options of the app and its Python whose values an emperor needs not know: what it may not read or run for them is left to the
+/// vassal's master. Sorted.
+const LEFT_TO_THE_MASTER: [&str; 15] = [
+    "callable",
+    "env",
+    "eval",
+    "file",
+    "home",
+    "module",
+    "pp",
+    "pyargv",
+    "pyhome",
+    "python-path",
+    "pythonpath",
+    "venv",
+    "virtualenv",
+    "wsgi",
+    "wsgi-file",
+];
 /// What looking at one placeholder costs beside its bytes.
 const PLACEHOLDER_COST_BYTES: usize = 256;
 
@@ -52,7 +71,19 @@ impl Machine<'_> {
     /// What `@(NAME)` is: the content of a file, one line break at its end left out.
     fn content(&self, name: &str, directive: &Directive) -> Result<String, Box<Problem>> {
         let at = &directive.value_at;
-        let content = Source::of(name, at)?.read(&self.facts.working_directory, self.files);
+        let source = Source::of(name, at)?;
+        let is_left = self.files.reader() == Reader::Planner && is_left_to_the_master(&directive.key);
+        let content = match source {
+            Source::Command(_) if is_left => {
+                let message = format!("`@({name})` is run by the vassal's master, as its user and not as the emperor");
+                let problem = Problem::warning("run-by-the-vassal", at.clone(), message);
+                return Err(Box::new(
+                    problem.hint("its output is to be there within seconds, at every start and reload"),
+                ));
+            }
+            Source::Command(command) => self.files.run_for_value(command),
+            Source::File(_) | Source::Descriptor(_) => source.read(&self.facts.working_directory, self.files),
+        };
         let text = content
             .and_then(|content| String::from_utf8(content).map_err(|_| FileError::Other("it is not UTF-8".to_owned())));
         match text {
@@ -61,8 +92,7 @@ impl Machine<'_> {
                 let problem =
                     Problem::error("file-not-read", at.clone(), format!("`@({name})` could not be read: {error}"));
                 // The vassal reads it with rights of its own; nothing else of the emperor's hangs on it.
-                let is_the_vassals = self.files.reader() == Reader::Planner && directive.key == "env";
-                let severity = if is_the_vassals { Severity::Warning } else { Severity::Error };
+                let severity = if is_left { Severity::Warning } else { Severity::Error };
                 let hint = "a relative path is taken from the working directory; the whole content is the value";
                 Err(Box::new(Problem { severity, ..problem.hint(hint) }))
             }
@@ -70,11 +100,17 @@ impl Machine<'_> {
     }
 }
 
+fn is_left_to_the_master(key: &str) -> bool {
+    LEFT_TO_THE_MASTER.binary_search(&key).is_ok()
+}
+
 /// The passes. Work is counted over all of them.
 #[derive(Default)]
 pub(crate) struct Expander {
     expanded: Expanded,
     work: usize,
+    /// What stands in values in place of what is left to the vassal's master.
+    left: Vec<String>,
 }
 
 impl Expander {
@@ -130,6 +166,9 @@ impl Expander {
             {
                 first.clone_from(value);
             }
+            if is_new && !is_left_to_the_master(&directive.key) {
+                self.needs_what_is_left(directive);
+            }
             if is_new {
                 changed = Some(changed.map_or(at, |first: usize| first.min(at)));
             }
@@ -157,16 +196,30 @@ impl Expander {
     fn file_contents(&mut self, directive: &mut Directive, machine: &Machine<'_>) {
         let mut problems: Vec<Problem> = Vec::new();
         let place = Directive { value: None, ..directive.clone() };
+        let mut left = Vec::new();
         self.replace(directive, '@', |name| match machine.content(name, &place) {
             Ok(content) => Some(content),
             Err(problem) => {
+                if problem.severity == Severity::Warning {
+                    left.push(format!("@({name})"));
+                }
                 if problems.is_empty() {
                     problems.push(*problem);
                 }
                 None
             }
         });
+        self.left.append(&mut left);
         self.expanded.problems.append(&mut problems);
+    }
+
+    /// A value of which the emperor must know more than a placeholder in it lets it know.
+    fn needs_what_is_left(&mut self, directive: &Directive) {
+        let value = directive.value.as_deref().unwrap_or_default();
+        let Some(left) = self.left.iter().find(|left| value.contains(left.as_str())) else { return };
+        let message = format!("`{}` must be known to the emperor, and `{left}` in it is not", directive.key);
+        let problem = Problem::error("file-not-read", directive.value_at.clone(), message);
+        self.expanded.problems.push(problem.hint("write what it is, or into a file that the emperor may read"));
     }
 
     /// The value with every `symbol(name)` replaced that `get` knows; None when there is nothing to replace, or it cannot be.

@@ -136,6 +136,14 @@ pub trait Files {
         Err(FileError::Other("no command is run to understand a configuration".to_owned()))
     }
 
+    /// The same for `@(exec://COMMAND)`, whose output is a value: nothing of the configuration's shape hangs on it.
+    ///
+    /// # Errors
+    /// As for [`Files::run`].
+    fn run_for_value(&self, command: &str) -> Result<Vec<u8>, FileError> {
+        self.run(command)
+    }
+
     /// What the descriptor `number` gives until its end, for `fd://N` and `-`. It can be had once: who answers keeps it for
     /// the next reading.
     ///

@@ -170,10 +170,32 @@ fn a_file_that_cannot_be_read_is_an_error_and_a_warning_to_the_emperor_when_it_i
     let code = |code: &str, severity| vec![(code.to_owned(), severity)];
     assert_eq!(with_files("env", "P=@(none)", Reader::Runner).1, code("file-not-read", Severity::Error));
     assert_eq!(with_files("env", "P=@(none)", Reader::Planner).1, code("file-not-read", Severity::Warning));
+    assert_eq!(with_files("home", "@(none)", Reader::Planner).1, code("file-not-read", Severity::Warning));
+    let run = with_files("home", "@(exec://which python)", Reader::Planner);
+    assert_eq!(run, ("@(exec://which python)".to_owned(), code("run-by-the-vassal", Severity::Warning)));
+    assert_eq!(with_files("socket", "@(exec://echo :80)", Reader::Planner).0, "echo :80", "where the caller runs it");
     assert_eq!(with_files("socket", "@(none)", Reader::Planner).1, code("file-not-read", Severity::Error));
     assert_eq!(with_files("env", "P=@(bytes)", Reader::Runner).1, code("file-not-read", Severity::Error));
     assert_eq!(with_files("env", "P=@(http://h/x)", Reader::Runner).1, code("scheme-refused", Severity::Error));
     assert_eq!(with_files("env", "P=@(self)", Reader::Runner).1, code("placeholder-loop", Severity::Error));
+}
+
+#[test]
+fn what_an_emperor_must_know_cannot_hang_on_what_is_left_to_the_master() {
+    let of = |key: &str, value: &str| Directive {
+        key: key.into(),
+        value: Some(value.into()),
+        key_at: Origin::default(),
+        value_at: Origin::default(),
+        given: Given::Option,
+    };
+    let mut directives =
+        vec![of("home", "@(exec://where)"), of("env", "H=%(home)"), of("socket", "%(home)/x"), of("pp", "%(home)")];
+    let shelf = Shelf(BTreeMap::new(), Reader::Planner);
+    let found = expand_with(&mut directives, &Facts::default(), &shelf);
+    let told: Vec<_> = found.problems.iter().map(|problem| (problem.code.as_str(), problem.severity)).collect();
+    assert_eq!(told, [("run-by-the-vassal", Severity::Warning), ("file-not-read", Severity::Error)]);
+    assert!(found.problems[1].message.contains("`socket`"), "{:?}", found.problems[1]);
 }
 
 #[test]

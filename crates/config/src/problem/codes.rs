@@ -1,7 +1,7 @@
 //! The codes of problems, with what each means: stable words for scripts and searches.
 
 /// Every code, in the order of the alphabet.
-pub const CODES: [(&str, &str); 57] = [
+pub const CODES: [(&str, &str); 58] = [
     ("always-on", "an option is switched off that cannot be"),
     ("bad-address", "an address cannot be listened on"),
     ("bad-emperor", "what an emperor is to watch is not one directory"),
@@ -44,6 +44,7 @@ pub const CODES: [(&str, &str); 57] = [
     ("placeholder-is-option", "`set-ph` names an option"),
     ("placeholder-loop", "replacing placeholders does not come to an end"),
     ("plugin-refused", "a plugin is for another language or for a mode that does not exist here"),
+    ("run-by-the-vassal", "a command of a value is run by the vassal's master, not by the emperor"),
     ("runs-as-root", "the app would run as root"),
     ("same-address", "an address is named twice"),
     ("scheme-refused", "a configuration would come from a command, the network or a place that cannot be read again"),
