@@ -55,18 +55,21 @@ struct Next<'a> {
 /// One long option without its dashes. True when the next argument was its value.
 fn long(text: &str, here: &Origin, next: &Next<'_>, gatherer: &mut Gatherer<'_>) -> bool {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    let entry = match find(name) {
-        Ok(entry) => entry,
-        Err(problem) => {
-            gatherer.problem(problem.at(here.clone()));
-            return false;
-        }
+    let (name, argument) = match gatherer.argument_of_custom(name) {
+        Some(argument) => (name, argument),
+        None => match find(name) {
+            Ok(entry) => (entry.name, entry.argument),
+            Err(problem) => {
+                gatherer.problem(problem.at(here.clone()));
+                return false;
+            }
+        },
     };
     if let Some(value) = value {
-        gatherer.add(entry.name.to_owned(), Some(value.to_owned()), here.clone(), here.clone());
+        gatherer.add(name.to_owned(), Some(value.to_owned()), here.clone(), here.clone());
         return false;
     }
-    give(entry, here, next, gatherer)
+    give((name, argument), here, next, gatherer)
 }
 
 /// Joined short options: `-Mp 4`, `-p4`. True when the next argument was a value.
@@ -86,29 +89,28 @@ fn shorts(text: &str, here: &Origin, next: &Next<'_>, gatherer: &mut Gatherer<'_
                 gatherer.add(entry.name.to_owned(), Some(joined.to_owned()), here.clone(), here.clone());
                 return false;
             }
-            Argument::Optional | Argument::Required => return give(entry, here, next, gatherer),
+            Argument::Optional | Argument::Required => return give((entry.name, entry.argument), here, next, gatherer),
         }
     }
     false
 }
 
 /// Adds an option whose value, if it must have one, is the next argument. True when that was used.
-fn give(entry: &Entry, here: &Origin, next: &Next<'_>, gatherer: &mut Gatherer<'_>) -> bool {
-    match (entry.argument, next.value) {
+fn give((name, argument): (&str, Argument), here: &Origin, next: &Next<'_>, gatherer: &mut Gatherer<'_>) -> bool {
+    match (argument, next.value) {
         (Argument::Required, None) => {
-            let message = format!("`--{}` requires an argument", entry.name);
+            let message = format!("`--{name}` requires an argument");
             gatherer.problem(
-                Problem::error("missing-argument", here.clone(), message)
-                    .hint(format!("write `--{} VALUE`", entry.name)),
+                Problem::error("missing-argument", here.clone(), message).hint(format!("write `--{name} VALUE`")),
             );
             false
         }
         (Argument::Required, Some(value)) => {
-            gatherer.add(entry.name.to_owned(), Some(value.to_owned()), here.clone(), next.place.clone());
+            gatherer.add(name.to_owned(), Some(value.to_owned()), here.clone(), next.place.clone());
             true
         }
         (Argument::No | Argument::Optional, _) => {
-            gatherer.add(entry.name.to_owned(), None, here.clone(), here.clone());
+            gatherer.add(name.to_owned(), None, here.clone(), here.clone());
             false
         }
     }

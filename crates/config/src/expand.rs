@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     facts::{Facts, FileError, Files, Reader},
-    gather::{Directive, Given},
+    gather::Directive,
     problem::{Origin, Problem, Severity},
     source::Source,
     value,
@@ -122,7 +122,7 @@ impl Expander {
         machine: &Machine<'_>,
     ) -> Option<Origin> {
         let mut changed = None;
-        let is_open = |directive: &Directive| directive.given == Given::Option;
+        let is_open = |directive: &Directive| directive.given.is_open();
         for (at, directive) in directives.iter_mut().enumerate().skip(from).filter(|(_, one)| is_open(one)) {
             if self.replace(directive, '$', |name| machine.variable(name)) {
                 changed.get_or_insert(at);
@@ -134,6 +134,7 @@ impl Expander {
         let mut first: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (at, directive) in directives.iter().enumerate() {
             if let Some(value) = &directive.value
+                && directive.given.can_be_found()
                 && !first.contains_key(&directive.key)
             {
                 self.work += value.len();

@@ -30,6 +30,23 @@ pub(crate) enum Given {
     Placeholder,
     /// Done already while reading (`ini`, `set`): not expanded, as in uWSGI.
     Done,
+    /// What an option of one's own stands for, which uWSGI applies at once, before every option that waits for the end of
+    /// reading; no condition and no placeholder finds it.
+    Early,
+    /// The same of one that was declared only later: applied where it stands.
+    InPlace,
+}
+
+impl Given {
+    /// Whether its value is still to be expanded.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Given::Option | Given::Early | Given::InPlace)
+    }
+
+    /// Whether conditions and placeholders find it.
+    pub(crate) fn can_be_found(self) -> bool {
+        !matches!(self, Given::Early | Given::InPlace)
+    }
 }
 
 /// One `key = value`, wherever it came from.
@@ -166,6 +183,8 @@ pub(crate) struct Gatherer<'a> {
     logic: logic::State,
     lists: lists::Lists,
     custom: custom::Customs,
+    /// `inherit` is being followed: what stands before it has been expanded.
+    inherits: bool,
     /// `inject-before` and `inject-after`: texts put around each file that follows.
     injected: injected::Injected,
 }
@@ -192,6 +211,7 @@ impl<'a> Gatherer<'a> {
             logic: logic::State::default(),
             lists: lists::Lists::default(),
             custom: custom::Customs::default(),
+            inherits: false,
             injected: injected::Injected::default(),
         }
     }
@@ -206,9 +226,10 @@ impl<'a> Gatherer<'a> {
         &mut self.gathered
     }
 
-    /// The end of reading: what was collected.
+    /// The end of reading: what was collected, in the order in which it is applied.
     pub(crate) fn finish(mut self) -> Gathered {
         self.tell_open_block();
+        self.gathered.directives.sort_by_key(|directive| directive.given != Given::Early);
         self.gathered
     }
 
@@ -229,11 +250,12 @@ impl<'a> Gatherer<'a> {
 
     /// Takes a directive that no condition holds back.
     fn take(&mut self, mut directive: Directive) {
+        let can_be_found = directive.given.can_be_found();
         let is_custom = self.custom_of(&directive.key).is_some();
         if is_custom || IMMEDIATE.binary_search(&directive.key.as_str()).is_ok() {
             directive.given = Given::Done;
         }
-        if !self.firsts.contains_key(&directive.key) {
+        if can_be_found && !self.firsts.contains_key(&directive.key) {
             self.firsts.insert(directive.key.clone(), directive.value.clone());
         }
         let acts = directive.given == Given::Done;

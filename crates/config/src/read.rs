@@ -169,7 +169,7 @@ fn expand_all(gatherer: &mut Gatherer<'_>, facts: &Facts, files: &dyn Files) -> 
             let message = "placeholders in an inherited file are replaced here; uWSGI leaves them as they stand";
             gathered.problems.push(Problem::warning("inherit-expanded", at, message));
         }
-        let is_inherit = |directive: &Directive| directive.key == "inherit" && directive.given == Given::Option;
+        let is_inherit = |directive: &Directive| directive.key == "inherit" && directive.given.is_open();
         let Some(next) = gathered.directives[looked_at..].iter().position(is_inherit) else {
             return expander.finish();
         };

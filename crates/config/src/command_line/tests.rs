@@ -44,6 +44,28 @@ fn a_value_stands_after_a_blank_or_an_equals_sign() {
 }
 
 #[test]
+fn an_option_of_one_s_own_is_one_of_the_command_line_from_its_declaration_on() {
+    let (two, none) = ("declare-option", "all");
+    let line = "--declare-option two=threads=$1 --two 2 --two=3 --declare-option all=master=1 --all app.ini";
+    expect(
+        line,
+        &[
+            ("threads", Some("2")),
+            ("threads", Some("3")),
+            ("master", Some("1")),
+            (two, Some("two=threads=$1")),
+            ("two", Some("2")),
+            ("two", Some("3")),
+            (two, Some("all=master=1")),
+            (none, None),
+            ("threads", Some("2")),
+        ],
+    );
+    assert_eq!(problem("--two 2 --declare-option two=threads=$1").code, "unknown-argument");
+    assert_eq!(problem("--declare-option two=threads=$1 --two").code, "missing-argument");
+}
+
+#[test]
 fn an_option_without_argument_takes_none() {
     expect("--master --processes 4", &[("master", None), ("processes", Some("4"))]);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::facts::NoFiles;
-use crate::problem::Origin;
+use crate::{gather::Given, problem::Origin};
 
 fn directive(key: &str, value: &str) -> Directive {
     let (key_at, value_at) = (Origin::default(), Origin::default());

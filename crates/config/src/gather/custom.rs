@@ -4,7 +4,7 @@
 use super::{Directive, Gatherer, Given};
 use crate::{
     problem::{Origin, Problem},
-    registry,
+    registry::{self, Argument},
 };
 
 /// Deepest use of such options in one another.
@@ -42,18 +42,41 @@ impl Gatherer<'_> {
             return self.problem(Problem::warning("option-exists", at.clone(), message).hint("take another name"));
         }
         self.custom.declared.push(Custom { name: name.to_owned(), template: template.to_owned() });
-        // uWSGI applies what stood before the declaration later on.
-        let earlier: Vec<Directive> = self
-            .gathered
-            .directives
-            .iter_mut()
-            .filter(|directive| directive.key == name && directive.given == Given::Option)
-            .map(|directive| {
-                directive.given = Given::Done;
-                directive.clone()
-            })
-            .collect();
-        earlier.iter().for_each(|directive| self.apply_custom(directive));
+        // uWSGI applies what stood before the declaration when it comes to it.
+        let all = &self.gathered.directives;
+        let earlier: Vec<usize> =
+            (0..all.len()).filter(|at| all[*at].key == name && all[*at].given == Given::Option).collect();
+        let mut put = Vec::new();
+        for at in earlier {
+            self.gathered.directives[at].given = Given::Done;
+            let directive = self.gathered.directives[at].clone();
+            let end = self.gathered.directives.len();
+            self.stand_for(&directive, Given::InPlace);
+            put.push((at, self.gathered.directives.split_off(end)));
+        }
+        self.put_in_place(put);
+    }
+
+    /// Puts directives behind those of these places.
+    fn put_in_place(&mut self, put: Vec<(usize, Vec<Directive>)>) {
+        // After `inherit` the order is settled: what it declares for what stood before comes last.
+        if self.inherits {
+            return self.gathered.directives.extend(put.into_iter().flat_map(|(_, new)| new));
+        }
+        let mut put = put.into_iter().peekable();
+        for (at, directive) in std::mem::take(&mut self.gathered.directives).into_iter().enumerate() {
+            self.gathered.directives.push(directive);
+            if let Some((_, new)) = put.next_if(|(place, _)| *place == at) {
+                self.gathered.directives.extend(new);
+            }
+        }
+    }
+
+    /// Whether an option of one's own has a value on the command line: one that its template uses.
+    pub(crate) fn argument_of_custom(&self, name: &str) -> Option<Argument> {
+        let template = &self.custom.declared[self.custom_of(name)?].template;
+        let uses = ["$1", "$2", "$3"].iter().any(|word| template.contains(word));
+        Some(if uses { Argument::Required } else { Argument::No })
     }
 
     /// The place of the option of that name; uWSGI's own win.
@@ -63,6 +86,10 @@ impl Gatherer<'_> {
 
     /// Takes what such an option stands for, if the directive is one.
     pub(super) fn apply_custom(&mut self, directive: &Directive) {
+        self.stand_for(directive, Given::Early);
+    }
+
+    fn stand_for(&mut self, directive: &Directive, given: Given) {
         let Some(at) = self.custom_of(&directive.key) else { return };
         self.custom.uses += 1;
         if self.custom.depth >= DEPTH_MAX || self.custom.uses > USES_MAX {
@@ -84,7 +111,7 @@ impl Gatherer<'_> {
         };
         for (key, value) in template.split(';').filter_map(|part| part.split_once('=')) {
             let (key_at, value_at) = (directive.key_at.clone(), directive.value_at.clone());
-            self.take(Directive { key: fill(key), value: Some(fill(value)), key_at, value_at, given: Given::Option });
+            self.take(Directive { key: fill(key), value: Some(fill(value)), key_at, value_at, given });
         }
         self.custom.depth -= 1;
     }

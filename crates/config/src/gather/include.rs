@@ -64,6 +64,7 @@ impl Gatherer<'_> {
 
     /// `inherit = FILE`, which uWSGI reads after all values have been expanded. The number of the first new directive.
     pub(crate) fn inherit(&mut self, value: &str, at: &Origin) -> usize {
+        self.inherits = true;
         let first_new = self.gathered.directives.len();
         self.include(value, at);
         first_new

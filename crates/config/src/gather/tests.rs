@@ -225,11 +225,27 @@ fn a_line_that_two_injected_texts_share_is_that_of_the_first() {
 
 #[test]
 fn an_option_of_one_s_own_stands_for_others() {
-    let text = "[uwsgi]\ndeclare-option = app=module=$1.wsgi;chdir=/srv/$1/$2\napp = shop v1\n";
-    assert_eq!(keys(&gathered(text, &[]))[1..], ["app=shop v1", "module=shop.wsgi", "chdir=/srv/shop/v1"]);
-    // What stands before the declaration is applied at it.
-    let early = gathered("[uwsgi]\nmine = 7\ndeclare-option = mine=threads=$1\n", &[]);
-    assert_eq!(keys(&early), ["mine=7", "declare-option=mine=threads=$1", "threads=7"]);
+    let text =
+        "[uwsgi]\nthreads = 2\ndeclare-option = app=module=$1.wsgi;chdir=/srv/$1/$2\napp = shop v1\nthreads = 3\n";
+    // What it stands for is applied while the file is read, and thus before all that is not.
+    assert_eq!(
+        keys(&gathered(text, &[])),
+        [
+            "module=shop.wsgi",
+            "chdir=/srv/shop/v1",
+            "threads=2",
+            "declare-option=app=module=$1.wsgi;chdir=/srv/$1/$2",
+            "app=shop v1",
+            "threads=3"
+        ]
+    );
+    // What stands before the declaration is applied where it stands.
+    let early = gathered("[uwsgi]\nmine = 7\nmine = 8\nx = 1\ndeclare-option = mine=threads=$1\n", &[]);
+    let expected = ["mine=7", "threads=7", "mine=8", "threads=8", "x=1", "declare-option=mine=threads=$1"];
+    assert_eq!(keys(&early), expected);
+    // No condition finds it, as no placeholder does.
+    let asked = "[uwsgi]\ndeclare-option = mine=threads=$1\nmine = 7\nif-opt = threads=7\nx = 1\nend-if =\n";
+    assert!(!keys(&gathered(asked, &[])).contains(&"x=1".to_owned()));
     let endless = gathered("[uwsgi]\ndeclare-option = a=b=$1\ndeclare-option = b=a=$1;a=$1\na = 1\n", &[]);
     assert!(codes(&endless).contains(&"endless-option") && endless.directives.len() < 2000, "{:?}", codes(&endless));
     assert_eq!(codes(&gathered("[uwsgi]\ndeclare-option = master=threads=$1\n", &[])), ["option-exists"]);
