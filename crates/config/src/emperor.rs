@@ -20,7 +20,8 @@ pub struct Emperor {
 }
 
 /// uWSGI's names (core/uwsgi.c), and the flag that each is.
-const TAKEN: [(&str, &str); 26] = [
+const TAKEN: [(&str, &str); 27] = [
+    ("emperor-extra-ext", "emperor-extra-extension"),
     ("emperor-extra-extension", "emperor-extra-extension"),
     ("emperor-on-demand-dir", "emperor-on-demand-directory"),
     ("emperor-on-demand-directory", "emperor-on-demand-directory"),

@@ -65,10 +65,16 @@ fn what_the_emperor_is_its_vassals_are_before_they_say_otherwise() {
 #[test]
 fn an_emperor_s_file_is_read_by_the_rules_of_the_dialect() {
     let text = "[uwsgi]\nroot = /v\nemperor = %(root)\nif-not-env = NO_SUCH\nemperor-stats = 127.0.0.1:1\nendif =\n\
-                vassals-set = processes=2\nemperor-on-demand-ext = .socket\nemperor-stats-server = 127.0.0.1:2\n";
+                vassals-set = processes=2\nemperor-on-demand-ext = .socket\nemperor-stats-server = 127.0.0.1:2\n\
+                emperor-extra-ext = .conf\n";
     assert_eq!(
         flags(text),
-        ["--vassal-set=processes=2", "--emperor-on-demand-extension=.socket", "--emperor-stats=127.0.0.1:2"]
+        [
+            "--vassal-set=processes=2",
+            "--emperor-on-demand-extension=.socket",
+            "--emperor-stats=127.0.0.1:2",
+            "--emperor-extra-extension=.conf"
+        ]
     );
 }
 

@@ -393,6 +393,7 @@ fn b40_an_emperor_s_habits_are_answered_one_by_one() {
         ("exec-as-vassal = echo", None),
         ("exec-as-emperor = echo", None),
         ("emperor-extra-extension = .conf", None),
+        ("emperor-extra-ext = .conf", None),
     ] {
         let outcome = arguments(&format!("--emperor /etc/vassals --{}", line.replace(" = ", " ")));
         assert_eq!(codes(&outcome).first().copied(), code, "{line}: {:?}", outcome.problems);
