@@ -104,6 +104,25 @@ def application(environ, start_response):
 }
 
 #[test]
+fn threads_that_serve_have_the_names_that_uwsgi_gives_them() {
+    let text = "
+import threading
+
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [threading.current_thread().name.encode()]
+";
+    for (engine, threads, name) in [
+        (Engine::Threads, 1, "uWSGIWorker1Core0"),
+        (Engine::Threads, 3, "uWSGIWorker1Core"),
+        (Engine::Gevent { patch: MonkeyPatch::Never }, 2, "uWSGIWorker1Core0"),
+    ] {
+        let (_generation, listeners) = serving("thread-names", text, |boot| (boot.engine, boot.threads) = (engine, threads));
+        assert_answer(&get(&listeners, "/"), name, &[&format!("\r\n\r\n{name}")], &[]);
+    }
+}
+
+#[test]
 fn b20_names_that_need_something_configured_say_what() {
     let text = "
 import importlib.util, sys, uwsgi

@@ -357,6 +357,7 @@ pub(crate) fn now_ms() -> u64 {
 /// Serves until the worker is drained. The main thread serves too: signal handlers and event loops of the app want it.
 pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> PyResult<()> {
     SERVING.get_or_init(|| serving);
+    name_main_thread(py, serving.worker)?;
     if let Engine::Gevent { .. } = serving.worker.boot.engine {
         return green::run(py, serving, &app);
     }
@@ -370,7 +371,7 @@ pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> 
             let options = PyDict::new(py);
             options.set_item("target", pyo3::wrap_pyfunction!(serve_core, py)?)?;
             options.set_item("args", (core, app.bind(py)))?;
-            options.set_item("name", format!("uWSGIWorker{}Core{core}", serving.worker.reference.worker.0))?;
+            options.set_item("name", thread_name(serving.worker, core))?;
             options.set_item("daemon", true)?;
             let thread = threading.call_method("Thread", (), Some(&options))?;
             thread.call_method0("start")?;
@@ -380,6 +381,20 @@ pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> 
     thread::run(py, serving, app, 0, Role::Leads)?;
     for thread in others {
         thread.call_method1("join", (JOIN_TIMEOUT_S,))?;
+    }
+    Ok(())
+}
+
+/// Logs of apps tell threads by uWSGI's names (uwsgi_python_init_thread).
+fn thread_name(worker: &Worker, core: u32) -> String {
+    format!("uWSGIWorker{}Core{core}", worker.reference.worker.0)
+}
+
+/// Where the app has imported `threading`, which whoever asks for names of threads has.
+fn name_main_thread(py: Python<'_>, worker: &Worker) -> PyResult<()> {
+    if py.import("sys")?.getattr("modules")?.contains("threading")? {
+        let main = py.import("threading")?.call_method0("main_thread")?;
+        main.setattr("name", thread_name(worker, 0))?;
     }
     Ok(())
 }
