@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,7 @@ use serde_json::Value;
 pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/keeper-brain-master-and-workers-each-run-as-they-should", each_as_it_should),
     Story::new("identity/b10-a-vassal-serves-on-port-80", port_80),
+    Story::new("identity/b10-sockets-of-a-vassal-that-root-starts-alone-are-its-user-s", sockets),
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
     Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),
@@ -75,6 +76,25 @@ fn each_as_it_should(ground: &Ground) -> Result<()> {
     ensure!(shown["process"]["uid"] == www && shown["process"]["gid"] == www, "{shown:#}");
     ensure!(!shown["process"]["groups"].to_string().contains("[0"), "root's groups were kept: {shown:#}");
     emperor.stop()
+}
+
+/// As in uWSGI, which binds them when it has become that user: a web server that runs as he may connect.
+fn sockets(ground: &Ground) -> Result<()> {
+    ground.needs_root()?;
+    let (port, www) = (ground.port()?, id_of("www-data")?);
+    let more = "uid = www-data\ngid = www-data\nstats = s.sock\nsocket = a.sock\n";
+    for (chown, owner) in [("", (www, www)), ("chown-socket = daemon\n", (id_of("daemon")?, www))] {
+        let mut vassal = Vassal::from_ini(ground, "app.ini", &ini(ground, port, &format!("{more}{chown}"))?)?;
+        vassal.answers(port)?;
+        let owner_of = |name: &str| -> Result<(u32, u32)> {
+            let facts = fs::metadata(ground.path("apps").join(name)).or_else(|_| fs::metadata(ground.path(name)))?;
+            Ok((facts.uid(), facts.gid()))
+        };
+        ensure!(owner_of("a.sock")? == owner, "{:?}", owner_of("a.sock")?);
+        ensure!(owner_of("s.sock")? == (www, www), "{:?}", owner_of("s.sock")?);
+        vassal.stop()?;
+    }
+    Ok(())
 }
 
 fn port_80(ground: &Ground) -> Result<()> {

@@ -13,7 +13,7 @@ use empery_config::{
     facts::Inherited,
     read::{Entry, Outcome},
     runtime::Moment,
-    vassal::VassalConfig,
+    vassal::{Listener, VassalConfig},
 };
 use empery_lifecycle::generations::{Generations, Policy};
 use empery_sys::{identity::DropTo, pipe::cloexec_pipe};
@@ -93,9 +93,12 @@ fn prepare(config: &VassalConfig, inherited: Vec<Inherited>) -> Result<Prepared,
     }
     let mut listeners = Listeners::new(Source::Bind);
     let inherited = started_with::take(inherited, config, &mut listeners)?;
-    listeners.provide(&config.listeners)?;
+    // uWSGI binds when it has become the vassal's user, whose its sockets are then.
+    let owner = identity_of(config)?.filter(|_| geteuid().is_root());
+    let owner = owner.map(|wanted| (wanted.uid, wanted.gid));
+    listeners.provide(&owned(&config.listeners, owner))?;
     listeners.say_bound(&config.listeners);
-    let stats = serve::bind(config)?;
+    let stats = serve::bind(config, owner)?;
     pidfile::write(&config.pidfiles);
     let tls_files = TlsFiles::open(config);
     hand_over_log(config)?;
@@ -119,6 +122,19 @@ fn prepare(config: &VassalConfig, inherited: Vec<Inherited>) -> Result<Prepared,
         (None, stderr.map_err(|error| format!("stderr: {error}"))?)
     };
     Ok(Prepared { listeners, inherited, tls_files, stats, log, log_read, alarm_descriptors })
+}
+
+/// Listeners whose paths belong to somebody, unless they name an owner themselves: of one that names a user alone the group.
+fn owned(listeners: &[Listener], owner: Option<(u32, u32)>) -> Vec<Listener> {
+    let mut all = listeners.to_vec();
+    let Some((uid, gid)) = owner else { return all };
+    for listener in &mut all {
+        let (user, group) = listener.owner.take().unwrap_or_default();
+        let user = if user.is_empty() { uid.to_string() } else { user };
+        let group = group.filter(|group| !group.is_empty()).unwrap_or_else(|| gid.to_string());
+        listener.owner = Some((user, Some(group)));
+    }
+    all
 }
 
 /// Logs to a file, which is also what this process has as stdout and stderr: for what no code of ours says.

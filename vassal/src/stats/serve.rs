@@ -71,11 +71,11 @@ pub(crate) struct StatsServer {
     task: AbortHandle,
 }
 
-/// Binds what the configuration asks for.
+/// Binds what the configuration asks for; a path is this user's and group's, or those of this process.
 ///
 /// # Errors
 /// One sentence that names the address.
-pub(crate) fn bind(config: &VassalConfig) -> Result<Option<StatsSocket>, String> {
+pub(crate) fn bind(config: &VassalConfig, owner: Option<(u32, u32)>) -> Result<Option<StatsSocket>, String> {
     let Some(address) = &config.stats else { return Ok(None) };
     let spec = ListenSpec {
         key: address.to_string(),
@@ -83,7 +83,7 @@ pub(crate) fn bind(config: &VassalConfig) -> Result<Option<StatsSocket>, String>
         backlog: BACKLOG,
         // uWSGI applies `chmod-socket` here too; what it shows of requests is for whoever may connect to the app.
         mode: config.listeners.iter().find_map(|listener| listener.mode),
-        owner: None,
+        owner: owner.map(|(uid, gid)| (Some(uid), Some(gid))),
         reuse_port: false,
         freebind: false,
     };

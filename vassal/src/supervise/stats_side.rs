@@ -13,7 +13,7 @@ impl Supervisor {
             return;
         }
         self.stats = None;
-        let bound = serve::bind(config).and_then(|socket| {
+        let bound = serve::bind(config, None).and_then(|socket| {
             socket.map(|socket| socket.serve(self.inbox.clone()).map_err(|error| error.to_string())).transpose()
         });
         match bound {
