@@ -124,10 +124,13 @@ fn module(text: &str, at: &Origin, problems: &mut Vec<Problem>) -> (String, Opti
     (name.to_owned(), after_colon.filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
+/// uWSGI says so in its log and mounts nothing (plugins/python: no loader takes it): a file that has run for years goes on.
 fn bad_mount(text: &str, at: &Origin, problems: &mut Vec<Problem>) -> Option<Mount> {
-    let message = format!("`mount = {text}`: expected `/PREFIX=module:callable` or `/PREFIX=FILE.py`");
-    let hint = "uWSGI mounts nothing for it, silently; name the callable behind a colon, such as `/x=project.wsgi:app`";
-    problems.push(Problem::error("bad-value", at.clone(), message).hint(hint));
+    let message = format!(
+        "`mount = {text}`: expected `/PREFIX=module:callable` or `/PREFIX=FILE.py`; nothing is mounted for it, as in uWSGI"
+    );
+    let hint = "name the callable behind a colon, such as `/x=project.wsgi:app`, or remove the line";
+    problems.push(Problem::warning("bad-value", at.clone(), message).hint(hint));
     None
 }
 

@@ -41,11 +41,14 @@ fn a_mount_names_a_module_a_file_or_a_paste_file() {
 }
 
 #[test]
-fn a_mount_that_uwsgi_would_pass_over_silently_is_an_error() {
+fn a_mount_that_uwsgi_passes_over_mounts_nothing_and_is_told() {
     for text in ["/x", "/x=", "/x=pkg.mod"] {
-        let outcome = outcome(&format!("mount = {text}"));
-        assert!(outcome.config.is_none(), "{text}");
-        assert!(outcome.problems[0].message.contains("expected `/PREFIX=module:callable`"), "{:?}", outcome.problems);
+        let beside = outcome(&format!("mount = {text}\nmount = /y=pkg.mod:app"));
+        assert_eq!(beside.config.map(|config| config.app.mounts.len()), Some(1), "{text}");
+        assert!(beside.problems[0].message.contains("expected `/PREFIX=module:callable`"), "{:?}", beside.problems);
+        let content = format!("[uwsgi]\nsocket = /run/app.sock\nmount = {text}\n").into_bytes();
+        let alone = read(&Entry::File { path: "/v/app.ini".into(), content }, &Facts::default(), &NoFiles);
+        assert!(alone.config.is_none() && alone.problems.iter().any(|problem| problem.code == "no-app"), "{text}");
     }
 }
 
