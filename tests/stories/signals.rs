@@ -13,9 +13,24 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("signals/are-raised-by-time-and-files-and-end-with-their-generation", time_and_files),
     Story::new("signals/that-wait-for-a-worker-which-is-replaced-are-run-before-it-leaves", before_it_leaves),
     Story::new("signals/can-be-waited-for-and-registered-in-a-worker", waited_for),
+    Story::new("signals/b12-are-counted-as-uwsgi-counts-them", counted),
     Story::new("signals/a-function-that-runs-longer-than-harakiri-is-ended-as-a-request-is", harakiri),
     Story::new("signals/workers-that-import-the-app-themselves-share-its-timers", lazily),
 ];
+
+/// Also what `core.overloaded` counts: seconds in which every worker was busy.
+fn counted(ground: &Ground) -> Result<()> {
+    let expressions = [
+        "uwsgi.register_signal(20, 'worker', lambda signal: None)",
+        "[uwsgi.signal(20) for _ in range(3)]",
+        // They are run between requests; uWSGI's collector of metrics comes once a second.
+        "time.sleep(2.5)",
+        "time.sleep(1.5)",
+        "uwsgi.workers()[0]['signals'], uwsgi.metric_get('core.routed_signals'), uwsgi.metric_get('core.unrouted_signals')",
+        "uwsgi.metric_get('core.overloaded') > 0",
+    ];
+    super::shared::alike(ground, "processes = 1\nenable-metrics = true\n", &expressions)
+}
 
 /// Which workers have run it: the second word.
 fn workers(app: &App<'_>, name: &str) -> BTreeSet<String> {
