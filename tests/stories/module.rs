@@ -84,6 +84,7 @@ const EXPRESSIONS: &[&str] = &[
     "type(uwsgi.hostname), type(uwsgi.started_on), type(uwsgi.sockets), uwsgi.is_a_reload, type(uwsgi.pidfile)",
     "uwsgi.magic_table[b'h'] == uwsgi.hostname, [uwsgi.magic_table[c] for c in (b'V', b'u', b'U', b'g', b'G', b'k', b'%', b'(', b'[')]",
     "uwsgi.opt['processes'], uwsgi.opt['module'], type(uwsgi.opt)",
+    "uwsgi.opt['env'], uwsgi.opt['mine']",
     "uwsgi.worker_id(), uwsgi.mule_id(), uwsgi.masterpid() > 1, type(uwsgi.micros())",
     "[type(number) for number in uwsgi.mem()], type(uwsgi.total_requests()), type(uwsgi.request_id())",
     "type(uwsgi.workers()), sorted(uwsgi.workers()[0]), uwsgi.workers()[0]['status']",
@@ -108,11 +109,19 @@ fn as_uwsgi(ground: &Ground) -> Result<()> {
     fs::write(&packet, b"\x00\x0c\x00\x00\x01\x00A\x01\x001\x01\x00B\x01\x002")?;
     let expressions: Vec<String> =
         EXPRESSIONS.iter().map(|expression| expression.replace("FILE", &packet.display().to_string())).collect();
-    alike(ground, &format!("processes = 1\npidfile = {}\n", ground.path("app.pid").display()), &expressions)
+    alike(
+        ground,
+        &format!(
+            "processes = 1\nenv = A=1\nenv = B=2\nmine = 1\nmine = 2\npidfile = {}\n",
+            ground.path("app.pid").display()
+        ),
+        &expressions,
+    )
 }
 
 fn several_apps(ground: &Ground) -> Result<()> {
-    let lines = "processes = 1\nsingle-interpreter = true\nmount = /one=evaluate:application\nmount = /two=ids:application\n";
+    let lines =
+        "processes = 1\nsingle-interpreter = true\nmount = /one=evaluate:application\nmount = /two=ids:application\n";
     let keys = "('id', 'modifier1', 'mountpoint', 'startup_time', 'requests', 'exceptions', 'chdir')";
     let apps = "uwsgi.workers()[0]['apps']";
     let expressions = [

@@ -331,22 +331,16 @@ fn port(listener: &Listener, held: &Held) -> Option<String> {
     }
 }
 
-/// `uwsgi.opt`: one entry for each name, in the order of its first appearance.
+/// `uwsgi.opt`: one entry for each name, in the order of its first appearance, with its last value, as uWSGI has it with Python 3.
 fn opt(config: &VassalConfig) -> Vec<(String, OptValue)> {
     let mut opt: Vec<(String, OptValue)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for effective in &config.effective {
-        let value = effective.value.clone();
-        match opt.iter_mut().find(|(name, _)| *name == effective.key) {
-            None => opt.push((effective.key.clone(), value.map_or(OptValue::Flag(true), OptValue::One))),
-            Some((_, several)) => {
-                let mut all = match std::mem::replace(several, OptValue::Flag(true)) {
-                    OptValue::Flag(_) => vec![String::new()],
-                    OptValue::One(first) => vec![first],
-                    OptValue::Many(all) => all,
-                };
-                all.push(value.unwrap_or_default());
-                *several = OptValue::Many(all);
-            }
+        let value = effective.value.clone().map_or(OptValue::Flag(true), OptValue::One);
+        let place = *places.entry(&effective.key).or_insert(opt.len());
+        match opt.get_mut(place) {
+            None => opt.push((effective.key.clone(), value)),
+            Some((_, last)) => *last = value,
         }
     }
     opt

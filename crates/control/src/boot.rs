@@ -182,15 +182,15 @@ pub struct Network {
     pub prefix_bits: u8,
 }
 
-/// A value of `uwsgi.opt`: bytes there, True for an option without a value, a list when it was repeated.
+/// A value of `uwsgi.opt`: bytes there, True for an option without a value. Of one that was repeated the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OptValue {
     /// Given without a value, or as a true boolean.
     Flag(bool),
-    /// Given once.
+    /// Given with one.
     One(String),
-    /// Given more than once.
+    /// All values of one that was repeated, from masters of earlier versions: of them the last counts.
     Many(Vec<String>),
 }
 

@@ -117,7 +117,8 @@ def application(environ, start_response):
         (Engine::Threads, 3, "uWSGIWorker1Core"),
         (Engine::Gevent { patch: MonkeyPatch::Never }, 2, "uWSGIWorker1Core0"),
     ] {
-        let (_generation, listeners) = serving("thread-names", text, |boot| (boot.engine, boot.threads) = (engine, threads));
+        let (_generation, listeners) =
+            serving("thread-names", text, |boot| (boot.engine, boot.threads) = (engine, threads));
         assert_answer(&get(&listeners, "/"), name, &[&format!("\r\n\r\n{name}")], &[]);
     }
 }

@@ -81,7 +81,7 @@ fn options<'py>(py: Python<'py>, boot: &AppBoot) -> PyResult<Bound<'py, PyDict>>
             OptValue::Flag(flag) => options.set_item(name, flag)?,
             OptValue::One(text) => options.set_item(name, PyBytes::new(py, text.as_bytes()))?,
             OptValue::Many(texts) => {
-                options.set_item(name, PyList::new(py, texts.iter().map(|text| PyBytes::new(py, text.as_bytes())))?)?
+                options.set_item(name, PyBytes::new(py, texts.last().map_or(b"", |text| text.as_bytes())))?;
             }
         }
     }
