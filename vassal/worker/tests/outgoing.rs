@@ -21,7 +21,7 @@ const LENGTH: usize = 32 << 20;
 
 const APP: &str = "
 import tempfile
-file = tempfile.NamedTemporaryFile(delete=False)
+file = tempfile.TemporaryFile()
 file.write(b'f' * (32 << 20))
 file.flush()
 
@@ -54,7 +54,7 @@ def application(environ, start_response):
     if path == '/bytes':
         return [b'b' * (32 << 20)]
     if path == '/file':
-        return environ['wsgi.file_wrapper'](open(file.name, 'rb'))
+        return environ['wsgi.file_wrapper'](open(f'/proc/self/fd/{file.fileno()}', 'rb'))
     if path == '/cut':
         file.truncate(16 << 20)
     return [b'at once']
