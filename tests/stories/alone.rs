@@ -89,9 +89,19 @@ fn changed_binary_with_log(ground: &Ground) -> Result<()> {
     let old = log("app.log.1");
     ensure!(!old.contains("SyntaxError"), "the renamed file is written to:\n{old}");
     ground.write("shop.py", app)?;
-    ground.write("touched", "")?;
-    logs("touched has been touched")?;
-    logs("generation 3 serves")?;
+    wait::until_ok("a touched file to be seen", Duration::from_secs(30), || {
+        // Whoever saw none gets another.
+        ground.write("touched", "")?;
+        wait::pause(Duration::from_secs(2));
+        ensure!(log("app.log").contains("touched has been touched"), "{}", log("app.log"));
+        Ok(())
+    })?;
+    wait::until_ok("the mended app to serve", Duration::from_secs(20), || {
+        let log = log("app.log");
+        let since = log.split_once("touched has been touched").map_or("", |(_, since)| since);
+        ensure!(since.contains(" serves"), "{log}");
+        Ok(())
+    })?;
     ensure!(log("app.log.1") == old, "the renamed file is written to:\n{}", log("app.log.1"));
     vassal.answers(port)?;
     vassal.stop()
