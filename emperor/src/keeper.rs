@@ -16,6 +16,7 @@ mod outbox;
 mod policy;
 mod rooms;
 mod signals;
+mod signpost;
 mod start;
 mod successor;
 mod takedown;
@@ -258,6 +259,7 @@ impl Keeper {
 
     fn tell_exit(&mut self, master: empery_lifecycle::fleet::MasterKey, how: String) {
         step!("keeper.reaped");
+        self.desk.lead_on(&master.vassal, master.berth);
         tracing::info!(vassal = %master.vassal, serial = master.serial.0, "master ended: {how}");
         self.brain.say(FromKeeper::MasterExited { master, how }, Vec::new());
     }

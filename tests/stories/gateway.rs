@@ -15,10 +15,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
+    emperor::Emperor,
     ground::{self, Ground},
     http::{self, Ask},
     nginx::Nginx,
-    process, python,
+    process, procfs, python,
     runner::Story,
     tls,
     vassal::Vassal,
@@ -32,6 +33,8 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("gateway/certificates-for-names-that-fit-and-names-in-a-directory", many_names),
     Story::new("gateway/the-uwsgi-protocol-inside-tls-behind-nginx", uwsgi_inside),
     Story::new("gateway/a-websocket-goes-through-tls-and-a-reload-does-not-cut-it", websocket),
+    Story::new("gateway/p1-p3-a-keeper-and-a-master-that-are-killed-lose-nothing", keeper_and_master_killed)
+        .within_s(120),
     Story::new("gateway/h1-and-h2-slow-clients-over-tls-hold-nobody-up", slow_over_tls).alone(),
 ];
 
@@ -296,4 +299,38 @@ fn slow_over_tls(ground: &Ground) -> Result<()> {
     // Every slow head and every slow body is given up although something comes of it all the while.
     ensure!(ended == "ended: heads 60 of 60, bodies 60 of 60", "{ended}");
     vassal.stop()
+}
+
+/// Nobody but the gateway has the socket then, and nobody but the workers the one that the gateway reaches them by.
+fn keeper_and_master_killed(ground: &Ground) -> Result<()> {
+    let mut emperor = Emperor::start(ground)?;
+    let port = ground.port()?;
+    let pair = tls::pair(ground, "vassals/site", HOST, None, 30)?;
+    emperor.drop_file("shop.ini", &super::tls::ini(port, "hello", "processes = 2\ndisable-logging = true\n"))?;
+    let master = i32::try_from(emperor.loyal("shop.ini")?["master_pid"].as_i64().context("no master")?)?;
+    let gateway = super::tls::gateway_of(master)?;
+    emperor.kill_keeper()?;
+    procfs::signal(master, Signal::SIGKILL);
+    let certificate = pair.certificate.clone();
+    let ended = Arc::new(AtomicBool::new(false));
+    let clients = std::thread::spawn({
+        let ended = Arc::clone(&ended);
+        move || -> Result<u64> {
+            let mut answered = 0;
+            while !ended.load(Ordering::Relaxed) {
+                tls::get(&certificate, HOST, port, "/", &[])?;
+                answered += 1;
+            }
+            Ok(answered)
+        }
+    });
+    emperor.up()?;
+    let relieved = wait::until("the gateway to be relieved", PATIENCE, || (!procfs::alive(gateway)).then_some(()));
+    let next = emperor.loyal("shop.ini")?["master_pid"].as_i64().context("no master")?;
+    super::tls::gateway_of(i32::try_from(next)?)?;
+    ended.store(true, Ordering::Relaxed);
+    let answered = clients.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
+    relieved.map_err(|error| error.context(emperor.output()))?;
+    ground.note(&format!("{} connections, none lost", answered.map_err(|error| error.context(emperor.output()))?));
+    emperor.stop()
 }

@@ -23,6 +23,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("kill/p1-the-brain", brain).alone(),
     Story::new("kill/p1-b38-the-keeper", keeper).alone(),
     Story::new("kill/p1-b38-brain-and-keeper", brain_and_keeper).alone(),
+    Story::new("kill/p1-p3-b38-keeper-and-master", keeper_and_master).alone(),
     Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
     Story::new("kill/p1-a-restarted-emperor-has-adopted-a-large-fleet-within-two-seconds", large).alone().within_s(300),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
@@ -68,6 +69,10 @@ impl<'g> Realm<'g> {
 
     /// Waits until exactly one master, one zygote and two fresh workers serve, then checks that a reload works.
     fn supervised_again(&self, since: Instant, whole: impl Fn(&Value) -> bool) -> Result<()> {
+        self.supervised_again_within(SUPERVISED_WITHIN, since, whole)
+    }
+
+    fn supervised_again_within(&self, within: Duration, since: Instant, whole: impl Fn(&Value) -> bool) -> Result<()> {
         self.emperor.vassal_until("shop.ini", "to be supervised again", |vassal| {
             let serving = vassal["workers"]
                 .as_array()
@@ -75,7 +80,7 @@ impl<'g> Realm<'g> {
             vassal["state"] == "loyal" && serving && whole(vassal)
         })?;
         let took = since.elapsed();
-        ensure!(took <= SUPERVISED_WITHIN, "supervised again only after {took:?}");
+        ensure!(took <= within, "supervised again only after {took:?}");
         nothing_twice(&self.emperor)?;
         let reloaded = self.emperor.json(Ask::post("/api/v1/vassals/shop.ini/reload?wait=20s"))?;
         ensure!(reloaded["end"]["result"] == "succeeded", "{reloaded:#}");
@@ -190,6 +195,28 @@ fn brain_and_keeper(ground: &Ground) -> Result<()> {
     let since = Instant::now();
     realm.emperor.up()?;
     realm.supervised_again(since, |vassal| vassal["master_pid"].as_i64() == Some(i64::from(master)))?;
+    realm.close(ground)?.flawless()
+}
+
+/// Nobody but the workers has the sockets then: the next master gets them there.
+fn keeper_and_master(ground: &Ground) -> Result<()> {
+    let mut realm = Realm::open(ground, Mode::KeepAlive)?;
+    let victim = realm.master()?;
+    realm.emperor.kill_keeper()?;
+    procfs::signal(victim, Signal::SIGKILL);
+    wait::until("the master to be gone", Duration::from_secs(10), || (!procfs::alive(victim)).then_some(()))?;
+    realm.load.goes_on(200)?;
+    let since = Instant::now();
+    realm.emperor.up()?;
+    let another = |vassal: &Value, victim| vassal["master_pid"].as_i64().is_some_and(|pid| pid != i64::from(victim));
+    // Workers call once a second.
+    let within = SUPERVISED_WITHIN + Duration::from_secs(2);
+    realm.supervised_again_within(within, since, |vassal| another(vassal, victim))?;
+    // The keeper has them again, too: this time a death of the master alone must not matter.
+    let victim = realm.master()?;
+    procfs::signal(victim, Signal::SIGKILL);
+    let since = Instant::now();
+    realm.supervised_again(since, |vassal| another(vassal, victim))?;
     realm.close(ground)?.flawless()
 }
 

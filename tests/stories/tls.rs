@@ -48,7 +48,7 @@ pub(crate) const STORIES: &[Story] = &[
 const HOST: &str = "localhost";
 
 /// A vassal's file with `https` on this port.
-fn ini(port: u16, app: &str, more: &str) -> String {
+pub(super) fn ini(port: u16, app: &str, more: &str) -> String {
     format!(
         "[uwsgi]\nhttps = 127.0.0.1:{port},site.crt,site.key\nwsgi-file = {}\nmaster = true\n{more}",
         ground::app(&format!("{app}.py")).display()
@@ -69,7 +69,8 @@ fn serving(ground: &Ground, app: &str, more: &str) -> Result<(Vassal, Pair, u16)
     }
 }
 
-fn gateway_of(master: i32) -> Result<i32> {
+/// The gateway of a vassal.
+pub(super) fn gateway_of(master: i32) -> Result<i32> {
     let children = procfs::children(master);
     let gateway = children.iter().find(|pid| procfs::command_line(**pid).starts_with("vassal-gateway"));
     gateway.copied().with_context(|| format!("no gateway among {children:?}"))

@@ -149,7 +149,8 @@ impl Listeners {
     }
 
     fn obtain(&self, key: &str, listener: &Listener) -> Result<Held, String> {
-        if self.source == Source::Emperor {
+        // A name that the kernel chooses is nobody else's: a master that gets none of an earlier one makes it.
+        if self.source == Source::Emperor && !matches!(listener.address, Address::Private(_)) {
             return Err(format!("the emperor did not pass the listening socket {key} along"));
         }
         let spec = spec(key, listener)?;

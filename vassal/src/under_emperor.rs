@@ -101,7 +101,7 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     let mut tls_files = TlsFiles::default();
     tls_files.take_all(opened);
     let mut governed = Governed::new(boot.clone(), content, kept);
-    let (inbox, inputs) = Inbox::new();
+    let (inbox, mut inputs) = Inbox::new();
     point!("master.begin").map_err(|error| error.to_string())?;
     serve(&governed, &inbox)?;
     let offer = governed.read();
@@ -147,7 +147,11 @@ async fn supervise(boot: MasterBoot, inheritance: Inheritance) -> Result<u8, Str
     supervisor.take_regions(regions);
     supervisor.set_frozen(boot.frozen);
     supervisor.ask_for_tls_files_later();
-    supervisor.deploy(boot.operation, boot.revision, offer.map(Arc::new));
+    let (heard, came) = supervisor.await_listeners(&boot.awaited_listeners, &mut inputs).await;
+    supervisor.deploy(boot.operation, boot.revision, came.and(offer.map(Arc::new)));
+    for input in heard {
+        supervisor.hear(input);
+    }
     Ok(supervisor.run(inputs).await)
 }
 

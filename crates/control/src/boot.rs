@@ -47,6 +47,9 @@ pub struct MasterBoot {
     pub first_generation: GenerationId,
     /// The vassal's listening sockets, bound by the keeper.
     pub listeners: Vec<KeptListener>,
+    /// Those that only workers or a gateway of an earlier master have: they bring them over the link.
+    #[serde(default)]
+    pub awaited_listeners: Vec<AwaitedListener>,
     /// Certificates and keys that only root may read, opened by the keeper for the vassal's gateway.
     #[serde(default)]
     pub tls_files: Vec<(PathBuf, FdNumber)>,
@@ -83,6 +86,15 @@ pub struct MasterBoot {
     pub uid: u32,
     /// See `uid`.
     pub gid: u32,
+}
+
+/// A listening socket that nobody could bind, because what an earlier master left serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitedListener {
+    /// Its canonical address.
+    pub key: String,
+    /// One sentence: why there is none, should nobody bring it. None for one that the master makes itself then.
+    pub why: Option<String>,
 }
 
 /// Options that an emperor gives every vassal: names and values.

@@ -9,7 +9,7 @@ use empery_lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::boot::Common;
+use crate::boot::{AwaitedListener, Common};
 
 /// The environment variable that tells the brain the number of its end of the socketpair.
 pub const KEEPER_FD: &str = "EMPERY_KEEPER_FD";
@@ -152,6 +152,9 @@ pub struct StartMaster {
     pub first_generation: GenerationId,
     /// Keys of the kept listeners it gets.
     pub listeners: Vec<String>,
+    /// Those that it gets from what an earlier master left.
+    #[serde(default)]
+    pub awaited_listeners: Vec<AwaitedListener>,
     /// Certificates and keys that its gateway wants; it gets those that are opened for it.
     #[serde(default)]
     pub tls_files: Vec<PathBuf>,
@@ -297,7 +300,8 @@ pub enum Answer {
     Done,
     /// Not done.
     Failed {
-        /// A stable word: `not-found`, `permission`, `address-in-use`, `directory-lost`, `policy`, `spawn`, `io`.
+        /// A stable word: `not-found`, `permission`, `address-in-use`, `left-in-use` (perhaps by workers of a master of this
+        /// vassal that is gone), `directory-lost`, `policy`, `spawn`, `io`.
         code: String,
         /// One sentence that names the subject.
         sentence: String,

@@ -271,8 +271,13 @@ pub enum Introduction {
         /// Of the protocol; a master that does not know it says so and closes.
         version: u32,
     },
-    /// A gateway whose master died: [`crate::gateway`] is spoken from here on.
-    OrphanedGateway,
+    /// A gateway whose master died: [`crate::gateway`] is spoken from here on. Its listeners come with the message as
+    /// descriptors, in the order of `listeners`, for a successor that has none.
+    OrphanedGateway {
+        /// The canonical addresses of the listeners it serves.
+        #[serde(default)]
+        listeners: Vec<String>,
+    },
     /// A worker whose master died: this module is spoken from here on. Its listeners come with the message as
     /// descriptors, in the order of `listeners`, for a successor that has none.
     OrphanedWorker {
@@ -285,4 +290,15 @@ pub enum Introduction {
         /// The canonical addresses of the listeners it serves.
         listeners: Vec<String>,
     },
+}
+
+impl Introduction {
+    /// Whether it is one of those that a master has left behind.
+    #[must_use]
+    pub fn is_left_behind(&self) -> bool {
+        match self {
+            Introduction::Brain { .. } => false,
+            Introduction::OrphanedGateway { .. } | Introduction::OrphanedWorker { .. } => true,
+        }
+    }
 }

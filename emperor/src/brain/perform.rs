@@ -239,6 +239,8 @@ impl Tools {
         point!("brain.bind").map_err(setup)?;
         let bound = self.bind(&boot.master.vassal, plan, &boot.kept, &BTreeSet::new()).await?;
         let listeners: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
+        // The master holds them all in the end, or has failed.
+        let held = listeners.iter().chain(bound.left.iter().map(|left| &left.key)).cloned().collect();
         let order = StartMaster {
             master: boot.master.clone(),
             identity: plan.identity,
@@ -247,7 +249,8 @@ impl Tools {
             revision: boot.revision,
             operation: boot.operation,
             first_generation: self.generation_after(&boot.master.vassal, known_generation).await,
-            listeners: listeners.clone(),
+            listeners,
+            awaited_listeners: bound.left,
             tls_files: tls_files(plan),
             frozen,
             on_demand: reading.on_demand.clone(),
@@ -263,7 +266,7 @@ impl Tools {
         match started {
             Ok((Answer::Started { pid }, _)) => {
                 step!("brain.started");
-                Ok((LivingMaster { master: boot.master, pid, identity: plan.identity }, listeners))
+                Ok((LivingMaster { master: boot.master, pid, identity: plan.identity }, held))
             }
             Ok(_) => {
                 self.give_up(&boot.master.vassal, bound.fresh);
@@ -285,6 +288,10 @@ impl Tools {
         let reading = self.reading(&boot).await?;
         let plan = runnable(&reading)?;
         let bound = self.bind(&boot.master.vassal, plan, &boot.kept, &held_by_master).await?;
+        if let Some(sentence) = bound.left.into_iter().find_map(|left| left.why) {
+            self.give_up(&boot.master.vassal, bound.fresh);
+            return Err(setup(sentence));
+        }
         let (keys, sockets): (Vec<_>, Vec<_>) = bound.sockets.into_iter().map(|socket| (socket.key, socket.fd)).unzip();
         let (tls_files, files) = self.open_tls(&boot.master.vassal, tls_files(plan)).await;
         let order = Order::Deploy {

@@ -9,7 +9,8 @@ use std::{
 
 use empery_control::{
     framing::{self, MAX_MESSAGE_BYTES},
-    keeper::{Answer, Ask, FromKeeper, ListenSpec, Request, RequestId},
+    keeper::{Answer, Ask, FromKeeper, ListenSpec, LivingMaster, Request, RequestId},
+    places,
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
@@ -100,7 +101,7 @@ impl Desk {
     /// # Errors
     /// When they cannot be looked for.
     pub(super) fn open(settings: &Settings, program: &Path, brain: Identity) -> std::io::Result<Self> {
-        Ok(Self {
+        let mut desk = Self {
             directory: VassalsDirectory::new(settings.sources.clone(), settings.on_demand_extension.clone())
                 .with_owners(settings.tyrant, brain.gid),
             store: FdStore::default(),
@@ -112,7 +113,11 @@ impl Desk {
             tyrant: settings.tyrant,
             brain,
             note: successor::inherited_note(),
-        })
+        };
+        for LivingMaster { master, .. } in desk.masters.living() {
+            desk.lead_on(&master.vassal, master.berth.other());
+        }
+        Ok(desk)
     }
 
     /// Carries out what the message asks.
@@ -179,8 +184,7 @@ impl Desk {
             Ask::Forget { vassal, keys } => {
                 step!("keeper.forget");
                 self.store.forget(&vassal, &keys);
-                let lives = [Berth::A, Berth::B].into_iter().any(|berth| self.masters.lives_in(&vassal, berth));
-                if keys.is_empty() && !lives {
+                if keys.is_empty() && !self.lives(&vassal) {
                     rooms::clear_places(&self.runtime, &vassal);
                 }
                 Ok(Outcome::done())
@@ -265,9 +269,15 @@ impl Desk {
             Some(kept) => kept,
             None => {
                 point!("keeper.bind").map_err(|error| Refusal::io(format_args!("binding {key}"), &error))?;
-                let (socket, bound) = match self.tyrant {
-                    Some(_) => binding::bind_as_owner(&listener, identity)?,
-                    None => binding::bind(&listener, identity)?,
+                let bound = match self.tyrant {
+                    Some(_) => binding::bind_as_owner(&listener, identity),
+                    None => binding::bind(&listener, identity),
+                };
+                let (socket, bound) = match bound {
+                    Err(error @ BindError::InUse { .. }) if self.may_have_left_some(vassal) => {
+                        return Err(Refusal::new("left-in-use", error.to_string()));
+                    }
+                    bound => bound?,
                 };
                 self.store.keep_listener(vassal, key.clone(), Kept { socket, bound })
             }
@@ -277,6 +287,19 @@ impl Desk {
             .try_clone()
             .map_err(|error| Refusal::io(format_args!("passing on {key} of {vassal}"), &error))?;
         Ok(Outcome::with_fd(Answer::Bound { bound: kept.bound.clone() }, copy))
+    }
+
+    /// Whether workers of a master that is gone may serve on: its places are cleared only once the vassal was stopped.
+    fn may_have_left_some(&self, vassal: &VassalName) -> bool {
+        !self.lives(vassal)
+            && [Berth::A, Berth::B]
+                .into_iter()
+                .any(|berth| places::berth(&self.runtime, vassal, berth).link.symlink_metadata().is_ok())
+    }
+
+    /// Whether it has a living master.
+    fn lives(&self, vassal: &VassalName) -> bool {
+        [Berth::A, Berth::B].into_iter().any(|berth| self.masters.lives_in(vassal, berth))
     }
 
     fn kill(&self, key: &MasterKey) -> Result<Outcome, Refusal> {

@@ -120,6 +120,13 @@ impl FdStore {
         }
     }
 
+    /// Closes the link of a berth.
+    pub(super) fn close_link(&mut self, vassal: &VassalName, berth: Berth) {
+        if let Some(shelf) = self.0.get_mut(vassal) {
+            shelf.links.remove(&berth);
+        }
+    }
+
     /// The log pipe, made when there is none.
     ///
     /// # Errors

@@ -84,12 +84,24 @@ pub(super) fn held(runtime: &Path) -> io::Result<Vec<HeldLock>> {
     Ok(found)
 }
 
+/// Who holds the lock, or held it last.
+///
+/// # Errors
+/// When there is no such file, or it says nothing that is understood.
+pub(super) fn text_at(path: &Path) -> io::Result<LockText> {
+    text_of(&OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?)
+}
+
+fn text_of(file: &File) -> io::Result<LockText> {
+    Ok(serde_json::from_slice(&memfd::read_all(file.as_fd())?)?)
+}
+
 fn held_at(path: &Path, berth: Berth) -> io::Result<Option<HeldLock>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
     if lock::try_exclusive(file.as_fd())? {
         return Ok(None);
     }
-    let text: LockText = serde_json::from_slice(&memfd::read_all(file.as_fd())?)?;
+    let text = text_of(&file)?;
     let of_place = (path.parent().and_then(Path::parent).and_then(Path::file_name), text.master.berth);
     if of_place != (Some(places::label(&text.master.vassal).as_ref()), berth) {
         return Err(io::Error::other("its text belongs to another place"));

@@ -60,6 +60,12 @@ impl Masters {
         self.0.keys().any(|key| key.vassal == *vassal && key.berth == berth)
     }
 
+    /// Who the one is that lives in that berth.
+    pub(super) fn identity_in(&self, vassal: &VassalName, berth: Berth) -> Option<Identity> {
+        let mut in_berth = self.0.iter().filter(|(key, _)| key.vassal == *vassal && key.berth == berth);
+        in_berth.next().map(|(_, master)| master.identity)
+    }
+
     /// The one of this key.
     pub(super) fn get(&self, key: &MasterKey) -> Option<&Master> {
         self.0.get(key)

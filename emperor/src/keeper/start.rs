@@ -88,6 +88,7 @@ impl Desk {
             operation: order.operation,
             first_generation: order.first_generation,
             listeners,
+            awaited_listeners: order.awaited_listeners.clone(),
             regions,
             tls_files: tls_files.iter().map(|(path, file)| (path.clone(), file.as_raw_fd())).collect(),
             link_fd: link.as_raw_fd(),
@@ -117,7 +118,9 @@ impl Desk {
         step!("keeper.started");
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
+        let (vassal, berth) = (vassal.clone(), *berth);
         self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
+        self.lead_on(&vassal, berth.other());
         Ok(pid)
     }
 

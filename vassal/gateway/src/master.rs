@@ -1,7 +1,13 @@
 //! The line to the master: what it says is done, and what it should know is said. When it dies, a gateway that stands
 //! under an emperor serves on and looks for its successor; alone it finishes what it has and leaves.
 
-use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use empery_control::{
     gateway::{FromGateway, GatewayBoot, ToGateway},
@@ -39,8 +45,8 @@ pub(crate) async fn serve(line: OwnedFd) -> ExitCode {
     };
     let (mercy, link_path) = (Duration::from_millis(boot.plan.mercy_ms), boot.link_path.clone());
     match prepare(boot, files) {
-        Ok((doors, house)) => {
-            let attendant = Attendant { line: Some(line), link_path, doors, house, mercy };
+        Ok((doors, sockets, house)) => {
+            let attendant = Attendant { line: Some(line), link_path, doors, sockets, house, mercy };
             attendant.attend().await;
             ExitCode::SUCCESS
         }
@@ -52,17 +58,23 @@ pub(crate) async fn serve(line: OwnedFd) -> ExitCode {
     }
 }
 
-fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<House>), String> {
+/// The sockets under their addresses, for a successor of the master that has none.
+type Sockets = Vec<(String, OwnedFd)>;
+
+fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Sockets, Arc<House>), String> {
     let GatewayBoot { plan, sockets, files, workers, uwsgi_workers, .. } = boot;
     let take = |number: i32| {
         inherited::take(number)
             .map_err(|error| format!("descriptor {number} of the gateway was not inherited: {error}"))
     };
     let files = files.into_iter().zip(opened).collect();
-    let mut doors = Vec::new();
+    let (mut doors, mut copies) = (Vec::new(), Vec::new());
     let mut tls_doors = 0;
     for (door, socket) in plan.doors.iter().zip(sockets) {
-        doors.push(Door::new(take(socket)?, door, tls_doors).map_err(|why| format!("{}: {why}", door.key))?);
+        let socket = take(socket)?;
+        let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", door.key);
+        copies.push((door.key.clone(), socket.try_clone().map_err(|error| failed(&error))?));
+        doors.push(Door::new(socket, door, tls_doors).map_err(|why| failed(&why))?);
         tls_doors += usize::from(door.kind.certificate().is_some());
     }
     let certificates = Arc::new(Certificates::load(&plan, Files::new(files))?);
@@ -90,7 +102,7 @@ fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Arc<Ho
                 .map(|networks| networks.iter().map(|network| (network.address, network.prefix_bits)).collect()),
         ),
     };
-    Ok((doors, Arc::new(house)))
+    Ok((doors, copies, Arc::new(house)))
 }
 
 /// Attends to the master.
@@ -100,6 +112,7 @@ struct Attendant {
     link_path: Option<PathBuf>,
     /// Those that are not open yet.
     doors: Vec<Door>,
+    sockets: Sockets,
     house: Arc<House>,
     mercy: Duration,
 }
@@ -170,7 +183,9 @@ impl Attendant {
         match seqpacket::connect(path).and_then(Channel::new) {
             Ok(line) => {
                 call.missing_since = None;
-                if line.send(&Introduction::OrphanedGateway, &[]).await.is_ok() {
+                let listeners = self.sockets.iter().map(|(key, _)| key.clone()).collect();
+                let sockets: Vec<_> = self.sockets.iter().map(|(_, socket)| socket.as_fd()).collect();
+                if line.send(&Introduction::OrphanedGateway { listeners }, &sockets).await.is_ok() {
                     self.line = Some(line);
                 }
             }
@@ -201,7 +216,9 @@ impl Attendant {
     }
 
     /// Accepts no more and finishes what there is, as long as mercy lasts.
-    async fn drain(self) {
+    async fn drain(mut self) {
+        // Clients are refused by then, unless the master has them wait.
+        self.sockets.clear();
         let floor = &self.house.floor;
         floor.close();
         let finish = async {

@@ -20,7 +20,7 @@ use super::{
     gateways::{
         AGAIN_AFTER, Candidate, GatewayHandle, Phase, QUIET_WITHIN, READY_WITHIN, Serial, TLS_FILES_EVERY, Waiting,
     },
-    input::{Input, Introduced},
+    input::Input,
     perform::kill_child,
 };
 use crate::{
@@ -87,12 +87,9 @@ impl Supervisor {
     }
 
     /// A gateway of an earlier master serves on until one of this master's relieves it.
-    pub(super) fn gateway_found(&mut self, newcomer: Introduced) {
-        log::say(&format!(
-            "*** the gateway (pid: {}) of an earlier master serves on until it is relieved ***",
-            newcomer.pid
-        ));
-        let serial = self.hold_gateway(newcomer.channel, newcomer.pid, None, Phase::Serving);
+    pub(super) fn gateway_found(&mut self, channel: Channel, pid: i32) {
+        log::say(&format!("*** the gateway (pid: {pid}) of an earlier master serves on until it is relieved ***"));
+        let serial = self.hold_gateway(channel, pid, None, Phase::Serving);
         if self.stop_asked || self.machine.serving().is_some() {
             self.drain_gateways(|other| other == serial);
         }

@@ -21,7 +21,7 @@ use super::{Supervisor, input::Input, worker_id::Who};
 use crate::{handover::Travelling, log, signals::Signal, stats};
 
 impl Supervisor {
-    pub(super) fn hear(&mut self, input: Input) {
+    pub(crate) fn hear(&mut self, input: Input) {
         match input {
             Input::Signal(signal) => self.signal(signal),
             Input::ChildrenEnded => self.reap(),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use empery_control::{
+    boot::AwaitedListener,
     link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, Severity, WorkerPhase, WorkerView},
     worker::Introduction,
 };
@@ -35,6 +36,9 @@ use crate::{
 /// News kept for the next brain to connect, at most: a deploy can fail before there is one, a worker die between two.
 const UNSENT_MAX: usize = 256;
 
+/// How long what an earlier master left may take to bring its sockets: a worker calls once a second, unless it is stopped.
+const LISTENERS_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How long a master that has nothing left waits for a brain to take its last words.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -43,10 +47,48 @@ impl Supervisor {
     pub(super) fn introduced(&mut self, newcomer: Introduced) {
         match newcomer.introduction {
             Introduction::Brain { version } => self.brain_connected(version, newcomer.channel),
-            Introduction::OrphanedGateway => self.gateway_found(newcomer),
-            Introduction::OrphanedWorker { worker, ref listeners, .. } => {
-                let listeners = listeners.clone();
-                self.orphan_found(worker, listeners, newcomer);
+            Introduction::OrphanedGateway { listeners } => {
+                self.take_listeners(&listeners, newcomer.descriptors);
+                self.gateway_found(newcomer.channel, newcomer.pid);
+            }
+            Introduction::OrphanedWorker { worker, listeners, .. } => {
+                self.take_listeners(&listeners, newcomer.descriptors);
+                self.adopt_orphan(worker, newcomer.pid, listeners, newcomer.channel);
+            }
+        }
+    }
+
+    /// What an earlier master left brings its sockets along, for a master that has none.
+    fn take_listeners(&mut self, keys: &[String], sockets: Vec<OwnedFd>) {
+        for (key, socket) in keys.iter().zip(sockets) {
+            self.listeners.take(key.clone(), socket);
+        }
+    }
+
+    /// Waits until workers or the gateway of an earlier master have brought these, but not for long. Answers with what came
+    /// meanwhile, to be heard behind the first deploy.
+    ///
+    /// # Errors
+    /// Why one of them is not there.
+    pub(crate) async fn await_listeners(
+        &mut self,
+        awaited: &[AwaitedListener],
+        inputs: &mut super::Inputs,
+    ) -> (Vec<Input>, Result<(), String>) {
+        let deadline = tokio::time::Instant::now() + LISTENERS_DEADLINE;
+        let mut others = Vec::new();
+        loop {
+            let mut missing = awaited.iter().filter(|awaited| self.listeners.get(&awaited.key).is_none()).peekable();
+            if missing.peek().is_none() {
+                return (others, Ok(()));
+            }
+            let why = missing.find_map(|missing| missing.why.clone());
+            match tokio::time::timeout_at(deadline, inputs.recv()).await {
+                Ok(Some(Input::Introduced(newcomer))) if newcomer.introduction.is_left_behind() => {
+                    self.introduced(*newcomer);
+                }
+                Ok(Some(other)) => others.push(other),
+                Ok(None) | Err(_) => return (others, why.map_or(Ok(()), Err)),
             }
         }
     }
@@ -277,13 +319,6 @@ impl Supervisor {
             // A brain that does not read is not waited for longer.
             let _ = tokio::time::timeout_at(deadline, brain.peer.finish()).await;
         }
-    }
-
-    fn orphan_found(&mut self, worker: WorkerRef, listeners: Vec<String>, newcomer: Introduced) {
-        for (key, socket) in listeners.iter().zip(newcomer.descriptors) {
-            self.listeners.take(key.clone(), socket);
-        }
-        self.adopt_orphan(worker, newcomer.pid, listeners, newcomer.channel);
     }
 
     /// A worker of an earlier master, or of an earlier image of this one.

@@ -256,7 +256,12 @@ impl FleetTask {
 
     /// The master says everything at once: at the beginning, and after the link was lost for a while.
     fn catch_up(&mut self, master: &MasterKey, snapshot: &MasterSnapshot, fds: Vec<OwnedFd>) {
-        let Some((_, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
+        let kept = self.posts.get(&master.vassal).map(|post| post.kept.clone()).unwrap_or_default();
+        let Some((sockets, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
+        // What an earlier master left has brought them.
+        for (key, socket) in sockets.into_iter().filter(|(key, _)| !kept.contains(key)) {
+            self.performer.keep(master.vassal.clone(), key, socket);
+        }
         let Some(seat) = self.seat(master) else { return };
         seat.boards = boards;
         if std::mem::take(&mut seat.reports_follow) {

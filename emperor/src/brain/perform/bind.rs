@@ -4,12 +4,15 @@
 use std::{collections::BTreeSet, os::fd::OwnedFd, sync::Arc};
 
 use empery_config::{address::Address, vassal::Listener};
-use empery_control::keeper::{Answer, Ask, ListenAddress, ListenSpec};
+use empery_control::{
+    boot::AwaitedListener,
+    keeper::{Answer, Ask, ListenAddress, ListenSpec},
+};
 use empery_lifecycle::{generations::FailureReason, ids::VassalName};
 
 use super::{Input, Tools, runnable, setup};
 use crate::brain::{
-    keeper_line::KeeperError,
+    keeper_line::{KeeperError, KeeperWord},
     scan::reading::{Reading, RunPlan},
 };
 
@@ -25,6 +28,8 @@ pub(super) struct Bound {
     pub(super) sockets: Vec<Socket>,
     /// Keys the keeper did not keep before.
     pub(super) fresh: Vec<String>,
+    /// Those that only workers or a gateway of a master that is gone can have.
+    pub(super) left: Vec<AwaitedListener>,
 }
 
 impl Tools {
@@ -36,7 +41,7 @@ impl Tools {
         kept: &BTreeSet<String>,
         held: &BTreeSet<String>,
     ) -> Result<Bound, FailureReason> {
-        let mut bound = Bound { sockets: Vec::new(), fresh: Vec::new() };
+        let mut bound = Bound { sockets: Vec::new(), fresh: Vec::new(), left: Vec::new() };
         let mut addresses = Vec::new();
         let mut asked = held.clone();
         for listener in &plan.config.listeners {
@@ -47,7 +52,13 @@ impl Tools {
             let answer = match listen_spec(listener) {
                 Ok(listener) => {
                     let ask = Ask::Bind { vassal: vassal.clone(), identity: plan.identity, listener };
-                    self.keeper.ask(ask, Vec::new()).await.map_err(|error| self.explained(vassal, &key, &error))
+                    match self.keeper.ask(ask, Vec::new()).await {
+                        Err(error) if error.is("left-in-use") && self.other_holder(vassal, &key).is_none() => {
+                            bound.left.push(AwaitedListener { key, why: Some(error.to_string()) });
+                            continue;
+                        }
+                        answer => answer.map_err(|error| self.explained(vassal, &key, &error)),
+                    }
                 }
                 Err(reason) => Err(reason),
             };
@@ -70,8 +81,23 @@ impl Tools {
                 }
             }
         }
+        if !bound.left.is_empty() {
+            self.leave_private(vassal, plan, &mut bound);
+            addresses.retain(|(key, _)| bound.sockets.iter().any(|socket| socket.key == *key));
+        }
         self.inbox.tell(Input::Bound { name: vassal.clone(), addresses });
         Ok(bound)
+    }
+
+    /// Whoever has the other sockets of an earlier master has those, too, that its gateway reaches its workers by: requests are
+    /// on their way there.
+    fn leave_private(&self, vassal: &VassalName, plan: &RunPlan, bound: &mut Bound) {
+        let private = plan.config.listeners.iter().filter(|listener| matches!(listener.address, Address::Private(_)));
+        let private: BTreeSet<String> = private.map(|listener| listener.address.to_string()).collect();
+        let given_up: Vec<String> = bound.fresh.extract_if(.., |key| private.contains(key)).collect();
+        bound.sockets.retain(|socket| !given_up.contains(&socket.key));
+        bound.left.extend(given_up.iter().map(|key| AwaitedListener { key: key.clone(), why: None }));
+        self.give_up(vassal, given_up);
     }
 
     /// Binds every listener of a vassal on demand and has the keeper watch them. What is kept from before and named no more
@@ -85,6 +111,12 @@ impl Tools {
         let reading = reading.ok_or_else(|| setup("what its file says is no longer known: save it again"))?;
         let plan = runnable(&reading)?;
         let bound = self.bind(vassal, plan, &kept, &BTreeSet::new()).await?;
+        if !bound.left.is_empty() {
+            // Workers serve there whose master is gone: the next one takes them over, before there is anything to wait for.
+            self.give_up(vassal, bound.fresh);
+            self.inbox.tell(Input::Keeper(KeeperWord::Knocked { vassal: vassal.clone() }));
+            return Ok(());
+        }
         let keys: Vec<String> = bound.sockets.iter().map(|socket| socket.key.clone()).collect();
         let unused: Vec<String> = kept.into_iter().filter(|key| !keys.contains(key)).collect();
         self.give_up(vassal, unused);
@@ -94,12 +126,17 @@ impl Tools {
 
     /// The keeper knows that an address is taken; which vassal has it is known here.
     fn explained(&self, vassal: &VassalName, key: &str, error: &KeeperError) -> FailureReason {
-        match self.holders.of(key) {
-            Some(other) if error.is("address-in-use") && other != *vassal => {
+        match self.other_holder(vassal, key) {
+            Some(other) if error.is("address-in-use") || error.is("left-in-use") => {
                 setup(format!("cannot listen on {key}: the vassal {other} listens there"))
             }
             Some(_) | None => setup(error),
         }
+    }
+
+    /// Another vassal that has this address.
+    fn other_holder(&self, vassal: &VassalName, key: &str) -> Option<VassalName> {
+        self.holders.of(key).filter(|holder| holder != vassal)
     }
 }
 

@@ -9,13 +9,14 @@ use std::{
 
 use empery_control::{
     framing::encode,
-    keeper::{Answer, Ask, FromKeeper, ListenAddress, ListenSpec, Request, RequestId, StartMaster},
+    keeper::{Answer, Ask, FromKeeper, ListenAddress, ListenSpec, LockText, Request, RequestId, StartMaster},
+    places,
 };
 use empery_lifecycle::{
     fleet::{Berth, MasterKey},
     ids::{GenerationId, MasterSerial, OperationId, RevisionId, VassalName},
 };
-use empery_sys::{memfd, process};
+use empery_sys::{memfd, process, seqpacket};
 
 use super::{Room, desk, own_identity, until};
 use crate::keeper::{desk::Desk, masters::Masters};
@@ -78,6 +79,7 @@ fn order(serial: u64, listeners: &[&str]) -> StartMaster {
         operation: OperationId(1),
         first_generation: GenerationId(1),
         listeners: listeners.iter().map(ToString::to_string).collect(),
+        awaited_listeners: Vec::new(),
         frozen: false,
         on_demand: None,
         common: Default::default(),
@@ -254,4 +256,57 @@ fn leaving_is_answered_with_the_code_and_a_strange_word_with_its_number() {
     let strange = desk.handle(br#"{"id":4,"ask":{"ask":"dance"}}"#, Vec::new());
     assert!(matches!(&strange.replies[0].word, FromKeeper::Answer { id: RequestId(4), answer: Answer::Failed { .. } }));
     assert!(desk.handle(b"\xff", Vec::new()).replies.is_empty());
+}
+
+#[test]
+fn what_a_master_that_is_gone_has_left_is_in_use_in_another_way_than_by_a_stranger() {
+    let room = Room::new("left-in-use");
+    let mut desk = desk(&room);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_eq!(code(&bind(&mut desk, tcp("here", &address)).0), "address-in-use");
+    std::fs::write(room.path().join("vassals/shop.ini"), "exit 0").unwrap();
+    assert!(matches!(start(&mut desk, order(1, &[])), Answer::Started { .. }));
+    assert_eq!(code(&bind(&mut desk, tcp("here", &address)).0), "address-in-use", "its master lives");
+    until("its end", || !desk.masters.lost().is_empty());
+    assert_eq!(code(&bind(&mut desk, tcp("here", &address)).0), "left-in-use");
+    // It was stopped: nobody is left who is to serve.
+    ask_once(&mut desk, Ask::Forget { vassal: vassal(), keys: Vec::new() }, Vec::new());
+    assert_eq!(code(&bind(&mut desk, tcp("here", &address)).0), "address-in-use");
+}
+
+#[test]
+fn workers_of_a_master_in_one_berth_find_the_next_one_in_the_other() {
+    let room = Room::new("signpost");
+    let mut desk = desk(&room);
+    let link = |berth| places::berth(&room.path().join("run"), &vassal(), berth).link;
+    let content = room.path().join("vassals/shop.ini");
+    std::fs::write(&content, "exit 0").unwrap();
+    start(&mut desk, order(1, &[]));
+    until("its end", || !desk.masters.lost().is_empty());
+    std::fs::write(&content, "exec sleep 600").unwrap();
+    let in_b = MasterKey { berth: Berth::B, serial: MasterSerial(2), ..order(2, &[]).master };
+    start(&mut desk, StartMaster { master: in_b.clone(), ..order(2, &[]) });
+    assert!(link(Berth::A).is_symlink());
+    let _worker = seqpacket::connect(&link(Berth::A)).unwrap();
+    let at_b = desk.store.link(&vassal(), Berth::B, || panic!("it was bound already")).unwrap();
+    seqpacket::accept(at_b.as_fd()).unwrap();
+
+    start(&mut desk, order(3, &[]));
+    assert!(!link(Berth::A).is_symlink() && !link(Berth::B).is_symlink(), "both live");
+    ask_once(&mut desk, Ask::Kill { master: in_b }, Vec::new());
+    until("its end", || !desk.masters.lost().is_empty());
+    desk.lead_on(&vassal(), Berth::B);
+    assert!(link(Berth::B).is_symlink());
+
+    // Another user's master would not admit them.
+    std::fs::remove_file(link(Berth::B)).unwrap();
+    let lock = places::berth(&room.path().join("run"), &vassal(), Berth::B).lock;
+    let mut text: LockText = serde_json::from_slice(&std::fs::read(&lock).unwrap()).unwrap();
+    text.identity.uid += 1;
+    std::fs::write(&lock, serde_json::to_vec(&text).unwrap()).unwrap();
+    std::fs::write(link(Berth::B), "").unwrap();
+    desk.lead_on(&vassal(), Berth::B);
+    assert!(link(Berth::B).symlink_metadata().is_err());
+    ask_once(&mut desk, Ask::Kill { master: order(3, &[]).master }, Vec::new());
 }
