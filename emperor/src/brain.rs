@@ -6,6 +6,7 @@ mod clock;
 mod command;
 pub(crate) mod common;
 mod fleet_task;
+mod foreign;
 mod history;
 pub(crate) mod hosts;
 mod inputs;

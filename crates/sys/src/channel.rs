@@ -6,7 +6,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::seqpacket::{self, ChannelError};
+use crate::seqpacket::{self, ChannelError, Received};
 
 /// One end of a conversation.
 #[derive(Debug)]
@@ -54,6 +54,14 @@ impl Channel {
             Some(received) => Ok(Some((empery_control::framing::decode(&received.bytes)?, received.fds))),
             None => Ok(None),
         }
+    }
+
+    /// As [`seqpacket::receive_any`].
+    ///
+    /// # Errors
+    /// recvmsg(2).
+    pub async fn receive_any(&self) -> std::io::Result<Option<Received>> {
+        self.fd.async_io(Interest::READABLE, |fd| seqpacket::receive_any(fd.as_fd())).await
     }
 }
 

@@ -196,6 +196,18 @@ impl SocketFile {
     }
 }
 
+/// Closes a socket that a stranger has handed over: at once, whatever it was told about lingering (socket(7), SO_LINGER).
+/// What was seen to listen may have become a connection since (shutdown(2), connect(2)).
+pub fn close(socket: OwnedFd) {
+    linger_no_more(socket.as_fd());
+}
+
+/// See [`close`].
+pub fn linger_no_more(socket: BorrowedFd<'_>) {
+    // What is no socket does not linger.
+    let _ = setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+}
+
 /// Where a listening socket is bound.
 ///
 /// # Errors

@@ -33,6 +33,8 @@ pub struct Received {
     pub bytes: Vec<u8>,
     /// Its descriptors, close-on-exec.
     pub fds: Vec<OwnedFd>,
+    /// Whether that is all of it: nothing was longer than allowed, and every descriptor did fit.
+    pub is_whole: bool,
 }
 
 /// Who is at the other end, at the time it connected (SO_PEERCRED).
@@ -128,6 +130,24 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
 /// recvmsg(2). `InvalidData` for a message longer than [`MAX_MESSAGE_BYTES`], or one whose descriptors do not all fit
 /// (the limit of this process, or more than the kernel passes): whatever came of it is closed.
 pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    match receive_any(fd)? {
+        Some(received) if !received.is_whole => Err(cut()),
+        received => Ok(received),
+    }
+}
+
+/// What is said of a message that is not whole.
+fn cut() -> io::Error {
+    let sentence = "a control message was longer than allowed, or its descriptors did not fit";
+    io::Error::new(io::ErrorKind::InvalidData, sentence)
+}
+
+/// Receives one message, whole or not: for a stranger's, whose descriptors are not closed in passing. None when the other end is
+/// gone.
+///
+/// # Errors
+/// recvmsg(2).
+pub fn receive_any(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     let mut bytes: Vec<u8> = Vec::with_capacity(MAX_MESSAGE_BYTES);
     let mut control = Control::for_fds(KERNEL_MAX_FDS);
     let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: MAX_MESSAGE_BYTES };
@@ -155,15 +175,25 @@ pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     // SAFETY: recvmsg has written `length` bytes, at most MAX_MESSAGE_BYTES, to the start of `bytes`.
     unsafe { bytes.set_len(length.min(MAX_MESSAGE_BYTES)) };
     let fds = take_fds(&message);
-    if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
-        let sentence = "a control message was longer than allowed, or its descriptors did not fit";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
-    }
-    if length == 0 {
+    let is_whole = message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0;
+    if length == 0 && is_whole {
         return Ok(None);
     }
     bytes.shrink_to_fit();
-    Ok(Some(Received { bytes, fds }))
+    Ok(Some(Received { bytes, fds, is_whole }))
+}
+
+impl Received {
+    /// The word of its bytes.
+    ///
+    /// # Errors
+    /// When it is not whole, or the bytes are not such a word.
+    pub fn word<T: DeserializeOwned>(&self) -> Result<T, ChannelError> {
+        if !self.is_whole {
+            return Err(cut().into());
+        }
+        Ok(framing::decode(&self.bytes)?)
+    }
 }
 
 /// Owns every descriptor of a received message, also of one that was cut: nobody else would close them.

@@ -9,7 +9,7 @@ use std::{
 
 use empery_control::keeper::{Answer, Ask, FileFacts, FromKeeper, LivingMaster, Request, RequestId};
 use empery_lifecycle::{fleet::MasterKey, ids::VassalName};
-use empery_sys::channel::Channel;
+use empery_sys::{channel::Channel, listen};
 use tokio::sync::{mpsc, oneshot};
 
 /// What the keeper says without being asked.
@@ -198,6 +198,8 @@ async fn ask_all(channel: Arc<Channel>, mut queue: mpsc::UnboundedReceiver<Quest
             tracing::warn!(%error, "a question did not reach the keeper");
             waiting.askers().remove(&last);
         }
+        // Some came from vassals.
+        fds.into_iter().for_each(listen::close);
     }
 }
 

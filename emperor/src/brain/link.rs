@@ -13,10 +13,14 @@ use empery_control::{
     worker::Introduction,
 };
 use empery_lifecycle::fleet::MasterKey;
-use empery_sys::channel::Channel;
+use empery_sys::{
+    channel::Channel,
+    seqpacket::Received,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    foreign::{self, ClosedElsewhere},
     inputs::{Inbox, Input},
     vital::Vital,
 };
@@ -60,7 +64,7 @@ impl LinkHandle {
         let (orders, queue) = mpsc::unbounded_channel();
         let (gone, ended) = oneshot::channel();
         let vital = Vital::new("a link", inbox.clone());
-        let link = Link { master, path, inbox, orders: queue, ended };
+        let link = Link { master, path, inbox, orders: queue, ended, told_foreign: false };
         let task = tokio::spawn(async move {
             let _vital = vital;
             link.run().await;
@@ -88,7 +92,12 @@ struct Link {
     inbox: Inbox,
     orders: mpsc::UnboundedReceiver<Sent>,
     ended: oneshot::Receiver<String>,
+    /// Whether the log was told of descriptors that are not taken.
+    told_foreign: bool,
 }
+
+/// A connection to a master. What nobody has read is closed with it.
+type Line = ClosedElsewhere<Channel>;
 
 /// Why a connection is no longer spoken on.
 enum Over {
@@ -105,7 +114,7 @@ impl Link {
         let mut wait = RETRY_FIRST;
         loop {
             let over = match connect(&self.path).await {
-                Ok(channel) => self.speak(&channel, &mut wait).await,
+                Ok(line) => self.speak(line.get(), &mut wait).await,
                 Err(cause) => Over::Lost(cause),
             };
             let cause = match over {
@@ -132,8 +141,12 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                word = channel.receive::<FromMaster>() => match word {
-                    Ok(Some((word, fds))) => {
+                received = channel.receive_any() => match received {
+                    Ok(Some(received)) => {
+                        let (word, fds) = match self.look_at(received).await {
+                            Ok(looked) => looked,
+                            Err(over) => return over,
+                        };
                         match &word {
                             FromMaster::Snapshot(snapshot) => {
                                 // Another process behind the same socket: ours never answered, or is gone already.
@@ -181,6 +194,27 @@ impl Link {
         }
     }
 
+    /// The word of a message, with its descriptors if they are what belongs to it; what else came with it is closed before
+    /// anything more is read.
+    async fn look_at(&mut self, received: Received) -> Result<(FromMaster, Vec<OwnedFd>), Over> {
+        let word = received.word::<FromMaster>();
+        let mut fds = received.fds;
+        if !fds.is_empty() && !word.as_ref().is_ok_and(|word| foreign::are_proper(word, &fds)) {
+            if !std::mem::replace(&mut self.told_foreign, true) {
+                let number = fds.len();
+                tracing::warn!(vassal = %self.master.vassal, "its master sent {number} descriptors that are not taken");
+            }
+            tokio::select! {
+                () = foreign::close(std::mem::take(&mut fds)) => {}
+                how = &mut self.ended => return Err(how.map_or(Over::Dropped, Over::Exited)),
+            }
+        }
+        match word {
+            Ok(word) => Ok((word, fds)),
+            Err(error) => Err(self.await_exit(&error.to_string()).await),
+        }
+    }
+
     /// A closed connection mostly means that the master has just left: the keeper is about to say so.
     async fn await_exit(&mut self, cause: &str) -> Over {
         match tokio::time::timeout(RETRY_FIRST, &mut self.ended).await {
@@ -192,7 +226,12 @@ impl Link {
 
     async fn hear_last_words(&self, channel: &Channel) {
         let all = async {
-            while let Ok(Some((word, fds))) = channel.receive::<FromMaster>().await {
+            while let Ok(Some(received)) = channel.receive_any().await {
+                let Ok(word) = received.word::<FromMaster>() else { return foreign::close(received).await };
+                let mut fds = received.fds;
+                if !fds.is_empty() && !foreign::are_proper(&word, &fds) {
+                    foreign::close(std::mem::take(&mut fds)).await;
+                }
                 self.inbox.tell(Input::Master { master: self.master.clone(), word: Box::new(word), fds });
             }
         };
@@ -202,11 +241,64 @@ impl Link {
 }
 
 /// Connects and says who is speaking.
-async fn connect(path: &Path) -> Result<Channel, String> {
+async fn connect(path: &Path) -> Result<Line, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let fd = empery_sys::seqpacket::connect(path).map_err(failed)?;
-    let channel = Channel::new(fd).map_err(failed)?;
+    let line = Line::new(Channel::new(fd).map_err(failed)?);
     let introduction = Introduction::Brain { version: LINK_VERSION };
-    channel.send(&introduction, &[]).await.map_err(|error| error.to_string())?;
-    Ok(channel)
+    line.get().send(&introduction, &[]).await.map_err(|error| error.to_string())?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use empery_lifecycle::{
+        fleet::Berth,
+        ids::{MasterSerial, VassalName},
+    };
+    use empery_sys::seqpacket;
+
+    use super::*;
+    use crate::brain::foreign::tests::lingering;
+
+    /// A master's end, and the brain's.
+    async fn connected(name: &str, inbox: &Inbox) -> (Channel, LinkHandle) {
+        let path = std::env::temp_dir().join(format!("empery-link-{}-{name}", std::process::id()));
+        let link = seqpacket::listen(&path, 1).unwrap();
+        let master = MasterKey { vassal: VassalName::new(name).unwrap(), berth: Berth::A, serial: MasterSerial(1) };
+        let handle = LinkHandle::open(master, path.clone(), inbox.clone());
+        let master = empery_sys::channel::Listener::new(link).unwrap().accept().await.unwrap();
+        std::fs::remove_file(path).unwrap();
+        let master = Channel::new(master).unwrap();
+        assert!(matches!(master.receive().await.unwrap(), Some((Introduction::Brain { .. }, _))));
+        (master, handle)
+    }
+
+    #[tokio::test]
+    async fn a_descriptor_that_cannot_be_closed_holds_up_its_own_link_alone() {
+        let (inbox, mut inputs) = Inbox::new();
+        let (hostile, mut first) = connected("hostile.ini", &inbox).await;
+        let (honest, _second) = connected("honest.ini", &inbox).await;
+        let (socket, client) = lingering();
+        let began = Instant::now();
+        hostile.send(&FromMaster::Pong, &[socket.as_fd()]).await.unwrap();
+        drop(socket);
+        // While it is being closed nothing more is read there.
+        hostile.send(&FromMaster::Pong, &[]).await.unwrap();
+        tokio::task::yield_now().await;
+        honest.send(&FromMaster::Pong, &[]).await.unwrap();
+        match inputs.recv().await {
+            Some(Input::Master { master, fds, .. }) => {
+                assert_eq!((master.vassal.as_str(), fds.len()), ("honest.ini", 0));
+            }
+            other => panic!("{other:?}"),
+        }
+        // Its end is told all the same.
+        first.master_exited("signal 9".to_owned());
+        assert!(matches!(inputs.recv().await, Some(Input::MasterGone { .. })));
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        drop(client);
+    }
 }

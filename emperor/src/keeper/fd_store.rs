@@ -23,6 +23,13 @@ pub(super) struct Kept {
     pub(super) bound: ListenAddress,
 }
 
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // A vassal may have handed it over, and the keeper waits for nobody.
+        listen::linger_no_more(self.socket.as_fd());
+    }
+}
+
 /// Both ends of a vassal's log pipe.
 #[derive(Debug)]
 pub(super) struct LogPipe {
@@ -68,9 +75,16 @@ impl FdStore {
     /// # Errors
     /// When it does not listen.
     pub(super) fn keep_handed(&mut self, vassal: &VassalName, key: String, socket: OwnedFd) -> io::Result<()> {
-        let bound = listen::address(socket.as_fd())?;
-        self.keep_listener(vassal, key, Kept { socket, bound });
-        Ok(())
+        match listen::address(socket.as_fd()) {
+            Ok(bound) => {
+                self.keep_listener(vassal, key, Kept { socket, bound });
+                Ok(())
+            }
+            Err(error) => {
+                listen::close(socket);
+                Err(error)
+            }
+        }
     }
 
     /// Watches these listening sockets for a client, and no others of this vassal.

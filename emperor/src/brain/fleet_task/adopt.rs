@@ -16,7 +16,7 @@ use empery_lifecycle::{
     fleet::{Action, Alive, Event, MasterKey, OperationEnd, Recalled},
     ids::{GenerationId, OperationId, VassalName},
 };
-use empery_sys::scoreboard::Scoreboard;
+use empery_sys::{listen, scoreboard::Scoreboard};
 use tokio::sync::mpsc;
 
 use super::{
@@ -135,6 +135,10 @@ impl FleetTask {
         snapshot: &MasterSnapshot,
         fds: Vec<OwnedFd>,
     ) -> Option<(Vec<(String, OwnedFd)>, BTreeMap<GenerationId, Scoreboard>)> {
+        if self.seat(master).is_none() {
+            fds.into_iter().for_each(listen::close);
+            return None;
+        }
         let mut fds = fds.into_iter();
         let sockets: Vec<_> =
             snapshot.listeners.iter().cloned().zip(fds.by_ref().take(snapshot.listeners.len())).collect();

@@ -9,7 +9,7 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, VassalName},
 };
 use empery_store::Revision;
-use empery_sys::scoreboard::Scoreboard;
+use empery_sys::{listen, scoreboard::Scoreboard};
 
 use super::FleetTask;
 use crate::brain::{
@@ -258,9 +258,13 @@ impl FleetTask {
     fn catch_up(&mut self, master: &MasterKey, snapshot: &MasterSnapshot, fds: Vec<OwnedFd>) {
         let kept = self.posts.get(&master.vassal).map(|post| post.kept.clone()).unwrap_or_default();
         let Some((sockets, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
-        // What an earlier master left has brought them.
-        for (key, socket) in sockets.into_iter().filter(|(key, _)| !kept.contains(key)) {
-            self.performer.keep(master.vassal.clone(), key, socket);
+        for (key, socket) in sockets {
+            if kept.contains(&key) {
+                listen::close(socket);
+            } else {
+                // What an earlier master left has brought it.
+                self.performer.keep(master.vassal.clone(), key, socket);
+            }
         }
         let Some(seat) = self.seat(master) else { return };
         seat.boards = boards;
