@@ -1,7 +1,11 @@
 //! SIGKILL of every kind of process, under load: only what a killed worker held may fail, nothing is refused, and
 //! within two seconds everything is supervised again. No process runs twice.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use empery_tests::{
@@ -24,6 +28,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("kill/p1-b38-the-keeper", keeper).alone(),
     Story::new("kill/p1-b38-brain-and-keeper", brain_and_keeper).alone(),
     Story::new("kill/p1-p3-b38-keeper-and-master", keeper_and_master).alone(),
+    Story::new("kill/p1-p3-the-log-pipe-outlives-keeper-and-then-master", log_pipe),
     Story::new("kill/p17-the-emperor-can-be-restarted-in-place", restart_in_place).alone(),
     Story::new("kill/p1-a-restarted-emperor-has-adopted-a-large-fleet-within-two-seconds", large).alone().within_s(300),
     Story::new("kill/stop-after-adoption-leaves-nothing", stop_after_adoption),
@@ -218,6 +223,31 @@ fn keeper_and_master(ground: &Ground) -> Result<()> {
     let since = Instant::now();
     realm.supervised_again(since, |vassal| another(vassal, victim))?;
     realm.close(ground)?.flawless()
+}
+
+/// The next keeper has learned of it from the master that dies then.
+fn log_pipe(ground: &Ground) -> Result<()> {
+    let mut emperor = Emperor::start(ground)?;
+    emperor.drop_file("shop.ini", &super::ini(ground.port()?, "hello", ""))?;
+    let pipe = |vassal: &Value| -> Result<PathBuf> {
+        let pid = vassal["workers"][0]["pid"].as_i64().context("no worker")?;
+        Ok(fs::read_link(format!("/proc/{pid}/fd/1"))?)
+    };
+    let first = emperor.loyal("shop.ini")?;
+    let (before, victim) = (pipe(&first)?, first["master_pid"].as_i64().context("no master")?);
+    emperor.kill_keeper()?;
+    emperor.up()?;
+    emperor.loyal("shop.ini")?;
+    procfs::signal(i32::try_from(victim)?, Signal::SIGKILL);
+    let next = emperor.vassal_until("shop.ini", "to have another master and its worker", |vassal| {
+        let workers = vassal["workers"].as_array().is_some_and(|workers| workers.len() == 1);
+        vassal["master_pid"].as_i64().is_some_and(|pid| pid != victim)
+            && workers
+            && vassal["workers"][0]["phase"] == "serving"
+    })?;
+    let after = pipe(&next)?;
+    ensure!(before == after && before.to_string_lossy().starts_with("pipe:"), "{before:?} and then {after:?}");
+    emperor.stop()
 }
 
 fn restart_in_place(ground: &Ground) -> Result<()> {

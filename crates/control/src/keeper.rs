@@ -78,6 +78,12 @@ pub enum Ask {
         /// What each is for, in the master's own words; see [`REGIONS_MAX`].
         names: Vec<String>,
     },
+    /// Keep the log pipe of this master (two descriptors: the read end, the write end) if there is none of the vassal,
+    /// re-learned from a master after the keeper was replaced: the vassal's next master of the same identity gets it.
+    KeepLog {
+        /// Whose.
+        master: MasterKey,
+    },
     /// Watch these kept listening sockets, and say [`FromKeeper::Knocked`] once when a client waits in the queue of one. A
     /// start of a master, `Forget` and another `Watch` of the vassal end it.
     Watch {

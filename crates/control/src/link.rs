@@ -86,7 +86,7 @@ pub enum Order {
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum FromMaster {
     /// The first message to every brain. Descriptors: the vassal's listening sockets in the order of `listeners`,
-    /// then one scoreboard for each of `generations`, in order.
+    /// then one scoreboard for each of `generations`, in order, then the read end and the write end of the log pipe, with `log`.
     Snapshot(Box<MasterSnapshot>),
     /// The introduction was not understood.
     WrongVersion {
@@ -203,6 +203,9 @@ pub struct MasterSnapshot {
     pub listeners: Vec<String>,
     /// Generations with a live scoreboard.
     pub generations: Vec<GenerationId>,
+    /// Whether the log pipe comes along.
+    #[serde(default)]
+    pub log: bool,
     /// `major.minor.micro` of the interpreter that serves, once known.
     #[serde(default)]
     pub python: Option<String>,

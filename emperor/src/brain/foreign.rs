@@ -5,16 +5,23 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use empery_control::link::FromMaster;
-use empery_sys::{listen, memfd};
+use empery_sys::{listen, memfd, pipe};
 
 /// Whether a word came with what belongs to it and nothing else. Asks nothing that a file system would answer.
 pub(super) fn are_proper(word: &FromMaster, fds: &[OwnedFd]) -> bool {
     let is_memory = |fd: &OwnedFd| memfd::fixed_length(fd.as_fd()).is_some();
     match word {
         FromMaster::Snapshot(snapshot) => {
-            let (sockets, boards) = fds.split_at(snapshot.listeners.len().min(fds.len()));
             let listens = |fd: &OwnedFd| listen::address(fd.as_fd()).is_ok();
-            fds.len() == snapshot.listeners.len() + snapshot.generations.len()
+            let (sockets, others) = fds.split_at(snapshot.listeners.len().min(fds.len()));
+            let (boards, log) = others.split_at(snapshot.generations.len().min(others.len()));
+            let is_log = match (snapshot.log, log) {
+                (false, []) => true,
+                (true, [read, write]) => pipe::are_ends(read.as_fd(), write.as_fd()),
+                _ => false,
+            };
+            is_log
+                && (sockets.len(), boards.len()) == (snapshot.listeners.len(), snapshot.generations.len())
                 && sockets.iter().all(listens)
                 && boards.iter().all(is_memory)
         }
@@ -87,7 +94,7 @@ pub(super) mod tests {
         TcpListener::bind("127.0.0.1:0").unwrap().into()
     }
 
-    fn snapshot(listeners: &[&str], generations: &[u64]) -> FromMaster {
+    fn snapshot(listeners: &[&str], generations: &[u64], log: bool) -> FromMaster {
         FromMaster::Snapshot(Box::new(MasterSnapshot {
             master: MasterKey { vassal: VassalName::new("a.ini").unwrap(), berth: Berth::A, serial: MasterSerial(1) },
             pid: 1,
@@ -98,6 +105,7 @@ pub(super) mod tests {
             booting: None,
             listeners: listeners.iter().map(ToString::to_string).collect(),
             generations: generations.iter().copied().map(GenerationId).collect(),
+            log,
             python: None,
             retired: Totals::default(),
             workers: Vec::new(),
@@ -113,12 +121,17 @@ pub(super) mod tests {
 
     #[test]
     fn a_word_comes_with_what_belongs_to_it_and_nothing_else() {
-        let pipe = || empery_sys::pipe::cloexec_pipe().unwrap().0;
-        let snapshot = snapshot(&["a", "b"], &[1]);
-        assert!(are_proper(&snapshot, &[door(), door(), board()]));
-        assert!(!are_proper(&snapshot, &[door(), door()]));
-        assert!(!are_proper(&snapshot, &[door(), board(), door()]));
-        assert!(!are_proper(&snapshot, &[]));
+        let pipe = || pipe::cloexec_pipe().unwrap().0;
+        let without_log = snapshot(&["a", "b"], &[1], false);
+        assert!(are_proper(&without_log, &[door(), door(), board()]));
+        assert!(!are_proper(&without_log, &[door(), door()]));
+        assert!(!are_proper(&without_log, &[door(), board(), door()]));
+        assert!(!are_proper(&without_log, &[]));
+        let with_log = snapshot(&["a"], &[], true);
+        let (read, write) = pipe::cloexec_pipe().unwrap();
+        assert!(are_proper(&with_log, &[door(), read, write]));
+        assert!(!are_proper(&with_log, &[door(), pipe(), door()]));
+        assert!(!are_proper(&with_log, &[door()]));
         let scoreboard = FromMaster::Scoreboard { generation: GenerationId(1) };
         assert!(are_proper(&scoreboard, &[board()]) && !are_proper(&scoreboard, &[pipe()]));
         let regions = FromMaster::Regions { names: vec!["r".to_owned()] };

@@ -197,6 +197,11 @@ impl Performer {
         self.tell_keeper(Ask::KeepRegions { master, names }, regions);
     }
 
+    /// Hands the keeper both ends of a master's log pipe.
+    pub(crate) fn keep_log(&self, master: MasterKey, ends: Vec<OwnedFd>) {
+        self.tell_keeper(Ask::KeepLog { master }, ends);
+    }
+
     /// The emperor leaves.
     pub(crate) fn leave(&self) {
         self.tell_keeper(Ask::Leave { code: 0 }, Vec::new());

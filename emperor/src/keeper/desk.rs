@@ -17,7 +17,7 @@ use empery_lifecycle::{
     fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
 };
-use empery_sys::listen::BindError;
+use empery_sys::{listen::BindError, pipe};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -179,6 +179,22 @@ impl Desk {
                     return Err(Refusal::new("not-found", format!("{} has no such master", master.vassal)));
                 };
                 self.store.keep_regions(&master.vassal, known.identity, good);
+                Ok(Outcome::done())
+            }
+            Ask::KeepLog { master } => {
+                let (Some(write), Some(read), None) = (fds.pop(), fds.pop(), fds.pop()) else {
+                    return Err(Refusal::new("io", "the request must carry the two ends of a pipe"));
+                };
+                if !pipe::are_ends(read.as_fd(), write.as_fd()) {
+                    return Err(Refusal::new(
+                        "io",
+                        "what is kept for the log must be the read end and the write end of a pipe",
+                    ));
+                }
+                let Some(known) = self.masters.get(&master) else {
+                    return Err(Refusal::new("not-found", format!("{} has no such master", master.vassal)));
+                };
+                self.store.keep_log(&master.vassal, known.identity, read, write);
                 Ok(Outcome::done())
             }
             Ask::Forget { vassal, keys } => {

@@ -37,6 +37,8 @@ pub(super) struct LogPipe {
     pub(super) read: OwnedFd,
     /// The workers'.
     pub(super) write: OwnedFd,
+    /// Whose it is when a master handed it over: another's processes are not to write into it.
+    of: Option<Identity>,
 }
 
 /// What is kept for one vassal.
@@ -141,17 +143,23 @@ impl FdStore {
         }
     }
 
-    /// The log pipe, made when there is none.
+    /// The log pipe for masters of this identity, made when there is none.
     ///
     /// # Errors
     /// When there are no descriptors left.
-    pub(super) fn log(&mut self, vassal: &VassalName) -> io::Result<&LogPipe> {
+    pub(super) fn log(&mut self, vassal: &VassalName, identity: Identity) -> io::Result<&LogPipe> {
         let log = &mut self.shelf(vassal).log;
+        log.take_if(|log| log.of.is_some_and(|whose| whose != identity));
         if log.is_none() {
             let (read, write) = cloexec_pipe()?;
-            *log = Some(LogPipe { read, write });
+            *log = Some(LogPipe { read, write, of: None });
         }
         log.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Keeps the log pipe that a master of this identity has, unless there is one: it is the same then.
+    pub(super) fn keep_log(&mut self, vassal: &VassalName, identity: Identity, read: OwnedFd, write: OwnedFd) {
+        self.shelf(vassal).log.get_or_insert(LogPipe { read, write, of: Some(identity) });
     }
 
     /// Keeps this memory instead of what was kept.
@@ -249,9 +257,27 @@ mod tests {
         use std::os::fd::AsRawFd;
         let vassal = VassalName::new("a.ini").unwrap();
         let mut store = FdStore::default();
-        let first = store.log(&vassal).unwrap().read.as_raw_fd();
-        assert_eq!(store.log(&vassal).unwrap().read.as_raw_fd(), first);
+        let [one, other] = [1, 2].map(|uid| Identity { uid, gid: 1 });
+        let number = |store: &mut FdStore, identity| store.log(&vassal, identity).unwrap().read.as_raw_fd();
+        let first = number(&mut store, one);
+        assert_eq!((number(&mut store, one), number(&mut store, other)), (first, first));
         store.forget(&vassal, &[]);
         assert!(store.0.is_empty());
+    }
+
+    #[test]
+    fn a_log_pipe_that_a_master_has_is_for_the_next_one_of_its_identity() {
+        use std::os::fd::AsRawFd;
+        let vassal = VassalName::new("a.ini").unwrap();
+        let mut store = FdStore::default();
+        let [one, other] = [1, 2].map(|uid| Identity { uid, gid: 1 });
+        let (read, write) = cloexec_pipe().unwrap();
+        let number = write.as_raw_fd();
+        store.keep_log(&vassal, one, read, write);
+        let (read, write) = cloexec_pipe().unwrap();
+        store.keep_log(&vassal, one, read, write);
+        assert_eq!(store.log(&vassal, one).unwrap().write.as_raw_fd(), number, "the first stays");
+        store.log(&vassal, other).unwrap();
+        assert_eq!(store.shelf(&vassal).log.as_ref().unwrap().of, None, "a new one was made");
     }
 }

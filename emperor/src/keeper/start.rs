@@ -69,7 +69,7 @@ impl Desk {
         let logs = places::logs(&self.state, vassal);
         let log_directory = rooms::log_directory(&logs, order.identity.uid, self.brain.gid)
             .map_err(failed("making the log directory of"))?;
-        let log = self.store.log(vassal).map_err(failed("making the log pipe of"))?;
+        let log = self.store.log(vassal, order.identity).map_err(failed("making the log pipe of"))?;
         let (log_read_fd, log_write_fd) = (log.read.as_raw_fd(), log.write.as_raw_fd());
         let link =
             self.store.link(vassal, *berth, || bind_link(&places.link)).map_err(failed("binding the link of"))?;

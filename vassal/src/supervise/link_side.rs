@@ -163,6 +163,9 @@ impl Supervisor {
         let Station::Governed(governed) = &self.station else {
             unreachable!("only a master under an emperor has a link")
         };
+        let log = governed.kept.log_read.try_clone().and_then(|read| Ok([read, self.surroundings.log.try_clone()?]));
+        let has_log = log.is_ok();
+        descriptors.extend(log.into_iter().flatten());
         let serving = self.machine.serving();
         let snapshot = MasterSnapshot {
             master: governed.boot.master.clone(),
@@ -180,6 +183,7 @@ impl Supervisor {
             }),
             listeners,
             generations,
+            log: has_log,
             python: serving.and_then(|(generation, _)| self.generations.get(&generation)?.python.clone()),
             retired: self.retired,
             workers: self.worker_views(),

@@ -146,9 +146,12 @@ impl FleetTask {
             .generations
             .iter()
             .copied()
-            .zip(fds)
+            .zip(fds.by_ref())
             .filter_map(|(generation, fd)| Some((generation, map_board(&fd)?)))
             .collect();
+        if snapshot.log {
+            self.performer.keep_log(master.clone(), fds.collect());
+        }
         let post = self.posts.get_mut(&master.vassal)?;
         for generation in snapshot.serving.iter().map(|(generation, _)| generation).chain(&snapshot.generations) {
             post.saw_generation(*generation);

@@ -34,6 +34,7 @@ fn requests() -> Vec<Vec<u8>> {
             master: MasterKey { vassal: vassal.clone(), berth: Berth::A, serial: MasterSerial(1) },
             names: vec!["r".to_owned()],
         },
+        Ask::KeepLog { master: master.clone() },
         Ask::Forget { vassal, keys: vec!["k".to_owned()] },
         Ask::Kill { master },
         Ask::Masters,

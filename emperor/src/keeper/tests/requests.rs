@@ -195,6 +195,15 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
     assert_eq!(code(&ask_once(&mut desk, keep_regions(2), vec![memory(), pipe]).0), "io");
     assert_eq!(desk.store.regions(&vassal(), own_identity()).len(), 1, "what was kept stays");
 
+    let (read, write) = empery_sys::pipe::cloexec_pipe().unwrap();
+    let keep_log = || Ask::KeepLog { master: order(1, &[]).master };
+    assert_eq!(
+        code(&ask_once(&mut desk, keep_log(), vec![write.try_clone().unwrap(), read.try_clone().unwrap()]).0),
+        "io"
+    );
+    assert_eq!(code(&ask_once(&mut desk, keep_log(), vec![read.try_clone().unwrap()]).0), "io");
+    assert_eq!(ask_once(&mut desk, keep_log(), vec![read, write]).0, Answer::Done);
+
     let stranger = order(7, &[]).master;
     assert_eq!(code(&ask_once(&mut desk, Ask::Kill { master: stranger }, Vec::new()).0), "not-found");
     let master = order(1, &[]).master;
