@@ -219,7 +219,7 @@ impl Keeper {
 
     fn restart(&mut self) {
         self.brain.dismiss(BRAIN_LEAVES_WITHIN);
-        let error = successor::replace_self(&self.program, &self.rooms, self.desk.note.as_deref());
+        let error = successor::replace_self(&self.program, &self.rooms, &self.desk);
         // It comes back from an exec that failed only: all goes on with a new brain.
         tracing::error!("the emperor could not replace itself: {error:#}");
     }

@@ -20,6 +20,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("on-demand/a-herd-of-first-clients-is-served-by-one-start", herd),
     Story::new("on-demand/b42-a-directory-and-a-command-name-sockets-too", ways).within_s(120),
     Story::new("on-demand/it-sleeps-through-the-death-of-the-brain-and-an-edit", sleeps_on),
+    Story::new("on-demand/p17-it-sleeps-through-a-restart-of-the-emperor", sleeps_through_restart),
     Story::new("on-demand/a-first-start-that-fails-is-told-and-tried-for-the-next-client", fails).within_s(120),
 ];
 
@@ -123,6 +124,21 @@ fn ways(ground: &Ground) -> Result<()> {
     emperor.vassal_until("told.ini", "to be asleep", |vassal| vassal["state"] == "asleep")?;
     ask(&socket, "/")?;
     emperor.loyal("told.ini")?;
+    emperor.stop()
+}
+
+/// Nobody else has the socket: whoever waits in its queue would be cut off.
+fn sleeps_through_restart(ground: &Ground) -> Result<()> {
+    let (emperor, socket) = sleeping(ground, "ids", "env = VERSION=1\n")?;
+    let brain = emperor.brain_pid()?;
+    // Nobody is there who could start the vassal before.
+    procfs::signal(brain, Signal::SIGSTOP);
+    let mut early = Connection::open(&*socket, PATIENCE)?;
+    let client = std::thread::spawn(move || early.ask(&Ask::get("/").header("Connection", "close")));
+    emperor.signal(Signal::SIGUSR2)?;
+    wait::until("another brain", PATIENCE, || emperor.brain_pid().ok().filter(|pid| *pid != brain))?;
+    let text = client.join().map_err(|_| anyhow::anyhow!("the client panicked"))??.text();
+    ensure!(text.starts_with("1 "), "{text}");
     emperor.stop()
 }
 

@@ -104,7 +104,7 @@ impl Desk {
         let mut desk = Self {
             directory: VassalsDirectory::new(settings.sources.clone(), settings.on_demand_extension.clone())
                 .with_owners(settings.tyrant, brain.gid),
-            store: FdStore::default(),
+            store: successor::inherited_store(),
             masters: Masters::adopt(&settings.runtime)?,
             runtime: settings.runtime.clone(),
             state: settings.state.clone(),

@@ -7,7 +7,7 @@ use empery_sys::service_manager::NOTIFY_SOCKET;
 
 use crate::brain::common::FOR_VASSALS;
 
-use super::successor::{LOCK_FD, NOTE};
+use super::successor::{LOCK_FD, NOTE, STORE_FD};
 
 type Variable = (OsString, OsString);
 
@@ -42,7 +42,7 @@ fn for_vassal(name: OsString) -> Option<OsString> {
 /// What systemd (sd_notify(3), sd_listen_fds(3)) and the keeper's own starter say to the keeper and nobody else.
 fn is_ours_alone(name: &[u8]) -> bool {
     name.starts_with(b"LISTEN_")
-        || [NOTIFY_SOCKET, KEEPER_FD, MASTER_BOOT_FD, LOCK_FD, NOTE].iter().any(|own| own.as_bytes() == name)
+        || [NOTIFY_SOCKET, KEEPER_FD, MASTER_BOOT_FD, LOCK_FD, STORE_FD, NOTE].iter().any(|own| own.as_bytes() == name)
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn own() -> impl Iterator<Item = Variable> {
-        ["PATH", "UWSGI_HTTP", "UWSGI_VASSAL_THREADS", "NOTIFY_SOCKET", "LISTEN_FDS", KEEPER_FD, LOCK_FD]
+        ["PATH", "UWSGI_HTTP", "UWSGI_VASSAL_THREADS", "NOTIFY_SOCKET", "LISTEN_FDS", KEEPER_FD, LOCK_FD, STORE_FD]
             .into_iter()
             .map(|name| (name.into(), "value".into()))
     }

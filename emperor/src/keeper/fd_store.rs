@@ -1,6 +1,8 @@
 //! What the keeper keeps open for each vassal, so that it outlives the vassal's master: listening sockets, the links
 //! its masters are reached by, the ends of its log pipe, and the memory its workers share.
 
+mod over_exec;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
