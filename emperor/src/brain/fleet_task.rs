@@ -3,6 +3,7 @@
 
 mod act;
 mod adopt;
+mod boards;
 mod chronicle;
 mod hear;
 mod pulses;

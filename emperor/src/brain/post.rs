@@ -1,7 +1,10 @@
 //! What is known of one vassal's processes: its masters, their workers and scoreboards, and what they counted. Facts
 //! only; what the vassal should be doing is the fleet machine's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use empery_control::{
     fleet::{Numbers, OperationView, WorkerSnapshot},
@@ -10,11 +13,15 @@ use empery_control::{
 };
 use empery_lifecycle::{
     fleet::{Identity, MasterKey},
-    ids::{GenerationId, OperationId, RevisionId},
+    ids::{GenerationId, OperationId, RevisionId, WorkerId, WorkerRef},
 };
 use empery_sys::scoreboard::Scoreboard;
 
 use super::{clock, link::LinkHandle, pulse::Pulse, sample::Meter};
+
+/// Most slots that all scoreboards of a vassal may have together: each of them is looked at once a second, and takes more than
+/// 2 KiB of memory by that. A vassal may hand over any number.
+pub(crate) const SLOTS_MAX: u32 = 65_536;
 
 /// One vassal's processes.
 #[derive(Debug, Default)]
@@ -71,6 +78,8 @@ pub(crate) struct Seat {
     pub(crate) told_to_leave: bool,
     /// Whether the log was told of memory of it that is not kept.
     pub(crate) told_regions: bool,
+    /// Whether the log was told of a scoreboard of it that is not read.
+    pub(crate) told_board: bool,
     /// Whether it knows [`empery_control::link::Order::Stacks`].
     pub(crate) tells_stacks: bool,
     /// Whether it can be told to accept nothing.
@@ -111,6 +120,7 @@ impl Seat {
             reports_follow: false,
             told_to_leave: false,
             told_regions: false,
+            told_board: false,
             tells_stacks: false,
             // One that was just started is of this version.
             freezes: true,
@@ -192,37 +202,37 @@ impl Post {
             .filter(|pid| *pid > 0)
     }
 
-    /// Its workers, with what their slots say.
+    /// Its workers, with what their slots say. Every slot is looked at once, however many workers a vassal says it has.
     pub(crate) fn workers(&self) -> Vec<WorkerSnapshot> {
-        let mut workers: Vec<_> =
-            self.seats.values().flat_map(|seat| &seat.workers).map(|view| self.worker(view)).collect();
+        let mut places = BTreeMap::new();
+        let views = self.seats.values().flat_map(|seat| &seat.workers);
+        let mut workers: Vec<_> = views.map(|view| self.worker(view, &mut places)).collect();
         workers
             .sort_by_key(|worker| (worker.view.worker.worker, worker.view.worker.generation, worker.view.worker.spawn));
         workers
     }
 
-    fn worker(&self, view: &WorkerView) -> WorkerSnapshot {
+    fn worker(
+        &self,
+        view: &WorkerView,
+        places: &mut BTreeMap<(GenerationId, WorkerId), Option<Place>>,
+    ) -> WorkerSnapshot {
         let rss_bytes = self.rss_bytes.get(&view.pid).copied().unwrap_or(0);
-        let mut shown = WorkerSnapshot { view: view.clone(), requests: 0, busy_threads: 0, threads: 0, rss_bytes };
-        let Some(board) = self.boards().find(|board| generation_of(board) == view.worker.generation) else {
-            return shown;
-        };
-        // As they were when it was mapped: a vassal may write anything into the header since.
-        let (processes, threads) = (board.processes(), board.threads());
-        if view.worker.worker.0 == 0 || view.worker.worker.0 > processes {
-            return shown;
-        }
-        shown.threads = threads;
-        for thread in 0..threads {
-            for spawn in 0..2 {
-                let slot = board.slot(slot_index(processes, threads, view.worker.worker.0, spawn, thread));
-                let requests = slot.counters.requests.load(std::sync::atomic::Ordering::Relaxed);
-                shown.requests = shown.requests.saturating_add(requests);
-                let busy = slot.state.started_monotonic_ns.load(std::sync::atomic::Ordering::Relaxed) != 0;
-                shown.busy_threads += u32::from(busy && spawn == view.worker.spawn & 1);
-            }
-        }
-        shown
+        let WorkerRef { generation, worker, spawn } = view.worker;
+        let place = places.entry((generation, worker)).or_insert_with(|| {
+            let board = self.boards().find(|board| generation_of(board) == generation)?;
+            Place::read(board, worker)
+        });
+        let (threads, requests, busy_threads) = place.as_ref().map_or((0, 0, 0), |place| {
+            let half = usize::from(spawn & 1 == 1);
+            (place.threads, place.requests, place.busy_threads[half])
+        });
+        WorkerSnapshot { view: view.clone(), requests, busy_threads, threads, rss_bytes }
+    }
+
+    /// Whether the slots of this scoreboard may be looked at, too, beside those of all others.
+    pub(crate) fn has_room(&self, board: &Scoreboard) -> bool {
+        self.boards().fold(board.slots(), |sum, board| sum.saturating_add(board.slots())) <= SLOTS_MAX
     }
 
     fn boards(&self) -> impl Iterator<Item = &Scoreboard> {
@@ -230,17 +240,43 @@ impl Post {
     }
 }
 
+/// What the slots of one worker say, both halves of them.
+struct Place {
+    threads: u32,
+    requests: u64,
+    busy_threads: [u32; 2],
+}
+
+impl Place {
+    fn read(board: &Scoreboard, worker: WorkerId) -> Option<Place> {
+        // As they were when it was mapped: a vassal may write anything into the header since.
+        let (processes, threads) = (board.processes(), board.threads());
+        if worker.0 == 0 || worker.0 > processes {
+            return None;
+        }
+        let mut place = Place { threads, requests: 0, busy_threads: [0, 0] };
+        for thread in 0..threads {
+            for (spawn, busy_threads) in (0..).zip(&mut place.busy_threads) {
+                let slot = board.slot(slot_index(processes, threads, worker.0, spawn, thread));
+                place.requests = place.requests.saturating_add(slot.counters.requests.load(Ordering::Relaxed));
+                *busy_threads += u32::from(slot.state.started_monotonic_ns.load(Ordering::Relaxed) != 0);
+            }
+        }
+        Some(place)
+    }
+}
+
 fn generation_of(board: &Scoreboard) -> GenerationId {
-    GenerationId(board.header().generation.load(std::sync::atomic::Ordering::Relaxed))
+    GenerationId(board.header().generation.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{os::fd::AsFd, sync::atomic::Ordering};
+    use std::os::fd::AsFd;
 
     use empery_lifecycle::{
         fleet::Berth,
-        ids::{MasterSerial, VassalName, WorkerId, WorkerRef},
+        ids::{MasterSerial, VassalName},
     };
 
     use super::*;
@@ -277,5 +313,25 @@ mod tests {
         assert_eq!(sample::fleet_numbers([&post.numbers, &post.numbers].into_iter()).requests_total, u64::MAX);
         post.saw_generation(GenerationId(u64::MAX));
         assert_eq!(post.generation.unwrap().next(), GenerationId(u64::MAX));
+    }
+
+    #[tokio::test]
+    async fn scoreboards_are_read_up_to_a_bound_and_their_slots_once_for_however_many_workers() {
+        let key = MasterKey { vassal: VassalName::new("a.ini").unwrap(), berth: Berth::A, serial: MasterSerial(1) };
+        let (inbox, _inputs) = Inbox::new();
+        let mut seat =
+            Seat::new(-1, Identity { uid: 0, gid: 0 }, LinkHandle::open(key.clone(), "/nowhere".into(), inbox));
+        let board = |threads| Scoreboard::create(GenerationId(1), 1, threads).unwrap().0;
+        seat.workers = (0..850).map(|_| view(1)).collect();
+        let mut post = Post::default();
+        assert!(!post.has_room(&board(SLOTS_MAX)));
+        assert!(post.has_room(&board(SLOTS_MAX / 2)));
+        seat.boards.insert(GenerationId(1), board(SLOTS_MAX / 2 - 1));
+        post.seats.insert(key, seat);
+        assert!(post.has_room(&board(1)) && !post.has_room(&board(2)));
+        // 850 times all slots would take minutes in a build like this.
+        let began = std::time::Instant::now();
+        assert_eq!(post.workers().len(), 850);
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

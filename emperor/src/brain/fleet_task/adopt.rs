@@ -14,15 +14,12 @@ use empery_control::{
 };
 use empery_lifecycle::{
     fleet::{Action, Alive, Event, MasterKey, OperationEnd, Recalled},
-    ids::{GenerationId, OperationId, VassalName},
+    ids::{OperationId, VassalName},
 };
-use empery_sys::{listen, scoreboard::Scoreboard};
+use empery_sys::listen;
 use tokio::sync::mpsc;
 
-use super::{
-    FleetTask, Input,
-    hear::{alive, map_board},
-};
+use super::{FleetTask, Input, hear::alive};
 use crate::brain::{
     clock,
     keeper_line::KeeperWord,
@@ -105,12 +102,11 @@ impl FleetTask {
         adopted: &mut Adopted,
         numbers: &mut Numbers,
     ) {
-        let Some((sockets, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
+        let Some(sockets) = self.take_snapshot(master, snapshot, fds) else { return };
         for (key, socket) in sockets {
             self.performer.keep(master.vassal.clone(), key, socket);
         }
         if let Some(seat) = self.posts.get_mut(&master.vassal).and_then(|post| post.seats.get_mut(master)) {
-            seat.boards = boards;
             seat.serving = snapshot.serving;
             seat.awaited = snapshot.booting.map(|(_, revision, operation)| Awaited { operation, revision });
             seat.operation_of =
@@ -127,14 +123,13 @@ impl FleetTask {
         adopted.alive.push(alive(master, snapshot));
     }
 
-    /// Keeps what a snapshot says in the master's seat, and answers with the sockets and scoreboards that came with it.
-    #[allow(clippy::type_complexity)]
+    /// Keeps what a snapshot says in the master's seat, and answers with the sockets that came with it.
     pub(super) fn take_snapshot(
         &mut self,
         master: &MasterKey,
         snapshot: &MasterSnapshot,
         fds: Vec<OwnedFd>,
-    ) -> Option<(Vec<(String, OwnedFd)>, BTreeMap<GenerationId, Scoreboard>)> {
+    ) -> Option<Vec<(String, OwnedFd)>> {
         if self.seat(master).is_none() {
             fds.into_iter().for_each(listen::close);
             return None;
@@ -142,13 +137,7 @@ impl FleetTask {
         let mut fds = fds.into_iter();
         let sockets: Vec<_> =
             snapshot.listeners.iter().cloned().zip(fds.by_ref().take(snapshot.listeners.len())).collect();
-        let boards = snapshot
-            .generations
-            .iter()
-            .copied()
-            .zip(fds.by_ref())
-            .filter_map(|(generation, fd)| Some((generation, map_board(&fd)?)))
-            .collect();
+        self.boards_handed_anew(master, snapshot.generations.iter().copied().zip(fds.by_ref()));
         if snapshot.log {
             self.performer.keep_log(master.clone(), fds.collect());
         }
@@ -172,7 +161,7 @@ impl FleetTask {
             .iter()
             .filter_map(|(generation, _)| Some((*generation, snapshot.python.clone()?)))
             .collect();
-        Some((sockets, boards))
+        Some(sockets)
     }
 
     /// What was brought into service last, before this brain.

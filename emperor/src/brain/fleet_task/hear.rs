@@ -9,7 +9,7 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, VassalName},
 };
 use empery_store::Revision;
-use empery_sys::{listen, scoreboard::Scoreboard};
+use empery_sys::listen;
 
 use super::FleetTask;
 use crate::brain::{
@@ -211,9 +211,8 @@ impl FleetTask {
                 self.reported(master, report, at_unix_ms, boot_output, evidence);
             }
             FromMaster::Scoreboard { generation } => {
-                let board = fds.first().map(map_board);
-                if let (Some(seat), Some(Some(board))) = (self.seat(master), board) {
-                    remember(&mut seat.boards, generation, board);
+                if let Some(fd) = fds.first() {
+                    self.board_handed(master, generation, fd);
                 }
             }
             FromMaster::Interpreter { generation, python } => {
@@ -257,7 +256,7 @@ impl FleetTask {
     /// The master says everything at once: at the beginning, and after the link was lost for a while.
     fn catch_up(&mut self, master: &MasterKey, snapshot: &MasterSnapshot, fds: Vec<OwnedFd>) {
         let kept = self.posts.get(&master.vassal).map(|post| post.kept.clone()).unwrap_or_default();
-        let Some((sockets, boards)) = self.take_snapshot(master, snapshot, fds) else { return };
+        let Some(sockets) = self.take_snapshot(master, snapshot, fds) else { return };
         for (key, socket) in sockets {
             if kept.contains(&key) {
                 listen::close(socket);
@@ -267,7 +266,6 @@ impl FleetTask {
             }
         }
         let Some(seat) = self.seat(master) else { return };
-        seat.boards = boards;
         if std::mem::take(&mut seat.reports_follow) {
             return;
         }
@@ -370,22 +368,10 @@ impl FleetTask {
 }
 
 /// Keeps something of a generation. A master that says it of ever new ones loses the oldest.
-fn remember<T>(kept: &mut BTreeMap<GenerationId, T>, generation: GenerationId, it: T) {
+pub(super) fn remember<T>(kept: &mut BTreeMap<GenerationId, T>, generation: GenerationId, it: T) {
     kept.insert(generation, it);
     while kept.len() > GENERATIONS_MAX {
         kept.pop_first();
-    }
-}
-
-/// A scoreboard of a master of ours that cannot be mapped is a bug, not a reason to stop.
-pub(super) fn map_board(fd: &OwnedFd) -> Option<Scoreboard> {
-    use std::os::fd::AsFd;
-    match Scoreboard::map(fd.as_fd()) {
-        Ok(board) => Some(board),
-        Err(error) => {
-            tracing::error!(%error, "a scoreboard cannot be read; its numbers are missing");
-            None
-        }
     }
 }
 
