@@ -366,6 +366,7 @@ impl FleetTask {
 
     fn end_minute(&mut self, next: u64) {
         let ended = std::mem::replace(&mut self.minute_unix_s, next);
+        self.tell_withheld();
         let samples: Vec<_> =
             self.posts.iter_mut().filter_map(|(name, post)| sample::end_minute(name, post, ended)).collect();
         let Some(store) = self.history.store() else { return };

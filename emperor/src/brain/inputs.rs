@@ -11,7 +11,7 @@ use empery_lifecycle::{
 use empery_store::{Hold, Opened, StoreError};
 use tokio::sync::mpsc;
 
-use super::{keeper_line::KeeperWord, scan::Scanned};
+use super::{keeper_line::KeeperWord, scan::Scanned, turn::Turn};
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) enum Input {
         word: Box<FromMaster>,
         /// With it.
         fds: Vec<OwnedFd>,
+        /// Its place among those that wait.
+        turn: Turn,
     },
     /// A master is gone, and everything it had said was heard.
     MasterGone {

@@ -13,15 +13,13 @@ use empery_control::{
     worker::Introduction,
 };
 use empery_lifecycle::fleet::MasterKey;
-use empery_sys::{
-    channel::Channel,
-    seqpacket::Received,
-};
+use empery_sys::{channel::Channel, seqpacket::Received};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     foreign::{self, ClosedElsewhere},
     inputs::{Inbox, Input},
+    turn::{Turn, Turns},
     vital::Vital,
 };
 
@@ -64,7 +62,7 @@ impl LinkHandle {
         let (orders, queue) = mpsc::unbounded_channel();
         let (gone, ended) = oneshot::channel();
         let vital = Vital::new("a link", inbox.clone());
-        let link = Link { master, path, inbox, orders: queue, ended, told_foreign: false };
+        let link = Link { master, path, inbox, orders: queue, ended, told_foreign: false, turns: Turns::default() };
         let task = tokio::spawn(async move {
             let _vital = vital;
             link.run().await;
@@ -94,6 +92,7 @@ struct Link {
     ended: oneshot::Receiver<String>,
     /// Whether the log was told of descriptors that are not taken.
     told_foreign: bool,
+    turns: Turns,
 }
 
 /// A connection to a master. What nobody has read is closed with it.
@@ -141,7 +140,7 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                received = channel.receive_any() => match received {
+                (turn, received) = next(&self.turns, channel) => match received {
                     Ok(Some(received)) => {
                         let (word, fds) = match self.look_at(received).await {
                             Ok(looked) => looked,
@@ -166,7 +165,7 @@ impl Link {
                             }
                             _ => {}
                         }
-                        self.inbox.tell(Input::Master { master: self.master.clone(), word: Box::new(word), fds });
+                        self.inbox.tell(Input::Master { master: self.master.clone(), word: Box::new(word), fds, turn });
                     }
                     Ok(None) => return self.await_exit("the master closed it").await,
                     Err(error) => return self.await_exit(&error.to_string()).await,
@@ -226,18 +225,24 @@ impl Link {
 
     async fn hear_last_words(&self, channel: &Channel) {
         let all = async {
-            while let Ok(Some(received)) = channel.receive_any().await {
+            while let (turn, Ok(Some(received))) = next(&self.turns, channel).await {
                 let Ok(word) = received.word::<FromMaster>() else { return foreign::close(received).await };
                 let mut fds = received.fds;
                 if !fds.is_empty() && !foreign::are_proper(&word, &fds) {
                     foreign::close(std::mem::take(&mut fds)).await;
                 }
-                self.inbox.tell(Input::Master { master: self.master.clone(), word: Box::new(word), fds });
+                self.inbox.tell(Input::Master { master: self.master.clone(), word: Box::new(word), fds, turn });
             }
         };
         // Whatever was not heard by then was never said.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
+}
+
+/// The next message, once there is a place for its word.
+async fn next(turns: &Turns, channel: &Channel) -> (Turn, std::io::Result<Option<Received>>) {
+    let turn = turns.next().await;
+    (turn, channel.receive_any().await)
 }
 
 /// Connects and says who is speaking.
@@ -300,5 +305,38 @@ mod tests {
         assert!(matches!(inputs.recv().await, Some(Input::MasterGone { .. })));
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_master_that_says_more_than_is_heard_fills_its_own_socket() {
+        let (inbox, mut inputs) = Inbox::new();
+        let (master, _link) = connected("talks.ini", &inbox).await;
+        let talks = tokio::spawn(async move {
+            for _ in 0..20_000 {
+                master.send(&FromMaster::Pong, &[]).await.unwrap();
+            }
+            master
+        });
+        let mut most = 0;
+        let mut held = Vec::new();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+            most = most.max(inputs.len());
+        }
+        assert!(most > 100 && !talks.is_finished(), "{most}");
+        // What is being acted upon counts, too.
+        while !inputs.is_empty() {
+            held.extend(inputs.recv().await);
+        }
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inputs.len(), 0);
+        let heard = held.len();
+        drop(held);
+        for _ in heard..20_000 {
+            assert!(matches!(inputs.recv().await, Some(Input::Master { .. })));
+        }
+        talks.await.unwrap();
     }
 }

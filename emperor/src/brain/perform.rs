@@ -36,6 +36,7 @@ use super::{
         number,
         reading::{Circumstances, Reader, Reading, RunPlan},
     },
+    turn::Turn,
     vital::Vital,
 };
 use crate::tyrant;
@@ -64,6 +65,8 @@ pub(crate) struct Performer {
     around: Around,
     /// The last errand of each vassal: the next waits for it.
     errands: BTreeMap<VassalName, JoinHandle<()>>,
+    /// The word of a master that is being heard: its place is taken until what it leads to is done.
+    turn: Option<Turn>,
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +89,12 @@ impl Performer {
         around: Around,
     ) -> Performer {
         let tools = Tools { keeper, inbox, reader, history, holders: Holders::default() };
-        Performer { tools, around, errands: BTreeMap::new() }
+        Performer { tools, around, errands: BTreeMap::new(), turn: None }
+    }
+
+    /// What is asked for from now on is because of this word.
+    pub(crate) fn in_turn(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
     }
 
     /// Binds what is not bound and starts a master. Answered by [`Input::Started`] or [`Input::StartFailed`].
@@ -209,7 +217,9 @@ impl Performer {
 
     fn tell_keeper(&self, ask: Ask, fds: Vec<OwnedFd>) {
         let answer = self.tools.keeper.ask(ask, fds);
+        let turn = self.turn.clone();
         tokio::spawn(async move {
+            let _turn = turn;
             if let Err(error) = answer.await {
                 tracing::warn!(%error, "the keeper did not do as asked");
             }
@@ -220,8 +230,9 @@ impl Performer {
         let before = self.errands.remove(&name);
         self.errands.retain(|_, errand| !errand.is_finished());
         let vital = Vital::new("an errand", self.tools.inbox.clone());
+        let turn = self.turn.clone();
         let task = tokio::spawn(async move {
-            let _vital = vital;
+            let (_vital, _turn) = (vital, turn);
             if let Some(before) = before {
                 // When it has panicked, the brain is about to leave.
                 let _ = before.await;

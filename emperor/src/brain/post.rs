@@ -17,7 +17,7 @@ use empery_lifecycle::{
 };
 use empery_sys::scoreboard::Scoreboard;
 
-use super::{clock, link::LinkHandle, pulse::Pulse, sample::Meter};
+use super::{clock, link::LinkHandle, pulse::Pulse, rations::Rations, sample::Meter};
 
 /// Most slots that all scoreboards of a vassal may have together: each of them is looked at once a second, and takes more than
 /// 2 KiB of memory by that. A vassal may hand over any number.
@@ -50,6 +50,8 @@ pub(crate) struct Post {
     pub(crate) rss_bytes: BTreeMap<i32, u64>,
     /// The state's word, as last told to the log.
     pub(crate) told_state: &'static str,
+    /// How much of what goes wrong with it is told.
+    pub(crate) rations: Rations,
 }
 
 /// One master.

@@ -65,13 +65,13 @@ impl FleetTask {
             };
             match input {
                 Input::Keeper(KeeperWord::Gone) => return None,
-                Input::Master { master, word, fds } if awaited.contains(&master) => match *word {
+                Input::Master { master, word, fds, turn } if awaited.contains(&master) => match *word {
                     FromMaster::Snapshot(snapshot) => {
                         awaited.remove(&master);
                         unheard.remove(&master);
                         self.adopt_one(&master, &snapshot, fds, &mut adopted, numbers);
                     }
-                    word => adopted.backlog.push(Input::Master { master, word: Box::new(word), fds }),
+                    word => adopted.backlog.push(Input::Master { master, word: Box::new(word), fds, turn }),
                 },
                 Input::Keeper(KeeperWord::MasterExited { ref master, .. }) => {
                     awaited.remove(master);

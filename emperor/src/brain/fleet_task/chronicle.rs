@@ -117,9 +117,12 @@ impl FleetTask {
     }
 
     /// A generation is gone.
-    pub(super) fn told_drained(&self, name: &VassalName, generation: GenerationId, killed: u32, at_unix_ms: u64) {
+    pub(super) fn told_drained(&mut self, name: &VassalName, generation: GenerationId, killed: u32, at_unix_ms: u64) {
         if killed == 0 {
             tracing::debug!(vassal = %name, %generation, "drained");
+            return;
+        }
+        if !self.may_tell(name) {
             return;
         }
         tracing::warn!(vassal = %name, %generation, killed, "drained, but not every worker finished in time");
@@ -131,7 +134,7 @@ impl FleetTask {
 
     /// A worker ended that should not have.
     pub(super) fn told_worker_died(
-        &self,
+        &mut self,
         name: &VassalName,
         worker: WorkerRef,
         how: &str,
@@ -139,6 +142,9 @@ impl FleetTask {
         retry_in: Duration,
         at_unix_ms: u64,
     ) {
+        if !self.may_tell(name) {
+            return;
+        }
         tracing::warn!(vassal = %name, "{worker} ended: {how}; another is forked in {} ms", retry_in.as_millis());
         let sentence = format!("Worker {} of generation {} ended: {how}.", worker.worker.0, worker.generation);
         let text = evidence.map_or_else(|| sentence.clone(), |evidence| format!("{sentence}\n{evidence}"));
@@ -147,7 +153,7 @@ impl FleetTask {
 
     /// A master has something to say to an operator.
     pub(super) fn told_notice(
-        &self,
+        &mut self,
         name: &VassalName,
         severity: Severity,
         code: String,
@@ -155,9 +161,29 @@ impl FleetTask {
         worker: Option<WorkerRef>,
         at_unix_ms: u64,
     ) {
+        if !self.may_tell(name) {
+            return;
+        }
         let sentence = text.lines().next().unwrap_or_default();
         tracing::warn!(vassal = %name, code, "{sentence}");
         self.incident(name, severity, &code, text.clone(), worker, at_unix_ms);
+    }
+
+    /// Whether one more of what goes wrong with a vassal is told in this minute.
+    fn may_tell(&mut self, name: &VassalName) -> bool {
+        self.posts.get_mut(name).is_none_or(|post| post.rations.take())
+    }
+
+    /// The minute is over: what was withheld in it is told as a number.
+    pub(super) fn tell_withheld(&mut self) {
+        let renewed = self.posts.iter_mut().map(|(name, post)| (name.clone(), post.rations.renew()));
+        let withheld: Vec<_> = renewed.filter(|(_, number)| *number > 0).collect();
+        for (name, number) in withheld {
+            let text =
+                format!("{number} more incidents and notices of this vassal came within a minute: they are not kept.");
+            tracing::warn!(vassal = %name, "{text}");
+            self.incident(&name, Severity::Warning, "incidents-withheld", text, None, clock::unix_ms());
+        }
     }
 
     fn incident(

@@ -49,7 +49,11 @@ impl FleetTask {
             Input::Keeper(KeeperWord::ReloadAll) => self.decide(Event::ReloadAll),
             Input::Keeper(KeeperWord::SayStatus) => self.publisher.say_status(),
             Input::Scanned(scanned) => self.scanned(scanned),
-            Input::Master { master, word, fds } => self.master_said(&master, *word, fds),
+            Input::Master { master, word, fds, turn } => {
+                self.performer.in_turn(Some(turn));
+                self.master_said(&master, *word, fds);
+                self.performer.in_turn(None);
+            }
             Input::MasterGone { master, how } => self.master_gone(master, how),
             Input::Started { master: living, listeners } => {
                 let mut seat = Seat::new(living.pid, living.identity, self.open_link(&living.master));
