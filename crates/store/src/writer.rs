@@ -2,11 +2,13 @@
 //! one per row), and each caller learns how its own write went. A failed write ends nothing: the next one is tried, and what
 //! must not be forgotten is tried again.
 
+use std::sync::Arc;
+
 use empery_control::fleet::OperationView;
 use empery_failpoint::{point, step};
 use empery_lifecycle::ids::{OperationId, VassalName};
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     Hold, Incident, Mark, Revision, Sample, StoreError,
@@ -18,7 +20,8 @@ use crate::{
     retention, revisions, samples, vassals,
 };
 
-/// Writes that may wait. At a few hundred bytes each this is some megabytes, and minutes of a busy fleet.
+/// Writes that may wait, besides what operators have said ([`Standing`]): that is never too much. At a few hundred bytes each
+/// this is some megabytes, and minutes of a busy fleet.
 const WAITING_MAX: usize = 8_192;
 
 /// Writes in one transaction.
@@ -27,7 +30,8 @@ const BATCH_MAX: usize = 512;
 /// Writes to the database. Clones write to the same; the file is closed when the last is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
     trouble: watch::Receiver<Option<String>>,
 }
 
@@ -35,6 +39,8 @@ pub struct Store {
 struct Job {
     write: Write,
     reply: oneshot::Sender<Result<(), StoreError>>,
+    /// Its place among those that wait, given back when it is dropped.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -159,29 +165,31 @@ impl Store {
     }
 
     fn write(&self, doing: &'static str, write: Write) -> Written {
-        let (reply, answer) = oneshot::channel();
-        let reply = match self.jobs.try_send(Job { write, reply }) {
-            Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Behind { doing, waiting: WAITING_MAX }),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closed { doing }),
+        let needs_room = !matches!(write, Write::Standing(_));
+        let room = needs_room.then(|| Arc::clone(&self.room).try_acquire_owned());
+        let Ok(room) = room.transpose() else {
+            return Written { doing, reply: Err(StoreError::Behind { doing, waiting: WAITING_MAX }) };
         };
+        let (reply, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job { write, reply, _room: room });
+        let reply = sent.map(|()| answer).map_err(|_| StoreError::Closed { doing });
         Written { doing, reply }
     }
 }
 
 /// Starts the task that owns the connection.
 pub(crate) fn start(connection: SqliteConnection, journal: Journal, damage: Damage) -> Store {
-    let (jobs, queue) = mpsc::channel(WAITING_MAX);
+    let (jobs, queue) = mpsc::unbounded_channel();
     let (trouble_sender, trouble) = watch::channel(None);
     tokio::spawn(write_until_dropped(connection, journal, damage, queue, trouble_sender));
-    Store { jobs, trouble }
+    Store { jobs, room: Arc::new(Semaphore::new(WAITING_MAX)), trouble }
 }
 
 async fn write_until_dropped(
     mut connection: SqliteConnection,
     journal: Journal,
     mut damage: Damage,
-    mut queue: mpsc::Receiver<Job>,
+    mut queue: mpsc::UnboundedReceiver<Job>,
     trouble: watch::Sender<Option<String>>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -230,7 +238,7 @@ async fn write_until_dropped(
 }
 
 /// Waits for something to write, or until what is owed is due. Whether more may come.
-async fn receive(queue: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>, owed: &Owed) -> bool {
+async fn receive(queue: &mut mpsc::UnboundedReceiver<Job>, batch: &mut Vec<Job>, owed: &Owed) -> bool {
     let received = queue.recv_many(batch, BATCH_MAX);
     match owed.again_after() {
         Some(after) => tokio::time::timeout(after, received).await.map_or(true, |count| count > 0),

@@ -285,3 +285,17 @@ async fn r10_a_migration_that_was_cut_off_is_begun_anew_and_loses_nothing() {
     assert_eq!(opened.reader.marked(Mark::Frozen).await.unwrap(), []);
     assert_eq!(opened.reader.latest_deployments().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn what_an_operator_has_said_is_written_however_much_waits() {
+    let place = Place::new();
+    let opened = Store::open(&place.file).await.unwrap();
+    // The writer has had no turn since.
+    let waiting: Vec<_> = (0..8_192).map(|_| opened.store.append_samples(Vec::new())).collect();
+    let one_more = opened.store.append_samples(Vec::new()).done().await;
+    assert!(matches!(one_more, Err(StoreError::Behind { .. })), "{one_more:?}");
+    opened.store.set_hold(hold("shop.ini")).done().await.unwrap();
+    drop(waiting);
+    opened.store.append_samples(Vec::new()).done().await.unwrap();
+    assert_eq!(opened.reader.holds().await.unwrap(), [hold("shop.ini")]);
+}

@@ -225,11 +225,7 @@ impl FleetTask {
                 // The same.
                 let _ = reply.send(answer);
             }
-            Ask::Upgrade { actor, reply } => {
-                let answer = self.asked_to_upgrade(actor);
-                // The same.
-                let _ = reply.send(answer);
-            }
+            Ask::Upgrade { actor, reply } => self.asked_to_upgrade(actor, reply),
             Ask::ConfirmRemovals { actor, reply } => {
                 let answer = self.asked_to_confirm(&actor);
                 // The same.

@@ -2,13 +2,14 @@
 
 use std::os::fd::OwnedFd;
 
-use empery_control::{keeper::LivingMaster, link::FromMaster};
+use empery_control::{fleet::UpgradeView, keeper::LivingMaster, link::FromMaster};
 use empery_lifecycle::{
     fleet::MasterKey,
     generations::FailureReason,
     ids::{OperationId, RevisionId, VassalName},
 };
 use empery_store::{Hold, Opened, StoreError};
+use empery_web_ui::Reply;
 use tokio::sync::mpsc;
 
 use super::{keeper_line::KeeperWord, scan::Scanned, turn::Turn};
@@ -92,6 +93,15 @@ pub(crate) enum Input {
         holds: Vec<Hold>,
         /// Who was to accept nothing.
         frozen: Vec<VassalName>,
+    },
+    /// The binary that the emperor is to be upgraded to was tried.
+    BinaryTried {
+        /// Who wants it.
+        actor: String,
+        /// One sentence when it does not run.
+        outcome: Result<(), String>,
+        /// To them.
+        reply: Reply<UpgradeView>,
     },
     /// What was to be written down before the emperor leaves has been, as far as it could.
     Recorded,

@@ -95,6 +95,7 @@ impl FleetTask {
             Input::Alarm(text) => {
                 self.alarms.insert(text);
             }
+            Input::BinaryTried { actor, outcome, reply } => self.binary_tried(actor, outcome, reply),
             Input::Recorded => self.performer.leave(),
         }
         ControlFlow::Continue(())

@@ -5,7 +5,7 @@
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
+    time::Duration,
 };
 
 use empery_control::{
@@ -16,23 +16,51 @@ use empery_lifecycle::{
     fleet::{OperationEnd, Verb},
     ids::VassalName,
 };
-use empery_web_ui::AskError;
+use empery_web_ui::{AskError, Reply};
 
 use super::FleetTask;
-use crate::brain::{clock, summary};
+use crate::brain::{clock, command, inputs::Input, summary};
+
+/// How long a new binary may take to say its version.
+const TRIAL_WITHIN: Duration = Duration::from_secs(10);
 
 impl FleetTask {
-    /// Somebody wants the machine to run what is installed.
-    pub(super) fn asked_to_upgrade(&mut self, actor: String) -> Result<UpgradeView, AskError> {
+    /// Somebody wants the machine to run what is installed. A binary that does not even start must not get the emperor's place:
+    /// it is tried first, while everything else goes on.
+    pub(super) fn asked_to_upgrade(&mut self, actor: String, reply: Reply<UpgradeView>) {
+        match changed_binary() {
+            Some(binary) if self.may_upgrade().is_ok() => {
+                let inbox = self.inbox.clone();
+                tokio::spawn(async move {
+                    let tried = command::run_program(&binary, "--version", TRIAL_WITHIN).await;
+                    let outcome = tried.map(drop).map_err(|why| {
+                        format!("the new {} does not run ({why}): nothing was upgraded", binary.display())
+                    });
+                    inbox.tell(Input::BinaryTried { actor, outcome, reply });
+                });
+            }
+            Some(_) | None => self.binary_tried(actor, Ok(()), reply),
+        }
+    }
+
+    /// The new binary runs, or does not.
+    pub(super) fn binary_tried(&mut self, actor: String, outcome: Result<(), String>, reply: Reply<UpgradeView>) {
+        let may = self.may_upgrade().and_then(|()| outcome.map_err(AskError::Conflict));
+        // Whoever asked may have hung up.
+        let _ = reply.send(may.map(|()| self.begin_upgrade(actor)));
+    }
+
+    fn may_upgrade(&self) -> Result<(), AskError> {
         if self.leaving {
             return Err(AskError::Leaving);
         }
         if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.phase != "done") {
             return Err(AskError::Conflict("an upgrade is under way".to_owned()));
         }
-        if let Some(binary) = changed_binary() {
-            runs(&binary).map_err(AskError::Conflict)?;
-        }
+        Ok(())
+    }
+
+    fn begin_upgrade(&mut self, actor: String) -> UpgradeView {
         tracing::info!(by = actor, "the machine is upgraded");
         let view =
             UpgradeView { actor, began_unix_ms: clock::unix_ms(), phase: "emperor".to_owned(), vassals: Vec::new() };
@@ -40,7 +68,7 @@ impl FleetTask {
         let note = format!("{} {}", view.began_unix_ms, view.actor);
         self.performer.ask_keeper(Ask::Restart { note });
         self.publish();
-        Ok(view)
+        view
     }
 
     /// What an earlier brain began. A note that cannot be read is nobody's.
@@ -141,16 +169,4 @@ fn changed_binary() -> Option<PathBuf> {
         Some((facts.dev(), facts.ino(), facts.mtime(), facts.mtime_nsec()))
     };
     (image(&path)? != image(running)?).then_some(path)
-}
-
-/// A binary that does not even start must not get the emperor's place.
-fn runs(binary: &Path) -> Result<(), String> {
-    let trial = Command::new(binary).arg("--version").output();
-    match trial {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            Err(format!("the new {} does not run ({}): nothing was upgraded", binary.display(), output.status))
-        }
-        Err(error) => Err(format!("the new {} does not run ({error}): nothing was upgraded", binary.display())),
-    }
 }
