@@ -186,7 +186,7 @@ impl Keeper {
         }
         if self.takedown.is_some() || (self.shutting_down && !self.brain.is_up()) {
             let takedown = self.takedown.get_or_insert_with(|| Takedown::begin(self.at_once));
-            if takedown.go_on(&self.desk.masters) {
+            if takedown.go_on(&self.desk) {
                 return Ok(Turn::Leave(0));
             }
             return Ok(Turn::Again);

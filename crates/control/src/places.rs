@@ -53,7 +53,13 @@ pub struct BerthPlaces {
 /// The places of one master.
 #[must_use]
 pub fn berth(runtime: &Path, name: &VassalName, berth: Berth) -> BerthPlaces {
-    let directory = vassals(runtime).join(label(name)).join(berth.as_str());
+    berth_in(&vassals(runtime).join(label(name)), berth)
+}
+
+/// The same below a vassal's own directory.
+#[must_use]
+pub fn berth_in(directory: &Path, berth: Berth) -> BerthPlaces {
+    let directory = directory.join(berth.as_str());
     BerthPlaces { link: directory.join("link"), lock: directory.join("lock"), directory }
 }
 

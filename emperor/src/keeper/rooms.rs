@@ -328,8 +328,20 @@ fn regroup_logs(logs: &Path, gid: u32) -> io::Result<()> {
 
 /// Takes away what is left of a vassal that has no master any more. What is locked or unexpected stays.
 pub(super) fn clear_places(runtime: &Path, vassal: &VassalName) {
+    clear(&places::vassals(runtime).join(places::label(vassal)));
+}
+
+/// The same of every vassal.
+pub(super) fn clear_all_places(runtime: &Path) {
+    match fs::read_dir(places::vassals(runtime)) {
+        Ok(entries) => entries.flatten().for_each(|entry| clear(&entry.path())),
+        Err(error) => tracing::warn!("workers without a master may not hear of the stop: {error}"),
+    }
+}
+
+fn clear(directory: &Path) {
     for berth in [Berth::A, Berth::B] {
-        let places = places::berth(runtime, vassal, berth);
+        let places = places::berth_in(directory, berth);
         let Ok(held) = File::open(&places.lock) else { continue };
         if !matches!(lock::try_exclusive(held.as_fd()), Ok(true)) {
             return;
@@ -340,7 +352,7 @@ pub(super) fn clear_places(runtime: &Path, vassal: &VassalName) {
         }
         let _ = fs::remove_dir(&places.directory);
     }
-    let _ = fs::remove_dir(places::vassals(runtime).join(places::label(vassal)));
+    let _ = fs::remove_dir(directory);
 }
 
 /// Whether only root can change what this path leads to: it, and every directory above, is root's and nobody else's to
