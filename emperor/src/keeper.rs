@@ -19,6 +19,7 @@ mod signals;
 mod signpost;
 mod start;
 mod successor;
+mod survivors;
 mod takedown;
 #[cfg(test)]
 mod tests;
@@ -180,6 +181,7 @@ impl Keeper {
         if let Some(code) = refused {
             return Ok(Turn::Leave(code));
         }
+        self.desk.survivors.end_due(monotonic_ns());
         if self.takedown.is_none() && self.brain_is_late_at_ns.is_some_and(|at_ns| at_ns <= monotonic_ns()) {
             tracing::warn!("the brain has not ended the vassals in time, though it was told twice: it is ended first");
             self.brain.dismiss(Duration::ZERO);
@@ -276,7 +278,10 @@ impl Keeper {
         watched.extend(self.desk.masters.pidfds().map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
         let deadline = match &self.takedown {
             Some(takedown) => takedown.deadline_ns(),
-            None => self.brain.deadline_ns().into_iter().chain(self.brain_is_late_at_ns).min(),
+            None => {
+                let deadlines = [self.brain.deadline_ns(), self.brain_is_late_at_ns, self.desk.survivors.deadline_ns()];
+                deadlines.into_iter().flatten().min()
+            }
         };
         match poll(&mut watched, timeout(deadline)) {
             Ok(_) => {

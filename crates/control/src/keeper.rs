@@ -112,10 +112,14 @@ pub enum Ask {
         /// Which.
         paths: Vec<PathBuf>,
     },
-    /// Send a signal to a master that this keeper knows.
+    /// Kill a master that this keeper knows.
     Kill {
         /// Which.
         master: MasterKey,
+        /// Whether it was told to leave and has had its time: its workers, who may not have heard of that, are killed too if they
+        /// do not end by themselves.
+        #[serde(default)]
+        was_to_leave: bool,
     },
     /// Which masters are alive, by their locks. Answered by [`Answer::Masters`].
     Masters,

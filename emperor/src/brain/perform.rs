@@ -183,8 +183,8 @@ impl Performer {
     }
 
     /// SIGKILL.
-    pub(crate) fn kill(&self, master: MasterKey) {
-        self.tell_keeper(Ask::Kill { master }, Vec::new());
+    pub(crate) fn kill(&self, master: MasterKey, was_to_leave: bool) {
+        self.tell_keeper(Ask::Kill { master, was_to_leave }, Vec::new());
     }
 
     /// Closes what is kept for this vassal: all of it when no keys are named.

@@ -25,7 +25,9 @@ use super::{
     directory::{DirectoryError, VassalsDirectory},
     fd_store::{FdStore, Kept},
     masters::{self, Masters},
-    rooms, successor, tls_files,
+    rooms, successor,
+    survivors::Survivors,
+    tls_files,
 };
 use crate::{
     regions::{self, Looked},
@@ -85,6 +87,7 @@ pub(super) struct Desk {
     pub(super) directory: VassalsDirectory,
     pub(super) store: FdStore,
     pub(super) masters: Masters,
+    pub(super) survivors: Survivors,
     pub(super) runtime: PathBuf,
     pub(super) state: PathBuf,
     pub(super) vassal_program: PathBuf,
@@ -106,6 +109,7 @@ impl Desk {
                 .with_owners(settings.tyrant, brain.gid),
             store: successor::inherited_store(),
             masters: Masters::adopt(&settings.runtime)?,
+            survivors: Survivors::default(),
             runtime: settings.runtime.clone(),
             state: settings.state.clone(),
             vassal_program: vassal_beside(program),
@@ -222,7 +226,7 @@ impl Desk {
                 let (paths, files) = tls_files::open(&self.directory, &vassal, &paths)?.into_iter().unzip();
                 Ok(Outcome::Answers(vec![(Answer::TlsOpened { paths }, files)]))
             }
-            Ask::Kill { master } => self.kill(&master),
+            Ask::Kill { master, was_to_leave } => self.kill(&master, was_to_leave),
             Ask::Masters => {
                 let parts = in_parts(self.masters.living());
                 Ok(Outcome::parts(parts, |masters, more| Answer::Masters { masters, more }))
@@ -318,7 +322,7 @@ impl Desk {
         [Berth::A, Berth::B].into_iter().any(|berth| self.masters.lives_in(vassal, berth))
     }
 
-    fn kill(&self, key: &MasterKey) -> Result<Outcome, Refusal> {
+    fn kill(&mut self, key: &MasterKey, was_to_leave: bool) -> Result<Outcome, Refusal> {
         let name = &key.vassal;
         let Some(master) = self.masters.get(key) else {
             return Err(Refusal::new(
@@ -326,6 +330,9 @@ impl Desk {
                 format!("{name} has no such master (berth {}, serial {})", key.berth.as_str(), key.serial),
             ));
         };
+        if was_to_leave {
+            self.survivors.add(masters::children(master));
+        }
         point!("keeper.kill")
             .and_then(|()| masters::send(master, libc::SIGKILL))
             .map_err(|error| Refusal::io(format_args!("killing the master of {name}"), &error))?;

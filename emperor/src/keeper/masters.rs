@@ -122,9 +122,18 @@ impl Masters {
         }
     }
 
-    /// The pids.
-    pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
-        self.0.values().map(|master| master.pid)
+    /// Kills every master with its children.
+    pub(super) fn kill_all_with_children(&self) {
+        for (key, master) in &self.0 {
+            let children = children(master);
+            if let Err(error) = send(master, libc::SIGKILL) {
+                tracing::warn!(vassal = %key.vassal, pid = master.pid, "it was not killed: {error}");
+            }
+            for pidfd in &children {
+                // It may have ended since: that is what is wanted.
+                let _ = process::pidfd_kill(pidfd, libc::SIGKILL);
+            }
+        }
     }
 }
 
@@ -134,4 +143,16 @@ pub(super) fn send(master: &Master, signal: i32) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         sent => sent,
     }
+}
+
+/// What is a child of this master: zygotes, workers, gateways. To be asked before it is killed, for a found master's children
+/// do not come to this keeper then. It goes on no more: stopped, it starts and reaps none while they are looked for.
+pub(super) fn children(master: &Master) -> Vec<OwnedFd> {
+    // One that has ended has no children any more.
+    let _ = send(master, libc::SIGSTOP);
+    let children = || process::children_of(master.pid).unwrap_or_default();
+    let opened: Vec<_> = children().into_iter().filter_map(|pid| Some((pid, process::pidfd_open(pid).ok()?))).collect();
+    // One that is its child still is what was opened: nobody else had its number meanwhile.
+    let still = children();
+    opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, pidfd)| pidfd).collect()
 }

@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{desk::Desk, masters::Masters, rooms};
+use super::{desk::Desk, rooms};
 
 /// What masters and workers without one get to drain: uWSGI's `worker-reload-mercy`. Then what is left is told by SIGTERM, which
 /// would end a worker in the middle of a request.
@@ -69,7 +69,7 @@ impl Takedown {
         let no_mercy = monotonic_ns() >= self.kill_at_ns;
         if !masters.is_empty() {
             if no_mercy {
-                kill_with_children(masters);
+                masters.kill_all_with_children();
             }
             return false;
         }
@@ -85,14 +85,6 @@ impl Takedown {
         }
         orphans.is_empty()
     }
-}
-
-/// Zygotes and workers are children of their master. A found master's orphans would not come to this keeper, so they
-/// are killed while they can still be told.
-fn kill_with_children(masters: &Masters) {
-    let below: Vec<i32> = masters.pids().filter_map(|pid| process::children_of(pid).ok()).flatten().collect();
-    masters.signal_all(libc::SIGKILL);
-    send_to_all(&below, Signal::SIGKILL);
 }
 
 fn send_to_all(pids: &[i32], signal: Signal) {

@@ -42,15 +42,13 @@ impl FleetTask {
             }
             Action::Kill { master } => {
                 let seat = self.posts.get(&master.vassal).and_then(|post| post.seats.get(&master));
-                match seat {
-                    Some(seat) if !seat.told_to_leave => {
-                        tracing::warn!(vassal = %master.vassal, "the master is killed; its workers serve on");
-                    }
-                    Some(_) | None => {
-                        tracing::warn!(vassal = %master.vassal, "the master did not leave in time and is killed");
-                    }
+                let was_told = seat.is_none_or(|seat| seat.told_to_leave);
+                if was_told {
+                    tracing::warn!(vassal = %master.vassal, "the master did not leave in time and is killed");
+                } else {
+                    tracing::warn!(vassal = %master.vassal, "the master is killed; its workers serve on");
                 }
-                self.performer.kill(master);
+                self.performer.kill(master, was_told);
             }
             Action::Forget { name } => {
                 if let Some(post) = self.posts.get_mut(&name) {

@@ -36,7 +36,7 @@ fn requests() -> Vec<Vec<u8>> {
         },
         Ask::KeepLog { master: master.clone() },
         Ask::Forget { vassal, keys: vec!["k".to_owned()] },
-        Ask::Kill { master },
+        Ask::Kill { master, was_to_leave: true },
         Ask::Masters,
     ];
     asks.map(|ask| encode(&Request { id: RequestId(1), ask }).unwrap()).into()

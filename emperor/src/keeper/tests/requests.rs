@@ -86,6 +86,10 @@ fn order(serial: u64, listeners: &[&str]) -> StartMaster {
     }
 }
 
+fn kill(master: MasterKey) -> Ask {
+    Ask::Kill { master, was_to_leave: false }
+}
+
 fn start(desk: &mut Desk, order: StartMaster) -> Answer {
     let content = memfd::sealed("content", b"[uwsgi]\n").unwrap();
     ask_once(desk, Ask::StartMaster(Box::new(order)), vec![content]).0
@@ -205,9 +209,9 @@ fn a_master_is_started_found_again_by_its_lock_and_killed() {
     assert_eq!(ask_once(&mut desk, keep_log(), vec![read, write]).0, Answer::Done);
 
     let stranger = order(7, &[]).master;
-    assert_eq!(code(&ask_once(&mut desk, Ask::Kill { master: stranger }, Vec::new()).0), "not-found");
+    assert_eq!(code(&ask_once(&mut desk, kill(stranger), Vec::new()).0), "not-found");
     let master = order(1, &[]).master;
-    assert_eq!(ask_once(&mut desk, Ask::Kill { master: master.clone() }, Vec::new()).0, Answer::Done);
+    assert_eq!(ask_once(&mut desk, kill(master.clone()), Vec::new()).0, Answer::Done);
     let mut ended = Vec::new();
     until("its end", || {
         ended.extend(desk.masters.lost());
@@ -303,7 +307,7 @@ fn workers_of_a_master_in_one_berth_find_the_next_one_in_the_other() {
 
     start(&mut desk, order(3, &[]));
     assert!(!link(Berth::A).is_symlink() && !link(Berth::B).is_symlink(), "both live");
-    ask_once(&mut desk, Ask::Kill { master: in_b }, Vec::new());
+    ask_once(&mut desk, kill(in_b), Vec::new());
     until("its end", || !desk.masters.lost().is_empty());
     desk.lead_on(&vassal(), Berth::B);
     assert!(link(Berth::B).is_symlink());
@@ -317,5 +321,29 @@ fn workers_of_a_master_in_one_berth_find_the_next_one_in_the_other() {
     std::fs::write(link(Berth::B), "").unwrap();
     desk.lead_on(&vassal(), Berth::B);
     assert!(link(Berth::B).symlink_metadata().is_err());
-    ask_once(&mut desk, Ask::Kill { master: order(3, &[]).master }, Vec::new());
+    ask_once(&mut desk, kill(order(3, &[]).master), Vec::new());
+}
+
+#[test]
+fn children_of_a_master_that_was_to_leave_get_their_time_and_no_more() {
+    for was_to_leave in [false, true] {
+        let room = Room::new("children");
+        let mut desk = desk(&room);
+        let script = "sleep 600 & echo $! > child.new; mv child.new child; exec sleep 600";
+        std::fs::write(room.path().join("vassals/shop.ini"), script).unwrap();
+        let told = room.path().join("vassals/child");
+        assert!(matches!(start(&mut desk, order(1, &[])), Answer::Started { .. }));
+        until("its child", || told.exists());
+        let child = std::fs::read_to_string(&told).unwrap().trim().parse().unwrap();
+        let child = process::pidfd_open(child).unwrap();
+        let master = order(1, &[]).master;
+        assert_eq!(ask_once(&mut desk, Ask::Kill { master, was_to_leave }, Vec::new()).0, Answer::Done);
+        until("its end", || !desk.masters.lost().is_empty());
+        desk.survivors.end_due(process::monotonic_ns());
+        assert!(!process::pidfd_wait(child.as_fd(), Duration::from_millis(300)).unwrap(), "it was ended at once");
+        desk.survivors.end_due(u64::MAX);
+        let within = if was_to_leave { SOON } else { Duration::from_millis(300) };
+        assert_eq!(process::pidfd_wait(child.as_fd(), within).unwrap(), was_to_leave);
+        let _ = process::pidfd_kill(&child, libc::SIGKILL);
+    }
 }
