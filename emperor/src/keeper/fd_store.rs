@@ -164,9 +164,14 @@ impl FdStore {
         self.shelf(vassal).log.get_or_insert(LogPipe { read, write, of: Some(identity) });
     }
 
-    /// Keeps this memory instead of what was kept.
+    /// Keeps this memory instead of what was kept. Who has none any more takes nothing of another identity's away.
     pub(super) fn keep_regions(&mut self, vassal: &VassalName, identity: Identity, regions: Vec<(String, OwnedFd)>) {
-        self.shelf(vassal).regions = Some((identity, regions)).filter(|(_, regions)| !regions.is_empty());
+        let kept = &mut self.shelf(vassal).regions;
+        if !regions.is_empty() {
+            *kept = Some((identity, regions));
+        } else {
+            kept.take_if(|(whose, _)| *whose == identity);
+        }
     }
 
     /// The memory that is kept for masters of this identity: another's is nobody else's to read.
@@ -248,6 +253,8 @@ mod tests {
         store.keep_regions(&vassal, one, vec![("first".to_owned(), memory())]);
         assert_eq!(store.regions(&vassal, one).len(), 1);
         assert_eq!(store.regions(&vassal, other).len(), 0);
+        store.keep_regions(&vassal, other, Vec::new());
+        assert_eq!(store.regions(&vassal, one).len(), 1, "the other has none any more");
         store.forget(&vassal, &["k".to_owned()]);
         assert_eq!(store.regions(&vassal, one).len(), 1);
         store.forget(&vassal, &[]);

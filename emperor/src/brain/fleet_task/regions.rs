@@ -9,6 +9,10 @@ use crate::regions::{Looked, look};
 
 impl FleetTask {
     pub(super) fn regions_handed(&mut self, master: &MasterKey, names: Vec<String>, fds: Vec<OwnedFd>) {
+        // One that leaves has nothing for the next: what is kept may be the next one's already.
+        if self.seat(master).is_none_or(|seat| seat.told_to_leave) {
+            return;
+        }
         let Looked { good, bad, why } = look(names, fds);
         if !bad.is_empty() {
             tokio::task::spawn_blocking(move || drop(bad));
