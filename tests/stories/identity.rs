@@ -13,6 +13,7 @@ use empery_tests::{
     runner::Story,
     vassal::Vassal,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
@@ -21,6 +22,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/b10-sockets-of-a-vassal-that-root-starts-alone-are-its-user-s", sockets),
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
+    Story::new("identity/p1-p3-workers-of-the-user-before-are-relieved-by-the-next", relieved),
     Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),
     Story::new("identity/c19-b41-a-tyrant-runs-each-vassal-as-the-owner-of-its-file-and-root-s-not-at-all", tyrant),
     Story::new("identity/c19-a-tyrant-s-vassal-has-no-more-rights-than-its-owner", no_more_rights),
@@ -133,6 +135,26 @@ fn uid_changes(ground: &Ground) -> Result<()> {
     })?;
     emperor.loyal("shop.ini")?;
     ensure!(emperor.masters().len() == 1);
+    emperor.stop()
+}
+
+/// They call on the link of a master that is another user's, and would serve for ever what the file said before.
+fn relieved(ground: &Ground) -> Result<()> {
+    let mut emperor = emperor(ground)?;
+    let port = ground.port()?;
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = www-data\ngid = www-data\n")?)?;
+    let vassal = emperor.loyal("shop.ini")?;
+    let pid = |value: &Value| Ok::<_, anyhow::Error>(i32::try_from(value.as_i64().context("no pid")?)?);
+    let (master, worker) = (pid(&vassal["master_pid"])?, pid(&vassal["workers"][0]["pid"])?);
+    emperor.kill_keeper()?;
+    procfs::signal(master, Signal::SIGKILL);
+    emperor.drop_file("shop.ini", &ini(ground, port, "uid = nobody\ngid = nogroup\n")?)?;
+    emperor.up()?;
+    emperor.loyal("shop.ini")?;
+    serves_as(port, id_of("nobody")?)?;
+    let gone = || (!procfs::alive(worker)).then_some(());
+    empery_tests::wait::until("the worker before to be gone", empery_tests::emperor::SETTLED_WITHIN, gone)?;
+    ensure!(!emperor.output().contains("failed after"), "{}", emperor.output());
     emperor.stop()
 }
 

@@ -169,7 +169,11 @@ pub(crate) fn serve(governed: &Governed, inbox: &Inbox) -> Result<(), String> {
     let pipe = |error: std::io::Error| format!("the log pipe cannot be read: {error}");
     pump::start(kept.log_read.try_clone().map_err(pipe)?).map_err(pipe)?;
     let link = |error: std::io::Error| format!("the link cannot be served: {error}");
-    let admitted =
-        Admitted { brain_uid: boot.brain_uid, brain_uid_path: boot.brain_uid_path.clone(), own_uid: boot.uid };
+    let admitted = Admitted {
+        brain_uid: boot.brain_uid,
+        brain_uid_path: boot.brain_uid_path.clone(),
+        own_uid: boot.uid,
+        former_uids: boot.former_uids.clone(),
+    };
     accept::start(kept.link.try_clone().map_err(link)?, admitted, inbox.clone()).map_err(link)
 }

@@ -70,6 +70,9 @@ pub struct MasterBoot {
     /// The file that says who the brain is by now ([`crate::places::brain_uid`]).
     #[serde(default)]
     pub brain_uid_path: PathBuf,
+    /// Uids of earlier masters of the vassal: the link accepts what these have left, and nobody else of them.
+    #[serde(default)]
+    pub former_uids: Vec<u32>,
     /// Whether nothing is to be accepted until an order says so.
     #[serde(default)]
     pub frozen: bool,

@@ -30,6 +30,8 @@ pub(super) struct Master {
     pub(super) pidfd: OwnedFd,
     /// Who it is.
     pub(super) identity: Identity,
+    /// Whose leftovers it takes over besides.
+    pub(super) former_uids: Vec<u32>,
 }
 
 /// All of them.
@@ -45,7 +47,8 @@ impl Masters {
         let held = point!("keeper.adopt").and_then(|()| locks::held(runtime))?;
         let living = held.into_iter().map(|lock| {
             tracing::info!(vassal = %lock.text.master.vassal, pid = lock.text.pid, "found a living master");
-            (lock.text.master, Master { pid: lock.text.pid, pidfd: lock.pidfd, identity: lock.text.identity })
+            let (pid, identity) = (lock.text.pid, lock.text.identity);
+            (lock.text.master, Master { pid, pidfd: lock.pidfd, identity, former_uids: Vec::new() })
         });
         Ok(Self(living.collect()))
     }
@@ -60,10 +63,9 @@ impl Masters {
         self.0.keys().any(|key| key.vassal == *vassal && key.berth == berth)
     }
 
-    /// Who the one is that lives in that berth.
-    pub(super) fn identity_in(&self, vassal: &VassalName, berth: Berth) -> Option<Identity> {
-        let mut in_berth = self.0.iter().filter(|(key, _)| key.vassal == *vassal && key.berth == berth);
-        in_berth.next().map(|(_, master)| master.identity)
+    /// The one that lives in that berth.
+    pub(super) fn in_berth(&self, vassal: &VassalName, berth: Berth) -> Option<&Master> {
+        self.0.iter().find(|(key, _)| key.vassal == *vassal && key.berth == berth).map(|(_, master)| master)
     }
 
     /// The one of this key.

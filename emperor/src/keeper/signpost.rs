@@ -12,22 +12,23 @@ use empery_lifecycle::{fleet::Berth, ids::VassalName};
 use super::{desk::Desk, locks};
 
 impl Desk {
-    /// Has the link of a berth where nobody lives lead to the master in the other one. A master admits nobody of another user:
-    /// then the link is taken away, and who calls there finishes what it has and leaves.
+    /// Has the link of a berth where nobody lives lead to the master in the other one. If that does not admit who was left there,
+    /// the link is taken away, and who calls there finishes what it has and leaves.
     pub(super) fn lead_on(&mut self, vassal: &VassalName, from: Berth) {
         let to = from.other();
-        let Some(identity) = self.masters.identity_in(vassal, to).filter(|_| !self.masters.lives_in(vassal, from))
-        else {
+        if self.masters.lives_in(vassal, from) {
             return;
-        };
+        }
+        let Some(master) = self.masters.in_berth(vassal, to) else { return };
         let empty = places::berth(&self.runtime, vassal, from);
         if empty.link.symlink_metadata().is_err() {
             return;
         }
+        let admits = |uid: u32| uid == master.identity.uid || master.former_uids.contains(&uid);
+        let is_admitted = locks::text_at(&empty.lock).is_ok_and(|text| admits(text.identity.uid));
         // Who waits in its queue calls again.
         self.store.close_link(vassal, from);
-        let is_same = locks::text_at(&empty.lock).is_ok_and(|text| text.identity == identity);
-        let way = is_same.then(|| Path::new("..").join(to.as_str()).join("link"));
+        let way = is_admitted.then(|| Path::new("..").join(to.as_str()).join("link"));
         if let Err(error) = replace(&empty.link, way) {
             tracing::warn!(%vassal, "workers of an earlier master may not find the next: {}: {error}", empty.link.display());
         }

@@ -17,7 +17,10 @@ use empery_control::{
     places::{self, BerthPlaces},
 };
 use empery_failpoint::{point, step};
-use empery_lifecycle::fleet::MasterKey;
+use empery_lifecycle::{
+    fleet::{Berth, Identity, MasterKey},
+    ids::VassalName,
+};
 use empery_sys::{
     identity, memfd, process, seqpacket,
     spawn::{DropTo, Held, Spawn, hold},
@@ -26,7 +29,7 @@ use empery_sys::{
 use super::{
     desk::{Desk, Refusal, is_content},
     environment,
-    locks::TakenLock,
+    locks::{self, TakenLock},
     masters::Master,
     rooms, tls_files,
 };
@@ -58,6 +61,7 @@ impl Desk {
             move |error: io::Error| Refusal::io(format_args!("{attempted} {vassal}"), &error)
         };
         make_berth(&places).map_err(failed("making the places of"))?;
+        let former_uids = self.former_uids(vassal, order.identity);
         let lock = if self.masters.lives_in(vassal, *berth) {
             None
         } else {
@@ -99,6 +103,7 @@ impl Desk {
             log_directory,
             brain_uid: self.brain.uid,
             brain_uid_path: places::brain_uid(&self.runtime),
+            former_uids: former_uids.clone(),
             frozen: order.frozen,
             on_demand: order.on_demand.clone(),
             common: order.common.clone(),
@@ -119,9 +124,20 @@ impl Desk {
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
         let (vassal, berth) = (vassal.clone(), *berth);
-        self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
+        self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity, former_uids });
         self.lead_on(&vassal, berth.other());
         Ok(pid)
+    }
+
+    /// Who else masters of this vassal were since it was stopped last. A tyrant's vassal that has another owner now is another's:
+    /// what the earlier one has left is not to be trusted.
+    fn former_uids(&self, vassal: &VassalName, identity: Identity) -> Vec<u32> {
+        if self.tyrant.is_some() {
+            return Vec::new();
+        }
+        let text = |berth| locks::text_at(&places::berth(&self.runtime, vassal, berth).lock).ok();
+        let uids = [Berth::A, Berth::B].into_iter().filter_map(text).map(|text| text.identity.uid);
+        uids.filter(|uid| *uid != identity.uid).collect()
     }
 
     /// The user whose supplementary groups the master gets.

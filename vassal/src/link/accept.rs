@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use empery_control::worker::Introduction;
 use empery_sys::{
     channel::{Channel, Listener},
     seqpacket,
@@ -32,6 +33,8 @@ pub(crate) struct Admitted {
     pub(crate) brain_uid_path: PathBuf,
     /// This vassal's.
     pub(crate) own_uid: u32,
+    /// Those of earlier masters of it, of whom only what they have left is admitted.
+    pub(crate) former_uids: Vec<u32>,
 }
 
 /// Accepts from now on.
@@ -60,12 +63,15 @@ pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io:
 async fn introduce(channel: OwnedFd, admitted: Admitted, inbox: Inbox) {
     let Ok(peer) = seqpacket::peer(channel.as_fd()) else { return };
     let known = [0, admitted.brain_uid, admitted.own_uid].contains(&peer.uid);
-    if !known && brain_uid_now(&admitted.brain_uid_path) != Some(peer.uid) {
+    let is_known = known || brain_uid_now(&admitted.brain_uid_path) == Some(peer.uid);
+    if !is_known && !admitted.former_uids.contains(&peer.uid) {
         return;
     }
     let Ok(channel) = Channel::new(channel) else { return };
-    let word = tokio::time::timeout(INTRODUCTION_DEADLINE, channel.receive()).await;
-    if let Ok(Ok(Some((introduction, descriptors)))) = word {
+    let word = tokio::time::timeout(INTRODUCTION_DEADLINE, channel.receive::<Introduction>()).await;
+    if let Ok(Ok(Some((introduction, descriptors)))) = word
+        && (is_known || introduction.is_left_behind())
+    {
         inbox.put(Input::Introduced(Box::new(Introduced { introduction, descriptors, channel, pid: peer.pid })));
     }
 }

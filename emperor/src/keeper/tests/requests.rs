@@ -8,6 +8,7 @@ use std::{
 };
 
 use empery_control::{
+    boot::MasterBoot,
     framing::encode,
     keeper::{Answer, Ask, FromKeeper, ListenAddress, ListenSpec, LockText, Request, RequestId, StartMaster},
     places,
@@ -312,7 +313,7 @@ fn workers_of_a_master_in_one_berth_find_the_next_one_in_the_other() {
     desk.lead_on(&vassal(), Berth::B);
     assert!(link(Berth::B).is_symlink());
 
-    // Another user's master would not admit them.
+    // Its master would not admit workers of another user.
     std::fs::remove_file(link(Berth::B)).unwrap();
     let lock = places::berth(&room.path().join("run"), &vassal(), Berth::B).lock;
     let mut text: LockText = serde_json::from_slice(&std::fs::read(&lock).unwrap()).unwrap();
@@ -346,4 +347,29 @@ fn children_of_a_master_that_was_to_leave_get_their_time_and_no_more() {
         assert_eq!(process::pidfd_wait(child.as_fd(), within).unwrap(), was_to_leave);
         let _ = process::pidfd_kill(&child, libc::SIGKILL);
     }
+}
+
+#[test]
+fn a_master_is_told_who_its_predecessors_were_that_may_have_left_workers() {
+    let room = Room::new("former");
+    let mut desk = desk(&room);
+    let script = "cat /proc/self/fd/$EMPERY_MASTER_BOOT_FD > boot.new; mv boot.new boot";
+    std::fs::write(room.path().join("vassals/shop.ini"), script).unwrap();
+    let told = room.path().join("vassals/boot");
+    let former_uids = |desk: &mut Desk, serial| {
+        assert!(matches!(start(desk, order(serial, &[])), Answer::Started { .. }));
+        until("its end", || !desk.masters.lost().is_empty());
+        let boot: MasterBoot = serde_json::from_slice(&std::fs::read(&told).unwrap()).unwrap();
+        std::fs::remove_file(&told).unwrap();
+        boot.former_uids
+    };
+    assert!(former_uids(&mut desk, 1).is_empty());
+    assert!(former_uids(&mut desk, 2).is_empty(), "the same user");
+    let lock = places::berth(&room.path().join("run"), &vassal(), Berth::A).lock;
+    let mut text: LockText = serde_json::from_slice(&std::fs::read(&lock).unwrap()).unwrap();
+    text.identity.uid = 4711;
+    std::fs::write(&lock, serde_json::to_vec(&text).unwrap()).unwrap();
+    assert_eq!(former_uids(&mut desk, 3), [4711]);
+    ask_once(&mut desk, Ask::Forget { vassal: vassal(), keys: Vec::new() }, Vec::new());
+    assert!(former_uids(&mut desk, 4).is_empty(), "it was stopped");
 }
