@@ -10,6 +10,8 @@ mod pulses;
 mod regions;
 mod removal;
 mod stacks;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::{
