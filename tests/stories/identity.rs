@@ -23,6 +23,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("identity/a-root-owned-0600-file-is-read", root_owned),
     Story::new("identity/another-uid-is-an-edit-like-any-other", uid_changes),
     Story::new("identity/p1-p3-workers-of-the-user-before-are-relieved-by-the-next", relieved),
+    Story::new("identity/c19-p3-workers-of-an-owner-before-leave-when-another-owns-the-file", sent_away),
     Story::new("identity/groups-are-the-user-s-own-or-none-or-those-that-are-named", groups),
     Story::new("identity/c19-b41-a-tyrant-runs-each-vassal-as-the-owner-of-its-file-and-root-s-not-at-all", tyrant),
     Story::new("identity/c19-a-tyrant-s-vassal-has-no-more-rights-than-its-owner", no_more_rights),
@@ -155,6 +156,27 @@ fn relieved(ground: &Ground) -> Result<()> {
     let gone = || (!procfs::alive(worker)).then_some(());
     empery_tests::wait::until("the worker before to be gone", empery_tests::emperor::SETTLED_WITHIN, gone)?;
     ensure!(!emperor.output().contains("failed after"), "{}", emperor.output());
+    emperor.stop()
+}
+
+/// A tyrant's next master believes nothing that they say, and they leave all the same.
+fn sent_away(ground: &Ground) -> Result<()> {
+    let emperor = tyrant_emperor(ground, &[])?;
+    let (port, www, nobody) = (ground.port()?, id_of("www-data")?, id_of("nobody")?);
+    put(&emperor, ground, (www, www), &ini(ground, port, "")?)?;
+    let vassal = emperor.loyal("shop.ini")?;
+    let pid = |value: &Value| Ok::<_, anyhow::Error>(i32::try_from(value.as_i64().context("no pid")?)?);
+    let (master, worker) = (pid(&vassal["master_pid"])?, pid(&vassal["workers"][0]["pid"])?);
+    // The new owner's master gets the sockets from the keeper, who lives: only the workers are the old owner's.
+    let brain = emperor.brain_pid()?;
+    procfs::signal(brain, Signal::SIGSTOP);
+    procfs::signal(master, Signal::SIGKILL);
+    chown(emperor.vassals.join("shop.ini"), Some(nobody), Some(nobody))?;
+    procfs::signal(brain, Signal::SIGKILL);
+    serves_as(port, nobody)?;
+    let gone = || (!procfs::alive(worker)).then_some(());
+    empery_tests::wait::until("the old owner's worker to be gone", empery_tests::emperor::SETTLED_WITHIN, gone)?;
+    ensure!(emperor.loyal("shop.ini")?["failures"].as_u64().is_none_or(|failures| failures == 0));
     emperor.stop()
 }
 

@@ -7,19 +7,30 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use empery_control::worker::Introduction;
+use empery_control::{
+    gateway::ToGateway,
+    worker::{Introduction, ToWorker},
+};
 use empery_sys::{
     channel::{Channel, Listener},
     seqpacket,
 };
+use tokio::sync::Semaphore;
 
 use crate::supervise::input::{Inbox, Input, Introduced};
 
 /// How long a newcomer may take to say who it is.
 const INTRODUCTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How many may say at a time who they are that nobody knows: whoever passes through the directories may connect.
+const STRANGERS_MAX: usize = 8;
+
+/// How long one that was sent away may take to hear that.
+const SENT_AWAY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Out of descriptors, the next accept fails at once as well: this long nobody tries (accept(2), EMFILE).
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -43,11 +54,12 @@ pub(crate) struct Admitted {
 /// When the socket cannot be polled.
 pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io::Result<()> {
     let link = Listener::new(link)?;
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
     tokio::spawn(async move {
         loop {
             match link.accept().await {
                 Ok(channel) => {
-                    tokio::spawn(introduce(channel, admitted.clone(), inbox.clone()));
+                    tokio::spawn(introduce(channel, admitted.clone(), inbox.clone(), Arc::clone(&strangers)));
                 }
                 // The newcomer is gone again, or this process is out of descriptors: the next one may have more luck.
                 Err(error) => {
@@ -60,19 +72,34 @@ pub(crate) fn start(link: OwnedFd, admitted: Admitted, inbox: Inbox) -> std::io:
     Ok(())
 }
 
-async fn introduce(channel: OwnedFd, admitted: Admitted, inbox: Inbox) {
+async fn introduce(channel: OwnedFd, admitted: Admitted, inbox: Inbox, strangers: Arc<Semaphore>) {
     let Ok(peer) = seqpacket::peer(channel.as_fd()) else { return };
     let known = [0, admitted.brain_uid, admitted.own_uid].contains(&peer.uid);
     let is_known = known || brain_uid_now(&admitted.brain_uid_path) == Some(peer.uid);
-    if !is_known && !admitted.former_uids.contains(&peer.uid) {
-        return;
-    }
-    let Ok(channel) = Channel::new(channel) else { return };
+    let is_former = admitted.former_uids.contains(&peer.uid);
+    let place = if is_known || is_former { None } else { Some(strangers.try_acquire()) };
+    let (Ok(channel), None | Some(Ok(_))) = (Channel::new(channel), &place) else { return };
     let word = tokio::time::timeout(INTRODUCTION_DEADLINE, channel.receive::<Introduction>()).await;
-    if let Ok(Ok(Some((introduction, descriptors)))) = word
-        && (is_known || introduction.is_left_behind())
-    {
+    let Ok(Ok(Some((introduction, descriptors)))) = word else { return };
+    if is_known || is_former && introduction.is_left_behind() {
         inbox.put(Input::Introduced(Box::new(Introduced { introduction, descriptors, channel, pid: peer.pid })));
+    } else if place.is_some() {
+        send_away(&channel, &introduction).await;
+    }
+}
+
+/// Somebody who serves here for another user, to whom the vassal belonged before: it is told to finish what it has and to leave.
+/// Nothing that it says is believed.
+async fn send_away(channel: &Channel, introduction: &Introduction) {
+    let said = match introduction {
+        Introduction::Brain { .. } => return,
+        Introduction::OrphanedGateway { .. } => channel.try_send(&ToGateway::Drain, &[]),
+        Introduction::OrphanedWorker { .. } => channel.try_send(&ToWorker::Drain, &[]),
+    };
+    if said.is_ok() {
+        // Hung up at once, it might not hear that (unix(7): what is unread then resets the connection).
+        let gone = async { while let Ok(Some(_)) = channel.receive::<serde::de::IgnoredAny>().await {} };
+        let _ = tokio::time::timeout(SENT_AWAY_WITHIN, gone).await;
     }
 }
 
