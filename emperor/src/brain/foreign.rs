@@ -87,7 +87,7 @@ pub(super) mod tests {
     use super::*;
 
     fn board() -> OwnedFd {
-        Scoreboard::create(GenerationId(1), 1, 1).unwrap().1
+        Scoreboard::create(GenerationId(1), 1, 1, 0).unwrap().1
     }
 
     fn door() -> OwnedFd {

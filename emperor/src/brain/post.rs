@@ -323,7 +323,7 @@ mod tests {
         let (inbox, _inputs) = Inbox::new();
         let mut seat =
             Seat::new(-1, Identity { uid: 0, gid: 0 }, LinkHandle::open(key.clone(), "/nowhere".into(), inbox));
-        let board = |threads| Scoreboard::create(GenerationId(1), 1, threads).unwrap().0;
+        let board = |threads| Scoreboard::create(GenerationId(1), 1, threads, 0).unwrap().0;
         seat.workers = (0..850).map(|_| view(1)).collect();
         let mut post = Post::default();
         assert!(!post.has_room(&board(SLOTS_MAX)));

@@ -190,7 +190,7 @@ fn no_word_of_a_master_panics_the_brain_and_what_follows_can_be_shown() {
                 distort(&mut value, &mut chances.into_iter());
                 let Ok(word) = framing::decode::<FromMaster>(value.to_string().as_bytes()) else { continue };
                 let fds = match &word {
-                    FromMaster::Scoreboard { .. } => vec![Scoreboard::create(GenerationId(1), 1, 1).unwrap().1],
+                    FromMaster::Scoreboard { .. } => vec![Scoreboard::create(GenerationId(1), 1, 1, 0).unwrap().1],
                     _ => Vec::new(),
                 };
                 let input = Input::Master { master: master(), word: Box::new(word), fds, turn: turns.next().await };
