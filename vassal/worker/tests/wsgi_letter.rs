@@ -347,3 +347,75 @@ fn answers_larger_than_any_buffer_arrive_whole() {
         assert!(blocks.ends_with("\r\n0\r\n\r\n"));
     });
 }
+
+/// Changes to a protocol that says what it hears, and counts the requests it gets.
+const ECHO: &str = "
+import os
+import select
+import uwsgi
+
+paths = []
+
+def talk():
+    yield b''
+    fd = uwsgi.connection_fd()
+    select.select([fd], [], [], 10)
+    yield b'heard ' + os.read(fd, 1000)
+
+def application(environ, start_response):
+    path = environ['PATH_INFO']
+    paths.append(path)
+    if path == '/seen':
+        start_response('200 OK', [])
+        return [','.join(paths).encode()]
+    headers = [('Connection', 'Upgrade'), ('Content-Length', '5')]
+    if path != '/names-none':
+        headers.append(('Upgrade', 'echo'))
+    start_response('101 Switching Protocols', headers)
+    if path == '/raises':
+        return (1 / 0 for _ in range(1))
+    return [b'hello'] if path == '/says' else talk() if path == '/talks' else []
+";
+
+#[test]
+fn an_app_may_change_the_protocol_when_the_client_asked_for_that_and_nothing_behind_is_a_request() {
+    for threads in [1, 3] {
+        let listeners = Listeners::new();
+        let mut generation =
+            Generation::serving(driver::app_of("echo", ECHO), &listeners, |boot| boot.threads = threads);
+        let wish =
+            |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: x, upgrade\r\nUpgrade: echo\r\n\r\n");
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+        let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n";
+
+        let mut client = connect(&listeners);
+        client.write_all(wish("/talks").as_bytes()).unwrap();
+        // The head comes before the client says anything.
+        let mut head = vec![0; switched.len()];
+        client.read_exact(&mut head).unwrap();
+        assert_eq!(String::from_utf8(head).unwrap(), switched);
+        client.write_all(smuggled.as_bytes()).unwrap();
+        assert_eq!(read_to_end(client), format!("heard {smuggled}"));
+
+        for (path, said) in [("/says", "hello"), ("/nothing", "")] {
+            let answer = exchange(&listeners, (wish(path) + smuggled).as_bytes());
+            assert_eq!(answer, format!("{switched}{said}"), "{path}");
+        }
+        for (why, request) in [
+            ("no wish", "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned()),
+            ("half a wish", "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nUpgrade: echo\r\n\r\n".to_owned()),
+            ("HTTP/1.0", wish("/").replace("HTTP/1.1", "HTTP/1.0")),
+            ("no protocol", wish("/names-none")),
+            ("no head", wish("/raises")),
+        ] {
+            let answer = exchange(&listeners, (request + smuggled).as_bytes());
+            assert!(answer.starts_with("HTTP/1.1 500 ") && answer.matches("HTTP/").count() == 1, "{why}: {answer}");
+        }
+        let spoken = uwsgi(&listeners, 0, &[("REQUEST_METHOD", "GET"), ("PATH_INFO", "/says")], b"");
+        assert!(spoken.starts_with("HTTP/1.1 500 "), "{spoken}");
+        let seen = get(&listeners, "/seen");
+        assert!(!seen.contains("/smuggled"), "{seen}");
+        assert!(generation.log().contains("101 needs a header Upgrade"), "{}", generation.log());
+        generation.drain();
+    }
+}

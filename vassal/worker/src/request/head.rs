@@ -8,6 +8,8 @@ pub(super) enum HeaderKind {
     ContentLength,
     TransferEncoding,
     Connection,
+    /// The protocol that comes behind 101; the server's in any other answer.
+    Upgrade,
     /// About one connection, and so the server's to say.
     OfTheHop,
     /// Nothing: the client's.
@@ -24,7 +26,8 @@ impl HeaderKind {
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
             10 if is(b"connection") => Self::Connection,
             2 if is(b"te") => Self::OfTheHop,
-            7 if is(b"trailer") || is(b"upgrade") => Self::OfTheHop,
+            7 if is(b"upgrade") => Self::Upgrade,
+            7 if is(b"trailer") => Self::OfTheHop,
             8 if is(b"trailers") => Self::OfTheHop,
             10 if is(b"keep-alive") => Self::OfTheHop,
             _ => Self::Other,
@@ -44,6 +47,8 @@ pub(super) struct AnswerHead {
     is_coded: bool,
     /// The app said `Connection: close`.
     pub(super) closes: bool,
+    /// The protocol that the app said.
+    upgrade: Vec<u8>,
 }
 
 impl AnswerHead {
@@ -55,6 +60,7 @@ impl AnswerHead {
         self.content_length = None;
         self.is_coded = false;
         self.closes = false;
+        self.upgrade.clear();
     }
 
     /// Begins with a status such as `200 OK`, behind what a protocol has before it.
@@ -91,6 +97,11 @@ impl AnswerHead {
                     value.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
                 return Ok(());
             }
+            HeaderKind::Upgrade => {
+                self.upgrade.clear();
+                self.upgrade.extend_from_slice(value);
+                return Ok(());
+            }
             HeaderKind::OfTheHop => return Ok(()),
             HeaderKind::Other => {}
         }
@@ -112,6 +123,19 @@ impl AnswerHead {
             }
         }
         self.line(&[b"Content-Length: ", &digits[at..], b"\r\n"]);
+    }
+
+    /// Whether the app has said which protocol comes next.
+    pub(super) fn names_a_protocol(&self) -> bool {
+        !self.upgrade.is_empty()
+    }
+
+    /// Adds the lines by which the protocol changes (RFC 9110 section 7.8); none of them says how long a body is, for there is
+    /// none.
+    pub(super) fn change_protocol(&mut self) {
+        let upgrade = std::mem::take(&mut self.upgrade);
+        self.line(&[b"Upgrade: ", &upgrade, b"\r\n"]);
+        self.line(&[b"Connection: Upgrade\r\n"]);
     }
 
     /// Adds the Date line, unless the app gave one.

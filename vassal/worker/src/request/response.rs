@@ -252,6 +252,9 @@ impl Response {
         if let Some(reply) = &self.reply {
             reply.add_to(&mut self.head);
         }
+        if self.status == 101 {
+            return self.finish_last_head();
+        }
         let whole = if self.has_body() { whole } else { None };
         let length = self.head.content_length.or(whole);
         let framing = match length {
@@ -286,6 +289,33 @@ impl Response {
         self.head.end();
         self.head_bytes = self.head.bytes().len() as u64;
         framing
+    }
+
+    /// The same for 101: what follows is another protocol's, to the end of the connection.
+    fn finish_last_head(&mut self) -> Framing {
+        self.keeps = false;
+        self.head.change_protocol();
+        self.head.end();
+        self.head_bytes = self.head.bytes().len() as u64;
+        Framing::Close
+    }
+
+    /// Whether the client speaks a protocol in which it can be asked to change that, and has asked for it (RFC 9110 section 7.8).
+    pub(super) fn may_change_protocol(&self, py: Python<'_>) -> bool {
+        let asked = &self.asked;
+        let Some(environ) = self.environ.as_ref().map(|environ| environ.bind(py)) else { return false };
+        let header = |name: &str| -> Option<String> { environ.get_item(name).ok()??.extract().ok() };
+        let wants_it = |options: String| options.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+        !asked.is_cgi
+            && asked.records.is_none()
+            && (!asked.is_http || asked.minor_version == 1)
+            && header("HTTP_UPGRADE").is_some_and(|protocol| !protocol.is_empty())
+            && header("HTTP_CONNECTION").is_some_and(wants_it)
+    }
+
+    /// Whether the head that is taken says which protocol comes next.
+    pub(super) fn names_a_protocol(&self) -> bool {
+        self.head.names_a_protocol()
     }
 
     /// Sends the only item there is.
@@ -339,13 +369,14 @@ impl Response {
         self.send_whole(py, &body)
     }
 
-    /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable").
+    /// Sends a piece of the body. Nothing is sent for an empty one, not even the head (PEP 3333, "The start_response() Callable"),
+    /// but that of 101, for which the client waits before it says anything.
     pub(super) fn send(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
         match self.phase {
             Phase::Nothing => {
                 Err(Cut::App(PyAssertionError::new_err("the app gave a body before it called start_response")))
             }
-            _ if body.is_empty() => Ok(()),
+            _ if body.is_empty() && (self.status != 101 || self.is_sent()) => Ok(()),
             Phase::Started => {
                 if let Some(instead) = self.instead(py) {
                     return self.send_instead(py, instead);

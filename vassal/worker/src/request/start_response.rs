@@ -106,8 +106,15 @@ fn references<T>(object: &Py<T>) -> isize {
 
 impl StartResponse {
     fn take(&mut self, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = status.py();
         let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be of type str"))?;
         let status = self.statuses.of(status, Status::of)?;
+        let changes_protocol = status.number == 101;
+        if changes_protocol && !self.response.may_change_protocol(py) {
+            return Err(PyValueError::new_err(
+                "101 answers only a request over HTTP/1.1 that asks for another protocol (Connection: Upgrade)",
+            ));
+        }
         self.response.start(status.number, &status.line);
         let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("the headers must be a list"))?;
         for header in headers.iter() {
@@ -123,6 +130,9 @@ impl StartResponse {
                 return Err(PyValueError::new_err("a header's value has control characters"));
             }
             self.response.header(name.kind, &name.bytes, value.bytes().trim_ascii()).map_err(PyValueError::new_err)?;
+        }
+        if changes_protocol && !self.response.names_a_protocol() {
+            return Err(PyValueError::new_err("101 needs a header Upgrade that says which protocol comes next"));
         }
         Ok(())
     }
@@ -148,13 +158,13 @@ impl Name {
     }
 }
 
-/// From `200 OK`; final statuses only, without control characters.
+/// From `200 OK`; without control characters, final statuses only, and 101, behind which nothing of HTTP comes.
 fn status_number(line: &[u8]) -> Option<u16> {
     let (digits, reason) = line.split_at_checked(3)?;
     let well_formed =
         digits.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]) && !has_controls(reason);
     let number = digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit.wrapping_sub(b'0')));
-    (well_formed && (200..=599).contains(&number)).then_some(number)
+    (well_formed && (number == 101 || (200..=599).contains(&number))).then_some(number)
 }
 
 /// RFC 9110 section 5.6.2.

@@ -1,7 +1,10 @@
 //! Calls the app and sends what it returns (PEP 3333, "The Server/Gateway Side"): item by item, `close()` exactly once
 //! however it ends, and an app that fails before it said anything is answered for.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    os::fd::RawFd,
+    sync::{Arc, atomic::Ordering},
+};
 
 use empery_control::scoreboard::HeadKind;
 use empery_wire::framing::Body;
@@ -28,7 +31,9 @@ use super::{
     start_response::StartResponse,
 };
 use crate::{
-    attend, os, python,
+    attend,
+    os::{self, Ready},
+    python,
     serve::{
         connection::Connection,
         farewell::Manner,
@@ -155,7 +160,7 @@ pub(super) fn answer(
     if let Settled::Busy = settled {
         os::shut_down_receiving(connection.raw());
         os::shut_down_sending(connection.raw());
-        let start_response = start_response.unbind();
+        let start_response = start_response.clone().unbind();
         users.push(Box::new(move |py| {
             start_response.try_borrow_mut(py).map(|mut held| held.response.finish_with_request()).is_ok()
         }));
@@ -165,7 +170,7 @@ pub(super) fn answer(
         Some(after) => after,
         None if settled == Settled::Keeps => After::Keep { leftover },
         // Closing with unread bytes would reset the connection before the client has read its answer.
-        None if !leftover.is_empty() => After::Rest,
+        None if !leftover.is_empty() || is_saying_more(&start_response, connection.raw()) => After::Rest,
         None => After::Close,
     };
     Ok(match unsent {
@@ -179,6 +184,12 @@ pub(super) fn answer(
         }
         Some(_) | None => after,
     })
+}
+
+/// Whether the client speaks another protocol by now, and has said something that nobody has heard.
+fn is_saying_more(start_response: &Bound<'_, StartResponse>, fd: RawFd) -> bool {
+    start_response.try_borrow().is_ok_and(|held| held.response.status == 101)
+        && os::wait(fd, Ready::Read, 0).unwrap_or(false)
 }
 
 /// What the client did not take at once.
@@ -363,8 +374,8 @@ fn failed(py: Python<'_>, tools: &mut Tools, start_response: &Bound<'_, StartRes
         Err(_) => return Ending::Truncated,
     };
     if held.response.is_sent() {
-        // Nobody takes what came over a WebSocket for a whole answer, and a reset would lose the last of it.
-        return if held.response.websocket.is_some() { Ending::Whole } else { Ending::Truncated };
+        // Nobody takes what came over another protocol for a whole answer, and a reset would lose the last of it.
+        return if held.response.status == 101 { Ending::Whole } else { Ending::Truncated };
     }
     let (status, phrase) = if error.is_instance_of::<attend::Harakiri>(py) {
         (504, "Gateway Timeout")
