@@ -40,7 +40,14 @@ pub const BODY_MIN_BYTES_PER_S: u64 = 240;
 pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
 
 /// How much of the last piece of an answer is taken from a thread whose client does not take it at once, in bytes.
-pub const ANSWER_HELD_MAX_BYTES: usize = 256 * 1024;
+pub const ANSWER_HELD_MAX_BYTES: usize = 1024 * 1024;
+
+/// As much of all answers of a worker together: beyond it threads wait for their clients, in bytes.
+pub const ANSWERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a client is given to take the last piece of an answer before it is taken from the thread, where code of the app may
+/// still run behind it, in ms.
+pub const ANSWER_LINGER_MS: u64 = 20;
 
 /// How long a client may go on sending what nobody reads, once its answer is sent, in ms: closing sooner would reset the
 /// connection before it has read that answer (RFC 9112 section 9.6).

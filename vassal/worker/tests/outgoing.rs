@@ -32,6 +32,16 @@ def last(length):
     yield b'g' * (length - 1)
     taken.append(length)
 
+class Framework:
+    def __init__(self, length):
+        self.items = iter([b'g' * length])
+    def __iter__(self):
+        return self
+    def __next__(self):
+        return next(self.items)
+    def close(self):
+        taken.append('closed')
+
 def disconnect(length):
     import uwsgi
     yield b'g' * length
@@ -42,6 +52,9 @@ def application(environ, start_response):
     if path.startswith('/last/'):
         start_response('200 OK', [('Content-Length', path[6:])])
         return last(int(path[6:]))
+    if path.startswith('/framework/'):
+        start_response('200 OK', [('Content-Length', path[11:])])
+        return Framework(int(path[11:]))
     if path.startswith('/list/'):
         start_response('200 OK', [('Content-Length', path[6:])])
         return [b'g', b'g' * (int(path[6:]) - 1)]
@@ -206,6 +219,22 @@ fn the_last_item_of_a_list_holds_no_thread_when_it_is_short() {
             assert!(get(listeners, "/").ends_with("at once"));
         }
         assert_whole(long, 4 << 20);
+    });
+}
+
+#[test]
+fn the_answer_of_a_framework_holds_no_thread_once_it_is_given() {
+    with_each(by_unix, |listeners, _| {
+        // Its close() is called, as if the client had all of it.
+        let slow: Vec<UnixStream> = (0..4).map(|_| ask_by_unix(listeners, "/framework/1048576")).collect();
+        let began = Instant::now();
+        driver::until(|| get(listeners, "/taken").matches("closed").count() == 4);
+        assert!(began.elapsed() < Duration::from_secs(10), "it waited for a slow reader: {:?}", began.elapsed());
+        slow.into_iter().for_each(|client| assert_whole(client, 1 << 20));
+        // One that reads has the rest before close() is called.
+        let quick = ask_by_unix(listeners, "/framework/4194304");
+        assert_whole(quick, 4 << 20);
+        driver::until(|| get(listeners, "/taken").matches("closed").count() == 5);
     });
 }
 

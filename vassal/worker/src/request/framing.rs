@@ -3,7 +3,11 @@
 
 use std::os::fd::RawFd;
 
+use empery_wire::limits::ANSWER_LINGER_MS;
 use pyo3::PyErr;
+
+use super::send::Left;
+use crate::gevent;
 
 /// Why sending ended.
 pub(crate) enum Cut {
@@ -59,6 +63,28 @@ pub(super) enum Framing {
     Close,
     /// There is none.
     NoBody,
+}
+
+/// What of the app runs behind the last item of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nothing: the answer is a list or a tuple.
+    Nothing,
+    /// The end of an iterator, and `close()`: what frameworks return.
+    End,
+    /// Whatever is behind the last `yield`, which is not to run before its item is sent (PEP 3333, "Buffering and Streaming").
+    Code,
+}
+
+impl Tail {
+    /// What may be left to the loop of that item. Greenlets wait at no cost to anybody.
+    pub(super) fn left(self) -> Left {
+        match self {
+            Tail::Nothing => Left::after_ms(0),
+            Tail::End if !gevent::is_engine() => Left::after_ms(ANSWER_LINGER_MS),
+            Tail::End | Tail::Code => Left::NOTHING,
+        }
+    }
 }
 
 /// Whether the client got what the head promised.

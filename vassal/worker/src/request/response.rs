@@ -13,7 +13,7 @@ use pyo3::{
 use super::{
     beside::Beside,
     error_page,
-    framing::{Asked, Cut, Framing, Whole},
+    framing::{Asked, Cut, Framing, Tail, Whole},
     head::{AnswerHead, HeaderKind},
     patience::Patience,
     reply_rules::{Instead, Reply},
@@ -66,9 +66,9 @@ pub(crate) struct Response {
     out: Vec<u8>,
     /// All of the answer is known: nobody waits for the client to take it.
     is_known: bool,
-    /// No code of the app runs any more: the answer is a list or a tuple.
-    pub(super) is_plain: bool,
-    /// What is sent now ends where the Content-Length ends: of a plain answer little of it is waited for.
+    /// What may be left to the loop of the item by which the Content-Length is reached.
+    pub(super) tail: Tail,
+    /// What is sent now ends where the Content-Length ends.
     is_last: bool,
     /// FastCGI has been told that the request is over.
     has_ended: bool,
@@ -107,7 +107,7 @@ impl Response {
             input: None,
             out: Vec::new(),
             is_known: false,
-            is_plain: false,
+            tail: Tail::Code,
             is_last: false,
             has_ended: false,
             beside: None,
@@ -147,7 +147,7 @@ impl Response {
         self.too_long = false;
         self.input = input;
         self.is_known = false;
-        self.is_plain = false;
+        self.tail = Tail::Code;
         self.is_last = false;
         self.has_ended = false;
         self.reply = None;
@@ -484,8 +484,8 @@ impl Response {
         }
         let result = if self.is_known || !self.unsent.is_empty() {
             send_now(self.asked.fd, pieces, &mut self.unsent)
-        } else if self.is_last && self.is_plain {
-            send_last(py, self.asked.fd, pieces, &mut self.patience, &mut self.unsent)
+        } else if self.is_last {
+            send_last(py, self.asked.fd, pieces, self.tail.left(), &mut self.patience, &mut self.unsent)
         } else {
             send_all(py, self.asked.fd, pieces, &mut self.patience)
         };

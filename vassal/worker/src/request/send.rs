@@ -10,52 +10,74 @@ use super::patience::Patience;
 use crate::{
     gevent,
     os::{self, Ready},
+    serve::outgoing::room_bytes,
 };
+
+/// What is left to the loop of the pieces that end an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    /// Most of it, in bytes.
+    most: usize,
+    /// After so long, in ms.
+    after_ms: u64,
+}
+
+impl Left {
+    /// Nothing: the thread waits for the client.
+    pub(super) const NOTHING: Self = Self { most: 0, after_ms: 0 };
+
+    /// As much as there is room for, once the client has had that long to take it.
+    pub(super) fn after_ms(after_ms: u64) -> Self {
+        Self { most: ANSWER_HELD_MAX_BYTES.min(room_bytes()), after_ms }
+    }
+}
 
 /// Sends all pieces, one behind the other, as long as there is patience with the client.
 pub(super) fn send_all(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], patience: &mut Patience) -> io::Result<()> {
-    send_but(py, fd, pieces, 0, patience).map(|_| ())
+    send_but(py, fd, pieces, Left::NOTHING, patience).map(|_| ())
 }
 
-/// Sends the last pieces of an answer: as soon as no more than `ANSWER_HELD_MAX_BYTES` are left, these are put aside and
-/// nobody waits for the client.
+/// Sends the last pieces of an answer; what may be left of them is put aside, and nobody waits for the client.
 pub(super) fn send_last(
     py: Python<'_>,
     fd: RawFd,
     pieces: [&[u8]; 3],
+    left: Left,
     patience: &mut Patience,
     unsent: &mut Vec<u8>,
 ) -> io::Result<()> {
-    let sent = send_but(py, fd, pieces, ANSWER_HELD_MAX_BYTES, patience)?;
+    let sent = send_but(py, fd, pieces, left, patience)?;
     for piece in skip(pieces, sent) {
         unsent.extend_from_slice(piece);
     }
     Ok(())
 }
 
-/// Sends until the client takes no more at once and at most `may_stay` bytes are left; how many were sent.
-fn send_but(
-    py: Python<'_>,
-    fd: RawFd,
-    pieces: [&[u8]; 3],
-    may_stay: usize,
-    patience: &mut Patience,
-) -> io::Result<usize> {
+/// Sends until the client takes no more and what is left may be; how many bytes were sent.
+fn send_but(py: Python<'_>, fd: RawFd, pieces: [&[u8]; 3], left: Left, patience: &mut Patience) -> io::Result<usize> {
     let whole: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut sent = match os::send(fd, pieces) {
         Ok(sent) => sent,
         Err(error) if os::would_block(&error) => 0,
         Err(error) => return Err(error),
     };
-    if sent == whole || whole - sent <= may_stay {
+    if sent == whole || (left.after_ms == 0 && whole - sent <= left.most) {
         return Ok(sent);
     }
+    let began_ns = os::monotonic_ns();
     let mut send_on = |wait: &mut dyn FnMut(&mut Patience) -> io::Result<bool>| {
-        while whole - sent > may_stay {
+        while sent < whole {
             match os::send(fd, skip(pieces, sent)) {
                 Ok(more) => {
                     sent += more;
                     patience.moved(more);
+                }
+                Err(error) if os::would_block(&error) && whole - sent <= left.most => {
+                    let waited_ms = (os::monotonic_ns() - began_ns) / 1_000_000;
+                    let wait_ms = left.after_ms.saturating_sub(waited_ms);
+                    if wait_ms == 0 || !os::wait(fd, Ready::Write, wait_ms).unwrap_or(false) {
+                        break;
+                    }
                 }
                 Err(error) if os::would_block(&error) => wait_for_client(wait(patience))?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -12,7 +12,8 @@ use pyo3::{
     exceptions::PyTypeError,
     ffi,
     prelude::*,
-    types::{PyBytes, PyDict, PyList, PyMemoryView},
+    sync::PyOnceLock,
+    types::{PyBytes, PyDict, PyList, PyMemoryView, PyType},
 };
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
     body::BodyEnd,
     buffered, environ,
     file_wrapper::FileWrapper,
-    framing::{Asked, Cut, Whole},
+    framing::{Asked, Cut, Tail, Whole},
     input::Input,
     patience::Patience,
     reply_rules::Reply,
@@ -408,7 +409,7 @@ fn send_all_of(
         held.response.send_file(py, file.fd, file.offset, file.length)?;
         return held.response.finish(py);
     }
-    held()?.response.is_plain = is_plain(iterable);
+    held()?.response.tail = tail_of(iterable).map_err(Cut::App)?;
     let iterable = match iterable.try_iter() {
         // The app has sent all of it already, and returns what `uwsgi.sendfile` gave it.
         Err(_) if connection::is_sent_already(iterable) && held()?.response.is_sent() => {
@@ -473,6 +474,17 @@ fn is_plain(iterable: &Bound<'_, PyAny>) -> bool {
             || ffi::PyBytes_CheckExact(iterable.as_ptr()) != 0
             || ffi::PyTuple_CheckExact(iterable.as_ptr()) != 0
     }
+}
+
+/// `types.GeneratorType`, which the stable ABI does not know.
+static GENERATOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+fn tail_of(iterable: &Bound<'_, PyAny>) -> PyResult<Tail> {
+    if is_plain(iterable) {
+        return Ok(Tail::Nothing);
+    }
+    let generator = GENERATOR.import(iterable.py(), "types", "GeneratorType")?;
+    Ok(if iterable.is_exact_instance(generator) { Tail::Code } else { Tail::End })
 }
 
 /// Once, whatever happened before; what it raises goes to the log.

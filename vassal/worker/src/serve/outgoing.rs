@@ -4,9 +4,10 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use empery_wire::limits::ANSWER_MIN_BYTES_PER_S;
+use empery_wire::limits::{ANSWER_MIN_BYTES_PER_S, ANSWERS_HELD_MAX_BYTES};
 
 use super::{Serving, connection::Connection, now_ms, slab::Place};
 use crate::os;
@@ -49,9 +50,34 @@ pub(crate) enum Then {
     Close,
 }
 
+/// What lies in the memory of this process for clients that take their answers slowly, in bytes.
+static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// A part of it, until dropped.
+struct Held(usize);
+
+impl Held {
+    fn new(bytes: usize) -> Self {
+        HELD_BYTES.fetch_add(bytes, Relaxed);
+        Self(bytes)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD_BYTES.fetch_sub(self.0, Relaxed);
+    }
+}
+
+/// How much more a thread may leave to the loop, in bytes.
+pub(crate) fn room_bytes() -> usize {
+    ANSWERS_HELD_MAX_BYTES.saturating_sub(HELD_BYTES.load(Relaxed))
+}
+
 /// An answer under way.
 pub(crate) struct Sending {
     outgoing: Outgoing,
+    _held: Held,
     /// Of `outgoing.bytes`.
     sent_bytes: usize,
     /// Given to the kernel.
@@ -125,8 +151,15 @@ impl Serving {
     /// Sends an answer, now or as the client takes it.
     pub(super) fn send(&self, place: Place, mut connection: Box<Connection>, outgoing: Outgoing) {
         let deadline_ms = now_ms() + self.worker.boot.write_timeout_ms;
-        connection.sending =
-            Some(Box::new(Sending { outgoing, sent_bytes: 0, given_bytes: 0, taken_bytes: 0, deadline_ms }));
+        let held = Held::new(outgoing.bytes.len());
+        connection.sending = Some(Box::new(Sending {
+            outgoing,
+            _held: held,
+            sent_bytes: 0,
+            given_bytes: 0,
+            taken_bytes: 0,
+            deadline_ms,
+        }));
         self.send_on(place, connection);
     }
 
