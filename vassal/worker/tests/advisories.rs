@@ -15,6 +15,7 @@ use driver::{
     attack::{To, attack},
     connect, exchange, get, pace, read_to_end,
     recorder::Recorder,
+    until,
 };
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -209,4 +210,75 @@ fn h4_a_header_of_blanks_takes_no_longer_than_any_ghsa_73m2_3pwg_5fgc() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(exchange(&listeners, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ends_with("ok"));
     generation.drain();
+}
+
+/// Tells of every message of a WebSocket and of its end.
+const MESSAGES: &str = "
+import json
+import sys
+import uwsgi
+
+def saw(kind, what):
+    with open(sys.argv[1], 'a') as file:
+        file.write(json.dumps({'REQUEST_METHOD': kind, 'PATH_INFO': what}) + '\\n')
+
+def application(environ, start_response):
+    uwsgi.websocket_handshake()
+    try:
+        while True:
+            saw('message', uwsgi.websocket_recv().decode('latin-1'))
+    except OSError:
+        saw('the', 'end')
+    return []
+";
+
+const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A text as a client sends it. The mask is of zeros: what is said is what is sent.
+fn text(said: &str) -> Vec<u8> {
+    [&[0x81, 0x80 | u8::try_from(said.len()).unwrap(), 0, 0, 0, 0], said.as_bytes()].concat()
+}
+
+/// What the app has seen, as soon as that was the end.
+fn messages(recorder: &Recorder) -> Vec<String> {
+    let seen = || -> Vec<String> {
+        recorder.seen().iter().map(|seen| seen["PATH_INFO"].as_str().unwrap().to_owned()).collect()
+    };
+    until(|| seen().last().is_some_and(|last| last == "end"));
+    seen()
+}
+
+#[test]
+fn a_websocket_client_that_does_not_wait_for_its_handshake_loses_nothing() {
+    let recorder = Recorder::of("early", app_of("early", MESSAGES), |_| {});
+    let close = [0x88, 0x80, 0, 0, 0, 0];
+    let bytes = [HANDSHAKE.as_bytes(), &text("hello"), &text("again"), &close].concat();
+    attack(&recorder, To::Http, "all at once", &bytes, |outcome| {
+        assert_eq!((outcome.status, messages(&recorder)), (101, ["hello", "again", "end"].map(String::from).to_vec()));
+    });
+}
+
+#[test]
+fn h14_a_websocket_frame_that_lies_about_its_length_ends_it_cve_2025_1695() {
+    let long = |length: u64| [&[0x82, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4], b"abc"].concat();
+    let recorder = Recorder::of("frames", app_of("frames", MESSAGES), |boot| boot.websocket.message_max_bytes = 1000);
+    for (what, frame) in [
+        ("beyond 63 bits", long(u64::MAX)),
+        ("the longest there is", long(u64::MAX >> 1)),
+        ("the length with its header overflows", long(u64::MAX - 13)),
+        ("beyond 32 bits", long(1 << 32)),
+        ("longer than is allowed", long(1001)),
+        ("a long ping", [&[0x89, 0x80 | 126, 0xff, 0xff, 0, 0, 0, 0][..], b"abc"].concat()),
+        ("a close in pieces", [&[0x08, 0x82, 0, 0, 0, 0][..], b"ab"].concat()),
+        ("not masked", [&[0x81, 3][..], b"abc"].concat()),
+        ("longer than what comes", [&[0x81, 0x80 | 126, 0, 200, 0, 0, 0, 0][..], b"abc"].concat()),
+    ] {
+        // The last one takes what is behind it for its own; nothing of the others is a message.
+        let bytes = [text("hello"), frame, text("smuggled")].concat();
+        attack(&recorder, To::Behind(HANDSHAKE), what, &bytes, |outcome| {
+            assert_eq!((outcome.status, messages(&recorder)), (101, ["hello", "end"].map(String::from).to_vec()));
+            assert_eq!(outcome.text.matches("HTTP/1.1 ").count(), 1);
+        });
+    }
 }

@@ -85,6 +85,8 @@ pub(crate) struct Response {
     pub(crate) environ: Option<Py<PyDict>>,
     /// The connection has become one.
     pub(crate) websocket: Option<Box<WebSocket>>,
+    /// What came behind a request that asks for another protocol: the beginning of that.
+    pub(crate) ahead: Vec<u8>,
 }
 
 impl Response {
@@ -117,6 +119,7 @@ impl Response {
             is_logged: false,
             environ: None,
             websocket: None,
+            ahead: Vec::new(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Response {
         self.reply = None;
         self.is_logged = false;
         self.websocket = None;
+        self.ahead.clear();
     }
 
     /// It is not all the app's.

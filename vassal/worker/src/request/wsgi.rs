@@ -10,7 +10,7 @@ use empery_control::scoreboard::HeadKind;
 use empery_wire::framing::Body;
 use pyo3::{
     exceptions::PyTypeError,
-    ffi,
+    ffi, intern,
     prelude::*,
     sync::PyOnceLock,
     types::{PyBytes, PyDict, PyList, PyMemoryView, PyType},
@@ -223,6 +223,9 @@ fn prepare<'py>(
         tools.serving.owed.get(tools.core as usize),
         request.beside.clone(),
     );
+    if !request.behind.is_empty() && request.body == Body::Length(0) && environ.contains(intern!(py, "HTTP_UPGRADE"))? {
+        held.response.ahead.extend_from_slice(request.behind);
+    }
     if let (Some(rules), Some(routed)) = (&tools.serving.rules, &request.routed) {
         let vars = rules.has_routes_of_answers().then(|| environ::kept(environ));
         held.response.change(Reply::new(rules, Arc::clone(routed), vars.unwrap_or_default(), began));

@@ -105,11 +105,10 @@ fn websocket_handshake(
     let mut answer = answer.try_borrow_mut()?;
     answer.response.send_raw(py, &head).map_err(|_| failed(HANDSHAKE, "the client is gone"))?;
     answer.response.status = 101;
-    answer.response.websocket = Some(Box::new(WebSocket {
-        receiver: Receiver::new(worker.boot.websocket.message_max_bytes),
-        heard_ns: os::monotonic_ns(),
-        asked_ns: None,
-    }));
+    let mut receiver = Receiver::new(worker.boot.websocket.message_max_bytes);
+    // Clients should wait for the handshake, and some do not.
+    receiver.receive(&std::mem::take(&mut answer.response.ahead));
+    answer.response.websocket = Some(Box::new(WebSocket { receiver, heard_ns: os::monotonic_ns(), asked_ns: None }));
     Ok(())
 }
 

@@ -20,6 +20,8 @@ const HEAD_MAX_BYTES: usize = 65_536;
 #[derive(Clone, Copy)]
 pub(crate) enum To {
     Http,
+    /// The same, behind a request whose answer's head is waited for.
+    Behind(&'static str),
     /// Whatever the second listener speaks.
     Socket,
 }
@@ -49,10 +51,23 @@ pub(crate) fn attack(recorder: &Recorder, to: To, what: &str, bytes: &[u8], judg
         }
         ways.push((name, pieces));
     }
+    let tcp = || TcpStream::connect(recorder.listeners.address()).unwrap();
     for (way, pieces) in ways {
         recorder.forget();
         let text = match to {
-            To::Http => exchange(TcpStream::connect(recorder.listeners.address()).unwrap(), bytes, &pieces),
+            To::Http => exchange(tcp(), bytes, &pieces),
+            To::Behind(request) => {
+                let mut stream = tcp();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.extend(byte);
+                }
+                String::from_utf8(head).unwrap() + &exchange(stream, bytes, &pieces)
+            }
             To::Socket => exchange(UnixStream::connect(&recorder.listeners.uwsgi_path).unwrap(), bytes, &pieces),
         };
         let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use empery_control::boot::AppBoot;
+use empery_control::{apps::AppTarget, boot::AppBoot};
 use serde_json::Value;
 
 use super::{Generation, Listeners, app};
@@ -17,11 +17,16 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// A worker that serves the recording app.
     pub(crate) fn new(name: &str, change: impl FnOnce(&mut AppBoot)) -> Self {
+        Self::of(name, app("recorder.py"), change)
+    }
+
+    /// A worker that serves another app which writes down what it sees in the same form.
+    pub(crate) fn of(name: &str, target: AppTarget, change: impl FnOnce(&mut AppBoot)) -> Self {
         let path = std::env::temp_dir().join(format!("empery-recorder-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listeners = Listeners::new();
         let argument = path.to_str().unwrap().to_owned();
-        let generation = Generation::serving(app("recorder.py"), &listeners, |boot| {
+        let generation = Generation::serving(target, &listeners, |boot| {
             boot.pyargv = vec![argument];
             change(boot);
         });
