@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     floor::{Floor, Guest},
-    limits::TAKEN_BACK_MAX,
+    limits::{BODY_BEGUN_BYTES, CONNECTION_BEGUN_BYTES, TAKEN_BACK_MAX},
 };
 
 /// What happens on a connection. Moments are ms since it began, from 1 on; 0 is "not now".
@@ -114,6 +114,12 @@ impl Activity {
             self.floor.busy();
         }
         InFlight { activity: Arc::clone(self), is_answered: false, is_offered: false }
+    }
+
+    /// How much of the body of one of its requests must be here before that is passed on, in bytes: more than nothing.
+    pub(crate) fn begun_bytes(&self) -> usize {
+        let in_flight = usize::try_from(self.in_flight.load(Relaxed)).unwrap_or(usize::MAX);
+        BODY_BEGUN_BYTES.min(CONNECTION_BEGUN_BYTES / in_flight.max(1)).max(1)
     }
 
     /// The head that is coming has taken too long.

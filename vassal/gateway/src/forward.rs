@@ -65,11 +65,16 @@ impl Exchange {
             return Ok(Answer::own(StatusCode::MISDIRECTED_REQUEST));
         }
         self.client.introduce(&mut head.headers);
-        let body = match Upload::begin(body, self.waits.client).await {
+        let enough = || self.activity.begun_bytes();
+        let body = match Upload::begin(body, self.waits.client, enough, &self.workers.lobby).await {
             Ok(body) => body,
             Err(Unbegun::Late) => {
                 in_flight.answered();
                 return Ok(refusal(StatusCode::REQUEST_TIMEOUT, version));
+            }
+            Err(Unbegun::CrowdedOut) => {
+                in_flight.answered();
+                return Ok(later(refusal(StatusCode::SERVICE_UNAVAILABLE, version)));
             }
             // Taken back, in case anybody counts.
             Err(Unbegun::Broken) => return Ok(refusal(StatusCode::BAD_REQUEST, version)),
@@ -177,10 +182,13 @@ fn refusal(status: StatusCode, version: Version) -> Response<Answer> {
 
 /// No worker has answered.
 fn unserved(status: StatusCode) -> Response<Answer> {
-    let mut answer = Answer::own(status);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-    }
+    let answer = Answer::own(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE { later(answer) } else { answer }
+}
+
+/// The client may come again.
+fn later(mut answer: Response<Answer>) -> Response<Answer> {
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     answer
 }
 

@@ -15,6 +15,12 @@ pub(crate) const TAKEN_BACK_MAX: u32 = 200;
 /// So much of a body, in bytes, or all of it, must be here before a worker's connection is taken for its request.
 pub(crate) const BODY_BEGUN_BYTES: usize = 16 * 1024;
 
+/// The same for all requests of a connection together: more of them need less each.
+pub(crate) const CONNECTION_BEGUN_BYTES: usize = 1024 * 1024;
+
+/// Bodies, of all clients together, that have not begun so. One more, and the one that has waited for longest is refused.
+pub(crate) const UNBEGUN_MAX: usize = 4096;
+
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 

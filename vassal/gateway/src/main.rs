@@ -19,6 +19,7 @@ mod forward;
 mod host;
 mod judged;
 mod limits;
+mod lobby;
 mod log;
 mod master;
 mod redirect;

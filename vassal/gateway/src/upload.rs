@@ -13,7 +13,7 @@ use empery_wire::{limits::BODY_MIN_BYTES_PER_S, pace::Pace};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, timeout};
 
-use crate::limits::BODY_BEGUN_BYTES;
+use crate::lobby::Lobby;
 
 /// See the module.
 pub(crate) enum Upload {
@@ -35,22 +35,38 @@ pub(crate) enum Unbegun {
     Late,
     /// Its client has gone, taken it back, or framed it wrongly.
     Broken,
+    /// Too many others wait, too.
+    CrowdedOut,
 }
 
 impl Upload {
     /// What a request brings, once it is here whole or has begun in earnest: no worker's connection is taken for a body that does
-    /// not come. A client may take `grant` for it, and longer when something comes.
+    /// not come. A client may take `grant` for it, and longer when something comes; `enough` says how much it must be.
     ///
     /// # Errors
     /// When it does not come.
-    pub(crate) async fn begin(mut body: Incoming, grant: Duration) -> Result<Self, Unbegun> {
+    pub(crate) async fn begin(
+        body: Incoming,
+        grant: Duration,
+        enough: impl Fn() -> usize,
+        lobby: &Lobby,
+    ) -> Result<Self, Unbegun> {
         if body.is_end_stream() {
             return Ok(Upload::Nothing);
         }
+        let place = lobby.enter();
+        tokio::select! {
+            biased;
+            () = place.crowded_out() => Err(Unbegun::CrowdedOut),
+            begun = Self::begin_alone(body, grant, enough) => begun,
+        }
+    }
+
+    async fn begin_alone(mut body: Incoming, grant: Duration, enough: impl Fn() -> usize) -> Result<Self, Unbegun> {
         let pace = Pace { grant_ms: as_ms(grant), min_bytes_per_s: BODY_MIN_BYTES_PER_S };
         let began = Instant::now();
         let mut begun = Vec::new();
-        while begun.len() < BODY_BEGUN_BYTES && !body.is_end_stream() {
+        while begun.len() < enough() && !body.is_end_stream() {
             let wait_ms = pace.next_wait_ms(as_ms(began.elapsed()), begun.len() as u64);
             let next = poll_fn(|context| without_trailers(Pin::new(&mut body), context));
             match timeout(Duration::from_millis(wait_ms), next).await.map_err(|_| Unbegun::Late)? {

@@ -23,8 +23,10 @@ use tokio::{
 
 use crate::{
     limits::{
-        WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_ROOM_WITHIN, WORKER_WITHIN,
+        UNBEGUN_MAX, WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_ROOM_WITHIN,
+        WORKER_WITHIN,
     },
+    lobby::Lobby,
     upload::Upload,
     writes::writes_through,
 };
@@ -38,6 +40,8 @@ pub(crate) struct Workers {
     /// How long an idle connection is good: a worker closes it a little later.
     idle_for: Duration,
     head_max_bytes: usize,
+    /// Where requests wait before they take one.
+    pub(crate) lobby: Lobby,
 }
 
 struct Idle {
@@ -70,6 +74,7 @@ impl Workers {
             room: Arc::new(Semaphore::new(WORKER_CONNECTIONS_MAX)),
             idle_for: keepalive.mul_f64(0.8),
             head_max_bytes,
+            lobby: Lobby::new(UNBEGUN_MAX),
         }
     }
 

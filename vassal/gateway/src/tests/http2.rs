@@ -4,7 +4,10 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::connection::serve_http2;
+use crate::{
+    connection::serve_http2,
+    limits::{CONNECTION_BEGUN_BYTES, STREAMS_MAX, UNBEGUN_MAX},
+};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -12,6 +15,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -52,19 +56,24 @@ fn connect_http2(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
     client
 }
 
+/// The whole frames in these bytes: kind, flags, payload.
+fn frames(mut bytes: &[u8]) -> Vec<(u8, u8, &[u8])> {
+    let mut all = Vec::new();
+    while let [a, b, c, kind, flags, _, _, _, _, rest @ ..] = bytes {
+        let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
+        let Some((payload, behind)) = rest.split_at_checked(length) else { break };
+        all.push((*kind, *flags, payload));
+        bytes = behind;
+    }
+    all
+}
+
 /// Everything until the end of the connection, which must come; the kinds of its frames.
 async fn kinds_until_the_end(client: &mut DuplexStream) -> Vec<u8> {
     let mut said = Vec::new();
     // An end in the middle of something is an end.
     let _ = tokio::time::timeout(SOON, client.read_to_end(&mut said)).await.expect("the connection is not ended");
-    let mut kinds = Vec::new();
-    let mut rest = said.as_slice();
-    while let [a, b, c, kind, ..] = rest {
-        kinds.push(*kind);
-        let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
-        rest = rest.get(9 + length..).unwrap_or_default();
-    }
-    kinds
+    frames(&said).into_iter().map(|(kind, ..)| kind).collect()
 }
 
 /// A worker that reads whatever comes, answers nothing, and tells of each connection.
@@ -77,8 +86,9 @@ fn silent() -> (Arc<Workers>, mpsc::Receiver<()>) {
     (workers, told)
 }
 
-#[tokio::test]
-async fn h2_a_client_that_takes_its_requests_back_is_cut_before_it_has_cost_much_cve_2023_44487() {
+/// Begins one request after the other, each followed by what `ends` it before it is answered; how many could be sent, and how many
+/// reached a worker.
+async fn flood(ends: impl Fn(u32) -> Vec<u8>) -> (usize, usize) {
     let (workers, told) = silent();
     let mut client = connect_http2(&workers, PATIENT);
     client.write_all(&preface(&[])).await.unwrap();
@@ -86,11 +96,11 @@ async fn h2_a_client_that_takes_its_requests_back_is_cut_before_it_has_cost_much
     for stream in (1_u32..40_000).step_by(2) {
         let request = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
         let mut written = client.write_all(&request).await;
-        // The request is on its way before it is taken back: no queue of the library sees it.
+        // The request is on its way before it is ended: no queue of the library sees it.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         if written.is_ok() {
-            written = client.write_all(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+            written = client.write_all(&ends(stream)).await;
         }
         if written.is_err() {
             break;
@@ -99,8 +109,84 @@ async fn h2_a_client_that_takes_its_requests_back_is_cut_before_it_has_cost_much
     }
     kinds_until_the_end(&mut client).await;
     let reached = std::iter::from_fn(|| told.recv_timeout(Duration::from_millis(200)).ok()).count();
+    (sent, reached)
+}
+
+#[tokio::test]
+async fn h2_a_client_that_takes_its_requests_back_is_cut_before_it_has_cost_much_cve_2023_44487() {
+    let (sent, reached) = flood(|stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
     assert!(sent < 19_999, "all requests were taken");
     assert!(reached <= 250, "{reached} of {sent} requests reached a worker");
+}
+
+#[tokio::test]
+async fn h2_so_is_one_that_has_the_gateway_take_them_back_cve_2025_8671() {
+    // The window grows beyond what it can be (RFC 9113, 6.9.1): the gateway resets the stream.
+    let (sent, reached) = flood(|stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())).await;
+    assert!(sent < 19_999, "all requests were taken");
+    assert!(reached <= 250, "{reached} of {sent} requests reached a worker");
+}
+
+#[tokio::test]
+async fn h9_an_answer_to_a_body_that_nobody_reads_comes_whole_before_the_body_is_refused_over_http2() {
+    let workers = worker(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(OK).unwrap();
+    });
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS, 1, POST)).await.unwrap();
+    let half = [frame(DATA, 0, 1, &[b'x'; 16_384]), frame(DATA, 0, 1, b"and so on")].concat();
+    client.write_all(&half).await.unwrap();
+    let mut said = Vec::new();
+    let reading = async {
+        while frames(&said).iter().all(|(kind, ..)| *kind != RST_STREAM) {
+            assert!(client.read_buf(&mut said).await.unwrap() > 0, "{:?}", frames(&said));
+        }
+    };
+    tokio::time::timeout(SOON, reading).await.expect("nothing is refused");
+    let of_stream: Vec<_> =
+        frames(&said).into_iter().filter(|(kind, ..)| [HEADERS, DATA, RST_STREAM].contains(kind)).collect();
+    // RFC 9113, section 8.1: a whole answer, and then NO_ERROR.
+    assert_eq!(of_stream[0].0, HEADERS);
+    let body: Vec<u8> =
+        of_stream.iter().filter(|(kind, ..)| *kind == DATA).flat_map(|(_, _, data)| data.to_vec()).collect();
+    assert_eq!(body, b"ok");
+    let [.., (_, flags, _), (RST_STREAM, _, code)] = &of_stream[..] else { panic!("{of_stream:?}") };
+    assert_eq!((flags & END_STREAM, *code), (END_STREAM, &[0_u8; 4][..]), "{of_stream:?}");
+}
+
+#[tokio::test]
+async fn h5_a_length_that_is_not_the_bodys_never_reaches_a_worker_over_http2() {
+    /// `content-length` (RFC 7541, appendix A: 28), not indexed.
+    fn length(said: &str) -> Vec<u8> {
+        [&[0x0f, 13, u8::try_from(said.len()).unwrap()], said.as_bytes()].concat()
+    }
+    for (said, body) in [
+        ("5", &[][..]),
+        ("5", &[&b"hel"[..]]),
+        ("2", &[b"hello"]),
+        ("2", &[b"he", b"llo"]),
+        ("+5", &[b"hello"]),
+        ("5, 5", &[b"hello"]),
+        ("", &[b"hello"]),
+    ] {
+        let (workers, told) = telling();
+        let mut client = connect_http2(&workers, PATIENT);
+        let head = [POST, &length(said)].concat();
+        let end = |is_last: bool| if is_last { END_STREAM } else { 0 };
+        let mut bytes = [preface(&[]), frame(HEADERS, END_HEADERS | end(body.is_empty()), 1, &head)].concat();
+        for (at, part) in body.iter().enumerate() {
+            bytes.extend(frame(DATA, end(at + 1 == body.len()), 1, part));
+        }
+        client.write_all(&bytes).await.unwrap();
+        // What comes after it on the same connection is served, or nothing is.
+        let next = [POST, &length("2")].concat();
+        let after = [frame(HEADERS, END_HEADERS, 3, &next), frame(DATA, END_STREAM, 3, b"ok")].concat();
+        let _ = client.write_all(&after).await;
+        let seen = tokio::task::spawn_blocking(move || told.recv_timeout(Duration::from_secs(2))).await.unwrap();
+        assert!(seen.is_err() || seen.is_ok_and(|(_, body)| body == "ok"), "{said:?} of {body:?} reached a worker");
+    }
 }
 
 #[tokio::test]
@@ -216,6 +302,58 @@ async fn h1_a_body_that_does_not_come_is_not_waited_for_for_ever() {
     let kinds = kinds_until_the_end(&mut client).await;
     assert!(kinds.contains(&HEADERS), "{kinds:?}");
     assert!(told.try_recv().is_err(), "something of it reached a worker");
+}
+
+#[tokio::test]
+async fn h1_of_too_many_bodies_that_do_not_come_the_oldest_is_refused_and_one_that_comes_is_served() {
+    let (workers, told) = telling();
+    let mut oldest = connect(&workers, PATIENT);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    // It is being waited for.
+    assert!(exchange(&mut oldest, head, "\r\n\r\n").await.starts_with("HTTP/1.1 100 "));
+    let mut others = Vec::new();
+    for _ in 0..UNBEGUN_MAX / STREAMS_MAX as usize {
+        let mut client = connect_http2(&workers, PATIENT);
+        client.write_all(&preface(&[])).await.unwrap();
+        for stream in (1..2 * STREAMS_MAX).step_by(2) {
+            client.write_all(&frame(HEADERS, END_HEADERS, stream, POST)).await.unwrap();
+            client.write_all(&frame(DATA, 0, stream, b"he")).await.unwrap();
+        }
+        others.push(client);
+    }
+    let said = until(&mut oldest, "nothing").await;
+    assert!(said.starts_with("HTTP/1.1 503 ") && said.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{said}");
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS, 1, POST)).await.unwrap();
+    client.write_all(&frame(DATA, END_STREAM, 1, b"hello")).await.unwrap();
+    let (told, body) = tokio::task::spawn_blocking(move || {
+        let body = told.recv_timeout(SOON).unwrap().1;
+        (told, body)
+    })
+    .await
+    .unwrap();
+    assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
+    assert!(told.try_recv().is_err(), "a body that has not come has a worker");
+    drop(others);
+}
+
+#[tokio::test]
+async fn h1_the_bodies_of_one_connection_hold_no_more_together_than_one_connection_may() {
+    let (workers, told) = silent();
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    let each = CONNECTION_BEGUN_BYTES / STREAMS_MAX as usize;
+    for stream in (1..2 * STREAMS_MAX).step_by(2) {
+        client.write_all(&frame(HEADERS, END_HEADERS, stream, POST)).await.unwrap();
+    }
+    // All requests are here now: of one alone so much would be too little.
+    let bytes = vec![b'x'; each];
+    client.write_all(&frame(DATA, 0, 1, &bytes[1..])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(told.try_recv().is_err(), "it has a worker too early");
+    client.write_all(&frame(DATA, 0, 1, &bytes[..1])).await.unwrap();
+    tokio::task::spawn_blocking(move || told.recv_timeout(SOON).unwrap()).await.unwrap();
 }
 
 #[tokio::test]
