@@ -150,12 +150,21 @@ pub(crate) async fn call(address: &str) -> io::Result<UnixStream> {
     let deadline = Instant::now() + WORKER_WITHIN;
     loop {
         match UnixStream::connect(address).await {
+            // Where nobody listens any more, everybody may take the name (unix(7)).
+            Ok(worker) if !is_believed(worker.peer_cred()?.uid(), nix::unistd::geteuid().as_raw()) => {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens in their place"));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
                 tokio::time::sleep(WORKER_AGAIN_AFTER).await;
             }
             called => return called,
         }
     }
+}
+
+/// Whether requests go to whoever listens as this user: root binds for others.
+fn is_believed(listens: u32, own: u32) -> bool {
+    listens == 0 || listens == own
 }
 
 /// Says that a client is turned away for that.
@@ -190,6 +199,12 @@ writes_through!(Counted);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_go_to_root_and_to_our_own_user_and_to_nobody_else() {
+        assert!(is_believed(0, 1000) && is_believed(1000, 1000) && is_believed(0, 0));
+        assert!(!is_believed(1001, 1000) && !is_believed(1000, 0));
+    }
 
     #[tokio::test]
     async fn h1_a_request_waits_for_a_connection_only_so_long() {
