@@ -10,6 +10,7 @@ pub mod behaviours;
 pub mod books;
 pub mod browser;
 pub mod cgroup;
+pub mod cves;
 pub mod emperor;
 pub mod failpoints;
 pub mod golden;

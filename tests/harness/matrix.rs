@@ -42,27 +42,46 @@ pub fn faults() -> Result<Vec<Fault>> {
     text.lines().skip(1).map(|text| line(text).with_context(|| format!("{}: {text:?}", path.display()))).collect()
 }
 
+/// The name of a test or of a story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// As it is written down: `vassal/worker: h5_…` or `clients/h1-…`.
+    pub shown: String,
+    /// Without its room or group, in its words.
+    pub words: Vec<String>,
+}
+
+/// Every test and story in these sources.
+#[must_use]
+pub fn tests(sources: &[(String, String)]) -> Vec<Named> {
+    let split = |name: &str, between: char| name.split(between).map(str::to_owned).collect();
+    let mut found = Vec::new();
+    for (path, text) in sources {
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            let named = if let Some((_, rest)) = line.split_once("Story::new(\"") {
+                let name = rest.split('"').next().unwrap_or_default();
+                Some(Named { shown: name.to_owned(), words: split(name.split('/').nth(1).unwrap_or_default(), '-') })
+            } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| is_test) {
+                let name = rest.split('(').next().unwrap_or_default();
+                Some(Named { shown: format!("{}: {name}", room(path)), words: split(name, '_') })
+            } else {
+                None
+            };
+            is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || is_test && named.is_none();
+            found.extend(named);
+        }
+    }
+    found
+}
+
 /// The names of tests and stories in these sources that begin with an id, by id.
 #[must_use]
 pub fn proofs(sources: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (path, text) in sources {
-        let mut is_test = false;
-        for line in text.lines().map(str::trim) {
-            let name = if let Some((_, rest)) = line.split_once("Story::new(\"") {
-                rest.split('"').next().map(|name| (name.to_owned(), name.split('/').nth(1).unwrap_or_default(), '-'))
-            } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| is_test) {
-                let name = rest.split('(').next().unwrap_or_default();
-                Some((format!("{}: {name}", room(path)), name, '_'))
-            } else {
-                None
-            };
-            is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || is_test && name.is_none();
-            if let Some((shown, words, between)) = name {
-                for id in words.split(between).map_while(id) {
-                    found.entry(id).or_default().push(shown.clone());
-                }
-            }
+    for named in tests(sources) {
+        for id in named.words.iter().map_while(|word| id(word)) {
+            found.entry(id).or_default().push(named.shown.clone());
         }
     }
     for names in found.values_mut() {

@@ -28,6 +28,7 @@ mod gevent;
 mod golden;
 mod ground_rules;
 mod hang;
+mod holding_on;
 mod hooks;
 mod hostile;
 mod https;
@@ -141,6 +142,7 @@ fn main() -> ExitCode {
         check::STORIES,
         clients::STORIES,
         hooks::STORIES,
+        holding_on::STORIES,
         waits::STORIES,
         watched::STORIES,
         error_pages::STORIES,

@@ -54,6 +54,7 @@ fn h5_a_transfer_encoding_is_one_exact_token_cve_2024_1135_cve_2024_6827_cve_201
         "Transfer-Encoding: \x0cchunked",
         "Transfer-Encoding: chunked\x0b",
         "Transfer-Encoding: chunked\x0c",
+        "Transfer-Encoding: \x0b\x0c\x1c\x1d\x1e\x1f\u{85}\u{a0}chunked\x0b\x0c\x1c\x1d\x1e\x1f\u{85}\u{a0}",
         "Transfer-Encoding: chunked\u{85}",
         "Transfer-Encoding: \u{a0}chunked",
         "Transfer-Encoding: chunked\0",
