@@ -234,7 +234,7 @@ fn h14_an_scgi_head_is_understood_and_every_lie_is_refused() {
         ("no SCGI", netstring(&[first]), 400),
         ("another SCGI", netstring(&[first, ("SCGI", "2")]), 400),
         ("a variable without a name", netstring(&[first, ("SCGI", "1"), ("", "x")]), 400),
-        ("a value without its end", b"26:CONTENT_LENGTH\x000\0SCGI\x001\0a\0b,".to_vec(), 400),
+        ("a value without its end", b"27:CONTENT_LENGTH\x000\0SCGI\x001\0a\0b,".to_vec(), 400),
         ("a length with a sign", netstring(&[("CONTENT_LENGTH", "+1"), ("SCGI", "1")]), 400),
         ("two lengths", netstring(&[first, ("CONTENT_LENGTH", "1"), ("SCGI", "1")]), 400),
         ("a body that is too long", netstring(&[("CONTENT_LENGTH", "1001"), ("SCGI", "1")]), 413),
