@@ -42,6 +42,7 @@ mod mules;
 mod nginx;
 mod noting;
 mod on_demand;
+mod over_tls;
 mod packaging;
 mod pythons;
 mod quickstart;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         https::STORIES,
         tour::STORIES,
         tls::STORIES,
+        over_tls::STORIES,
         gateway::STORIES,
         alone::STORIES,
         alarms::STORIES,
