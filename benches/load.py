@@ -2,7 +2,7 @@
 
 import os
 import re
-import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -90,7 +90,7 @@ class Attackers:
         self.thread = threading.Thread(target=self.run)
 
     def begun(self):
-        connection = socket.create_connection(("127.0.0.1", self.server.port), 10)
+        connection = self.server.connection(10)
         connection.sendall(self.beginning)
         connection.setblocking(False)
         return connection
@@ -101,7 +101,7 @@ class Attackers:
             for place, connection in enumerate(self.held):
                 try:
                     connection.send(b"x")
-                except BlockingIOError:
+                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     pass
                 except OSError:
                     connection.close()

@@ -15,6 +15,11 @@ DESCRIPTORS = 12_000
 READY_S, STOPPED_S = 20, 10
 
 
+# Certificates are the bench's own.
+TLS = ssl.create_default_context()
+TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -91,11 +96,7 @@ class Server:
 
     def connection(self, timeout_s=5):
         plain = socket.create_connection(("127.0.0.1", self.port), timeout_s)
-        if not self.is_tls:
-            return plain
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context.wrap_socket(plain)
+        return TLS.wrap_socket(plain) if self.is_tls else plain
 
     def is_ready(self, path):
         deadline = time.monotonic() + READY_S

@@ -1,14 +1,18 @@
 """What is measured: each scenario has a title, its rows, and one run of one row, which answers with figures by column."""
 
+import time
 from dataclasses import dataclass
 from typing import Callable
 
 from load import Attackers, Sleepers, h2load, idle, wrk
-from servers import VENV, behind_nginx, bjoern, empery, empery_specific, fastwsgi, floor, granian, gunicorn, uwsgi
+from servers import VENV, behind_nginx, bjoern, empery, empery_specific, fastwsgi, floor, granian, gunicorn, plain, uwsgi
 
 UPLOAD_BYTES = 10 * 1024 * 1024
 IDLE_CONNECTIONS = 10_000
 ATTACKERS = 1_000
+# Of the scenario `monitor`: seconds without a request, and connections without one while others have some.
+REST_S = 10
+RESTING = 1_000
 
 
 @dataclass
@@ -66,6 +70,20 @@ def idle_connections(server, _seconds):
     return figures
 
 
+def monitored(server, seconds):
+    """What looks after connections costs nothing while nobody asks, and takes nothing from a view that only computes."""
+    before = server.cpu_seconds()
+    time.sleep(REST_S)
+    figures = {"idle_ms": (server.cpu_seconds() - before) * 1e3}
+    held = idle(server, RESTING)
+    before = server.cpu_seconds()
+    figures |= wrk(server.url("/spin"), 1, seconds)
+    figures["cpu_us"] = (server.cpu_seconds() - before) / max(figures["requests"], 1) * 1e6
+    for connection in held:
+        connection.close()
+    return figures
+
+
 def attacked(beginning):
     def run(server, seconds):
         alone = wrk(server.url("/"), 8, seconds)
@@ -82,11 +100,11 @@ CPU = ["cpu_us", "ratio", "rate", "p50", "p99", "p999", "pss_mib", "errors"]
 BULK = ["mib_s", "ratio", "cpu_us", "rate", "p99", "growth_mib", "errors"]
 
 
-def tls(directory):
+def tls(directory, module="hello"):
     certificate, key = str(directory / "localhost.crt"), str(directory / "localhost.key")
     ours = {"how": "--https", "where": "127.0.0.1:{port}," + f"{certificate},{key}"}
-    rows = [empery("hello", **ours), empery_specific("hello", **ours),
-            granian("hello", "--ssl-certificate", certificate, "--ssl-keyfile", key, http="auto")]
+    rows = [empery(module, **ours), empery_specific(module, **ours),
+            granian(module, "--ssl-certificate", certificate, "--ssl-keyfile", key, http="auto")]
     for row in rows:
         row.is_tls = True
     return rows
@@ -135,6 +153,14 @@ def scenarios(directory):
         Scenario("slow-body", f"8 keep-alive connections beside {ATTACKERS:,} that send a body a byte a second",
                  [empery("shapes"), bjoern("shapes"), fastwsgi("shapes"), granian("shapes")], attacked(Attackers.BODY),
                  ["times", "p99_alone", "p99", "rate", "errors"]),
+        Scenario("slow-head-https", f"The same over HTTPS: 8 keep-alive connections beside {ATTACKERS:,} that send a head a byte a second",
+                 tls(directory), attacked(Attackers.HEAD), ["times", "p99_alone", "p99", "rate", "errors"]),
+        Scenario("slow-body-https", f"The same over HTTPS: 8 keep-alive connections beside {ATTACKERS:,} that send a body a byte a second",
+                 tls(directory, "shapes"), attacked(Attackers.BODY), ["times", "p99_alone", "p99", "rate", "errors"]),
+        Scenario("monitor", f"A view that only computes, on one keep-alive connection beside {RESTING:,} idle ones; and {REST_S} s without a request",
+                 [plain(), *(empery("shapes", "--processes", "2", "--threads", threads, name=f"Empery, processes = 2, threads = {threads}")
+                             for threads in ("1", "4"))],
+                 monitored, ["cpu_us", "ratio", "rate", "p99", "idle_ms", "errors"], rounds_unsaid=3),
         Scenario("https", "Hello world over HTTPS (HTTP/1.1), 32 keep-alive connections", tls(directory), throughput(32), CPU),
         Scenario("http2", "Hello world over HTTP/2 with TLS, 4 connections of 8 streams", tls(directory), http2, ["cpu_us", "ratio", "rate", "pss_mib", "errors"]),
     ]

@@ -57,6 +57,10 @@ def floor():
     return Row("floor (no Python)", [[str(RELEASE / "examples/floor"), "{port}"]])
 
 
+def plain():
+    return Row("plain Python (no server)", [[PYTHON, "plain.py", "{port}"]], APPS["shapes"])
+
+
 def empery(module, *more, name="Empery", binaries=RELEASE, how="--http-socket", where="127.0.0.1:{port}"):
     return Row(name, [[str(binaries / "vassal"), how, where, *shared_words(module), *more]])
 

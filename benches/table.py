@@ -6,9 +6,10 @@ HEADINGS = {
     "cpu_us": "CPU per request, us", "ratio": "of the first row", "rate": "requests/s", "mib_s": "MiB/s", "p50": "p50, ms", "p99": "p99, ms",
     "p999": "p99.9, ms", "pss_mib": "memory (PSS), MiB", "growth_mib": "memory growth at its peak, MiB", "errors": "errors",
     "slept": "sleepers answered", "idle_bytes": "bytes per connection", "p99_alone": "p99 without them, ms", "times": "times that",
+    "idle_ms": "CPU of 10 s without a request, ms",
 }
 DECIMALS = {"cpu_us": 1, "rate": 0, "mib_s": 0, "p50": 2, "p99": 2, "p999": 2, "pss_mib": 1, "growth_mib": 1, "idle_bytes": 0, "p99_alone": 2,
-            "times": 2, "slept": 0, "errors": 0}
+            "times": 2, "slept": 0, "idle_ms": 1, "errors": 0}
 
 
 def cell(column, runs, first, judged):

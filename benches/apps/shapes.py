@@ -29,10 +29,17 @@ def big(start_response):
     start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(MEGABYTES_10))])
 
 
+def spun():
+    """Some milliseconds of nothing but Python, which nobody else's code can run beside."""
+    return b"%d" % sum(number * number for number in range(100_000))
+
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/sleep":
         time.sleep(1)
+    elif path == "/spin":
+        return answer(start_response, spun())
     elif path in ("/upload", "/form"):
         return answer(start_response, b"%d" % uploaded(environ))
     elif path == "/generator":
