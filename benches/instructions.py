@@ -4,7 +4,8 @@
     ./dev instructions [--bless]
 
 Layers: a request head parsed (`benches/heads.rs`), and a whole request in one worker, from the kernel's answer to
-`epoll_wait` to the next `epoll_wait`; over HTTP on one connection, over the uwsgi protocol on a connection for each. Each is
+`epoll_wait` to the next `epoll_wait`; over HTTP on one connection, over the uwsgi protocol on a connection for each; and a
+request answered by the epoll server without Python (`benches/floor.rs`), above which a server's cost is its own. Each is
 run twice with different numbers of repeats; the difference is what one costs.
 Only user space is counted, and time plays no part in it: repeats differ by a few instructions.
 
@@ -23,13 +24,14 @@ import tempfile
 from pathlib import Path
 
 import callgrind
-from worker import Worker
+from worker import Floor, Worker
 
 TREE = Path(__file__).resolve().parent.parent
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")) / "release"
 BASELINE = TREE / "benches/instructions.json"
 TOLERATED = 1.03
 OURS = "libempery_worker.so"
+FLOOR, HELLO_WORLD = "hello world, from the floor", "hello world"
 
 HELLO = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"
 BROWSER = (
@@ -94,11 +96,24 @@ def requests(home, interpreter, module, request, how="--http-socket", ask=Worker
     return {"ours": round(each[OURS]), "all": round(sum(each.values()))}
 
 
+def floor(home, request):
+    """A request answered by the floor: from its `epoll_wait` to the next."""
+    fewer, more = 200, 1200
+    counts = []
+    for times in (fewer, more):
+        with Floor(callgrind.command(home, [str(RELEASE / "examples/floor")])) as server:
+            server.asks(request, times)
+        counts.append(callgrind.read(home / f"counts.{server.pid}"))
+    each = callgrind.per_repeat(*counts, more - fewer)
+    return {"ours": round(each["floor"]), "all": round(sum(each.values()))}
+
+
 def measure(home, interpreter):
     return {
+        FLOOR: floor(home, HELLO),
         "head of HTTP parsed": heads(home, "http"),
         "head of the uwsgi protocol parsed": heads(home, "uwsgi"),
-        "hello world": requests(home, interpreter, "hello", HELLO),
+        HELLO_WORLD: requests(home, interpreter, "hello", HELLO),
         "a browser's head": requests(home, interpreter, "hello", BROWSER),
         "a small POST that is read": requests(home, interpreter, "shapes", POST),
         "nginx's `uwsgi_pass`": requests(home, interpreter, "hello", uwsgi(NGINX), "--uwsgi-socket", Worker.asks_anew),
@@ -124,6 +139,12 @@ def judge(counts, before):
     return not slower
 
 
+def above_the_floor(counts):
+    """How many times what the floor needs a request needs in user space."""
+    least, whole = counts[FLOOR]["all"], counts[HELLO_WORLD]["all"]
+    return f"{HELLO_WORLD}: {whole - least:,} instructions above the floor's {least:,}, {whole / least:.2f} times those; the kernel's are the same"
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--bless", action="store_true", help="write the counts of this machine as the baseline")
@@ -136,6 +157,7 @@ def main():
         counts = measure(Path(home), interpreter)
     before = next((entry["counts"] for entry in known if entry["key"] == mine), None)
     is_fine = judge(counts, before or {})
+    print(above_the_floor(counts))
     if given.bless:
         entries = [entry for entry in known if entry["key"] != mine] + [{"key": mine, "counts": counts}]
         BASELINE.write_text(json.dumps(entries, indent=2) + "\n")

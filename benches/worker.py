@@ -1,4 +1,4 @@
-"""One worker of a standalone `vassal` whose requests are counted: started, asked one request at a time, and stopped."""
+"""What is asked one request at a time while its instructions are counted: one worker of a standalone `vassal`, and the floor."""
 
 import os
 import re
@@ -87,5 +87,42 @@ class Worker:
 
     def __exit__(self, *_):
         os.sched_setaffinity(0, self.processors)
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(DEADLINE_S)
+
+
+class Floor:
+    """The epoll server without Python, given as the command to which its port is added."""
+
+    def __init__(self, command):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.process = subprocess.Popen([*command, str(self.port)], stdin=subprocess.DEVNULL)
+        # What the command runs, it becomes.
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def connection(self):
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", self.port), DEADLINE_S)
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise SystemExit("the floor does not serve") from None
+                time.sleep(0.02)
+
+    def asks(self, request, times):
+        """The request so often on one connection, each after the answer to the one before."""
+        with self.connection() as connection:
+            for _ in range(times):
+                connection.sendall(request)
+                if not connection.recv(65536).startswith(b"HTTP/1.1 200"):
+                    raise SystemExit("the floor answers with something else than a 200")
+
+    def __exit__(self, *_):
+        # Callgrind writes its counts when a signal ends the process.
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(DEADLINE_S)
