@@ -39,6 +39,7 @@ enum State {
     DataCr,
     DataLf,
     TrailerStart { bytes: u32 },
+    TrailerName { bytes: u32 },
     Trailer { bytes: u32 },
     TrailerLf { bytes: u32 },
     EndLf,
@@ -133,12 +134,11 @@ impl Decoder {
             (State::TrailerStart { .. }, b'\r') => State::EndLf,
             // Line ends count, or short lines would be free.
             (State::Trailer { bytes }, b'\r') => State::TrailerLf { bytes: bytes + 2 },
-            (State::TrailerStart { bytes } | State::Trailer { bytes }, _) if is_text(byte) => {
-                if bytes >= TRAILERS_MAX_BYTES {
-                    return Err(BadChunk("the trailers are too long"));
-                }
-                State::Trailer { bytes: bytes + 1 }
+            (State::TrailerStart { bytes } | State::TrailerName { bytes }, _) if is_token(byte) => {
+                State::TrailerName { bytes: one_more(bytes)? }
             }
+            (State::TrailerName { bytes }, b':') => State::Trailer { bytes: one_more(bytes)? },
+            (State::Trailer { bytes }, _) if is_text(byte) => State::Trailer { bytes: one_more(bytes)? },
             (State::TrailerLf { bytes }, b'\n') => State::TrailerStart { bytes },
             (State::EndLf, b'\n') => State::Done,
             (State::Broken(bad), _) => return Err(bad),
@@ -156,6 +156,16 @@ impl Decoder {
         }
         Ok(State::Extension { size, bytes: bytes + 1 })
     }
+}
+
+/// Another byte of the trailers.
+fn one_more(bytes: u32) -> Result<u32, BadChunk> {
+    if bytes >= TRAILERS_MAX_BYTES { Err(BadChunk("the trailers are too long")) } else { Ok(bytes + 1) }
+}
+
+/// RFC 9110 section 5.6.2: what the name of a trailer is made of.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_text(byte: u8) -> bool {

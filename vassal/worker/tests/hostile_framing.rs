@@ -222,6 +222,8 @@ fn h6_a_chunk_ends_in_crlf_and_nothing_else_cve_2025_43859_cve_2025_55315_cve_20
         "5\r\nhello\r\n0\r\nA: b\n\r\n",
         "5\r\nhello\r\n0\r\nA: b\rC: d\r\n\r\n",
         "5\r\nhello\r\n0\r\nA: \0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nGET /trailer HTTP/1.1\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA: b\r\n c\r\n\r\n",
     ] {
         attack(&recorder, To::Http, body, &chunked(&format!("{body}{SMUGGLED}")), broken);
     }
