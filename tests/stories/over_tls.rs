@@ -124,6 +124,7 @@ fn refused_upload(ground: &Ground) -> Result<()> {
         // Without Expect, which curl sends by itself: it is sending while it is refused.
         &["--http1.1", "-H", "Expect:"][..],
         &["--http1.1"],
+        &["--http2"],
     ] {
         let mut command = tls::curl(&pair.certificate, HOST, port, "/read");
         command.args(arguments).args(["--data-binary", &body, "--output", "/dev/null", "--write-out", "%{http_code}"]);

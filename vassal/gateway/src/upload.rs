@@ -9,9 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use empery_wire::{limits::BODY_MIN_BYTES_PER_S, pace::Pace};
+use empery_wire::{
+    limits::{BODY_MIN_BYTES_PER_S, REST_MAX_MS},
+    pace::Pace,
+};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use crate::lobby::Lobby;
 
@@ -76,6 +82,26 @@ impl Upload {
             }
         }
         Ok(Upload::Stream { begun: begun.into(), rest: Some(body) })
+    }
+}
+
+/// What nobody wants any more is still received for a while: refusing it at once (RFC 9113, section 8.1) has some clients overlook
+/// the answer that they have got, curl 7.88 among them; over HTTP/1.1 it would be lost (RFC 9112, 9.6).
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Upload::Stream { rest, .. } = self
+            && let Some(mut body) = rest.take()
+            && !body.is_end_stream()
+            // A gateway that ends has nobody left to wait for.
+            && let Ok(here) = Handle::try_current()
+        {
+            here.spawn(async move {
+                let receive = async {
+                    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
+                };
+                let _ = timeout(Duration::from_millis(REST_MAX_MS), receive).await;
+            });
+        }
     }
 }
 
