@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use hyper::{
 
 use crate::{
     deadlines::InFlight,
-    upload::without_trailers,
+    limits::SEND_BUFFER_BYTES,
+    upload::{more, without_trailers},
     workers::{Line, Workers},
 };
 
@@ -35,6 +36,8 @@ enum Content {
 /// A worker's answer with the connection it comes on.
 struct Delivery {
     body: Incoming,
+    /// What of it is here and was not passed on: a client's part of the memory is bounded, whatever a worker sends at a time.
+    rest: Bytes,
     line: Option<Line>,
     workers: Arc<Workers>,
 }
@@ -42,11 +45,11 @@ struct Delivery {
 impl Answer {
     /// A worker's.
     pub(crate) fn of_worker(body: Incoming, line: Line, workers: Arc<Workers>, mut in_flight: InFlight) -> Self {
-        let mut delivery = Delivery { body, line: Some(line), workers };
+        let mut delivery = Delivery { body, rest: Bytes::new(), line: Some(line), workers };
         if delivery.body.is_end_stream() {
             delivery.is_complete();
         } else {
-            in_flight.offered();
+            in_flight.offered(0);
         }
         Self { content: Content::Worker(delivery), in_flight: Some(in_flight) }
     }
@@ -73,6 +76,28 @@ impl Delivery {
             self.workers.give_back(line);
         }
     }
+
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(without_trailers(Pin::new(&mut self.body), context)) {
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.is_complete();
+                    return Poll::Ready(None);
+                }
+            }
+            if self.body.is_end_stream() {
+                self.is_complete();
+            }
+        }
+        let length = self.rest.len().min(SEND_BUFFER_BYTES);
+        Poll::Ready(Some(Ok(self.rest.split_to(length))))
+    }
+
+    fn is_passed_on(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
 }
 
 impl Body for Answer {
@@ -90,13 +115,12 @@ impl Body for Answer {
         match &mut this.content {
             Content::Own(text) => Pin::new(text).poll_frame(context).map_err(|never| match never {}),
             Content::Worker(delivery) => {
-                let frame = without_trailers(Pin::new(&mut delivery.body), context);
-                if matches!(frame, Poll::Ready(None)) || delivery.body.is_end_stream() {
-                    delivery.is_complete();
-                } else if let (Poll::Ready(Some(Ok(_))), Some(in_flight)) = (&frame, &mut this.in_flight) {
-                    in_flight.offered();
+                let part = ready!(delivery.poll_part(context));
+                if let (Some(Ok(bytes)), Some(in_flight), false) = (&part, &mut this.in_flight, delivery.is_passed_on())
+                {
+                    in_flight.offered(bytes.len());
                 }
-                frame
+                Poll::Ready(part.map(|part| part.map(Frame::data)))
             }
         }
     }
@@ -104,14 +128,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own(text) => text.is_end_stream(),
-            Content::Worker(delivery) => delivery.body.is_end_stream(),
+            Content::Worker(delivery) => delivery.is_passed_on(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Own(text) => text.size_hint(),
-            Content::Worker(delivery) => delivery.body.size_hint(),
+            Content::Worker(delivery) => more(delivery.body.size_hint(), delivery.rest.len()),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     deadlines::{Activity, Due, Heads, Noted, Waits},
     floor::Floor,
     judged::Judged,
-    limits::{CONNECTION_WINDOW_BYTES, HEADERS_MAX, STREAMS_MAX, WINDOW_BYTES},
+    limits::{CONNECTION_WINDOW_BYTES, HEADERS_MAX, SEND_BUFFER_BYTES, STREAMS_MAX, WINDOW_BYTES},
 };
 
 /// How connections of this gateway are served.
@@ -94,7 +94,7 @@ pub(crate) async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'stat
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(WINDOW_BYTES as usize)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(Noted::new(stream, Arc::clone(&activity))), answers);
     let goodbye = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
     keep(pin!(connection), goodbye, &activity, manners.waits, floor).await;
@@ -108,8 +108,15 @@ pub(crate) async fn keep<C: Future>(
     waits: Waits,
     floor: &Floor,
 ) {
-    let mut closing = floor.closing();
+    let closing_time = async {
+        // The sender is the floor, which outlives every connection.
+        let _ = floor.closing().wait_for(|closing| *closing).await;
+        activity.may_leave().await;
+    };
+    let mut closing_time = pin!(closing_time);
     let (mut is_leaving, mut is_told) = (false, false);
+    // How much was written when it was idle for too long.
+    let mut idle_at_bytes = None;
     let mut look = pin!(tokio::time::sleep_until(Instant::now()));
     loop {
         tokio::select! {
@@ -120,16 +127,22 @@ pub(crate) async fn keep<C: Future>(
                 crate::log::say("*** a connection is cut: its client takes requests back before they are answered ***");
                 return;
             }
-            // The sender is the floor, which outlives every connection.
-            _ = closing.wait_for(|closing| *closing), if !is_leaving => {
+            () = closing_time.as_mut(), if !is_leaving => {
                 is_leaving = true;
                 goodbye(connection.as_mut());
             }
             () = look.as_mut() => match activity.due(waits) {
                 Due::Later(at) => look.as_mut().reset(at),
-                Due::Idle if !is_leaving => {
-                    is_leaving = true;
-                    goodbye(connection.as_mut());
+                Due::Idle => {
+                    let written = activity.written_bytes();
+                    if !is_leaving && !activity.has_unsent() {
+                        is_leaving = true;
+                        goodbye(connection.as_mut());
+                    } else if idle_at_bytes.is_some_and(|before| written - before < waits.least_bytes()) {
+                        return;
+                    }
+                    // The last of an answer may still be on its way to a slow reader.
+                    idle_at_bytes = Some(written);
                     look.as_mut().reset(Instant::now() + waits.client);
                 }
                 Due::Late if !is_told => {
@@ -137,7 +150,7 @@ pub(crate) async fn keep<C: Future>(
                     activity.refuse_late();
                     look.as_mut().reset(Instant::now() + waits.client);
                 }
-                Due::Idle | Due::Late | Due::Stuck => return,
+                Due::Late | Due::Stuck => return,
             },
         }
     }

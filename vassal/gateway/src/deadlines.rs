@@ -3,28 +3,32 @@
 //!
 //! How long a body may take is the workers' business, who wait for it, but for its beginning: see [`crate::upload`].
 
+mod in_flight;
+mod noted;
+mod offers;
+
+pub(crate) use in_flight::InFlight;
+pub(crate) use noted::Noted;
+
 use std::{
-    io,
-    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use empery_wire::limits::ANSWER_MIN_BYTES_PER_S;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::Instant,
 };
 
 use crate::{
-    floor::{Floor, Guest},
-    limits::{BODY_BEGUN_BYTES, CONNECTION_BEGUN_BYTES, TAKEN_BACK_MAX},
+    floor::Floor,
+    limits::{BODY_BEGUN_BYTES, CONNECTION_BEGUN_BYTES, CONNECTION_LINES_MAX},
 };
+use offers::Offers;
 
 /// What happens on a connection. Moments are ms since it began, from 1 on; 0 is "not now".
 pub(crate) struct Activity {
@@ -35,15 +39,18 @@ pub(crate) struct Activity {
     head_since_ms: AtomicU64,
     /// Since when the client has not taken what is written.
     stuck_since_ms: AtomicU64,
-    /// Answers whose next part waits for the client to have room for it: over HTTP/2 nothing is written then.
-    offered: AtomicU32,
-    /// Since when none of them was taken, and how much had been written then.
-    offered_since_ms: AtomicU64,
-    offered_at_bytes: AtomicU64,
+    offers: Mutex<Offers>,
     written_bytes: AtomicU64,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// Connections to workers that its requests may have.
+    lines: Arc<Semaphore>,
     /// Requests that the client took back before they were answered, less those that were answered.
     taken_back: AtomicU32,
     flooded: Notify,
+    /// It is closing time; told when the request is here that came before.
+    is_last: AtomicBool,
+    begun: Notify,
     /// The head that is coming is refused for that.
     is_late: AtomicBool,
     /// What comes is no HTTP any more.
@@ -85,6 +92,13 @@ pub(crate) struct Waits {
     pub(crate) idle: Duration,
 }
 
+impl Waits {
+    /// What a client that takes anything takes in the time that it has for that.
+    pub(crate) fn least_bytes(&self) -> u64 {
+        (ANSWER_MIN_BYTES_PER_S * as_ms(self.client) / 1000).max(1)
+    }
+}
+
 impl Activity {
     /// A connection begins, with the head of its first request.
     pub(crate) fn new(heads: Heads, floor: Arc<Floor>) -> Arc<Self> {
@@ -95,12 +109,14 @@ impl Activity {
             idle_since_ms: AtomicU64::new(1),
             head_since_ms: AtomicU64::new(1),
             stuck_since_ms: AtomicU64::new(0),
-            offered: AtomicU32::new(0),
-            offered_since_ms: AtomicU64::new(0),
-            offered_at_bytes: AtomicU64::new(0),
+            offers: Mutex::default(),
             written_bytes: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            lines: Arc::new(Semaphore::new(CONNECTION_LINES_MAX)),
             taken_back: AtomicU32::new(0),
             flooded: Notify::new(),
+            is_last: AtomicBool::new(false),
+            begun: Notify::new(),
             is_late: AtomicBool::new(false),
             speaks_another_protocol: AtomicBool::new(false),
             floor,
@@ -113,7 +129,10 @@ impl Activity {
         if self.in_flight.fetch_add(1, Relaxed) == 0 {
             self.floor.busy();
         }
-        InFlight { activity: Arc::clone(self), is_answered: false, is_offered: false }
+        if self.is_last.load(Relaxed) {
+            self.begun.notify_one();
+        }
+        InFlight::new(Arc::clone(self), self.requests.fetch_add(1, Relaxed))
     }
 
     /// How much of the body of one of its requests must be here before that is passed on, in bytes: more than nothing.
@@ -142,6 +161,20 @@ impl Activity {
         self.speaks_another_protocol.load(Relaxed)
     }
 
+    /// Until no request is on its way whose client has not been told to come elsewhere: over HTTP/1.1 that is told with an answer,
+    /// and a connection that is closed now would lose what its client has begun to say.
+    pub(crate) async fn may_leave(&self) {
+        self.is_last.store(true, Relaxed);
+        while self.heads == Heads::Each && self.head_since_ms.load(Relaxed) != 0 {
+            self.begun.notified().await;
+        }
+    }
+
+    /// Whether something that is written has yet to be taken by the client.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.stuck_since_ms.load(Relaxed) != 0
+    }
+
     /// Until the client has taken back so many requests that it can mean no good (CVE-2023-44487).
     pub(crate) async fn flooded(&self) {
         self.flooded.notified().await;
@@ -165,7 +198,7 @@ impl Activity {
         let head = self.head_since_ms.load(Relaxed);
         let idle = self.in_flight.load(Relaxed) == 0;
         if over(self.stuck_since_ms.load(Relaxed), waits.client)
-            || (self.offered.load(Relaxed) > 0 && over(self.offered_since_ms.load(Relaxed), self.patience(waits)))
+            || self.offers().any_is_over(now, self.written_bytes(), waits.client)
         {
             return Due::Stuck;
         }
@@ -175,7 +208,9 @@ impl Activity {
                 Heads::First => Due::Stuck,
             };
         }
-        if idle && over(self.idle_since_ms.load(Relaxed), waits.idle) {
+        // A head that is coming has the time that heads have.
+        let rests = self.heads == Heads::First || head == 0;
+        if idle && rests && over(self.idle_since_ms.load(Relaxed), waits.idle) {
             return Due::Idle;
         }
         // A wait that begins right now is not over before that.
@@ -184,19 +219,25 @@ impl Activity {
         let from = begun.min().unwrap_or(now.saturating_add(as_ms(waits.client.min(waits.head))));
         let idle_at = self.idle_since_ms.load(Relaxed).saturating_add(as_ms(waits.idle));
         // One that is busy now may be idle a moment later, and its wait begins then.
-        let at = from.min(if idle { idle_at } else { now.saturating_add(as_ms(waits.idle)) });
+        let at = from.min(if idle && rests { idle_at } else { now.saturating_add(as_ms(waits.idle)) });
         Due::Later(self.began + Duration::from_millis(at.max(now + 1)))
     }
 
-    /// How long an answer may wait for its client: longer for one that takes something, be it slowly.
-    fn patience(&self, waits: Waits) -> Duration {
-        let taken = self.written_bytes.load(Relaxed).saturating_sub(self.offered_at_bytes.load(Relaxed));
-        waits.client.saturating_add(Duration::from_secs(taken / ANSWER_MIN_BYTES_PER_S))
+    /// How much was written to the client.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Relaxed)
     }
 
-    fn note_offer(&self) {
-        self.offered_since_ms.store(self.now_ms(), Relaxed);
-        self.offered_at_bytes.store(self.written_bytes.load(Relaxed), Relaxed);
+    /// Bytes come, which are a head's when no request is in flight.
+    pub(crate) fn head_comes(&self) {
+        if self.in_flight.load(Relaxed) == 0 && self.head_since_ms.load(Relaxed) == 0 {
+            self.head_since_ms.store(self.now_ms(), Relaxed);
+        }
+    }
+
+    fn offers(&self) -> MutexGuard<'_, Offers> {
+        // Nothing of ours panics while it is held.
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ms(&self) -> u64 {
@@ -206,136 +247,4 @@ impl Activity {
 
 fn as_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A request in flight.
-pub(crate) struct InFlight {
-    activity: Arc<Activity>,
-    is_answered: bool,
-    is_offered: bool,
-}
-
-impl InFlight {
-    /// There is an answer.
-    pub(crate) fn answered(&mut self) {
-        self.is_answered = true;
-        let less = |count: u32| count.checked_sub(1);
-        // At zero it stays: what was answered long ago is no licence.
-        let _ = self.activity.taken_back.fetch_update(Relaxed, Relaxed, less);
-    }
-
-    /// It outlives its client's connection as HTTP knows it: a guest for as long as it is there.
-    pub(crate) fn stays(&self) -> Guest {
-        self.activity.floor.enter()
-    }
-
-    /// A part of the answer waits for the client.
-    pub(crate) fn offered(&mut self) {
-        if !std::mem::replace(&mut self.is_offered, true) && self.activity.offered.fetch_add(1, Relaxed) == 0 {
-            self.activity.note_offer();
-        }
-    }
-
-    /// The client has room for the next part.
-    pub(crate) fn taken(&mut self) {
-        if std::mem::replace(&mut self.is_offered, false) {
-            self.activity.offered.fetch_sub(1, Relaxed);
-            self.activity.note_offer();
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.taken();
-        let activity = &self.activity;
-        if !self.is_answered && activity.taken_back.fetch_add(1, Relaxed) >= TAKEN_BACK_MAX {
-            activity.flooded.notify_one();
-        }
-        activity.idle_since_ms.store(activity.now_ms(), Relaxed);
-        if activity.in_flight.fetch_sub(1, Relaxed) == 1 {
-            activity.floor.rests();
-        }
-    }
-}
-
-/// A stream whose reads and writes are noted.
-pub(crate) struct Noted<S> {
-    stream: S,
-    activity: Arc<Activity>,
-}
-
-impl<S> Noted<S> {
-    /// Notes what happens on this stream.
-    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
-    }
-
-    fn count(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.activity.written_bytes.fetch_add(*bytes as u64, Relaxed);
-        }
-    }
-
-    fn wrote<T>(&self, written: &Poll<T>) {
-        let stuck = &self.activity.stuck_since_ms;
-        match (written, stuck.load(Relaxed)) {
-            (Poll::Ready(_), 0) => {}
-            (Poll::Ready(_), _) => stuck.store(0, Relaxed),
-            (Poll::Pending, 0) => stuck.store(self.activity.now_ms(), Relaxed),
-            (Poll::Pending, _) => {}
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = room.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, room);
-        let activity = &self.activity;
-        if room.filled().len() > before
-            && activity.heads == Heads::Each
-            && activity.in_flight.load(Relaxed) == 0
-            && activity.head_since_ms.load(Relaxed) == 0
-        {
-            activity.head_since_ms.store(activity.now_ms(), Relaxed);
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(&written);
-        self.wrote(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.wrote(&flushed);
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.wrote(&shut);
-        shut
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.count(&written);
-        self.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

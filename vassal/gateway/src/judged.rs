@@ -120,7 +120,13 @@ impl<S> Judged<S> {
             Parsed::NeedMore if self.activity.is_late() && !bytes.is_empty() => {
                 Bad::new(408, "the request did not come within socket-timeout")
             }
-            Parsed::NeedMore => return false,
+            Parsed::NeedMore => {
+                if !bytes.is_empty() {
+                    // It may have come with what was before it.
+                    self.activity.head_comes();
+                }
+                return false;
+            }
             Parsed::Bad(bad) => bad,
         };
         crate::log::say(&format!(

@@ -24,6 +24,9 @@ pub(crate) const UNBEGUN_MAX: usize = 4096;
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 
+/// Of these, those that the requests of one client's connection have at a time; its other requests wait.
+pub(crate) const CONNECTION_LINES_MAX: usize = 32;
+
 /// Idle connections to the workers that are kept.
 pub(crate) const WORKER_CONNECTIONS_IDLE_MAX: usize = 256;
 
@@ -44,6 +47,10 @@ pub(crate) const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The same for all streams of an HTTP/2 connection, in bytes.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// How much of an answer waits in the gateway for its client beside the part that is passed on, which is no longer than this, in
+/// bytes, per request.
+pub(crate) const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
 /// How much of a request's head is received at a time, in bytes.
 pub(crate) const RECEIVE_BYTES: usize = 8192;

@@ -31,6 +31,7 @@ use crate::{
 
 mod framing;
 mod http2;
+mod leaving;
 
 const SOON: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -114,6 +115,12 @@ fn connect(workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
 
 fn connect_on(floor: &Arc<Floor>, workers: &Arc<Workers>, waits: Waits) -> DuplexStream {
     let (client, server) = tokio::io::duplex(256 * 1024);
+    serve_on(server, floor, workers, waits);
+    client
+}
+
+/// Serves a server's end.
+fn serve_on(server: DuplexStream, floor: &Arc<Floor>, workers: &Arc<Workers>, waits: Waits) {
     let (workers, floor) = (Arc::clone(workers), Arc::clone(floor));
     tokio::spawn(async move {
         let _guest = floor.enter();
@@ -123,7 +130,6 @@ fn connect_on(floor: &Arc<Floor>, workers: &Arc<Workers>, waits: Waits) -> Duple
         })
         .await;
     });
-    client
 }
 
 fn exchange_of(workers: Arc<Workers>, activity: Arc<Activity>, waits: Waits) -> Exchange {

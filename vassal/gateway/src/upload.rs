@@ -134,13 +134,18 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         let Upload::Stream { begun, rest } = self else { return SizeHint::with_exact(0) };
         let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        let mut whole = SizeHint::new();
-        whole.set_lower(rest.lower() + begun.len() as u64);
-        if let Some(upper) = rest.upper() {
-            whole.set_upper(upper.saturating_add(begun.len() as u64));
-        }
-        whole
+        more(rest, begun.len())
     }
+}
+
+/// What is known of a length that has so much more before it.
+pub(crate) fn more(rest: SizeHint, bytes: usize) -> SizeHint {
+    let mut whole = SizeHint::new();
+    whole.set_lower(rest.lower() + bytes as u64);
+    if let Some(upper) = rest.upper() {
+        whole.set_upper(upper.saturating_add(bytes as u64));
+    }
+    whole
 }
 
 /// The next part of a body; trailers are its end.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::*;
 use crate::{
     connection::serve_http2,
-    limits::{CONNECTION_BEGUN_BYTES, STREAMS_MAX, UNBEGUN_MAX},
+    limits::{CONNECTION_BEGUN_BYTES, CONNECTION_LINES_MAX, STREAMS_MAX, UNBEGUN_MAX},
 };
 
 const DATA: u8 = 0;
@@ -257,6 +257,110 @@ async fn h2_a_reader_without_room_for_an_answer_is_cut_and_its_worker_is_free() 
     let kinds = kinds_until_the_end(&mut client).await;
     assert!(kinds.contains(&HEADERS) && began.elapsed() >= brief, "{kinds:?} after {:?}", began.elapsed());
     assert!(told.recv_timeout(SOON).unwrap(), "the worker's connection is still there");
+}
+
+#[tokio::test]
+async fn h1_a_client_that_reads_one_answer_cannot_keep_the_workers_of_others() {
+    let (tell, told) = mpsc::channel();
+    let workers = worker(move |_, mut stream| {
+        let tell = tell.clone();
+        thread::spawn(move || {
+            head(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+            while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+            let _ = tell.send(());
+        });
+    });
+    let brief = Duration::from_millis(700);
+    let mut client = connect_http2(&workers, Waits { client: brief, head: SOON, idle: SOON });
+    // The window of every stream: no byte. That of the connection, and of the second stream: without end.
+    let windows = |stream: u32| frame(WINDOW_UPDATE, 0, stream, &0x7000_0000_u32.to_be_bytes());
+    let get = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
+    client.write_all(&[preface(&[(4, 0)]), windows(0), get(1), get(3), windows(3)].concat()).await.unwrap();
+    let mut said = Vec::new();
+    let reading = async {
+        while client.read_buf(&mut said).await.is_ok_and(|length| length > 0) {
+            said.clear();
+        }
+    };
+    tokio::time::timeout(SOON, reading).await.expect("one answer that is read keeps the other");
+    for _ in 0..2 {
+        told.recv_timeout(SOON).expect("a worker still waits for the client");
+    }
+}
+
+#[tokio::test]
+async fn who_gives_room_slowly_gets_the_whole_answer_over_http2() {
+    const LENGTH: usize = 30_000;
+    let workers = worker(|_, mut stream| {
+        head(&mut stream);
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + LENGTH, b'x');
+        stream.write_all(&answer).unwrap();
+    });
+    let brief = Duration::from_millis(200);
+    let mut client = connect_http2(&workers, Waits { client: 3 * brief, head: SOON, idle: brief });
+    client.write_all(&preface(&[(4, 0)])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)).await.unwrap();
+    let mut said = Vec::new();
+    let data = |said: &[u8]| {
+        frames(said).iter().filter(|(kind, ..)| *kind == DATA).map(|(.., data)| data.len()).sum::<usize>()
+    };
+    while data(&said) < LENGTH {
+        let room = frame(WINDOW_UPDATE, 0, 1, &300_u32.to_be_bytes());
+        client.write_all(&room).await.expect("it is cut");
+        let before = data(&said);
+        while data(&said) == before {
+            let read = tokio::time::timeout(SOON, client.read_buf(&mut said)).await.expect("nothing comes").unwrap();
+            assert!(read > 0, "it is ended after {before} bytes");
+        }
+        tokio::time::sleep(brief / 4).await;
+    }
+}
+
+#[tokio::test]
+async fn h1_the_requests_of_one_connection_have_only_so_many_of_the_workers() {
+    let (workers, told) = silent();
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[])).await.unwrap();
+    for stream in (1..2 * STREAMS_MAX).step_by(2) {
+        client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream, GET)).await.unwrap();
+    }
+    let told = tokio::task::spawn_blocking(move || {
+        (0..CONNECTION_LINES_MAX).for_each(|_| told.recv_timeout(SOON).unwrap());
+        assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "one client has more than its share");
+        told
+    });
+    let told = told.await.unwrap();
+    // One that is taken back makes room for the next.
+    client.write_all(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
+    tokio::task::spawn_blocking(move || told.recv_timeout(SOON).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn h1_what_is_read_of_a_worker_for_a_client_without_room_is_bounded_per_answer() {
+    let (tell, told) = mpsc::channel();
+    let workers = worker(move |_, mut stream| {
+        let tell = tell.clone();
+        thread::spawn(move || {
+            head(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+            stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            let (mut taken, piece) = (0, [b'x'; 4096]);
+            while let Ok(length) = stream.write(&piece) {
+                taken += length;
+            }
+            tell.send(taken).unwrap();
+            let _ = stream.read(&mut [0]);
+        });
+    });
+    let mut client = connect_http2(&workers, PATIENT);
+    client.write_all(&preface(&[(4, 0)])).await.unwrap();
+    client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET)).await.unwrap();
+    let taken = tokio::task::spawn_blocking(move || told.recv_timeout(SOON).unwrap()).await.unwrap();
+    // With what the socket between them holds (unix(7): net.core.wmem_default).
+    let socket: usize = std::fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap().trim().parse().unwrap();
+    assert!(taken < socket + 160 * 1024, "{taken} bytes of one answer, {socket} of them in the socket");
 }
 
 #[tokio::test]
