@@ -148,10 +148,16 @@ fn proxied(ground: &Ground) -> Result<()> {
 fn many_names(ground: &Ground) -> Result<()> {
     let pattern = tls::pair(ground, "pattern", "a.shops.example", None, 30)?;
     let authority = tls::pair(ground, "ca", "authority.example", None, 30)?;
-    let more =
-        "sni-regexp = ^[a-z]+\\.shops\\.example$ pattern.crt,pattern.key\nsni-dir = names\nsni-dir-ciphers = HIGH\n";
-    let (vassal, pair, port) = serving(ground, "show", more)?;
+    let plain = ground.path("plain.sock");
+    let more = format!(
+        "sni-regexp = ^[a-z]+\\.shops\\.example$ pattern.crt,pattern.key\nsni-dir = names\nsni-dir-ciphers = HIGH\n\
+         http-socket = {}\n",
+        plain.display()
+    );
+    let (vassal, pair, port) = serving(ground, "show", &more)?;
     tls::answers(&pair.certificate, HOST, port).map_err(|error| error.context(vassal.master.output()))?;
+    let shown: Value = serde_json::from_slice(&http::get(&plain, "/")?.body)?;
+    ensure!(shown["SERVER_PORT"] == "80", "PEP 3333: it is never empty, not on a unix socket either: {shown:#}");
     let own = tls::serial_of(&pair.certificate)?;
     ensure!(tls::serial("b.shops.example", port)? == tls::serial_of(&pattern.certificate)?, "an expression");
     ensure!(tls::serial("b.shops.example.org", port)? == own && tls::serial("late.example", port)? == own);
@@ -181,6 +187,14 @@ fn many_names(ground: &Ground) -> Result<()> {
     let shown: Value = serde_json::from_str(&shown)?;
     ensure!(shown["HTTPS_DN"] == "/C=IT/CN=alice.example", "{shown:#}");
     // And its answers are not for connections that were begun for somebody else.
+    // So it is where the authority comes after the first client.
+    fs::copy(&authority.certificate, ground.path("names/late.example.ca"))?;
+    wait::until_ok("clients to be asked for their certificates", PATIENCE, || {
+        let shown = tls::get(&next.certificate, "late.example", port, "/", &["--cert", &certificate, "--key", &key])?;
+        let shown: Value = serde_json::from_str(&shown)?;
+        ensure!(shown["HTTPS_DN"] == "/C=IT/CN=alice.example", "{shown:#}");
+        Ok(())
+    })?;
     let arguments = ["-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: members.example"];
     ensure!(tls::get(&pair.certificate, HOST, port, "/", &arguments)? == "421");
     vassal.stop()

@@ -287,7 +287,8 @@ fn app_listeners(config: &VassalConfig, listeners: &Listeners) -> Result<Vec<App
                 // What its clients have connected to.
                 Door::FromGateway => first_tls_port(config, listeners).unwrap_or_else(|| HTTPS_PORT.to_owned()),
                 Door::Workers | Door::Tls(_) | Door::TlsUwsgi(_) | Door::ToHttps(_) => {
-                    port(listener, held).unwrap_or_default()
+                    // PEP 3333: never empty. uWSGI says the same of a unix socket.
+                    port(listener, held).unwrap_or_else(|| "80".to_owned())
                 }
             };
             Ok(AppListener {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use empery_control::gateway::{CertificateFiles, GatewayName, GatewayPlan};
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -80,15 +80,15 @@ impl Name {
         if !name.is_pattern {
             return Ok(Self::Exact(name.name.clone()));
         }
-        // Names are told apart without regard to case (RFC 4343).
-        let pattern = Regex::new(&format!("(?i){}", name.name));
+        // Names are told apart without regard to case (RFC 4343), and are ASCII: the tables of Unicode are not built in.
+        let pattern = RegexBuilder::new(&name.name).case_insensitive(true).unicode(false).build();
         pattern.map(Self::Pattern).map_err(|error| format!("`{}` cannot be matched: {error}", name.name))
     }
 
     fn is_of(&self, host: &str) -> bool {
         match self {
             Name::Exact(name) => name.eq_ignore_ascii_case(host),
-            Name::Pattern(pattern) => pattern.is_match(host),
+            Name::Pattern(pattern) => pattern.is_match(host.as_bytes()),
         }
     }
 }
@@ -136,6 +136,9 @@ impl Certificates {
     /// Looks at all of them again: what is new, with the chain it is about.
     pub(crate) fn look(&self) -> Vec<(PathBuf, Looked)> {
         let files = self.files();
+        if let Some(directory) = &self.directory {
+            directory.look(&files);
+        }
         let found = self.directory.as_ref().map(Directory::known).unwrap_or_default();
         let looked =
             self.all().chain(&found).map(|certificate| (certificate.wanted.chain.clone(), certificate.look(&files)));

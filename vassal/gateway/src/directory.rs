@@ -79,6 +79,12 @@ impl Directory {
         }
     }
 
+    /// Leaves those whose NAME.ca has come or gone: they ask something else of clients now, and are read anew when they are asked for.
+    pub(crate) fn look(&self, files: &Files) {
+        let has_authorities = |host: &str| files.facts(&self.plan.path.join(format!("{host}.ca"))).is_some();
+        self.lock().good.retain(|host, known| known.mark().asks_clients == has_authorities(host));
+    }
+
     /// Those that were found so far.
     pub(crate) fn known(&self) -> Vec<Arc<Certificate>> {
         self.lock().good.values().cloned().collect()

@@ -3,9 +3,10 @@
 use std::{convert::Infallible, sync::Arc};
 
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode, Uri,
     body::Incoming,
     header::{HOST, HeaderValue, LOCATION},
+    http::uri::Authority,
     service::Service,
 };
 
@@ -26,8 +27,8 @@ impl Service<Request<Incoming>> for ToHttps {
 
     fn call(&self, request: Request<Incoming>) -> Pending {
         let mut in_flight = self.activity.request();
-        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let named = named.or_else(|| request.uri().authority().map(hyper::http::uri::Authority::as_str));
+        // Where the target has an authority, the Host counts for nothing (RFC 9112, 3.2.2).
+        let named = named(request.uri(), request.headers());
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let answer = match named.and_then(|named| place(named, self.port, path)) {
             None => Answer::own(StatusCode::BAD_REQUEST),
@@ -41,6 +42,12 @@ impl Service<Request<Incoming>> for ToHttps {
         drop(in_flight);
         Box::pin(std::future::ready(Ok(answer)))
     }
+}
+
+/// The host that a request names. Where its target has an authority, the Host counts for nothing (RFC 9112, 3.2.2).
+fn named<'r>(target: &'r Uri, headers: &'r HeaderMap) -> Option<&'r str> {
+    let host = || headers.get(HOST).and_then(|host| host.to_str().ok());
+    target.authority().map(Authority::as_str).or_else(host)
 }
 
 /// Where to. None when the host is none that a client could mean.
@@ -67,6 +74,13 @@ mod tests {
         assert_eq!(to("a.example:80", None, "/p?q=1").as_deref(), Some("https://a.example/p?q=1"));
         assert_eq!(to("a.example", Some(8443), "/").as_deref(), Some("https://a.example:8443/"));
         assert_eq!(to("[::1]:80", None, "/").as_deref(), Some("https://[::1]/"));
+    }
+
+    #[test]
+    fn the_authority_of_the_target_goes_before_the_host() {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("evil.example"))]);
+        assert_eq!(named(&Uri::from_static("http://a.example/p"), &headers), Some("a.example"));
+        assert_eq!(named(&Uri::from_static("/p"), &headers), Some("evil.example"));
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) fn named(value: &mut Value<'_>) -> Option<NamedCertificate> {
 pub(super) fn named_by_pattern(value: &mut Value<'_>) -> Option<NamedCertificate> {
     let hint = r"write `sni-regexp = ^[a-z]+\.example\.com$ site.crt,site.key`";
     let (pattern, certificate) = called(value, ("a regular expression, a blank, a certificate and a key", hint))?;
-    if let Err(error) = regex::Regex::new(&pattern) {
+    if let Err(error) = regex::bytes::RegexBuilder::new(&pattern).unicode(false).build() {
         let problem = error.to_string();
         let problem = problem.lines().next_back().unwrap_or_default().to_owned();
         value.bad("a regular expression for host names", &format!("`{pattern}`: {problem}"));
