@@ -283,7 +283,7 @@ fn passwords(ground: &Ground) -> Result<()> {
     let mut openssl = Command::new("openssl");
     openssl.args(["passwd", "-6", "-salt", "saltsalt", "secret"]);
     let crypted = process::run(openssl)?.success()?;
-    let users = format!("# staff\nann:{}\nbob:{}\n", hashed("one:two")?, crypted.trim());
+    let users = format!("# staff\nann:{}\nbob:{}\njoe:*\njim:*0\njon:!\n", hashed("one:two")?, crypted.trim());
     let file = ground.write("htpasswd", &users)?;
     let (vassal, port) = started(
         ground,
@@ -317,6 +317,10 @@ fn passwords(ground: &Ground) -> Result<()> {
         ("/file", Some("ann:one")),
         ("/file", Some("bob:wrong")),
         ("/file", Some("nobody:x")),
+        // Locked accounts (crypt(3) knows no such kind).
+        ("/file", Some("joe:anything")),
+        ("/file", Some("jim:anything")),
+        ("/file", Some("jon:anything")),
         ("/both", Some("foo:baz")),
     ] {
         let answer = ask(path, user)?;

@@ -20,10 +20,11 @@ pub(super) fn knows(py: Python<'_>, file: &str, user: &[u8], password: &[u8]) ->
         let (name, kept) = (&line[..colon], &line[colon + 1..]);
         if name == user && !name.is_empty() {
             let made = match kept.strip_prefix(b"{SHA}") {
-                Some(_) => sha(py, password),
+                Some(_) => sha(py, password).map(Some),
                 None => crypted(py, password, kept),
             };
-            return Ok(made.map_err(|error| crate::python::one_line(py, &error))? == kept);
+            let made = made.map_err(|error| crate::python::one_line(py, &error))?;
+            return Ok(made.is_some_and(|made| made == kept));
         }
     }
     Ok(false)
@@ -36,11 +37,12 @@ fn sha(py: Python<'_>, password: &[u8]) -> PyResult<Vec<u8>> {
 }
 
 /// With Python's lock, since crypt(3) has one place for its result.
-fn crypted(py: Python<'_>, password: &[u8], kept: &[u8]) -> PyResult<Vec<u8>> {
+/// None for a kind that it does not know, such as that of a locked account.
+fn crypted(py: Python<'_>, password: &[u8], kept: &[u8]) -> PyResult<Option<Vec<u8>>> {
     let ctypes = py.import("ctypes")?;
     let crypt = ctypes.call_method1("PyDLL", (LIBRARY,))?.getattr("crypt")?;
     crypt.setattr("restype", ctypes.getattr("c_char_p")?)?;
     let made = crypt.call1((PyBytes::new(py, password), PyBytes::new(py, kept)))?;
-    // Nothing, or a star, for a kind that it does not know.
-    Ok(made.cast::<PyBytes>().map_or_else(|_| b"*".to_vec(), |made| made.as_bytes().to_vec()))
+    // crypt(3): then it is nothing, or a star with something behind it that no account has.
+    Ok(made.cast::<PyBytes>().ok().map(|made| made.as_bytes().to_vec()).filter(|made| !made.starts_with(b"*")))
 }
