@@ -25,6 +25,8 @@ impl FileWrapper {
     /// the kernel would send: a `gzip.GzipFile` has a descriptor too, and that of the compressed file.
     pub(super) fn regular_file(&self, py: Python<'_>) -> Option<RegularFile> {
         let file = kinds(py).ok()?.plain(self.file.bind(py))?;
+        // What was written to it may still be in its buffer.
+        file.call_method0("flush").ok()?;
         let fd: RawFd = file.call_method0("fileno").ok()?.extract().ok()?;
         let offset: i64 = file.call_method0("tell").ok()?.extract().ok()?;
         // SAFETY: borrowed for the call only; a descriptor that the file object has closed is an error of fstat.
