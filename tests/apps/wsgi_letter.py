@@ -127,6 +127,9 @@ def application(environ, start_response):
     if path == "/endless":
         start()
         return Closing("endless", iter(lambda: b"x" * 65536, b""))
+    if path == "/endless-framed":
+        start(("Content-Length", "70000"))
+        return Closing("endless-framed", iter(lambda: b"x" * 65536, b""))
     if path == "/blocks":
         start()
         return Closing("blocks", blocks(int(query)))
@@ -233,6 +236,15 @@ def application(environ, start_response):
         held = tempfile.NamedTemporaryFile()
         held.write(b"0123456789")
         held.seek(8)
+        start()
+        return wrapper(held)
+    if path == "/rewritten":
+        held = tempfile.TemporaryFile()
+        held.write(b"stale")
+        held.flush()
+        held.seek(0)
+        held.write(b"fresh")
+        held.seek(0)
         start()
         return wrapper(held)
     if path == "/big-file":

@@ -5,6 +5,12 @@
 /// clients behind two proxies reach.
 pub const HEADERS_MAX: usize = 128;
 
+/// Headers that the gateway which ends TLS adds to these, at most.
+pub const GATEWAY_HEADERS_MAX: usize = 8;
+
+/// Longest sum of what it adds, in bytes: a client's certificate is in it, of which a handshake brings 64 KiB at most.
+pub const GATEWAY_HEADERS_MAX_BYTES: usize = 160 * 1024;
+
 /// Most empty lines before an HTTP request that are overlooked (RFC 9112 section 2.2 asks for at least one).
 pub const LEADING_EMPTY_LINES_MAX: usize = 2;
 
@@ -44,6 +50,10 @@ pub const ANSWER_HELD_MAX_BYTES: usize = 1024 * 1024;
 
 /// As much of all answers of a worker together: beyond it threads wait for their clients, in bytes.
 pub const ANSWERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// A piece of an answer that is known whole is kept for any client when it is no longer than this, whatever is kept for others, in
+/// bytes.
+pub const ANSWER_SHORT_BYTES: usize = 64 * 1024;
 
 /// How long a client is given to take the last piece of an answer before it is taken from the thread, where code of the app may
 /// still run behind it, in ms.

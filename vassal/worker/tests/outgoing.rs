@@ -102,7 +102,7 @@ fn slow_readers_of_known_answers_hold_no_thread() {
     with_each(
         |boot| boot.write_timeout_ms = 60_000,
         |listeners, _| {
-            let slow: Vec<TcpStream> = (0..8).map(|n| ask(listeners, ["/bytes", "/file"][n % 2], LAST)).collect();
+            let slow: Vec<TcpStream> = (0..4).map(|n| ask(listeners, ["/bytes", "/file"][n % 2], LAST)).collect();
             let began = Instant::now();
             assert!(get(listeners, "/").ends_with("at once"));
             assert!(began.elapsed() < Duration::from_secs(10), "it waited for a slow reader: {:?}", began.elapsed());
@@ -117,6 +117,27 @@ fn slow_readers_of_known_answers_hold_no_thread() {
             }
         },
     );
+}
+
+#[test]
+fn what_is_kept_for_slow_readers_of_one_piece_is_bounded() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("outgoing", APP), &listeners, |boot| {
+        boot.threads = 1;
+        boot.write_timeout_ms = 60_000;
+    });
+    let slow: Vec<TcpStream> = (0..3).map(|_| ask(&listeners, "/bytes", LAST)).collect();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| get(&listeners, "/"));
+        driver::pace(500);
+        assert!(!other.is_finished(), "three times 32 MiB are kept");
+        // The thread waits for the last one, and has the others sent what is kept of theirs after that.
+        for client in slow.into_iter().rev() {
+            assert!(read_to_end(client).len() > LENGTH);
+        }
+        assert!(other.join().unwrap().ends_with("at once"));
+    });
+    generation.drain();
 }
 
 #[test]

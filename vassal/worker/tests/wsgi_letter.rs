@@ -105,6 +105,9 @@ fn a19_b49_a_body_that_is_not_as_long_as_its_content_length_ends_the_connection(
             &["Content-Length: 9", "body"],
             &["404", "200 OK\r\nContent-Type: text/plain\r\nContent-Length: 0"],
         );
+        let endless = get(listeners, "/endless-framed");
+        assert!(endless.ends_with(&format!("\r\n\r\n{}", "x".repeat(70_000))), "{} bytes", endless.len());
+        assert_eq!(closed(listeners), "endless-framed", "it is not asked for more");
         let long = get(listeners, "/framed?Content-Length=3");
         assert!(long.ends_with("\r\n\r\nbod"), "{long}");
         until(|| {
@@ -334,6 +337,7 @@ fn b22_file_wrapper_sends_what_reading_the_file_would_give() {
         assert!(get(listeners, "/file-like").ends_with("\r\n0\r\n\r\n"));
         assert_eq!(closed(listeners), "file-like");
         assert!(get(listeners, "/named").ends_with("\r\n\r\n89"));
+        assert!(get(listeners, "/rewritten").ends_with("\r\n\r\nfresh"));
     });
 }
 

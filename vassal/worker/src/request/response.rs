@@ -18,7 +18,7 @@ use super::{
     patience::Patience,
     reply_rules::{Instead, Reply},
     request_line::Answered,
-    send::{send_all, send_last, send_now},
+    send::{send_all, send_known, send_last},
 };
 use crate::{
     os,
@@ -317,12 +317,20 @@ impl Response {
             && header("HTTP_CONNECTION").is_some_and(wants_it)
     }
 
+    /// Whether the client waits for a WebSocket, as far as HTTP says so here.
+    pub(crate) fn may_be_websocket(&self, py: Python<'_>) -> bool {
+        let asked = self.environ.as_ref().and_then(|environ| environ.bind(py).get_item("HTTP_UPGRADE").ok()?);
+        let asked: Option<String> = asked.and_then(|asked| asked.extract().ok());
+        let is_it = |protocol: &str| protocol.trim().eq_ignore_ascii_case("websocket");
+        !self.asked.is_http || asked.is_some_and(|asked| asked.split(',').any(is_it))
+    }
+
     /// Whether the head that is taken says which protocol comes next.
     pub(super) fn names_a_protocol(&self) -> bool {
         self.head.names_a_protocol()
     }
 
-    /// Sends the only item there is.
+    /// Sends the only item there is. What the client does not take at once of it is left to the loop, as far as there is room.
     pub(super) fn send_whole(&mut self, py: Python<'_>, body: &[u8]) -> Result<(), Cut> {
         if let Some(instead) = self.instead(py) {
             return self.send_instead(py, instead);
@@ -487,7 +495,7 @@ impl Response {
             return Ok(());
         }
         let result = if self.is_known || !self.unsent.is_empty() {
-            send_now(self.asked.fd, pieces, &mut self.unsent)
+            send_known(py, self.asked.fd, pieces, &mut self.patience, &mut self.unsent)
         } else if self.is_last {
             send_last(py, self.asked.fd, pieces, self.tail.left(), &mut self.patience, &mut self.unsent)
         } else {
@@ -534,7 +542,7 @@ impl Response {
 
     /// Whether the body is of any use, now that the head is out.
     pub(super) fn wants_more(&self) -> bool {
-        !matches!(self.phase, Phase::Sent(Framing::NoBody)) && !self.client_is_gone
+        !matches!(self.phase, Phase::Sent(Framing::NoBody)) && !self.client_is_gone && !self.too_long
     }
 
     /// The app has given everything. Says whether the client has a whole answer.

@@ -3,7 +3,7 @@
 
 use std::{io, os::fd::RawFd};
 
-use empery_wire::limits::ANSWER_HELD_MAX_BYTES;
+use empery_wire::limits::{ANSWER_HELD_MAX_BYTES, ANSWER_SHORT_BYTES};
 use pyo3::prelude::*;
 
 use super::patience::Patience;
@@ -107,6 +107,20 @@ pub(super) fn send_now(fd: RawFd, pieces: [&[u8]; 3], unsent: &mut Vec<u8>) -> i
         unsent.extend_from_slice(piece);
     }
     Ok(())
+}
+
+/// The same with an answer that is known whole. Where there is no room for what would be left, the client is waited for.
+pub(super) fn send_known(
+    py: Python<'_>,
+    fd: RawFd,
+    pieces: [&[u8]; 3],
+    patience: &mut Patience,
+    unsent: &mut Vec<u8>,
+) -> io::Result<()> {
+    if !unsent.is_empty() || pieces.iter().all(|piece| piece.len() <= ANSWER_SHORT_BYTES) {
+        return send_now(fd, pieces, unsent);
+    }
+    send_last(py, fd, pieces, Left { most: room_bytes(), after_ms: 0 }, patience, unsent)
 }
 
 fn wait_for_client(waited: io::Result<bool>) -> io::Result<()> {

@@ -79,6 +79,9 @@ fn websocket_handshake(
     protocol: Option<Text>,
 ) -> PyResult<()> {
     let (answer, worker) = here(py, HANDSHAKE)?;
+    if !answer.try_borrow()?.response.may_be_websocket(py) {
+        return Err(failed(HANDSHAKE, "the request has no `Upgrade: websocket`"));
+    }
     let environ = answer.try_borrow()?.response.environ.as_ref().map(|environ| environ.bind(py).clone());
     let environ = environ.as_ref();
     let key = given(key, environ, "HTTP_SEC_WEBSOCKET_KEY")?;
