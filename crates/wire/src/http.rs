@@ -5,7 +5,7 @@
 use crate::{
     Bad, Limits, Parsed,
     framing::{Body, Seen},
-    limits::{HEADERS_MAX, LEADING_EMPTY_LINES_MAX},
+    limits::{GATEWAY_HEADERS_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX},
     target::Target,
 };
 
@@ -104,9 +104,9 @@ fn too_long(line_start: usize) -> Bad {
 }
 
 fn whole<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Head<'b>, Bad> {
-    let mut space = [std::mem::MaybeUninit::uninit(); HEADERS_MAX];
+    let mut space = [std::mem::MaybeUninit::uninit(); HEADERS_MAX + GATEWAY_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    let headers_max = limits.headers_max.min(HEADERS_MAX);
+    let headers_max = limits.headers_max.min(space.len());
     match request.parse_with_uninit_headers(bytes, &mut space[..headers_max]) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(Bad::new(400, "the head ends elsewhere than it seems to")),

@@ -22,7 +22,7 @@ use crate::{
     limits::RETRY_AFTER_S,
     translate,
     upload::{Unbegun, Upload},
-    workers::{Line, Taken, Workers, tell_of_none},
+    workers::{Line, Taken, Workers, no_answer, tell_of_none},
 };
 
 /// What the requests of one connection have in common.
@@ -87,6 +87,13 @@ impl Exchange {
             Ok((answer, line)) if upgrade.is_some() && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.join(client_upgrade, answer, line, in_flight)
             }
+            // Its connection is of no use to anybody else.
+            Ok((answer, _)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                crate::log::say(
+                    "*** an app changes the protocol for a client that did not ask for it: it gets 502 ***",
+                );
+                unserved(StatusCode::BAD_GATEWAY)
+            }
             Ok((answer, line)) => {
                 let (mut head, body) = answer.into_parts();
                 translate::to_client(&mut head.headers);
@@ -119,11 +126,11 @@ impl Exchange {
             None if line.received_bytes() == before => copy.map(|head| Request::from_parts(head, Upload::Nothing)),
             None => None,
         };
-        let again = again.filter(|_| is_used).ok_or(StatusCode::BAD_GATEWAY)?;
+        let again = again.filter(|_| is_used).ok_or_else(|| no_answer(failed.error()))?;
         let Taken { mut line, .. } = self.workers.connect().await.map_err(no_worker)?;
         match line.sender.try_send_request(again).await {
             Ok(answer) => Ok((answer, line)),
-            Err(_) => Err(StatusCode::BAD_GATEWAY),
+            Err(failed) => Err(no_answer(failed.error())),
         }
     }
 

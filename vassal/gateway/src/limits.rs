@@ -21,6 +21,12 @@ pub(crate) const CONNECTION_BEGUN_BYTES: usize = 1024 * 1024;
 /// Bodies, of all clients together, that have not begun so. One more, and the one that has waited for longest is refused.
 pub(crate) const UNBEGUN_MAX: usize = 4096;
 
+/// Most header lines of a worker's answer.
+pub(crate) const ANSWER_HEADERS_MAX: usize = 512;
+
+/// Longest head of a worker's answer, in bytes; also how much of one is received at a time.
+pub(crate) const ANSWER_HEAD_MAX_BYTES: usize = 128 * 1024;
+
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 

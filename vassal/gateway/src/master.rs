@@ -85,7 +85,7 @@ fn prepare(boot: GatewayBoot, opened: Vec<OwnedFd>) -> Result<(Vec<Door>, Socket
     let head_max_bytes = plan.head_max_bytes;
     let house = House {
         certificates,
-        workers: Arc::new(Workers::new(&workers, idle, usize::try_from(head_max_bytes).unwrap_or(usize::MAX))),
+        workers: Arc::new(Workers::new(&workers, idle)),
         floor: Arc::new(Floor::new()),
         manners: Manners {
             waits: Waits {

@@ -48,7 +48,7 @@ fn worker(serve: impl Fn(u32, UnixStream) + Send + 'static) -> Arc<Workers> {
             serve(number, stream);
         }
     });
-    Arc::new(Workers::new(&name, Duration::from_secs(75), 65_536))
+    Arc::new(Workers::new(&name, Duration::from_secs(75)))
 }
 
 /// Reads one request's head.
@@ -283,6 +283,36 @@ async fn an_answer_that_began_is_not_asked_for_again() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert_eq!((0..2).filter(|_| told.recv_timeout(SOON).unwrap().starts_with("GET /half")).count(), 1);
     assert!(told.try_recv().is_err(), "it was sent again");
+}
+
+#[tokio::test]
+async fn a_change_of_protocol_that_nobody_asked_for_reaches_no_client() {
+    let workers = worker(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nhi").unwrap();
+    });
+    let mut client = connect(&workers, PATIENT);
+    let said = exchange(&mut client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "nothing").await;
+    assert!(said.starts_with("HTTP/1.1 502 ") && !said.contains("hi"), "{said}");
+    assert!(workers.take().await.is_ok_and(|taken| !taken.is_used), "its connection serves others");
+}
+
+#[tokio::test]
+async fn an_answer_may_have_a_long_head_with_many_lines_and_no_longer_one() {
+    let workers = worker(|_, mut stream| {
+        let asked = head(&mut stream);
+        let wanted: Vec<usize> = asked.split(['/', ' ']).filter_map(|word| word.parse().ok()).collect();
+        let line = |number: usize| format!("X-{number}: {}\r\n", "x".repeat(wanted[1]));
+        let lines: String = (0..wanted[0]).map(line).collect();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\nConnection: close\r\n\r\nok");
+    });
+    for (lines, length, status) in [(500, 100, 200), (2, 60_000, 200), (600, 1, 502), (4, 60_000, 502)] {
+        let mut client = connect(&workers, PATIENT);
+        let text = format!("GET /{lines}/{length} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let said = exchange(&mut client, &text, "nothing").await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{lines} of {length}: {}", &said[..30]);
+        assert_eq!(said.matches("\r\nx-").count(), if status == 200 { lines } else { 0 });
+    }
 }
 
 #[tokio::test]

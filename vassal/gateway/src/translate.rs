@@ -5,8 +5,8 @@ use empery_wire::gateway::PREFIX;
 use hyper::{
     HeaderMap, Method, StatusCode, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
     http::{request, uri::PathAndQuery},
 };
@@ -42,6 +42,9 @@ pub(crate) fn to_worker(head: &mut request::Parts) -> Result<Option<HeaderValue>
     length(&head.headers)?;
     coding(&head.headers)?;
     expectation(&mut head.headers)?;
+    if is_http2 {
+        one_cookie(&mut head.headers);
+    }
     let upgrade = if is_http2 { None } else { wanted_upgrade(&head.headers) };
     leave_hop_by_hop(&mut head.headers);
     // The worker's connection is framed anew: see `frame`.
@@ -130,6 +133,16 @@ fn expectation(headers: &mut HeaderMap) -> Result<(), StatusCode> {
             Err(StatusCode::EXPECTATION_FAILED)
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// HTTP/2 clients send each cookie as a field of its own, so that it can be compressed (RFC 9113, 8.2.3).
+fn one_cookie(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
     }
 }
 
@@ -222,6 +235,13 @@ mod tests {
         let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "host", "x-kept"]);
+    }
+
+    #[test]
+    fn the_crumbs_of_a_cookie_are_one_again() {
+        let crumbs = http2("https://a/").header("cookie", "a=1").header("cookie", "b=2").header("cookie", "c=3");
+        let (head, _) = translated(crumbs).unwrap();
+        assert_eq!(head.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
     }
 
     #[test]

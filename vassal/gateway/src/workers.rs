@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    StatusCode,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, ReadBuf},
@@ -23,8 +26,8 @@ use tokio::{
 
 use crate::{
     limits::{
-        UNBEGUN_MAX, WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX, WORKER_CONNECTIONS_MAX, WORKER_ROOM_WITHIN,
-        WORKER_WITHIN,
+        ANSWER_HEAD_MAX_BYTES, ANSWER_HEADERS_MAX, UNBEGUN_MAX, WORKER_AGAIN_AFTER, WORKER_CONNECTIONS_IDLE_MAX,
+        WORKER_CONNECTIONS_MAX, WORKER_ROOM_WITHIN, WORKER_WITHIN,
     },
     lobby::Lobby,
     upload::Upload,
@@ -39,7 +42,6 @@ pub(crate) struct Workers {
     room: Arc<Semaphore>,
     /// How long an idle connection is good: a worker closes it a little later.
     idle_for: Duration,
-    head_max_bytes: usize,
     /// Where requests wait before they take one.
     pub(crate) lobby: Lobby,
 }
@@ -67,13 +69,12 @@ pub(crate) struct Taken {
 
 impl Workers {
     /// Behind the socket of this abstract name.
-    pub(crate) fn new(name: &str, keepalive: Duration, head_max_bytes: usize) -> Self {
+    pub(crate) fn new(name: &str, keepalive: Duration) -> Self {
         Self {
             address: format!("\0{name}"),
             idle: Mutex::default(),
             room: Arc::new(Semaphore::new(WORKER_CONNECTIONS_MAX)),
             idle_for: keepalive.mul_f64(0.8),
-            head_max_bytes,
             lobby: Lobby::new(UNBEGUN_MAX),
         }
     }
@@ -101,7 +102,8 @@ impl Workers {
         let received_bytes = Arc::new(AtomicU64::new(0));
         let stream = Counted { stream: call(&self.address).await?, received_bytes: Arc::clone(&received_bytes) };
         let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.head_max_bytes.max(64 * 1024))
+            .max_buf_size(ANSWER_HEAD_MAX_BYTES)
+            .max_headers(ANSWER_HEADERS_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
@@ -167,6 +169,17 @@ fn is_believed(listens: u32, own: u32) -> bool {
     listens == 0 || listens == own
 }
 
+/// The status of a request whose answer cannot be passed on. Says why, where an app can do something about it.
+pub(crate) fn no_answer(error: &hyper::Error) -> StatusCode {
+    if error.is_parse_too_large() {
+        crate::log::say(&format!(
+            "*** the head of an answer is longer than {ANSWER_HEAD_MAX_BYTES} bytes or has more than {ANSWER_HEADERS_MAX} \
+             headers: its client gets 502 ***"
+        ));
+    }
+    StatusCode::BAD_GATEWAY
+}
+
 /// Says that a client is turned away for that.
 pub(crate) fn tell_of_none(error: &io::Error) {
     crate::log::say(&format!("*** no worker takes a connection of the gateway: {error} ***"));
@@ -208,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn h1_a_request_waits_for_a_connection_only_so_long() {
-        let workers = Workers::new("empery-gateway-nobody", Duration::from_secs(75), 65_536);
+        let workers = Workers::new("empery-gateway-nobody", Duration::from_secs(75));
         let all = u32::try_from(WORKER_CONNECTIONS_MAX).unwrap();
         let taken = Arc::clone(&workers.room).acquire_many_owned(all).await.unwrap();
         let error = workers.room_within(Duration::from_millis(20)).await.unwrap_err();

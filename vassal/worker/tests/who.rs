@@ -91,6 +91,18 @@ fn only_on_the_gateways_socket_does_the_gateway_speak_for_a_client() {
     // What its client forged is not believed because the gateway itself is near.
     let seen = over_gateway("x-empery-peer: 203.0.113.9:1\r\nX-Forwarded-Proto: https\r\n");
     assert_eq!((&seen["REMOTE_ADDR"], &seen["wsgi.url_scheme"]), (&"203.0.113.9".into(), &"http".into()));
+    // It may add to what is as long as it may be.
+    let most: String = (2..128).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let seen = over_gateway(&format!("{most}x-empery-peer: 203.0.113.9:2\r\nx-empery-scheme: https\r\n"));
+    assert_eq!((&seen["REMOTE_PORT"], &seen["HTTP_X_127"]), (&"2".into(), &"1".into()));
+    let long = format!("x-long: {}\r\n", "x".repeat(65_536 - 70));
+    let seen = over_gateway(&format!(
+        "{long}x-empery-peer: 203.0.113.9:3\r\nx-empery-tls-client-cert: {}\r\n",
+        "A".repeat(4000)
+    ));
+    assert_eq!(seen["REMOTE_PORT"], "3");
+    let (answer, _) = ask(&recorder, &format!("{most}x-128: 1\r\nx-129: 1\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     let (_, seen) = ask(&recorder, "x-empery-peer: 198.51.100.7:99\r\nx-empery-scheme: https\r\n");
     assert_eq!((&seen["REMOTE_ADDR"], &seen["wsgi.url_scheme"]), (&"127.0.0.1".into(), &"http".into()));
 }

@@ -74,13 +74,14 @@ fn refuse_proxy(tools: &Tools, connection: &Connection, reason: &str) -> After {
 }
 
 fn serve_request(py: Python<'_>, tools: &mut Tools, connection: &mut Connection, buffer: &[u8]) -> After {
-    let (head, consumed) = match http::parse(buffer, &tools.limits) {
+    let listener = tools.worker.boot.listeners.get(connection.listener);
+    let from_gateway = listener.is_some_and(|listener| listener.from_gateway);
+    let limits = if from_gateway { &tools.gateway_limits } else { &tools.limits };
+    let (head, consumed) = match http::parse(buffer, limits) {
         Parsed::NeedMore => return After::NeedMore,
         Parsed::Bad(bad) => return refuse(tools, connection, bad),
         Parsed::Head { head, consumed } => (head, consumed),
     };
-    let listener = tools.worker.boot.listeners.get(connection.listener);
-    let from_gateway = listener.is_some_and(|listener| listener.from_gateway);
     let who = match Who::of(connection, &tools.trusted, from_gateway, &head.headers) {
         Ok(who) => who,
         Err(bad) => return refuse(tools, connection, bad),

@@ -46,7 +46,11 @@ pub(crate) use http::refuse_slow;
 pub(crate) use start_response::StartResponse;
 
 use empery_control::scoreboard::Slot;
-use empery_wire::{Limits, forwarded::Trusted, limits::HEADERS_MAX};
+use empery_wire::{
+    Limits,
+    forwarded::Trusted,
+    limits::{GATEWAY_HEADERS_MAX, GATEWAY_HEADERS_MAX_BYTES, HEADERS_MAX},
+};
 use pyo3::prelude::*;
 
 use crate::{
@@ -98,6 +102,8 @@ pub(crate) struct Tools {
     /// Whether any request may get a line in the log that the app does not ask for.
     may_log: bool,
     limits: Limits,
+    /// The same for the gateway, which adds to what it has let through.
+    gateway_limits: Limits,
     trusted: Trusted,
     names: names::Names,
     templates: environ::Templates,
@@ -113,6 +119,11 @@ impl Tools {
     pub(crate) fn new(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>, core: u32) -> PyResult<Self> {
         let worker = serving.worker;
         let boot = worker.boot;
+        let limits = Limits {
+            head_max_bytes: boot.head_max_bytes as usize,
+            headers_max: HEADERS_MAX,
+            body_max_bytes: boot.body_max_bytes,
+        };
         Ok(Self {
             serving,
             worker,
@@ -123,10 +134,11 @@ impl Tools {
             answering: None,
             after_request: uwsgi_module::after_request(py)?,
             may_log: boot.may_log_requests(),
-            limits: Limits {
-                head_max_bytes: boot.head_max_bytes as usize,
-                headers_max: HEADERS_MAX,
-                body_max_bytes: boot.body_max_bytes,
+            limits,
+            gateway_limits: Limits {
+                head_max_bytes: limits.head_max_bytes.saturating_add(GATEWAY_HEADERS_MAX_BYTES),
+                headers_max: limits.headers_max + GATEWAY_HEADERS_MAX,
+                ..limits
             },
             trusted: Trusted::new(
                 boot.trusted_proxies
