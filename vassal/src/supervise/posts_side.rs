@@ -337,6 +337,8 @@ impl Supervisor {
 
     pub(super) fn post_not_forked(&mut self, post: PostRef, sentence: &str) {
         log::say(&format!("*** the {} cannot be forked: {sentence} ***", name(post.post)));
+        // Should it be there all the same, it finds its channel closed and leaves.
+        self.posts.all.get(&post).iter().for_each(|handle| handle.peer.is_gone());
         self.post_is_over(post);
     }
 

@@ -152,8 +152,9 @@ impl Supervisor {
         self.tell(Event::WorkerExited { worker, exit, how: death.how });
     }
 
-    /// It will never have a pid.
+    /// It will never have a pid. Should it be there all the same, it finds its channel closed and leaves.
     pub(super) fn worker_lost(&mut self, worker: WorkerRef, how: String) {
+        self.worker_mut(worker).iter().for_each(|handle| handle.peer.is_gone());
         self.forget_worker(worker);
         self.tell(Event::WorkerExited { worker, exit: Exit::Died, how });
     }

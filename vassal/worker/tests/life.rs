@@ -238,6 +238,32 @@ fn a_worker_alone_finishes_and_leaves_when_its_master_dies() {
 }
 
 #[test]
+fn a7_an_app_that_ignores_its_children_or_waits_for_all_of_them_has_workers() {
+    let ignores = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n";
+    let reaps = "
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+signal.signal(signal.SIGCHLD, reap)
+";
+    for (name, at_import) in [("ignores", ignores), ("reaps", reaps)] {
+        let rest = "
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'here']
+";
+        let listeners = Listeners::new();
+        let text = format!("import os, signal\n{at_import}{rest}");
+        let mut generation = Generation::serving(app_of(name, &text), &listeners, |_| {});
+        assert!(get(&listeners, "/").ends_with("here"), "{name}");
+        generation.drain();
+    }
+}
+
+#[test]
 fn a_successor_is_asked_for_once_after_max_requests() {
     let listeners = Listeners::new();
     let mut generation = Generation::serving(app("wsgi_cases.py"), &listeners, |boot| boot.recycle.max_requests = 3);
