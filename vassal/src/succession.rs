@@ -16,6 +16,7 @@ use std::{
 use empery_config::facts::Inherited;
 use empery_control::{
     boot::MasterBoot, gateway::GatewayPlan, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals,
+    worker::Signals,
 };
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
 use empery_sys::memfd;
@@ -26,7 +27,7 @@ use crate::{
     descriptor,
     given_text::Texts,
     regions::RegionLeft,
-    supervise::{beside::BesideLeft, posts_side::PostLeft},
+    supervise::{beside::BesideLeft, harakiri::limits::Limits, posts_side::PostLeft},
 };
 
 /// The environment variable with the number of the descriptor that holds the [`Testament`].
@@ -54,6 +55,9 @@ pub(crate) struct Testament {
     /// What workers share.
     #[serde(default)]
     pub(crate) regions: Vec<RegionLeft>,
+    /// How long requests of these may take.
+    #[serde(default)]
+    pub(crate) limits: Vec<(GenerationId, Limits)>,
     /// Counters of generations that are gone.
     pub(crate) retired: Totals,
     /// The stats socket.
@@ -142,7 +146,7 @@ pub(crate) struct StatsLeft {
 pub(crate) struct WorkerLeft {
     /// Who it is.
     pub(crate) worker: WorkerRef,
-    /// Its pid; it stays this process's child.
+    /// Its pid; it stays this process's child, if it is one.
     pub(crate) pid: i32,
     /// Its channel.
     pub(crate) fd: RawFd,
@@ -152,6 +156,15 @@ pub(crate) struct WorkerLeft {
     pub(crate) since_unix_s: u64,
     /// The addresses it listens on.
     pub(crate) listeners: Vec<String>,
+    /// How it is reached while all its threads are inside the app.
+    #[serde(default)]
+    pub(crate) signals: Signals,
+    /// What its faulthandler writes to.
+    #[serde(default)]
+    pub(crate) crash: Option<RawFd>,
+    /// What stands for it, when it is no child: its master died before.
+    #[serde(default)]
+    pub(crate) pidfd: Option<RawFd>,
 }
 
 /// A gateway.

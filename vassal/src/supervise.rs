@@ -17,6 +17,7 @@ mod in_flight;
 pub(crate) mod input;
 mod left_behind;
 mod link_side;
+pub(crate) mod orphans;
 mod perform;
 pub(crate) mod posts_side;
 mod reap;
@@ -33,7 +34,6 @@ pub(crate) mod worker_id;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    os::fd::OwnedFd,
     path::PathBuf,
     time::Duration,
 };
@@ -49,12 +49,12 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
 };
-use empery_sys::scoreboard::Scoreboard;
 
 use self::{
     gateways::Gateways,
     generation::GenerationHandles,
     input::{Inbox, Input, Inputs, Turn},
+    orphans::Carried,
     stacks::StackAskings,
     succeed::Succession,
     worker_id::Who,
@@ -148,8 +148,8 @@ pub(crate) struct Supervisor {
     image: Option<Image>,
     /// The highest generation there was.
     last_generation: GenerationId,
-    /// Scoreboards of generations of an earlier image of this master, while any of their workers is left.
-    carried: BTreeMap<GenerationId, (Scoreboard, OwnedFd)>,
+    /// Generations of an earlier image of this master, while any of their workers is left.
+    carried: BTreeMap<GenerationId, Carried>,
     events: VecDeque<Event>,
     /// Set when there is nothing left to do: the exit code.
     leaving: Option<u8>,
@@ -380,8 +380,8 @@ impl Supervisor {
     fn retire_carried(&mut self) {
         let orphans = &self.orphans;
         let over = |id: GenerationId| orphans.values().all(|orphan| orphan.worker.generation != id);
-        for (id, (scoreboard, _)) in self.carried.extract_if(.., |id, _| over(*id)).collect::<Vec<_>>() {
-            let totals = scoreboard.totals();
+        for (id, carried) in self.carried.extract_if(.., |id, _| over(*id)).collect::<Vec<_>>() {
+            let totals = carried.scoreboard.totals();
             self.retired.add(&totals);
             self.tell_brain(FromMaster::Retired { generation: id, totals }, Vec::new());
         }

@@ -34,6 +34,7 @@ impl Supervisor {
             Input::WorkerSilent(worker) => self.worker_silent(worker),
             Input::FromOrphan(orphan, word, descriptors) => self.heard_orphan(orphan, word, descriptors),
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
+            Input::OrphanEnded(orphan) => self.orphan_exited(orphan, None),
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.touched(&path),
@@ -213,11 +214,19 @@ impl Supervisor {
                     "*** signal {signal} was raised by a worker of an earlier master, and nobody is there to run its function yet ***"
                 )),
             },
+            FromWorker::Up { signals, .. } => {
+                if let Some(handle) = self.orphans.get_mut(&orphan) {
+                    handle.handle.signals = signals;
+                }
+            }
+            FromWorker::Stacks { asked, threads } => {
+                if let Some(worker) = self.orphans.get(&orphan).map(|handle| handle.worker) {
+                    self.heard_stacks(worker, asked, threads);
+                }
+            }
+            FromWorker::LimitSet => self.arm_harakiri(),
             // It is replaced with its whole generation anyway, and has proved long ago.
-            FromWorker::Up { .. }
-            | FromWorker::Stacks { .. }
-            | FromWorker::LimitSet
-            | FromWorker::AppLoaded { .. }
+            FromWorker::AppLoaded { .. }
             | FromWorker::LoadFailed { .. }
             | FromWorker::Pong { .. }
             | FromWorker::Signals { .. }
@@ -298,7 +307,7 @@ impl Supervisor {
             }
             Who::Orphan(orphan) => {
                 if let Some(handle) = self.orphans.get(&orphan) {
-                    handle.peer.say(word, descriptors);
+                    handle.handle.peer.say(word, descriptors);
                 }
             }
         }

@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, os::fd::AsRawFd};
 use empery_control::{
     boot::WorkerBoot,
     link::{FromMaster, WorkerPhase},
-    worker::{Signals, ToWorker, ToZygote},
+    worker::{ToWorker, ToZygote},
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
     generations::{Action, Event, Exit, FailureReason},
-    ids::{GenerationId, OrphanId, RevisionId, WorkerRef},
+    ids::{GenerationId, RevisionId, WorkerRef},
 };
-use empery_sys::{channel::Channel, memfd, process, scoreboard::Scoreboard, seqpacket};
+use empery_sys::{channel::Channel, memfd, scoreboard::Scoreboard, seqpacket};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -152,26 +152,7 @@ impl Supervisor {
         zygote.peer.say(ToZygote::Fork(WorkerBoot { worker }), std::iter::once(theirs).chain(copy).collect());
         // It waits in the channel and is answered when the worker's loop runs: that is the proof.
         peer.say(ToWorker::Ping { token: 0 }, Vec::new());
-        let handle = WorkerHandle {
-            pid: None,
-            peer,
-            phase: WorkerPhase::Booting,
-            since: crate::clock::now(),
-            since_unix_s: crate::clock::unix_s(),
-            exit: None,
-            silent: false,
-            condemned: None,
-            killed_for: None,
-            signals: Signals::default(),
-            crash,
-            kill_counts: None,
-            struck: None,
-            stopped: None,
-            kill_when_known: false,
-            letterbox: None,
-            last_words: None,
-            recycle_told: false,
-        };
+        let handle = WorkerHandle::new(peer, crash);
         self.freeze_newcomer(&handle);
         if let Some(generation) = self.generations.get_mut(&worker.generation) {
             generation.workers.insert(worker, handle);
@@ -234,28 +215,6 @@ impl Supervisor {
 
     fn zygote_is_gone(&mut self, generation: GenerationId) {
         self.tell(Event::ZygoteExited { generation, how: "it was gone already".to_owned() });
-    }
-
-    fn drain_orphan(&mut self, orphan: OrphanId) {
-        match self.orphans.get_mut(&orphan) {
-            Some(handle) => {
-                handle.phase = WorkerPhase::Draining;
-                handle.peer.say(ToWorker::Drain, Vec::new());
-            }
-            None => self.tell(Event::OrphanExited { orphan }),
-        }
-    }
-
-    fn kill_orphan(&mut self, orphan: OrphanId) {
-        match self.orphans.get(&orphan) {
-            // A process of another parent: only a pidfd is sure to mean it.
-            Some(handle) => drop(process::pidfd_kill(&handle.pidfd, Signal::SIGKILL as i32)),
-            None => self.tell(Event::OrphanExited { orphan }),
-        }
-    }
-
-    pub(super) fn worker_mut(&mut self, worker: WorkerRef) -> Option<&mut WorkerHandle> {
-        self.generations.get_mut(&worker.generation)?.workers.get_mut(&worker)
     }
 
     pub(super) fn zygote(&self, generation: GenerationId) -> Option<&ZygoteHandle> {

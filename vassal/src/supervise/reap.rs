@@ -5,7 +5,7 @@ use empery_control::link::{Severity, WorkerPhase};
 use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Exit},
-    ids::{GenerationId, WorkerRef},
+    ids::{GenerationId, OrphanId, WorkerRef},
 };
 use empery_sys::process::{How, is_ending, reap_any};
 
@@ -31,9 +31,8 @@ impl Supervisor {
                 self.gateway_exited(gateway, how);
             } else if self.succession == Succession::Trial(pid) {
                 self.trial_ended(how);
-            } else if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.pid == pid) {
-                orphan.exit = Some(how);
-                orphan.peer.is_gone();
+            } else if let Some(orphan) = self.orphan_of_pid(pid) {
+                self.orphan_exited(orphan, Some(how));
             } else if self.beside_ended(pid, how) || self.alarm_ended(pid, how) || self.post_ended(pid, how) {
                 // Said there.
             } else if self.is_forking() {
@@ -56,6 +55,10 @@ impl Supervisor {
             .flat_map(|generation| &generation.workers)
             .find(|(_, handle)| handle.pid == Some(pid) && handle.exit.is_none())
             .map(|(worker, _)| *worker)
+    }
+
+    fn orphan_of_pid(&self, pid: i32) -> Option<OrphanId> {
+        self.orphan_of(|orphan| orphan.is_child() && orphan.handle.pid == Some(pid) && orphan.handle.exit.is_none())
     }
 
     fn is_forking(&self) -> bool {

@@ -2,8 +2,10 @@
 //! way to another worker. What boots is given up; the new image boots it again.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -12,13 +14,12 @@ use empery_lifecycle::ids::{GenerationId, OperationId};
 use empery_sys::{
     channel::Channel,
     process,
-    scoreboard::Scoreboard,
     spawn::{Spawn, spawn},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{Supervisor, gateways::Phase, perform::kill_child};
+use super::{Supervisor, gateways::Phase, harakiri::limits::Limits, orphans::Carried, perform::kill_child};
 use crate::{
     extension, log,
     regions::Regions,
@@ -137,6 +138,7 @@ impl Supervisor {
             gateways: self.leave_gateways(&mut left),
             workers: self.leave_workers(&mut left),
             scoreboards: self.leave_scoreboards(&mut left),
+            limits: self.leave_limits(),
             regions: self.regions.leave(&mut left),
             retired: self.retired,
             stats: self.stats.as_ref().map(|stats| stats.leave(&mut left)),
@@ -211,6 +213,7 @@ impl Supervisor {
                     continue;
                 };
                 left.push(handle.peer.channel());
+                left.extend(handle.crash.as_ref().map(AsFd::as_fd));
                 workers.push(WorkerLeft {
                     worker: *worker,
                     pid,
@@ -218,18 +221,28 @@ impl Supervisor {
                     phase: handle.phase,
                     since_unix_s: handle.since_unix_s,
                     listeners: generation.revision.listener_keys().collect(),
+                    signals: handle.signals,
+                    crash: handle.crash.as_ref().map(AsRawFd::as_raw_fd),
+                    pidfd: None,
                 });
             }
         }
         for orphan in self.orphans.values() {
-            left.push(orphan.peer.channel());
+            let handle = &orphan.handle;
+            let Some(pid) = handle.pid.filter(|_| !handle.silent) else { continue };
+            left.push(handle.peer.channel());
+            left.extend(handle.crash.as_ref().map(AsFd::as_fd));
+            left.extend((!orphan.is_child()).then(|| orphan.pidfd.as_fd()));
             workers.push(WorkerLeft {
                 worker: orphan.worker,
-                pid: orphan.pid,
-                fd: orphan.peer.channel().as_raw_fd(),
-                phase: orphan.phase,
-                since_unix_s: orphan.since_unix_s,
+                pid,
+                fd: handle.peer.channel().as_raw_fd(),
+                phase: handle.phase,
+                since_unix_s: handle.since_unix_s,
                 listeners: orphan.listeners.clone(),
+                signals: handle.signals,
+                crash: handle.crash.as_ref().map(AsRawFd::as_raw_fd),
+                pidfd: (!orphan.is_child()).then(|| orphan.pidfd.as_raw_fd()),
             });
         }
         workers
@@ -237,7 +250,7 @@ impl Supervisor {
 
     fn leave_scoreboards<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<(GenerationId, i32)> {
         let own = self.generations.iter().map(|(id, generation)| (*id, generation.scoreboard_fd.as_fd()));
-        let carried = self.carried.iter().map(|(id, (_, descriptor))| (*id, descriptor.as_fd()));
+        let carried = self.carried.iter().map(|(id, carried)| (*id, carried.descriptor.as_fd()));
         own.chain(carried)
             .map(|(id, descriptor)| {
                 left.push(descriptor);
@@ -246,29 +259,33 @@ impl Supervisor {
             .collect()
     }
 
+    fn leave_limits(&self) -> Vec<(GenerationId, Limits)> {
+        let ids = self.generations.keys().chain(self.carried.keys());
+        ids.filter_map(|id| Some((*id, self.limits_of(*id)?))).collect()
+    }
+
     /// In the new image: goes on counting where the earlier one stopped.
     pub(crate) fn go_on(
         &mut self,
         retired: Totals,
         deploys: u64,
         regions: Regions,
-        scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>,
+        carried: BTreeMap<GenerationId, Carried>,
     ) {
         self.announced_by_predecessor();
         self.retired = retired;
         self.deploys = deploys;
         self.regions = regions;
-        self.carried =
-            scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
+        let slots = carried.values().flat_map(|carried| {
+            let board = &carried.scoreboard;
+            (0..board.slots()).map(move |slot| board.slot(slot).state.stacks_asked.load(Ordering::Relaxed))
+        });
+        self.stack_askings.go_on_from(slots.max().unwrap_or(0));
+        self.carried = carried;
     }
 
     /// In the new image: takes over a gateway of the earlier one.
     pub(crate) fn carry_gateway(&mut self, left: GatewayLeft, channel: Channel) {
         self.hold_gateway(channel, left.pid, Some(left.plan), Phase::Serving);
-    }
-
-    /// In the new image: takes over a worker of the earlier one. It is a child of this process, so its pid is its own.
-    pub(crate) fn carry(&mut self, left: WorkerLeft, channel: Channel) {
-        self.adopt_orphan(left.worker, left.pid, left.listeners, channel);
     }
 }
