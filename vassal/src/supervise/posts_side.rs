@@ -125,6 +125,11 @@ impl PostSide {
         (1..).zip(processes).map(of).collect()
     }
 
+    /// Whether nothing that was said to them waits in this process.
+    pub(super) fn are_told(&self) -> bool {
+        self.all.values().all(|handle| handle.silent || handle.peer.is_told())
+    }
+
     fn listening(&self, id: GenerationId) -> impl Iterator<Item = (&PostRef, &PostHandle)> {
         let listens = move |(post, handle): &(&PostRef, &PostHandle)| {
             post.generation == id && handle.letterbox.is_some() && handle.exit.is_none() && !handle.leaves

@@ -49,7 +49,7 @@ impl Supervisor {
         self.arm_recycling();
     }
 
-    fn of_serving<T>(&self, ask: impl FnOnce(&Generation) -> T) -> Option<T> {
+    pub(super) fn of_serving<T>(&self, ask: impl FnOnce(&Generation) -> T) -> Option<T> {
         let (serving, _) = self.machine.serving()?;
         self.generations.get(&serving).map(ask)
     }

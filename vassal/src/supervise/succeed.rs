@@ -1,5 +1,5 @@
 //! Hands this vassal to a changed binary on SIGHUP. Waits until nothing is between two processes: no connection on its
-//! way to another worker. What boots is given up; the new image boots it again.
+//! way to another worker, no word that its channel had no room for; but not for longer than a drain may take. What boots is given up; the new image boots it again.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,11 @@ use std::{
 };
 
 use empery_control::{link::WorkerPhase, scoreboard::Totals};
-use empery_lifecycle::ids::{GenerationId, OperationId};
+use empery_lifecycle::{
+    generations::Policy,
+    ids::{GenerationId, OperationId},
+    moment::Moment,
+};
 use empery_sys::{
     channel::Channel,
     process,
@@ -21,7 +25,7 @@ use nix::sys::signal::Signal;
 
 use super::{Supervisor, gateways::Phase, harakiri::limits::Limits, orphans::Carried, perform::kill_child};
 use crate::{
-    extension, log,
+    clock, extension, log,
     regions::Regions,
     station::Station,
     succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
@@ -29,6 +33,9 @@ use crate::{
 
 /// How long a changed binary may take to say its version.
 const TRIAL_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether what holds a succession up is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How far a succession is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +45,12 @@ pub(crate) enum Succession {
     /// The changed binary is asked for its version, as this process.
     Trial(i32),
     /// It runs: as soon as nothing is under way.
-    Due,
+    Due {
+        /// When it is not waited for any more.
+        until: Moment,
+        /// When it is looked again.
+        look_at: Moment,
+    },
 }
 
 impl Supervisor {
@@ -102,7 +114,10 @@ impl Supervisor {
     /// The trial of the changed binary has ended.
     pub(super) fn trial_ended(&mut self, how: empery_sys::process::How) {
         if how == empery_sys::process::How::Code(0) {
-            self.succession = Succession::Due;
+            let now = clock::now();
+            let mercy = self.of_serving(|generation| generation.revision.config.mercy);
+            let until = now.after(mercy.unwrap_or(Policy::default().mercy));
+            self.succession = Succession::Due { until, look_at: now };
         } else {
             self.binary_refused(&how.to_string());
         }
@@ -120,9 +135,24 @@ impl Supervisor {
         self.changed_binary().is_some() || serving.is_some_and(|generation| generation.extension_changed())
     }
 
+    /// When it is looked again whether something is under way.
+    pub(super) fn succession_at(&self) -> Option<Moment> {
+        match self.succession {
+            Succession::Due { look_at, .. } if !self.stop_asked => Some(look_at),
+            Succession::Due { .. } | Succession::Trial(_) | Succession::No => None,
+        }
+    }
+
     /// Succeeds when it is time. Returns when it is not, or when it failed.
     pub(super) fn succeed_if_due(&mut self) {
-        if self.succession != Succession::Due || self.stop_asked || !self.handovers.is_empty() {
+        let Succession::Due { until, .. } = self.succession else { return };
+        if self.stop_asked {
+            return;
+        }
+        let now = clock::now();
+        if now < until && (!self.handovers.is_empty() || !self.all_are_told()) {
+            // An answer comes by itself, and that a socket has room again is not told.
+            self.succession = Succession::Due { until, look_at: until.min(now.after(LOOK_EVERY)) };
             return;
         }
         self.succession = Succession::No;
@@ -152,6 +182,16 @@ impl Supervisor {
         };
         let error = succession::succeed(&binary, &testament, &left);
         self.binary_refused(&error.to_string());
+    }
+
+    /// Whether nothing that was said to those that stay waits in this process, where it would be lost.
+    fn all_are_told(&self) -> bool {
+        let own = self.generations.values().flat_map(|generation| generation.workers.values());
+        let mut workers = own.chain(self.orphans.values().map(|orphan| &orphan.handle));
+        workers.all(|handle| handle.silent || handle.phase == WorkerPhase::Booting || handle.peer.is_told())
+            && self.gateways.all.values().all(|handle| handle.silent || handle.peer.is_told())
+            && self.posts.are_told()
+            && self.brain.as_ref().is_none_or(|brain| brain.peer.is_told())
     }
 
     /// Workers that do not serve yet are of no use to a successor.
