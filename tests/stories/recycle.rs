@@ -2,7 +2,7 @@
 //! successor accepts first, nothing is lost, and never more than one is replaced at a time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc,
@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use empery_tests::{
     cgroup::Cgroup,
     ground::Ground,
-    http::{self, Connection},
+    http::{self, Ask, Connection},
     load::{Load, Mode},
     procfs,
     runner::Story,
@@ -31,6 +31,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("recycle/p5-a-killed-idle-worker-costs-nothing-while-others-are-recycled", killed_idle).alone(),
     Story::new("recycle/b29-by-age-one-after-the-other", age),
     Story::new("recycle/after-an-exception-that-is-named", exception),
+    Story::new("recycle/a-connection-that-a-worker-does-not-take-in-time-goes-to-another", not_taken),
     Story::new("recycle/a-worker-too-large-in-the-middle-of-a-request-finishes-it", evil),
     Story::new("recycle/without-memory-for-two-the-old-one-goes-first", short_worker),
     Story::new("recycle/a-reload-without-memory-for-two-goes-one-by-one", short_reload).alone(),
@@ -48,6 +49,30 @@ fn heavy(ground: &Ground, more: &str) -> Result<(Vassal, u16)> {
     let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "heavy", &more))?;
     vassal.answers(port)?;
     Ok((vassal, port))
+}
+
+/// A worker that seems to have nothing to do, and stands still, is offered some of the connections of one that leaves.
+fn not_taken(ground: &Ground) -> Result<()> {
+    let (vassal, port) = heavy(ground, "processes = 3\nreload-on-exception = true\n")?;
+    let mut clients: BTreeMap<i32, Vec<Connection>> = BTreeMap::new();
+    for _ in 0..24 {
+        let mut client = Connection::open(port, Duration::from_secs(5))?;
+        let pid = client.ask(&Ask::get("/"))?.text().parse()?;
+        clients.entry(pid).or_default().push(client);
+    }
+    let leaves = *clients.iter().max_by_key(|(_, its)| its.len()).context("no client")?.0;
+    let stands_still = *clients.keys().find(|pid| **pid != leaves).context("one worker has them all")?;
+    let mut clients = clients.remove(&leaves).unwrap_or_default();
+    procfs::signal(stands_still, Signal::SIGSTOP);
+    ensure!(clients.pop().context("no client")?.ask(&Ask::get("/raise/ValueError"))?.status == 500);
+    wait::until("the worker to be gone", SOON, || (!procfs::alive(leaves)).then_some(()))?;
+    for client in &mut clients {
+        let pid: i32 = client.ask(&Ask::get("/"))?.text().parse()?;
+        ensure!(pid != leaves && pid != stands_still, "answered by {pid}");
+    }
+    ground.note(&format!("{} connections were taken by others", clients.len()));
+    procfs::signal(stands_still, Signal::SIGCONT);
+    vassal.stop()
 }
 
 fn recycled(vassal: &Vassal) -> usize {

@@ -11,6 +11,7 @@ mod frozen;
 mod gateway_side;
 pub(crate) mod gateways;
 pub(crate) mod generation;
+mod handing_over;
 pub(crate) mod harakiri;
 mod hear;
 mod in_flight;
@@ -283,7 +284,8 @@ impl Supervisor {
         let wake_at =
             [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
         let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline(), self.succession_at()];
-        let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
+        let beside =
+            [self.beside_deadline(), self.signals_deadline(), self.posts.deadline(), self.handovers.deadline()];
         wake_at.into_iter().chain(looks).chain(beside).flatten().min()
     }
 
@@ -297,6 +299,9 @@ impl Supervisor {
         self.wake_posts(now);
         if self.harakiri_at.is_some_and(|at| at <= now) {
             self.harakiri(now);
+        }
+        if self.handovers.deadline().is_some_and(|at| at <= now) {
+            self.offer_again(now);
         }
         if self.stack_askings.deadline().is_some_and(|at| at <= now) {
             self.stacks_due(now);

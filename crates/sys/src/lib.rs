@@ -9,7 +9,7 @@
 //! | [`identity`] | users, groups, and giving up privileges |
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
 //! | [`region`] | memory that processes share, with locks that outlive them |
-//! | [`pipe`], [`lock`] | pipes and locks |
+//! | [`pipe`], [`lock`], [`ticket`] | pipes, locks, and what one process alone can claim |
 //! | [`inotify`] | changes of files and directories |
 //! | [`awaited`] | whether a path, an interface or a socket is there |
 //! | [`inherited`] | descriptors a process was started with |
@@ -34,3 +34,4 @@ pub mod scoreboard;
 pub mod seqpacket;
 pub mod service_manager;
 pub mod spawn;
+pub mod ticket;

@@ -87,6 +87,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) killed_for: Option<KilledFor>,
     /// How it is reached while all its threads are inside the app.
     pub(crate) signals: Signals,
+    /// Whether it claims the connections that it is offered.
+    pub(crate) claims: bool,
     /// What faulthandler of this process writes to.
     pub(crate) crash: Option<OwnedFd>,
     /// Kills for memory before it was there.
@@ -119,6 +121,7 @@ impl WorkerHandle {
             condemned: None,
             killed_for: None,
             signals: Signals::default(),
+            claims: false,
             crash,
             kill_counts: None,
             struck: None,

@@ -75,6 +75,11 @@ impl Worker {
         self.scoreboard.slot(slot_index(self.boot.processes, self.boot.threads, worker, spawn, core))
     }
 
+    /// What a master is told first.
+    pub(crate) fn up(&self) -> FromWorker {
+        FromWorker::Up { worker: self.reference, pid: self.pid, signals: self.signals, claims: true }
+    }
+
     /// Tells the master something that it may miss without harm.
     pub(crate) fn say(&self, word: &FromWorker) -> bool {
         self.line.say(word, &[]).is_ok()
@@ -188,7 +193,7 @@ fn begin(
     stray::watch();
     let worker = WORKER.get_or_init(|| worker);
     point!("worker.up")?;
-    worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid, signals: worker.signals }, &[])?;
+    worker.line.say(&worker.up(), &[])?;
     Ok(worker)
 }
 
