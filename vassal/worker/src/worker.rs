@@ -21,7 +21,7 @@ use empery_sys::{limits, scoreboard::Scoreboard};
 use pyo3::prelude::*;
 
 use crate::{
-    attend, autoreload, gevent, hooks, leave,
+    attend, autoreload, bereft, gevent, hooks, leave,
     line::Line,
     load::{self, CollectorIs, Loaded},
     log::{self, Log},
@@ -198,6 +198,9 @@ fn begin(
 }
 
 fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResult<i32> {
+    // SAFETY: the line stays open and is nobody else's: only a worker that serves replaces it.
+    let line = worker.line.raw().map(|raw| unsafe { BorrowedFd::borrow_raw(raw) });
+    let watch = line.map(bereft::Watch::begin);
     if let Err(failure) = hooks::run(py, &worker.boot.process.post_fork) {
         worker.log(&failure.sentence);
         return Ok(1);
@@ -216,6 +219,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResul
     signals::begin()?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;
+    drop(watch);
     serve::run(py, serving, app)?;
     point!("worker.leave")?;
     uwsgi_module::at_exit(py);
