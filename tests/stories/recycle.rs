@@ -70,6 +70,8 @@ fn not_taken(ground: &Ground) -> Result<()> {
         let pid: i32 = client.ask(&Ask::get("/"))?.text().parse()?;
         ensure!(pid != leaves && pid != stands_still, "answered by {pid}");
     }
+    // Once it is killed for that, everybody has what it was offered.
+    ensure!(procfs::alive(stands_still), "they were answered when the one that stood still was killed");
     ground.note(&format!("{} connections were taken by others", clients.len()));
     procfs::signal(stands_still, Signal::SIGCONT);
     vassal.stop()

@@ -108,14 +108,22 @@ async fn listen<Back: DeserializeOwned>(
     inbox: Inbox,
     wrap: impl Fn(Heard<Back>) -> Input,
 ) {
+    let mut has_complained = false;
     loop {
         let received = tokio::select! {
             biased;
-            received = channel.receive() => received,
+            received = channel.receive_what_fits() => received,
             () = gone.notified() => Ok(None),
         };
         match received {
-            Ok(Some((word, descriptors))) => inbox.put(wrap(Heard::Word(word, descriptors))),
+            Ok(Some((word, descriptors))) => {
+                if descriptors.is_none() && !std::mem::replace(&mut has_complained, true) {
+                    crate::log::say(
+                        "*** no descriptors are left in the master: what a process of this vassal has sent is lost ***",
+                    );
+                }
+                inbox.put(wrap(Heard::Word(word, descriptors.unwrap_or_default())));
+            }
             Ok(None) => break,
             Err(error) => {
                 crate::log::say(&format!(

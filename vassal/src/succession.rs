@@ -19,7 +19,7 @@ use empery_control::{
     worker::Signals,
 };
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
-use empery_sys::memfd;
+use empery_sys::{limits, memfd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use serde::{Deserialize, Serialize};
 
@@ -208,6 +208,8 @@ pub(crate) fn succeed(binary: &Path, testament: &Testament, left: &[BorrowedFd<'
                 // What could be marked a moment ago can be marked again.
                 let _ = descriptor::close_on_exec(descriptor);
             }
+            // As it was taken before.
+            let _ = limits::take_descriptors();
             let _ = hold_signals(SigmaskHow::SIG_UNBLOCK);
             error
         }
@@ -227,6 +229,7 @@ fn try_succeed(
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let environment = environment(&text).map(c_string).collect::<Result<Vec<_>, _>>()?;
     let program = c_string(binary.as_os_str().to_owned())?;
+    limits::give_descriptors_back()?;
     Ok(nix::unistd::execve(&program, &arguments, &environment)?)
 }
 

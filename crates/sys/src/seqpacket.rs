@@ -33,6 +33,8 @@ pub struct Received {
     pub bytes: Vec<u8>,
     /// Its descriptors, close-on-exec.
     pub fds: Vec<OwnedFd>,
+    /// Descriptors came with it that this process has no place for: none of them is kept.
+    pub lost_fds: bool,
 }
 
 /// Who is at the other end, at the time it connected (SO_PEERCRED).
@@ -122,12 +124,25 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
     }
 }
 
+const CUT: &str = "a control message was longer than allowed, or its descriptors did not fit";
+
 /// Receives one message; None when the other end is gone.
 ///
 /// # Errors
 /// recvmsg(2). `InvalidData` for a message longer than [`MAX_MESSAGE_BYTES`], or one whose descriptors do not all fit
 /// (the limit of this process, or more than the kernel passes): whatever came of it is closed.
 pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    match receive_what_fits(fd)? {
+        Some(received) if received.lost_fds => Err(io::Error::new(io::ErrorKind::InvalidData, CUT)),
+        received => Ok(received),
+    }
+}
+
+/// The same, where a message without its descriptors is still of use: [`Received::lost_fds`].
+///
+/// # Errors
+/// recvmsg(2). `InvalidData` for a message longer than [`MAX_MESSAGE_BYTES`].
+pub fn receive_what_fits(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     let mut bytes: Vec<u8> = Vec::with_capacity(MAX_MESSAGE_BYTES);
     let mut control = Control::for_fds(KERNEL_MAX_FDS);
     let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: MAX_MESSAGE_BYTES };
@@ -154,16 +169,19 @@ pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     };
     // SAFETY: recvmsg has written `length` bytes, at most MAX_MESSAGE_BYTES, to the start of `bytes`.
     unsafe { bytes.set_len(length.min(MAX_MESSAGE_BYTES)) };
-    let fds = take_fds(&message);
-    if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
-        let sentence = "a control message was longer than allowed, or its descriptors did not fit";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
+    let mut fds = take_fds(&message);
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, CUT));
     }
     if length == 0 {
         return Ok(None);
     }
+    let lost_fds = message.msg_flags & libc::MSG_CTRUNC != 0;
+    if lost_fds {
+        fds.clear();
+    }
     bytes.shrink_to_fit();
-    Ok(Some(Received { bytes, fds }))
+    Ok(Some(Received { bytes, fds, lost_fds }))
 }
 
 /// Owns every descriptor of a received message, also of one that was cut: nobody else would close them.
@@ -230,6 +248,8 @@ mod tests {
         os::fd::AsFd,
     };
 
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
     use super::*;
 
     #[test]
@@ -262,6 +282,30 @@ mod tests {
         // End of file: the descriptor that came with the refused message is closed.
         assert_eq!(File::from(read).read(&mut [0]).unwrap(), 0);
         assert_eq!(receive(there.as_fd()).unwrap().unwrap().bytes, b"next");
+    }
+
+    #[test]
+    fn a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so() {
+        // In a process of its own: the limit holds for all tests of this one.
+        const ALONE: &str = "EMPERY_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "seqpacket::tests::a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so";
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.args(["--exact", name, "--test-threads", "1"]).env(ALONE, "1");
+            assert!(again.status().unwrap().success());
+            return;
+        }
+        let (here, there) = pair().unwrap();
+        send(here.as_fd(), b"first", &[here.as_fd()]).unwrap();
+        send(here.as_fd(), b"second", &[here.as_fd()]).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        let first = receive_what_fits(there.as_fd());
+        let second = receive(there.as_fd());
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        let first = first.unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), first.fds.len(), first.lost_fds), (b"first".as_slice(), 0, true));
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

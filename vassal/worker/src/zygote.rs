@@ -220,7 +220,11 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                 }
             }
             ToZygote::ForkPost { post } => {
-                let Some(line) = fds.into_iter().next() else { continue };
+                let Some(line) = fds.into_iter().next() else {
+                    let sentence = "the order to fork came without its channel".to_owned();
+                    let _ = line::say(channel.as_fd(), &FromZygote::PostNotForked { post, sentence }, &[]);
+                    continue;
+                };
                 let answer = match fork(py) {
                     Ok(Forked::Worker) => {
                         drop(channel);

@@ -57,6 +57,9 @@ impl Serving {
             ToWorker::Adopt(about) => {
                 let mut fds = fds.into_iter();
                 let (fd, ticket) = (fds.next(), fds.next());
+                if fd.is_none() {
+                    self.worker.log("no descriptor is left for a connection that another worker has passed on");
+                }
                 // Who was too slow has lost it to another.
                 if let Some(fd) = fd.filter(|_| ticket.is_none_or(|ticket| ticket::claim(ticket.as_fd()))) {
                     step!("worker.adopt");
