@@ -10,6 +10,7 @@ use empery_lifecycle::{
     generations::{Event, RecycleReason, Room, Weighing},
     ids::{GenerationId, WorkerRef},
     moment::Moment,
+    spread,
 };
 use empery_sys::process;
 
@@ -123,11 +124,14 @@ fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &Work
     serving.map(|(worker, handle)| (*worker, handle))
 }
 
-/// When it has lived as long as it may.
+/// When it has lived as long as it may. Without `max-worker-lifetime-delta` the workers are spread a little by themselves.
 fn end_of_life(recycle: &Recycle, worker: WorkerRef, handle: &WorkerHandle) -> Option<Moment> {
-    let delta_s = u64::from(worker.worker.0 - 1).saturating_mul(recycle.max_worker_lifetime_delta_s);
-    let life = Duration::from_secs(recycle.max_worker_lifetime_s.saturating_add(delta_s));
-    (recycle.max_worker_lifetime_s > 0).then(|| handle.since.after(life))
+    let most_s = recycle.max_worker_lifetime_s;
+    let life_ms = match recycle.max_worker_lifetime_delta_s {
+        0 => spread::later(most_s.saturating_mul(1000), worker),
+        delta_s => most_s.saturating_add(u64::from(worker.worker.0 - 1).saturating_mul(delta_s)).saturating_mul(1000),
+    };
+    (most_s > 0).then(|| handle.since.after(Duration::from_millis(life_ms)))
 }
 
 fn next_end_of_life(generation: &Generation) -> Option<Moment> {

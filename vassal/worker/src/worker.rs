@@ -187,7 +187,7 @@ fn begin(
         stacks_told: AtomicU32::new(0),
         is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),
         _crash: crash,
-        recycling: Recycling::new(&boot.recycle)?,
+        recycling: Recycling::new(&boot.recycle, reference)?,
     };
     worker.take_slots();
     stray::watch();
