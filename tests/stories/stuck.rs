@@ -21,6 +21,7 @@ use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("stuck/what-a-worker-does-is-told-within-a-second-whatever-it-is-stuck-in", told).alone(),
+    Story::new("stuck/what-a-worker-that-drains-is-stuck-in-is-told-beside-its-successor", told_of_draining),
     Story::new("stuck/one-stuck-thread-of-eight-is-found-and-the-others-finish", one_of_eight),
     Story::new("stuck/a9-b16-harakiri-ends-the-request-and-replaces-the-worker-without-a-kill", ends_the_request)
         .within_s(120),
@@ -159,6 +160,23 @@ fn told(ground: &Ground) -> Result<()> {
         shop.emperor.stop()?;
     }
     Ok(())
+}
+
+fn told_of_draining(ground: &Ground) -> Result<()> {
+    let shop = Shop::open(ground, "worker-reload-mercy = 300\n")?;
+    let [pid] = shop.worker_pids()?[..] else { bail!("not one worker") };
+    let client = shop.asks("/sleep_in_python");
+    shop.busy(1)?;
+    shop.emperor.says("reload", &["shop.ini"])?.success()?;
+    let said = shop.emperor.says("stack", &["shop.ini"])?.success()?;
+    ensure!(said.contains(&pid.to_string()) && said.contains("in sleep_in_python"), "{said}");
+    let path = format!("/api/v1/vassals/shop.ini/workers/1/stack?pid={pid}");
+    let told = shop.emperor.json(Ask::get(&path))?;
+    ensure!(innermost(thread_in(&told, "/sleep_in_python")?)?["function"] == "sleep_in_python", "{told:#}");
+    ensure!(shop.stack(1)?["pid"] != pid, "the one that serves is the one that drains");
+    procfs::signal(pid, Signal::SIGKILL);
+    ensure!(joined(client)?.is_err(), "an answer out of nothing");
+    shop.emperor.stop()
 }
 
 fn one_of_eight(ground: &Ground) -> Result<()> {

@@ -34,6 +34,8 @@ const DUMP_LOOK_EVERY: Duration = Duration::from_millis(40);
 const DUMP_WITHIN: Duration = Duration::from_millis(400);
 
 const STOPPED: &str = "the process is stopped (by a signal, or by a debugger): nothing in it can tell its stacks";
+const STRANGER: &str =
+    "it serves on for a master that is gone: it can be asked no more, and goes once a new generation has taken over";
 const NO_PYTHON: &str = "no thread could run Python within 500 ms: C code holds Python's lock, or does not come back";
 
 /// Who wants the stacks.
@@ -98,7 +100,11 @@ impl Supervisor {
         let requests = self.requests_of(worker, began);
         self.stack_askings.all.insert(worker, Asking { number, began, requests, stage, wanted: vec![wanted] });
         match self.living_pid(worker) {
-            None => self.stacks_are(worker, Source::Nobody, Vec::new(), Some("there is no such worker (any more)")),
+            None => {
+                let is_stranger = self.orphans.values().any(|orphan| orphan.worker == worker);
+                let note = if is_stranger { STRANGER } else { "there is no such worker (any more)" };
+                self.stacks_are(worker, Source::Nobody, Vec::new(), Some(note));
+            }
             Some(pid) if process::is_stopped(pid) => {
                 self.stacks_are(worker, Source::Nobody, Vec::new(), Some(STOPPED));
             }
