@@ -28,6 +28,7 @@ mod gevent;
 mod golden;
 mod ground_rules;
 mod hang;
+mod harakiri;
 mod hooks;
 mod hostile;
 mod https;
@@ -112,6 +113,7 @@ fn main() -> ExitCode {
         saves::STORIES,
         kill::STORIES,
         hang::STORIES,
+        harakiri::STORIES,
         stuck::STORIES,
         deaths::STORIES,
         storm::STORIES,
