@@ -222,6 +222,8 @@ fn mercy_ends(ground: &Ground) -> Result<()> {
     let (mut vassal, request) = busy(ground, "worker-reload-mercy = 1\n")?;
     vassal.signal(Signal::SIGTERM);
     vassal.master.exited(Duration::from_secs(5))?;
+    let told = vassal.master.output();
+    ensure!(told.contains("where it was when its mercy was over") && told.contains("in application"), "{told}");
     let cut = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
     ensure!(!cut.is_ok_and(|answer| answer.status == 200), "a request that was cut got a 200");
     Ok(())

@@ -138,6 +138,8 @@ pub(crate) struct Supervisor {
     last_workers: Vec<WorkerView>,
     deploys: u64,
     stop_asked: bool,
+    /// It was asked twice.
+    stops_at_once: bool,
     /// What this process ends with when it was asked to stop.
     exit_code: u8,
     /// What it keeps an eye on.
@@ -231,6 +233,7 @@ impl Supervisor {
             last_workers: Vec::new(),
             deploys: 0,
             stop_asked: false,
+            stops_at_once: false,
             exit_code: 0,
             watched: parts.watched,
             frozen: false,

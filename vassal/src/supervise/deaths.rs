@@ -88,11 +88,11 @@ impl Supervisor {
     }
 
     /// Whether one that is to be killed is asked before what it does: a request keeps it from leaving. Somebody who has the
-    /// whole vassal stop may not have that second.
+    /// vassal stop at once does not have that second.
     pub(super) fn is_worth_asking(&self, worker: WorkerRef) -> bool {
         let drains = |handle: &WorkerHandle| handle.phase == WorkerPhase::Draining && handle.exit.is_none();
         let serves = |board| in_flight::serves(board, worker);
-        !self.stop_asked
+        !self.stops_at_once
             && self.worker(worker).is_some_and(drains)
             && self.scoreboard_of(worker.generation).is_some_and(serves)
     }

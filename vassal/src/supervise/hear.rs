@@ -113,6 +113,7 @@ impl Supervisor {
     pub(super) fn stop(&mut self) {
         if self.stop_asked {
             log::say("*** stopping at once ***");
+            self.stops_at_once = true;
             self.kill_gateways();
             self.hurry_daemons();
             self.hurry_posts();
