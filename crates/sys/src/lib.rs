@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`seqpacket`], [`channel`] | messages with descriptors, waiting and under tokio |
 //! | [`spawn`] | fork and exec with exactly the named descriptors, signals and identity |
-//! | [`process`] | pidfds, reaping, start times, memory, titles |
+//! | [`process`], [`oom`] | pidfds, reaping, start times, memory, titles; kills for want of memory |
 //! | [`listen`] | listening sockets and their queues |
 //! | [`identity`] | users, groups, and giving up privileges |
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
@@ -26,6 +26,7 @@ pub mod limits;
 pub mod listen;
 pub mod lock;
 pub mod memfd;
+pub mod oom;
 pub mod pipe;
 pub mod process;
 pub mod readable;

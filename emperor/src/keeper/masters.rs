@@ -14,7 +14,10 @@ use empery_lifecycle::{
     fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
 };
-use empery_sys::process;
+use empery_sys::{
+    oom::KillCounts,
+    process::{self, How},
+};
 
 use super::locks;
 
@@ -30,6 +33,28 @@ pub(super) struct Master {
     pub(super) pidfd: OwnedFd,
     /// Who it is.
     pub(super) identity: Identity,
+    /// Kills for memory before it was there.
+    kill_counts: KillCounts,
+}
+
+impl Master {
+    /// One that runs.
+    pub(super) fn new(pid: i32, pidfd: OwnedFd, identity: Identity) -> Self {
+        Self { pid, pidfd, identity, kill_counts: KillCounts::of(pid) }
+    }
+
+    /// How it has ended, in words.
+    fn ended(&self, how: How) -> String {
+        told(how, self.kill_counts.evidence())
+    }
+}
+
+/// Nobody knows here whom the kernel has killed for memory: that it has killed somebody since is told of one that was killed.
+fn told(how: How, kills: Option<String>) -> String {
+    match kills.filter(|_| how == How::Signal(libc::SIGKILL)) {
+        Some(kills) => format!("{how}, perhaps for want of memory ({kills})"),
+        None => how.to_string(),
+    }
 }
 
 /// All of them.
@@ -45,7 +70,7 @@ impl Masters {
         let held = point!("keeper.adopt").and_then(|()| locks::held(runtime))?;
         let living = held.into_iter().map(|lock| {
             tracing::info!(vassal = %lock.text.master.vassal, pid = lock.text.pid, "found a living master");
-            (lock.text.master, Master { pid: lock.text.pid, pidfd: lock.pidfd, identity: lock.text.identity })
+            (lock.text.master, Master::new(lock.text.pid, lock.pidfd, lock.text.identity))
         });
         Ok(Self(living.collect()))
     }
@@ -85,11 +110,11 @@ impl Masters {
         self.0.is_empty()
     }
 
-    /// Takes note that a child was reaped; its key when it was a master.
-    pub(super) fn ended(&mut self, pid: i32) -> Option<MasterKey> {
+    /// Takes note that a child was reaped; its key when it was a master, and how it ended in words.
+    pub(super) fn ended(&mut self, pid: i32, how: How) -> Option<(MasterKey, String)> {
         let key = self.0.iter().find(|(_, master)| master.pid == pid).map(|(key, _)| key.clone())?;
-        self.0.remove(&key);
-        Some(key)
+        let master = self.0.remove(&key)?;
+        Some((key, master.ended(how)))
     }
 
     /// Those that have ended and that nobody reaped: found masters are no children of ours, unless an earlier keeper of
@@ -100,7 +125,7 @@ impl Masters {
             let lives = !process::pidfd_wait(master.pidfd.as_fd(), Duration::ZERO).unwrap_or(false);
             if !lives {
                 let how = process::reap(master.pidfd.as_fd()).ok().flatten();
-                lost.push((key.clone(), how.map_or_else(|| UNSEEN.to_owned(), |how| how.to_string())));
+                lost.push((key.clone(), how.map_or_else(|| UNSEEN.to_owned(), |how| master.ended(how))));
             }
             lives
         });
@@ -127,5 +152,19 @@ pub(super) fn send(master: &Master, signal: i32) -> io::Result<()> {
     match process::pidfd_kill(&master.pidfd, signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         sent => sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p16_a_master_that_was_killed_is_told_of_with_the_kernels_kills_for_memory() {
+        let kills = || Some("kills for memory since it was forked: 1 on the machine".to_owned());
+        let sentence = told(How::Signal(libc::SIGKILL), kills());
+        assert!(sentence.starts_with("signal 9 (SIGKILL), perhaps for want of memory (kills for memory"), "{sentence}");
+        assert_eq!(told(How::Signal(libc::SIGKILL), None), "signal 9 (SIGKILL)");
+        assert_eq!(told(How::Code(22), kills()), "exit code 22");
     }
 }

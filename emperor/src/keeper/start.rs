@@ -117,7 +117,7 @@ impl Desk {
         step!("keeper.started");
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
-        self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity });
+        self.masters.add(order.master, Master::new(pid, child.pidfd, order.identity));
         Ok(pid)
     }
 

@@ -8,11 +8,11 @@ use empery_control::{
     stacks::{Frame, RequestView, ThreadStack, WorkerStacks, of_faulthandler},
 };
 use empery_lifecycle::ids::WorkerRef;
-use empery_sys::process::How;
+use empery_sys::{oom, process::How};
 use nix::sys::signal::Signal;
 
 use super::{Supervisor, generation::WorkerHandle, in_flight, stacks::crash_text};
-use crate::{clock, log, oom};
+use crate::{clock, log};
 
 /// How many lines of the log are shown.
 const LAST_LINES: usize = 20;

@@ -14,10 +14,10 @@ use empery_lifecycle::{
     ids::{GenerationId, WorkerId, WorkerRef},
     moment::Moment,
 };
-use empery_sys::{process::How, scoreboard::Scoreboard};
+use empery_sys::{oom::KillCounts, process::How, scoreboard::Scoreboard};
 
 use super::{deaths::KilledFor, harakiri::Struck, in_flight, signals_side::SignalDesk, stopped::Stopped};
-use crate::{boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image};
+use crate::{boot_output::BootOutput, extension, peer::Peer, revision::Revision, succession::Image};
 
 /// See the module.
 pub(crate) struct Generation {

@@ -13,6 +13,7 @@ use empery_lifecycle::{
 };
 use empery_sys::{
     channel::Channel,
+    oom::KillCounts,
     process::{self, How, is_ending},
     readable::Readable,
     scoreboard::Scoreboard,
@@ -29,7 +30,6 @@ use super::{
 use crate::{
     link::orphan::{Kin, OrphanHandle},
     log,
-    oom::KillCounts,
     peer::{Heard, Peer},
     succession::WorkerLeft,
 };

@@ -13,7 +13,7 @@ use empery_lifecycle::{
     generations::{Action, Event, Exit, FailureReason},
     ids::{GenerationId, RevisionId, WorkerRef},
 };
-use empery_sys::{channel::Channel, memfd, scoreboard::Scoreboard, seqpacket};
+use empery_sys::{channel::Channel, memfd, oom::KillCounts, scoreboard::Scoreboard, seqpacket};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -25,7 +25,6 @@ use super::{
 };
 use crate::{
     boot_output::BootOutput,
-    oom::KillCounts,
     peer::{Heard, Peer},
     zygote::{self, Descriptors},
 };

@@ -7,7 +7,10 @@ use empery_lifecycle::{
     generations::{Event, Exit},
     ids::{GenerationId, OrphanId, WorkerRef},
 };
-use empery_sys::process::{How, is_ending, reap_any};
+use empery_sys::{
+    oom::KillCounts,
+    process::{How, is_ending, reap_any},
+};
 
 use super::{
     Supervisor, Who,
@@ -16,7 +19,6 @@ use super::{
     perform::kill_child,
     succeed::Succession,
 };
-use crate::oom::KillCounts;
 
 impl Supervisor {
     /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
