@@ -46,7 +46,8 @@ fn graceful(ground: &Ground) -> Result<()> {
     let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "handles", &more))?;
     vassal.answers(port)?;
     timed_out(asks(port, "/sleep_in_python"))?;
-    for said in ["asked to end by a signal", "HARAKIRI: -- syscall> ", "HARAKIRI: -- wchan> ", "has ended the request"] {
+    for said in ["asked to end by a signal", "HARAKIRI: -- syscall> ", "HARAKIRI: -- wchan> ", "has ended the request"]
+    {
         vassal.master.says(said, PATIENCE)?;
     }
     ensure!(!vassal.master.output().contains("DAMN"), "{}", vassal.master.output());

@@ -286,7 +286,8 @@ impl Supervisor {
     fn wake_at(&self) -> Option<Moment> {
         let wake_at =
             [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
-        let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline(), self.succession_at()];
+        let looks =
+            [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline(), self.succession_at()];
         let beside =
             [self.beside_deadline(), self.signals_deadline(), self.posts.deadline(), self.handovers.deadline()];
         wake_at.into_iter().chain(looks).chain(beside).flatten().min()

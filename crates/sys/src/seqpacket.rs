@@ -289,7 +289,8 @@ mod tests {
         // In a process of its own: the limit holds for all tests of this one.
         const ALONE: &str = "EMPERY_TEST_ALONE";
         if std::env::var_os(ALONE).is_none() {
-            let name = "seqpacket::tests::a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so";
+            let name =
+                "seqpacket::tests::a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so";
             let mut again = std::process::Command::new(std::env::current_exe().unwrap());
             again.args(["--exact", name, "--test-threads", "1"]).env(ALONE, "1");
             assert!(again.status().unwrap().success());

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p16_a_master_that_was_killed_is_told_of_with_the_kernels_kills_for_memory() {
+    fn a_master_that_was_killed_is_told_of_with_the_kernels_kills_for_memory() {
         let kills = || Some("kills for memory since it was forked: 1 on the machine".to_owned());
         let sentence = told(How::Signal(libc::SIGKILL), kills());
         assert!(sentence.starts_with("signal 9 (SIGKILL), perhaps for want of memory (kills for memory"), "{sentence}");

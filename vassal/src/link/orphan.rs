@@ -68,9 +68,9 @@ impl OrphanHandle {
             (Some(condemned), ..) => Some(format!("{subject} has ended: {condemned}")),
             (None, Some(_), true) => Some(format!("{subject} did not finish: its mercy was over and it was killed")),
             (None, Some(_), false) => Some(format!("{subject} closed its channel to the master and was killed")),
-            (None, None, false) => Some(format!(
-                "{subject} has ended, though nobody had asked it to; what it was serving is lost"
-            )),
+            (None, None, false) => {
+                Some(format!("{subject} has ended, though nobody had asked it to; what it was serving is lost"))
+            }
             (None, None, true) => None,
         }
     }

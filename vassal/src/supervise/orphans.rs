@@ -63,13 +63,7 @@ impl Supervisor {
     }
 
     /// In a new image of this master: takes over a worker of the earlier one. The pidfd comes with one that was no child.
-    pub(crate) fn carry(
-        &mut self,
-        left: WorkerLeft,
-        channel: Channel,
-        crash: Option<OwnedFd>,
-        pidfd: Option<OwnedFd>,
-    ) {
+    pub(crate) fn carry(&mut self, left: WorkerLeft, channel: Channel, crash: Option<OwnedFd>, pidfd: Option<OwnedFd>) {
         let orphan = self.next_orphan();
         let (pidfd, kin) = match pidfd {
             None => match process::pidfd_open(left.pid) {
