@@ -35,6 +35,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("recycle/a-worker-too-large-in-the-middle-of-a-request-finishes-it", evil),
     Story::new("recycle/without-memory-for-two-the-old-one-goes-first", short_worker),
     Story::new("recycle/a-reload-without-memory-for-two-goes-one-by-one", short_reload).alone(),
+    Story::new("recycle/a-reload-without-memory-for-two-imports-sends-the-zygote-away-first", short_import).alone(),
     Story::new("recycle/c20-numbers-at-their-extremes-serve", extremes),
     Story::new("recycle/r12-a-fork-that-fails-is-tried-again-and-the-others-serve", no_fork),
 ];
@@ -291,6 +292,39 @@ fn short_reload(ground: &Ground) -> Result<()> {
     ensure!(!said.contains("DAMN"), "somebody was killed:\n{said}");
     // Two zygotes, three workers, and one more.
     ensure!(most <= 6, "{most} processes at once");
+    vassal.stop()
+}
+
+/// An app of 60 MB, of which its worker comes to have a copy of its own: the zygote's is nobody else's then.
+fn short_import(ground: &Ground) -> Result<()> {
+    let group = Cgroup::of_memory("import")?;
+    let port = ground.port()?;
+    let app = ground.write(
+        "apps/large.py",
+        "import os\nKEPT = bytearray(b'x') * (60 << 20)\n\ndef application(environ, start_response):\n    \
+         if environ['PATH_INFO'] == '/touch':\n        KEPT[::4096] = b'y' * len(range(0, len(KEPT), 4096))\n    \
+         start_response('200 OK', [])\n    return [str(os.getpid()).encode()]\n",
+    )?;
+    let apps = app.parent().context("no directory")?.display().to_string();
+    ground.write("app.ini", &super::ini(port, "large", &format!("pythonpath = {apps}\n")))?;
+    let command = group.around(&vassal::command(ground.directory(), &["app.ini"])?);
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    vassal.answers(port)?;
+    let first = pid(port, "/touch")?;
+    // So much more as one import does not fit into, and with the zygote's own does.
+    let used = group.used()?;
+    group.limit(used + (40 << 20))?;
+    let load = Load::on(port, Mode::KeepAlive).start();
+    load.goes_on(20)?;
+    vassal.signal(Signal::SIGHUP);
+    wait::until("the worker to be new", SOON, || pid(port, "/").is_ok_and(|now| now != first).then_some(()))
+        .map_err(|error| error.context(vassal.master.output()))?;
+    load.goes_on(20)?;
+    load.stop().flawless()?;
+    let said = vassal.master.output();
+    ensure!(said.contains("the zygote of the generation that serves goes first"), "{said}");
+    ensure!(!said.contains("DAMN") && !said.contains("did not come into service"), "{said}");
+    ensure!(!said.contains("the zygote of generation 1"), "what was asked for is no incident:\n{said}");
     vassal.stop()
 }
 

@@ -365,11 +365,16 @@ impl Supervisor {
             }
         }
         let generations = &self.generations;
-        let retrying = self.machine.retrying();
+        let (retrying, booting) = (self.machine.retrying(), self.booting_revision());
         let runs = |id: RevisionId| generations.values().any(|generation| generation.revision.id == id);
-        self.revisions.keep_only(|id| runs(id) || retrying == Some(id));
+        self.revisions.keep_only(|id| runs(id) || retrying == Some(id) || booting == Some(id));
         self.regions_changed = true;
         self.listeners_changed = true;
+    }
+
+    /// What boots may wait for room, and have no process yet.
+    fn booting_revision(&self) -> Option<RevisionId> {
+        self.machine.booting().map(|(_, revision, _)| revision)
     }
 
     /// Lets go of the memory that no generation uses. Not while nothing serves, or while workers of an earlier master do, whose
@@ -408,6 +413,7 @@ impl Supervisor {
             .map(|generation| &generation.revision)
             .chain(self.revisions.offered())
             .chain(self.machine.retrying().and_then(|id| self.revisions.known(id)))
+            .chain(self.booting_revision().and_then(|id| self.revisions.known(id)))
             .flat_map(|revision| revision.listener_keys())
             .chain(self.orphans.values().flat_map(|orphan| orphan.listeners.iter().cloned()))
             .collect();

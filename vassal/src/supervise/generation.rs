@@ -61,6 +61,8 @@ pub(crate) struct ZygoteHandle {
     pub(crate) silent: bool,
     /// This master has killed it.
     pub(crate) killed: bool,
+    /// It was asked to go.
+    pub(crate) retired: bool,
     /// Kills for memory before it was there.
     pub(crate) kill_counts: KillCounts,
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::fd::AsRawFd};
 
 use empery_control::{
     boot::WorkerBoot,
-    link::{FromMaster, WorkerPhase},
+    link::{FromMaster, Severity, WorkerPhase},
     worker::{ToWorker, ToZygote},
 };
 use empery_failpoint::{point, step};
@@ -20,6 +20,7 @@ use super::{
     EXIT_FAILED_APP, Supervisor,
     generation::{Generation, WorkerHandle, ZygoteHandle},
     input::Input,
+    recycle_side::Import,
     signals_side::SignalDesk,
     stacks::Wanted,
 };
@@ -65,17 +66,23 @@ impl Supervisor {
                 }
                 self.generations.insert(id, generation);
             }
-            Err(sentence) => {
+            Err(NotBooted::NoRoom(sentence)) => {
+                self.notice(Severity::Warning, "memory-short", sentence, None);
+                self.tell(Event::NoRoom { generation: id });
+            }
+            Err(NotBooted::Failed(sentence)) => {
                 self.tell(Event::BootFailed { generation: id, reason: FailureReason::Setup { sentence } });
             }
         }
     }
 
-    fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, String> {
+    fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, NotBooted> {
         let out_of_descriptors = |error: std::io::Error| format!("the zygote cannot be started: {error}");
         let revision = self.revisions.take(revision)?;
-        if let Some(sentence) = self.no_room_for_import() {
-            return Err(sentence);
+        match self.import_beside() {
+            Import::Fits => {}
+            Import::WithoutZygote(sentence) => return Err(NotBooted::NoRoom(sentence)),
+            Import::Never(sentence) => return Err(NotBooted::Failed(sentence)),
         }
         let config = &revision.config;
         let counted = crate::apps::told(&config.app)?.counted();
@@ -116,6 +123,7 @@ impl Supervisor {
                 exit: None,
                 silent: false,
                 killed: false,
+                retired: false,
                 kill_counts: KillCounts::of(child.pid),
             }),
             workers: BTreeMap::new(),
@@ -195,8 +203,11 @@ impl Supervisor {
 
     fn retire_zygote(&mut self, generation: GenerationId) {
         step!("master.retire");
-        match self.zygote(generation) {
-            Some(zygote) => zygote.peer.say(ToZygote::Retire, Vec::new()),
+        match self.generations.get_mut(&generation).and_then(|generation| generation.zygote.as_mut()) {
+            Some(zygote) => {
+                zygote.retired = true;
+                zygote.peer.say(ToZygote::Retire, Vec::new());
+            }
             None => self.zygote_is_gone(generation),
         }
     }
@@ -218,6 +229,20 @@ impl Supervisor {
 
     pub(super) fn zygote(&self, generation: GenerationId) -> Option<&ZygoteHandle> {
         self.generations.get(&generation)?.zygote.as_ref()
+    }
+}
+
+/// Why there is no zygote. In a sentence.
+enum NotBooted {
+    /// The one that serves is in the way.
+    NoRoom(String),
+    /// It cannot be started.
+    Failed(String),
+}
+
+impl From<String> for NotBooted {
+    fn from(sentence: String) -> Self {
+        NotBooted::Failed(sentence)
     }
 }
 

@@ -195,7 +195,7 @@ impl Supervisor {
             self.memory_kill_told(&zygote.kill_counts);
         }
         let how = memory.unwrap_or_else(|| how.to_string());
-        if self.machine.serving().is_some_and(|(serving, _)| serving == id) {
+        if self.machine.serving().is_some_and(|(serving, _)| serving == id) && !zygote.retired {
             // No deployment tells of it.
             let text = format!(
                 "the zygote of generation {id} (pid: {}) has ended: {how}; its workers serve on until another generation has booted",

@@ -80,12 +80,20 @@ impl Supervisor {
         self.tell(Event::Weighed { what, room });
     }
 
-    /// Why the app cannot be imported once more beside what serves, when it surely does not fit: the kernel would kill
+    /// Whether the app can be imported once more beside what serves. Where it surely does not fit the kernel would kill
     /// somebody, perhaps one who serves.
-    pub(super) fn no_room_for_import(&self) -> Option<String> {
-        let (serving, _) = self.machine.serving()?;
-        let zygote = self.generations.get(&serving)?.zygote.as_ref()?;
-        does_not_fit(process::anonymous_bytes(zygote.pid)?, room::available_bytes()?)
+    pub(super) fn import_beside(&self) -> Import {
+        let memory = || {
+            let (serving, _) = self.machine.serving()?;
+            let zygote = self.generations.get(&serving)?.zygote.as_ref()?.pid;
+            Some((zygote, process::anonymous_bytes(zygote)?, room::available_bytes()?))
+        };
+        match memory() {
+            Some((zygote, needed, available)) if needed > available => {
+                import_short(needed, available, process::unshared_bytes(zygote).unwrap_or(0))
+            }
+            Some(_) | None => Import::Fits,
+        }
     }
 
     /// What it will take: what the smallest of the workers that serve has to itself, and for those forked from a zygote
@@ -109,14 +117,31 @@ impl Supervisor {
     }
 }
 
-fn does_not_fit(needed_bytes: u64, available_bytes: u64) -> Option<String> {
+/// Whether the app can be imported while another generation serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Import {
+    /// As far as anybody can tell.
+    Fits,
+    /// It would when the zygote of that one were gone, and why.
+    WithoutZygote(String),
+    /// Why not.
+    Never(String),
+}
+
+/// It takes as much as the zygote has, which is more than there is; the zygote alone has so much of it.
+fn import_short(needed_bytes: u64, available_bytes: u64, of_zygote_bytes: u64) -> Import {
     let (needed, available) = (needed_bytes / MEGABYTE, available_bytes / MEGABYTE);
-    (needed_bytes > available_bytes).then(|| {
-        format!(
-            "there is no memory to import the app a second time: it takes about {needed} MB, and {available} MB are left; \
-             raise the limit, have fewer workers, or stop the vassal and start it again"
-        )
-    })
+    let short = format!(
+        "there is no memory to import the app a second time: it takes about {needed} MB, and {available} MB are left"
+    );
+    if needed_bytes <= available_bytes.saturating_add(of_zygote_bytes) {
+        Import::WithoutZygote(format!(
+            "{short}; the zygote of the generation that serves goes first, and until the next one serves nobody takes the \
+             place of a worker that ends"
+        ))
+    } else {
+        Import::Never(format!("{short}; raise the limit, have fewer workers, or stop the vassal and start it again"))
+    }
 }
 
 fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &WorkerHandle)> {
@@ -179,10 +204,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_import_that_surely_does_not_fit_is_refused_with_both_numbers() {
-        let sentence = does_not_fit(300 * MEGABYTE, 120 * MEGABYTE).unwrap();
-        assert!(sentence.contains("about 300 MB, and 120 MB are left"), "{sentence}");
-        assert_eq!(does_not_fit(300 * MEGABYTE, 300 * MEGABYTE), None);
+    fn an_import_that_surely_does_not_fit_is_refused_with_both_numbers_unless_the_zygote_can_go_first() {
+        let short = |of_zygote| import_short(300 * MEGABYTE, 120 * MEGABYTE, of_zygote * MEGABYTE);
+        let Import::Never(sentence) = short(179) else { panic!("it does not fit") };
+        assert!(sentence.contains("about 300 MB, and 120 MB are left; raise the limit"), "{sentence}");
+        let Import::WithoutZygote(sentence) = short(180) else { panic!("it fits without the zygote") };
+        assert!(sentence.contains("about 300 MB, and 120 MB are left; the zygote"), "{sentence}");
     }
 
     #[test]
