@@ -250,8 +250,8 @@ impl Keeper {
     fn reap(&mut self) -> std::io::Result<Option<u8>> {
         let mut refused = None;
         while let Some((pid, how)) = process::reap_any()? {
-            if let Some(master) = self.desk.masters.ended(pid) {
-                self.tell_exit(master, how.to_string());
+            if let Some((master, how)) = self.desk.masters.ended(pid, how) {
+                self.tell_exit(master, how);
             } else if self.brain.ended(pid, how) && how == How::Code(BRAIN_REFUSED) && self.brain.never_spoke() {
                 refused = Some(1);
             }

@@ -60,6 +60,15 @@ impl Cgroup {
         fs::write(&path, value.to_string()).with_context(|| format!("write {value} to {}", path.display()))
     }
 
+    /// How much memory is used in it, in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn used(&self) -> Result<u64> {
+        let name = if self.limit == "memory.max" { "memory.current" } else { "memory.usage_in_bytes" };
+        Ok(fs::read_to_string(self.path.join(name))?.trim().parse()?)
+    }
+
     /// How many processes and threads are in it.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use empery_tests::{
     ground::{self, Ground},
-    http,
+    http::{self, Ask, Connection},
     load::{Load, Mode},
     procfs,
     runner::Story,
@@ -18,6 +18,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("alone/hup-takes-a-changed-binary-with-the-same-pid", changed_binary),
     Story::new("alone/a-changed-binary-goes-on-with-the-log-and-sees-what-is-touched", changed_binary_with_log),
     Story::new("alone/b32-a-configuration-from-descriptors-outlives-reloads-and-a-new-binary", from_descriptors),
+    Story::new("alone/r11-a-reload-keeps-more-idle-connections-than-the-master-was-given-descriptors", many_idle),
     Story::new("alone/recycling-workers-loses-nothing", recycling).alone(),
     Story::new("alone/b15-a-stop-finishes-what-is-in-flight", stop_finishes),
     Story::new("alone/a-second-signal-stops-at-once", second_signal),
@@ -132,6 +133,34 @@ fn from_descriptors(ground: &Ground) -> Result<()> {
     vassal.stop()
 }
 
+fn many_idle(ground: &Ground) -> Result<()> {
+    const CLIENTS: usize = 300;
+    let port = ground.port()?;
+    ground.write("app.ini", &super::ini(port, "ids", "master = true\nmax-fd = 1000\n"))?;
+    let mut command = Command::new("/bin/sh");
+    surroundings(&mut command);
+    let vassal = ground::binary("vassal")?.display().to_string();
+    command.current_dir(ground.directory()).args(["-c", "ulimit -S -n 100; exec \"$0\" app.ini", &vassal]);
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    let before = super::boot_of(&vassal.answers(port)?);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Connection::open(port, Duration::from_secs(20))?;
+        ensure!(super::boot_of(&client.ask(&Ask::get("/"))?) == before);
+        clients.push(client);
+    }
+    let old = *procfs::children(vassal.master.pid()).last().context("no worker")?;
+    vassal.signal(Signal::SIGHUP);
+    super::boot_changes(port, &before)?;
+    wait::until("the old worker to be gone", Duration::from_secs(20), || (!procfs::alive(old)).then_some(()))?;
+    for client in &mut clients {
+        ensure!(super::boot_of(&client.ask(&Ask::get("/"))?) != before, "still the old generation");
+    }
+    let told = vassal.master.output();
+    ensure!(!told.contains("no descriptor") && !told.contains("DAMN"), "{told}");
+    vassal.stop()
+}
+
 fn recycling(ground: &Ground) -> Result<()> {
     let port = ground.port()?;
     let more = "master = true\nprocesses = 2\nmax-requests = 50\nmin-worker-lifetime = 0\n";
@@ -193,6 +222,8 @@ fn mercy_ends(ground: &Ground) -> Result<()> {
     let (mut vassal, request) = busy(ground, "worker-reload-mercy = 1\n")?;
     vassal.signal(Signal::SIGTERM);
     vassal.master.exited(Duration::from_secs(5))?;
+    let told = vassal.master.output();
+    ensure!(told.contains("where it was when its mercy was over") && told.contains("in application"), "{told}");
     let cut = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))?;
     ensure!(!cut.is_ok_and(|answer| answer.status == 200), "a request that was cut got a 200");
     Ok(())

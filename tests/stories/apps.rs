@@ -19,6 +19,7 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("apps/a3-a-slow-import-is-waited-for-and-holds-nobody-up", slow_import).within_s(180),
     Story::new("apps/a10-a-fork-bomb-stops-at-its-limit-and-is-cleared-away", fork_bomb).alone().within_s(180),
     Story::new("apps/a11-a-daemon-left-behind-goes-with-its-vassal", daemon),
+    Story::new("apps/a7-children-that-are-ignored-or-waited-for-at-import-are-no-obstacle", children),
     Story::new("apps/a26-an-event-loop-made-at-import-is-no-obstacle", event_loop),
     Story::new("apps/a26-gevent-patched-at-import-is-no-obstacle", monkey_patch),
     Story::new("apps/a27-a-half-replaced-package-fails-whole-or-loads-whole", half_installed),
@@ -179,6 +180,11 @@ fn no_obstacle(ground: &Ground, mode: &str) -> Result<()> {
     load.goes_on(20)?;
     load.stop().flawless()?;
     emperor.stop()
+}
+
+fn children(ground: &Ground) -> Result<()> {
+    no_obstacle(ground, "ignores-children")?;
+    no_obstacle(ground, "reaps-children")
 }
 
 fn event_loop(ground: &Ground) -> Result<()> {

@@ -1,6 +1,6 @@
 //! How many workers there are: none until somebody comes, more when all are busy, none again when nobody asks.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use empery_tests::{
@@ -22,6 +22,9 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("crew/b30-die-on-idle-ends-it-when-nobody-asks", die_on_idle),
     Story::new("crew/an-emperor-starts-one-that-died-of-idleness-again", died_of_idleness),
     Story::new("crew/b30-busy-workers-get-company-and-lose-it-again", cheaper).alone(),
+    Story::new("crew/b30-spare2-keeps-so-many-idle", spare2).alone(),
+    Story::new("crew/b30-backlog-follows-the-queue", backlog).alone(),
+    Story::new("crew/b30-busyness-follows-the-time-in-requests", busyness).alone(),
     Story::new("crew/an-emperor-shows-a-vassal-at-rest-as-loyal", governed),
 ];
 
@@ -111,30 +114,43 @@ fn died_of_idleness(ground: &Ground) -> Result<()> {
     emperor.stop()
 }
 
+/// Clients that each keep a worker of `slow` until a file exists.
+struct Waiting(Vec<std::thread::JoinHandle<Result<http::Answer, http::Failure>>>);
+
+impl Waiting {
+    fn begin(port: u16, gate: &Path, number: usize) -> Self {
+        let path = format!("/wait{}", gate.display());
+        let ask = || {
+            let path = path.clone();
+            std::thread::spawn(move || http::ask(port, http::Ask::get(&path)))
+        };
+        Self((0..number).map(|_| ask()).collect())
+    }
+
+    fn end(self, gate: &Path) -> Result<()> {
+        fs::write(gate, "")?;
+        for request in self.0 {
+            let answer = request.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
+            // The client gives up after ten seconds; whoever had an answer had the whole of it.
+            if let Ok(answer) = answer {
+                ensure!(answer.text() == "waited", "{answer:?}");
+            }
+        }
+        Ok(())
+    }
+}
+
 fn cheaper(ground: &Ground) -> Result<()> {
     let (port, gate) = (ground.port()?, ground.path("gate"));
     let more = "processes = 4\ncheaper = 1\ncheaper-overload = 1\ncheaper-algo = spare\n";
     let vassal = start(ground, port, "slow", more)?;
     becomes(&vassal, 2)?;
-    let path = format!("/wait{}", gate.display());
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let path = path.clone();
-            std::thread::spawn(move || http::ask(port, http::Ask::get(&path)))
-        })
-        .collect();
+    let waiting = Waiting::begin(port, &gate, 3);
     // Each of them keeps a worker, and one is spare: the fourth answers at once.
     wait::until("a zygote and four workers", Duration::from_secs(60), || (family(&vassal) == 5).then_some(()))
         .map_err(|error| error.context(vassal.master.output()))?;
     ensure!(http::get(port, "/")?.text() == "at once");
-    fs::write(&gate, "")?;
-    for request in waiting {
-        let answer = request.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
-        // The client gives up after ten seconds; whoever had an answer had the whole of it.
-        if let Ok(answer) = answer {
-            ensure!(answer.text() == "waited", "{answer:?}");
-        }
-    }
+    waiting.end(&gate)?;
     becomes(&vassal, 2)?;
     vassal.stop()
 }
@@ -151,4 +167,30 @@ fn governed(ground: &Ground) -> Result<()> {
     ensure!(http::get(port, "/")?.status == 200);
     emperor.vassal_until("shop.ini", "it to rest again", nobody)?;
     emperor.stop()
+}
+
+/// One worker, with company as long as clients wait for something.
+fn follows(ground: &Ground, algorithm: &str, clients: usize, most: usize) -> Result<()> {
+    let (port, gate) = (ground.port()?, ground.path("gate"));
+    let more = format!("processes = 3\ncheaper = 1\ncheaper-algo = {algorithm}\n");
+    let vassal = start(ground, port, "slow", &more)?;
+    becomes(&vassal, 2)?;
+    let waiting = Waiting::begin(port, &gate, clients);
+    becomes(&vassal, most)?;
+    waiting.end(&gate)?;
+    becomes(&vassal, 2)?;
+    vassal.stop()
+}
+
+fn spare2(ground: &Ground) -> Result<()> {
+    follows(ground, "spare2\ncheaper-idle = 1", 1, 3)
+}
+
+fn backlog(ground: &Ground) -> Result<()> {
+    // One is in the worker, four wait; with two workers it is three, which are too many still.
+    follows(ground, "backlog\ncheaper-overload = 2", 5, 4)
+}
+
+fn busyness(ground: &Ground) -> Result<()> {
+    follows(ground, "busyness\ncheaper-overload = 1\ncheaper-busyness-multiplier = 1", 3, 4)
 }

@@ -143,6 +143,12 @@ fn zygote(ground: &Ground) -> Result<()> {
     let since = Instant::now();
     procfs::signal(victim, Signal::SIGKILL);
     realm.supervised_again(since, |_| !procfs::alive(victim))?;
+    let told = realm.emperor.json(Ask::get("/api/v1/vassals/shop.ini/incidents"))?;
+    let end = format!("(pid: {victim}) has ended: signal 9 (SIGKILL)");
+    let tells = |incident: &Value| {
+        incident["code"] == "zygote-ended" && incident["text"].as_str().is_some_and(|text| text.contains(&end))
+    };
+    ensure!(told["incidents"].as_array().is_some_and(|all| all.iter().any(tells)), "{told:#}");
     realm.close(ground)?.flawless()
 }
 

@@ -28,6 +28,7 @@ mod gevent;
 mod golden;
 mod ground_rules;
 mod hang;
+mod harakiri;
 mod holding_on;
 mod hooks;
 mod hostile;
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
         saves::STORIES,
         kill::STORIES,
         hang::STORIES,
+        harakiri::STORIES,
         stuck::STORIES,
         deaths::STORIES,
         storm::STORIES,

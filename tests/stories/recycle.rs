@@ -2,7 +2,7 @@
 //! successor accepts first, nothing is lost, and never more than one is replaced at a time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc,
@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use empery_tests::{
     cgroup::Cgroup,
     ground::Ground,
-    http::{self, Connection},
+    http::{self, Ask, Connection},
     load::{Load, Mode},
     procfs,
     runner::Story,
@@ -31,9 +31,11 @@ pub(crate) const STORIES: &[Story] = &[
     Story::new("recycle/p5-a-killed-idle-worker-costs-nothing-while-others-are-recycled", killed_idle).alone(),
     Story::new("recycle/b29-by-age-one-after-the-other", age),
     Story::new("recycle/after-an-exception-that-is-named", exception),
+    Story::new("recycle/a-connection-that-a-worker-does-not-take-in-time-goes-to-another", not_taken),
     Story::new("recycle/a-worker-too-large-in-the-middle-of-a-request-finishes-it", evil),
     Story::new("recycle/without-memory-for-two-the-old-one-goes-first", short_worker),
     Story::new("recycle/a-reload-without-memory-for-two-goes-one-by-one", short_reload).alone(),
+    Story::new("recycle/a-reload-without-memory-for-two-imports-sends-the-zygote-away-first", short_import).alone(),
     Story::new("recycle/c20-numbers-at-their-extremes-serve", extremes),
     Story::new("recycle/r12-a-fork-that-fails-is-tried-again-and-the-others-serve", no_fork),
 ];
@@ -48,6 +50,32 @@ fn heavy(ground: &Ground, more: &str) -> Result<(Vassal, u16)> {
     let mut vassal = Vassal::from_ini(ground, "app.ini", &super::ini(port, "heavy", &more))?;
     vassal.answers(port)?;
     Ok((vassal, port))
+}
+
+/// A worker that seems to have nothing to do, and stands still, is offered some of the connections of one that leaves.
+fn not_taken(ground: &Ground) -> Result<()> {
+    let (vassal, port) = heavy(ground, "processes = 3\nreload-on-exception = true\n")?;
+    let mut clients: BTreeMap<i32, Vec<Connection>> = BTreeMap::new();
+    for _ in 0..24 {
+        let mut client = Connection::open(port, Duration::from_secs(5))?;
+        let pid = client.ask(&Ask::get("/"))?.text().parse()?;
+        clients.entry(pid).or_default().push(client);
+    }
+    let leaves = *clients.iter().max_by_key(|(_, its)| its.len()).context("no client")?.0;
+    let stands_still = *clients.keys().find(|pid| **pid != leaves).context("one worker has them all")?;
+    let mut clients = clients.remove(&leaves).unwrap_or_default();
+    procfs::signal(stands_still, Signal::SIGSTOP);
+    ensure!(clients.pop().context("no client")?.ask(&Ask::get("/raise/ValueError"))?.status == 500);
+    wait::until("the worker to be gone", SOON, || (!procfs::alive(leaves)).then_some(()))?;
+    for client in &mut clients {
+        let pid: i32 = client.ask(&Ask::get("/"))?.text().parse()?;
+        ensure!(pid != leaves && pid != stands_still, "answered by {pid}");
+    }
+    // Once it is killed for that, everybody has what it was offered.
+    ensure!(procfs::alive(stands_still), "they were answered when the one that stood still was killed");
+    ground.note(&format!("{} connections were taken by others", clients.len()));
+    procfs::signal(stands_still, Signal::SIGCONT);
+    vassal.stop()
 }
 
 fn recycled(vassal: &Vassal) -> usize {
@@ -264,6 +292,39 @@ fn short_reload(ground: &Ground) -> Result<()> {
     ensure!(!said.contains("DAMN"), "somebody was killed:\n{said}");
     // Two zygotes, three workers, and one more.
     ensure!(most <= 6, "{most} processes at once");
+    vassal.stop()
+}
+
+/// An app of 60 MB, of which its worker comes to have a copy of its own: the zygote's is nobody else's then.
+fn short_import(ground: &Ground) -> Result<()> {
+    let group = Cgroup::of_memory("import")?;
+    let port = ground.port()?;
+    let app = ground.write(
+        "apps/large.py",
+        "import os\nKEPT = bytearray(b'x') * (60 << 20)\n\ndef application(environ, start_response):\n    \
+         if environ['PATH_INFO'] == '/touch':\n        KEPT[::4096] = b'y' * len(range(0, len(KEPT), 4096))\n    \
+         start_response('200 OK', [])\n    return [str(os.getpid()).encode()]\n",
+    )?;
+    let apps = app.parent().context("no directory")?.display().to_string();
+    ground.write("app.ini", &super::ini(port, "large", &format!("pythonpath = {apps}\n")))?;
+    let command = group.around(&vassal::command(ground.directory(), &["app.ini"])?);
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    vassal.answers(port)?;
+    let first = pid(port, "/touch")?;
+    // So much more as one import does not fit into, and with the zygote's own does.
+    let used = group.used()?;
+    group.limit(used + (40 << 20))?;
+    let load = Load::on(port, Mode::KeepAlive).start();
+    load.goes_on(20)?;
+    vassal.signal(Signal::SIGHUP);
+    wait::until("the worker to be new", SOON, || pid(port, "/").is_ok_and(|now| now != first).then_some(()))
+        .map_err(|error| error.context(vassal.master.output()))?;
+    load.goes_on(20)?;
+    load.stop().flawless()?;
+    let said = vassal.master.output();
+    ensure!(said.contains("the zygote of the generation that serves goes first"), "{said}");
+    ensure!(!said.contains("DAMN") && !said.contains("did not come into service"), "{said}");
+    ensure!(!said.contains("the zygote of generation 1"), "what was asked for is no incident:\n{said}");
     vassal.stop()
 }
 

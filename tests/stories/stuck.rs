@@ -21,12 +21,15 @@ use serde_json::Value;
 
 pub(crate) const STORIES: &[Story] = &[
     Story::new("stuck/what-a-worker-does-is-told-within-a-second-whatever-it-is-stuck-in", told).alone(),
+    Story::new("stuck/what-a-worker-that-drains-is-stuck-in-is-told-beside-its-successor", told_of_draining),
     Story::new("stuck/one-stuck-thread-of-eight-is-found-and-the-others-finish", one_of_eight),
     Story::new("stuck/a9-b16-harakiri-ends-the-request-and-replaces-the-worker-without-a-kill", ends_the_request)
         .within_s(120),
     Story::new("stuck/a8-a-c-call-that-holds-the-lock-of-python-costs-the-worker-and-its-client-gets-504", a_c_call)
         .within_s(120),
     Story::new("stuck/a-request-limits-itself-and-may-catch-its-end", limits_of_its_own),
+    Story::new("stuck/p17-workers-of-an-earlier-image-of-their-master-are-looked-after-as-before", of_an_earlier_image)
+        .within_s(120),
     Story::new("stuck/p9-a-stopped-worker-is-killed-and-replaced", stopped).within_s(120),
     Story::new("stuck/p14-a-worker-that-a-debugger-holds-is-killed-and-replaced", traced).within_s(120),
 ];
@@ -159,6 +162,23 @@ fn told(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
+fn told_of_draining(ground: &Ground) -> Result<()> {
+    let shop = Shop::open(ground, "worker-reload-mercy = 300\n")?;
+    let [pid] = shop.worker_pids()?[..] else { bail!("not one worker") };
+    let client = shop.asks("/sleep_in_python");
+    shop.busy(1)?;
+    shop.emperor.says("reload", &["shop.ini"])?.success()?;
+    let said = shop.emperor.says("stack", &["shop.ini"])?.success()?;
+    ensure!(said.contains(&pid.to_string()) && said.contains("in sleep_in_python"), "{said}");
+    let path = format!("/api/v1/vassals/shop.ini/workers/1/stack?pid={pid}");
+    let told = shop.emperor.json(Ask::get(&path))?;
+    ensure!(innermost(thread_in(&told, "/sleep_in_python")?)?["function"] == "sleep_in_python", "{told:#}");
+    ensure!(shop.stack(1)?["pid"] != pid, "the one that serves is the one that drains");
+    procfs::signal(pid, Signal::SIGKILL);
+    ensure!(joined(client)?.is_err(), "an answer out of nothing");
+    shop.emperor.stop()
+}
+
 fn one_of_eight(ground: &Ground) -> Result<()> {
     let shop = Shop::open(ground, "threads = 8\nharakiri = 3\n")?;
     let [pid] = shop.worker_pids()?[..] else { bail!("not one worker") };
@@ -236,6 +256,49 @@ fn limits_of_its_own(ground: &Ground) -> Result<()> {
     let caught = joined(shop.asks("/catch"))??;
     ensure!(caught.status == 200, "{caught:?}");
     shop.emperor.stop()
+}
+
+/// The master has become another binary, whose generation does not boot: those of the earlier one serve on.
+fn of_an_earlier_image(ground: &Ground) -> Result<()> {
+    let (port, bin, gate) = (ground.port()?, ground.lend_binaries()?, ground.path("gate"));
+    let app = ground.write(
+        "apps/guarded.py",
+        "import os\nassert not os.path.exists(os.environ['GATE'])\nfrom stuck import application\n",
+    )?;
+    let apps = app.parent().context("no directory")?.display().to_string();
+    let more = format!("processes = 3\nharakiri = 2\npythonpath = {apps}\nenv = GATE={}\n", gate.display());
+    ground.write("app.ini", &super::ini(port, "guarded", &more))?;
+    let mut command = std::process::Command::new(bin.join("vassal"));
+    empery_tests::vassal::surroundings(&mut command);
+    command.current_dir(ground.directory()).arg("app.ini");
+    let mut vassal = Vassal::adopt(ground, ground.directory(), command)?;
+    vassal.answers(port)?;
+    std::fs::write(&gate, "")?;
+    super::upgrade::install(&bin, "vassal")?;
+    vassal.signal(Signal::SIGHUP);
+    vassal.master.says("of an earlier master serves on", PATIENCE)?;
+    vassal.master.says("did not come into service", PATIENCE)?;
+
+    let asks = |path: &'static str| thread::spawn(move || Connection::open(port, PATIENCE)?.ask(&Ask::get(path)));
+    timed_out(asks("/sleep_in_python"))?;
+    vassal.master.says("GET /sleep_in_python ran longer than 2 s", PATIENCE)?;
+    vassal.master.says("in sleep_in_python", PATIENCE)?;
+    vassal.master.says("has ended the request: GET /sleep_in_python", PATIENCE)?;
+    timed_out(asks("/stay_in_c"))?;
+    vassal.master.says("in stay_in_c", PATIENCE)?;
+    vassal.master.says("GET /stay_in_c ran longer than 2 s, and would not end", PATIENCE)?;
+    let victim: i32 = http::get(port, "/")?.text().trim().parse()?;
+    procfs::signal(victim, Signal::SIGKILL);
+    vassal.master.says("nobody had asked it to: signal 9 (SIGKILL)", PATIENCE)?;
+
+    std::fs::remove_file(&gate)?;
+    vassal.signal(Signal::SIGHUP);
+    wait::until_ok("workers of the new image", PATIENCE, || {
+        ensure!(vassal.master.output().matches("serves ***").count() == 2, "{}", vassal.master.output());
+        Ok(())
+    })?;
+    ensure!(http::get(port, "/")?.status == 200);
+    vassal.stop()
 }
 
 fn stopped(ground: &Ground) -> Result<()> {

@@ -1,9 +1,19 @@
 //! Idle connections on their way from one worker to another. The sender keeps its copy of the descriptor until the
-//! receiver has said that it serves it, so this keeps one too and can offer it to somebody else when a receiver dies.
+//! receiver has said that it serves it, so this keeps one too and can offer it to somebody else when a receiver dies, or
+//! does not take it in time: the ticket that goes with it says whose it is.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use empery_control::worker::Connection;
+use empery_lifecycle::moment::Moment;
+use empery_sys::ticket;
+
+/// How long a worker may leave a connection unanswered before it is offered to another.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 
 /// A connection under way.
 pub(crate) struct Travelling<Who> {
@@ -17,6 +27,10 @@ pub(crate) struct Travelling<Who> {
     pub(crate) connection: Connection,
     /// The connection.
     pub(crate) socket: OwnedFd,
+    /// Who claims it has the connection; None when whoever was asked knows nothing of tickets, or has claimed it.
+    pub(crate) ticket: Option<OwnedFd>,
+    /// Since when an answer is waited for.
+    pub(crate) since: Moment,
 }
 
 /// See the module.
@@ -43,6 +57,30 @@ impl<Who: Copy + Eq> Handovers<Who> {
         let told = travelling.connection.clone();
         self.travelling.insert(self.last_token, travelling);
         told
+    }
+
+    /// When the next is to be offered to somebody else.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let waiting = self.travelling.values().filter(|travelling| travelling.ticket.is_some());
+        waiting.map(|travelling| travelling.since.after(ANSWERED_WITHIN)).min()
+    }
+
+    /// Those that were not answered for in time, with whom they came from and who was asked. They are waited for anew.
+    pub(crate) fn overdue(&mut self, now: Moment) -> Vec<(u64, Who, Who)> {
+        let mut overdue = Vec::new();
+        for (token, travelling) in &mut self.travelling {
+            if travelling.ticket.is_some() && travelling.since.after(ANSWERED_WITHIN) <= now {
+                travelling.since = now;
+                overdue.push((*token, travelling.from, travelling.to));
+            }
+        }
+        overdue
+    }
+
+    /// It is to go to somebody else. None when whoever was asked has it after all: the answer is on its way.
+    pub(crate) fn take_back(&mut self, token: u64) -> Option<Travelling<Who>> {
+        let travelling = self.travelling.get_mut(&token)?;
+        if ticket::claim(travelling.ticket.take()?.as_fd()) { self.travelling.remove(&token) } else { None }
     }
 
     /// The receiver serves it: whom to tell, and the sender's number for it.
@@ -77,7 +115,27 @@ mod tests {
             has_no_proxy_header: false,
         };
         let socket = std::fs::File::open("/dev/null").unwrap().into();
-        Travelling { from, token: 7, to, connection, socket }
+        let ticket = Some(ticket::issue().unwrap());
+        Travelling { from, token: 7, to, connection, socket, ticket, since: Moment::START }
+    }
+
+    #[test]
+    fn what_nobody_answers_for_is_taken_back_unless_it_was_claimed() {
+        let mut handovers = Handovers::new();
+        let late = Moment::START.after(ANSWERED_WITHIN);
+        let (claimed, left) = (travelling(1, 2), travelling(3, 2));
+        let receivers = claimed.ticket.as_ref().unwrap().try_clone().unwrap();
+        let (claimed, left) = (handovers.depart(claimed).token, handovers.depart(left).token);
+        assert_eq!(handovers.deadline(), Some(late));
+        assert_eq!(handovers.overdue(Moment::START), []);
+        assert_eq!(handovers.overdue(late), [(claimed, 1, 2), (left, 3, 2)]);
+        assert_eq!(handovers.overdue(late), [], "they are waited for anew");
+        assert!(ticket::claim(receivers.as_fd()));
+        assert!(handovers.take_back(claimed).is_none());
+        assert_eq!(handovers.take_back(left).map(|back| (back.from, back.token)), Some((3, 7)));
+        assert_eq!(handovers.deadline(), None, "the answer is on its way");
+        assert_eq!(handovers.arrive(2, claimed), Some((1, 7)));
+        assert!(handovers.is_empty());
     }
 
     #[test]

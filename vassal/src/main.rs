@@ -22,7 +22,6 @@ mod link;
 mod listeners;
 mod log;
 mod mount_points;
-mod oom;
 mod peer;
 mod pidfile;
 mod process;

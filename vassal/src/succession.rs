@@ -16,9 +16,10 @@ use std::{
 use empery_config::facts::Inherited;
 use empery_control::{
     boot::MasterBoot, gateway::GatewayPlan, keeper::ListenAddress, link::WorkerPhase, scoreboard::Totals,
+    worker::Signals,
 };
 use empery_lifecycle::ids::{GenerationId, WorkerRef};
-use empery_sys::memfd;
+use empery_sys::{limits, memfd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ use crate::{
     descriptor,
     given_text::Texts,
     regions::RegionLeft,
-    supervise::{beside::BesideLeft, posts_side::PostLeft},
+    supervise::{beside::BesideLeft, harakiri::limits::Limits, posts_side::PostLeft},
 };
 
 /// The environment variable with the number of the descriptor that holds the [`Testament`].
@@ -54,6 +55,9 @@ pub(crate) struct Testament {
     /// What workers share.
     #[serde(default)]
     pub(crate) regions: Vec<RegionLeft>,
+    /// How long requests of these may take.
+    #[serde(default)]
+    pub(crate) limits: Vec<(GenerationId, Limits)>,
     /// Counters of generations that are gone.
     pub(crate) retired: Totals,
     /// The stats socket.
@@ -142,7 +146,7 @@ pub(crate) struct StatsLeft {
 pub(crate) struct WorkerLeft {
     /// Who it is.
     pub(crate) worker: WorkerRef,
-    /// Its pid; it stays this process's child.
+    /// Its pid; it stays this process's child, if it is one.
     pub(crate) pid: i32,
     /// Its channel.
     pub(crate) fd: RawFd,
@@ -152,6 +156,15 @@ pub(crate) struct WorkerLeft {
     pub(crate) since_unix_s: u64,
     /// The addresses it listens on.
     pub(crate) listeners: Vec<String>,
+    /// How it is reached while all its threads are inside the app.
+    #[serde(default)]
+    pub(crate) signals: Signals,
+    /// What its faulthandler writes to.
+    #[serde(default)]
+    pub(crate) crash: Option<RawFd>,
+    /// What stands for it, when it is no child: its master died before.
+    #[serde(default)]
+    pub(crate) pidfd: Option<RawFd>,
 }
 
 /// A gateway.
@@ -195,6 +208,8 @@ pub(crate) fn succeed(binary: &Path, testament: &Testament, left: &[BorrowedFd<'
                 // What could be marked a moment ago can be marked again.
                 let _ = descriptor::close_on_exec(descriptor);
             }
+            // As it was taken before.
+            let _ = limits::take_descriptors();
             let _ = hold_signals(SigmaskHow::SIG_UNBLOCK);
             error
         }
@@ -214,6 +229,7 @@ fn try_succeed(
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let environment = environment(&text).map(c_string).collect::<Result<Vec<_>, _>>()?;
     let program = c_string(binary.as_os_str().to_owned())?;
+    limits::give_descriptors_back()?;
     Ok(nix::unistd::execve(&program, &arguments, &environment)?)
 }
 

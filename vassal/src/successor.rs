@@ -3,6 +3,7 @@
 //! serve.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::Arc,
@@ -26,7 +27,9 @@ use crate::{
     runtime, signals, standalone,
     station::{Alone, Governed, Kept, OWN_OPERATIONS, Station},
     succession::{StationLeft, Testament},
-    supervise::{Parts, Supervisor, input::Inbox, watched_side::WatchedSide},
+    supervise::{
+        Parts, Supervisor, harakiri::limits::Limits, input::Inbox, orphans::Carried, watched_side::WatchedSide,
+    },
     title, under_emperor,
     zygote::Surroundings,
 };
@@ -62,6 +65,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
         gateways,
         workers,
         scoreboards,
+        limits,
         regions,
         retired,
         stats,
@@ -127,7 +131,7 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     }
     supervisor.set_frozen(frozen);
     supervisor.carry_beside(beside, take)?;
-    supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_scoreboards(scoreboards)?);
+    supervisor.go_on(retired, deploys, Regions::take_over(regions, take)?, take_carried(scoreboards, limits)?);
     for gateway in gateways {
         let channel = Channel::new(take(gateway.fd, "a gateway's channel")?).map_err(|error| error.to_string())?;
         supervisor.carry_gateway(gateway, channel);
@@ -135,7 +139,9 @@ async fn take_over(testament: Testament) -> Result<u8, String> {
     supervisor.ask_for_tls_files_later();
     for worker in workers {
         let channel = Channel::new(take(worker.fd, "a worker's channel")?).map_err(|error| error.to_string())?;
-        supervisor.carry(worker, channel);
+        let crash = worker.crash.map(|number| take(number, "a worker's crash file")).transpose()?;
+        let pidfd = worker.pidfd.map(|number| take(number, "what stands for a worker")).transpose()?;
+        supervisor.carry(worker, channel, crash, pidfd);
     }
     for post in posts {
         let channel = Channel::new(take(post.fd, "a mule's channel")?).map_err(|error| error.to_string())?;
@@ -150,12 +156,18 @@ fn policy(config: Option<&VassalConfig>) -> Policy {
     config.map_or_else(Policy::default, |config| Policy { mercy: config.mercy, ..Policy::default() })
 }
 
-fn take_scoreboards(left: Vec<(GenerationId, i32)>) -> Result<Vec<(GenerationId, Scoreboard, OwnedFd)>, String> {
-    left.into_iter()
+fn take_carried(
+    scoreboards: Vec<(GenerationId, i32)>,
+    limits: Vec<(GenerationId, Limits)>,
+) -> Result<BTreeMap<GenerationId, Carried>, String> {
+    // An image that did not say them yet has said none.
+    let limits: BTreeMap<GenerationId, Limits> = limits.into_iter().collect();
+    scoreboards
+        .into_iter()
         .map(|(id, number)| {
             let descriptor = take(number, "a scoreboard")?;
             let scoreboard = Scoreboard::map(descriptor.as_fd()).map_err(|error| error.to_string())?;
-            Ok((id, scoreboard, descriptor))
+            Ok((id, Carried { scoreboard, descriptor, limits: limits.get(&id).copied().unwrap_or_default() }))
         })
         .collect()
 }

@@ -11,12 +11,14 @@ mod frozen;
 mod gateway_side;
 pub(crate) mod gateways;
 pub(crate) mod generation;
+mod handing_over;
 pub(crate) mod harakiri;
 mod hear;
 mod in_flight;
 pub(crate) mod input;
 mod left_behind;
 mod link_side;
+pub(crate) mod orphans;
 mod perform;
 pub(crate) mod posts_side;
 mod reap;
@@ -33,7 +35,6 @@ pub(crate) mod worker_id;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    os::fd::OwnedFd,
     path::PathBuf,
     time::Duration,
 };
@@ -49,12 +50,12 @@ use empery_lifecycle::{
     ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
 };
-use empery_sys::scoreboard::Scoreboard;
 
 use self::{
     gateways::Gateways,
     generation::GenerationHandles,
     input::{Inbox, Input, Inputs, Turn},
+    orphans::Carried,
     stacks::StackAskings,
     succeed::Succession,
     worker_id::Who,
@@ -137,6 +138,8 @@ pub(crate) struct Supervisor {
     last_workers: Vec<WorkerView>,
     deploys: u64,
     stop_asked: bool,
+    /// It was asked twice.
+    stops_at_once: bool,
     /// What this process ends with when it was asked to stop.
     exit_code: u8,
     /// What it keeps an eye on.
@@ -148,8 +151,8 @@ pub(crate) struct Supervisor {
     image: Option<Image>,
     /// The highest generation there was.
     last_generation: GenerationId,
-    /// Scoreboards of generations of an earlier image of this master, while any of their workers is left.
-    carried: BTreeMap<GenerationId, (Scoreboard, OwnedFd)>,
+    /// Generations of an earlier image of this master, while any of their workers is left.
+    carried: BTreeMap<GenerationId, Carried>,
     events: VecDeque<Event>,
     /// Set when there is nothing left to do: the exit code.
     leaving: Option<u8>,
@@ -230,6 +233,7 @@ impl Supervisor {
             last_workers: Vec::new(),
             deploys: 0,
             stop_asked: false,
+            stops_at_once: false,
             exit_code: 0,
             watched: parts.watched,
             frozen: false,
@@ -282,8 +286,10 @@ impl Supervisor {
     fn wake_at(&self) -> Option<Moment> {
         let wake_at =
             [self.machine.deadline(), self.harakiri_at, self.gateways.deadline(), self.recycle_at, self.crew_at()];
-        let looks = [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline()];
-        let beside = [self.beside_deadline(), self.signals_deadline(), self.posts.deadline()];
+        let looks =
+            [self.stack_askings.deadline(), self.stopped_deadline(), self.alarms.deadline(), self.succession_at()];
+        let beside =
+            [self.beside_deadline(), self.signals_deadline(), self.posts.deadline(), self.handovers.deadline()];
         wake_at.into_iter().chain(looks).chain(beside).flatten().min()
     }
 
@@ -297,6 +303,9 @@ impl Supervisor {
         self.wake_posts(now);
         if self.harakiri_at.is_some_and(|at| at <= now) {
             self.harakiri(now);
+        }
+        if self.handovers.deadline().is_some_and(|at| at <= now) {
+            self.offer_again(now);
         }
         if self.stack_askings.deadline().is_some_and(|at| at <= now) {
             self.stacks_due(now);
@@ -356,11 +365,16 @@ impl Supervisor {
             }
         }
         let generations = &self.generations;
-        let retrying = self.machine.retrying();
+        let (retrying, booting) = (self.machine.retrying(), self.booting_revision());
         let runs = |id: RevisionId| generations.values().any(|generation| generation.revision.id == id);
-        self.revisions.keep_only(|id| runs(id) || retrying == Some(id));
+        self.revisions.keep_only(|id| runs(id) || retrying == Some(id) || booting == Some(id));
         self.regions_changed = true;
         self.listeners_changed = true;
+    }
+
+    /// What boots may wait for room, and have no process yet.
+    fn booting_revision(&self) -> Option<RevisionId> {
+        self.machine.booting().map(|(_, revision, _)| revision)
     }
 
     /// Lets go of the memory that no generation uses. Not while nothing serves, or while workers of an earlier master do, whose
@@ -380,8 +394,8 @@ impl Supervisor {
     fn retire_carried(&mut self) {
         let orphans = &self.orphans;
         let over = |id: GenerationId| orphans.values().all(|orphan| orphan.worker.generation != id);
-        for (id, (scoreboard, _)) in self.carried.extract_if(.., |id, _| over(*id)).collect::<Vec<_>>() {
-            let totals = scoreboard.totals();
+        for (id, carried) in self.carried.extract_if(.., |id, _| over(*id)).collect::<Vec<_>>() {
+            let totals = carried.scoreboard.totals();
             self.retired.add(&totals);
             self.tell_brain(FromMaster::Retired { generation: id, totals }, Vec::new());
         }
@@ -399,6 +413,7 @@ impl Supervisor {
             .map(|generation| &generation.revision)
             .chain(self.revisions.offered())
             .chain(self.machine.retrying().and_then(|id| self.revisions.known(id)))
+            .chain(self.booting_revision().and_then(|id| self.revisions.known(id)))
             .flat_map(|revision| revision.listener_keys())
             .chain(self.orphans.values().flat_map(|orphan| orphan.listeners.iter().cloned()))
             .collect();

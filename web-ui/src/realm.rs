@@ -66,6 +66,8 @@ pub enum Ask {
         name: VassalName,
         /// Which of its places.
         worker: WorkerId,
+        /// Which process there, while it is being replaced; None is the one that serves.
+        pid: Option<i32>,
         /// What its master told.
         reply: Reply<WorkerStacks>,
     },
@@ -165,8 +167,13 @@ impl Realm {
     }
 
     /// Asks the master of a worker what its threads are doing.
-    pub(crate) async fn stacks(&self, name: VassalName, worker: WorkerId) -> Result<WorkerStacks, AskError> {
-        let asked = self.put(|reply| Ask::Stacks { name, worker, reply });
+    pub(crate) async fn stacks(
+        &self,
+        name: VassalName,
+        worker: WorkerId,
+        pid: Option<i32>,
+    ) -> Result<WorkerStacks, AskError> {
+        let asked = self.put(|reply| Ask::Stacks { name, worker, pid, reply });
         match tokio::time::timeout(STACKS_WITHIN, asked).await {
             Ok(Err(AskError::UnknownVassal(_))) if !self.has_looked() => Err(AskError::Starting),
             Ok(answer) => answer,

@@ -118,7 +118,8 @@ pub enum ToWorker {
     /// Stop accepting, send idle connections to the master ([`FromWorker::Handover`]), finish what is in flight,
     /// run Python's exit handlers and exit 0.
     Drain,
-    /// Serve this connection: it was idle in another worker. One descriptor.
+    /// Serve this connection: it was idle in another worker. Its descriptor, and for one whose [`FromWorker::Up`] said that it
+    /// claims, a ticket: who cannot claim that has lost the connection to another.
     Adopt(Connection),
     /// The connection of this token was taken over: the sender's copy may be closed.
     Adopted {
@@ -146,6 +147,9 @@ pub enum FromWorker {
         /// How it is reached while all its threads are inside the app.
         #[serde(default)]
         signals: Signals,
+        /// Whether it claims what it is offered ([`ToWorker::Adopt`]).
+        #[serde(default)]
+        claims: bool,
     },
     /// What its threads do.
     Stacks {

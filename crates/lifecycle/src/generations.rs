@@ -25,7 +25,7 @@ use crate::{
     ids::{GenerationId, OperationId, OrphanId, RevisionId, WorkerRef},
     moment::Moment,
 };
-use boot::Boot;
+use boot::{Boot, Progress};
 use departures::{Departure, Departures, Process};
 use retrying::Retry;
 use serving::{Serving, Zygote};
@@ -102,6 +102,7 @@ impl Generations {
             Event::Cancel { operation } => self.cancel(operation, now, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::StopNow => self.stop_now(now, &mut out),
+            Event::NoRoom { generation } => self.no_room(generation, now, &mut out),
             Event::Loaded { generation } => self.loaded(generation, now, &mut out),
             Event::BootFailed { generation, reason } => {
                 if self.is_booting(generation) {
@@ -171,8 +172,11 @@ impl Generations {
     fn zygote_exited(&mut self, generation: GenerationId, how: String, now: Moment, out: &mut Vec<Action>) {
         let zygote = Process::Zygote(generation);
         self.departures.gone(zygote);
-        if self.is_booting(generation) {
-            self.boot_failed(FailureReason::Died { how }, Some(zygote), now, out);
+        if let Some(boot) = self.booting.as_ref().filter(|boot| boot.generation == generation) {
+            // While there is no room for it, it is not there.
+            if boot.progress != Progress::Clearing {
+                self.boot_failed(FailureReason::Died { how }, Some(zygote), now, out);
+            }
         } else if let Some(serving) = self.serving.as_mut().filter(|serving| serving.generation == generation) {
             match serving.zygote {
                 Zygote::Alive => {
@@ -232,6 +236,7 @@ impl Generations {
 
     /// What follows from the present state, whatever event led to it.
     fn settle(&mut self, now: Moment, out: &mut Vec<Action>) {
+        self.boot_when_clear(out);
         if let Some(serving) = &mut self.serving {
             serving.size(&mut self.departures, now, out);
         }

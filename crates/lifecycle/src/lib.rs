@@ -25,3 +25,4 @@ pub mod ids;
 pub mod moment;
 pub mod posts;
 pub mod signals;
+pub mod spread;

@@ -44,6 +44,20 @@ impl Channel {
         seqpacket::send_word(self.fd.as_fd(), word, fds)
     }
 
+    /// Receives one word with its descriptors; None when the other end is gone. Where this process had no place for them the word
+    /// comes without: None in their place.
+    ///
+    /// # Errors
+    /// As [`seqpacket::receive_what_fits`], and when the bytes are not such a word.
+    pub async fn receive_what_fits<T: DeserializeOwned>(
+        &self,
+    ) -> Result<Option<(T, Option<Vec<OwnedFd>>)>, ChannelError> {
+        let received = self.fd.async_io(Interest::READABLE, |fd| seqpacket::receive_what_fits(fd.as_fd())).await?;
+        let Some(received) = received else { return Ok(None) };
+        let fds = (!received.lost_fds).then_some(received.fds);
+        Ok(Some((empery_control::framing::decode(&received.bytes)?, fds)))
+    }
+
     /// Receives one word; None when the other end is gone.
     ///
     /// # Errors

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`seqpacket`], [`channel`] | messages with descriptors, waiting and under tokio |
 //! | [`spawn`] | fork and exec with exactly the named descriptors, signals and identity |
-//! | [`process`] | pidfds, reaping, start times, memory, titles |
+//! | [`process`], [`oom`] | pidfds, reaping, start times, memory, titles; kills for want of memory |
 //! | [`listen`] | listening sockets and their queues |
 //! | [`identity`] | users, groups, and giving up privileges |
 //! | [`scoreboard`], [`memfd`] | shared and sealed memory |
 //! | [`region`] | memory that processes share, with locks that outlive them |
-//! | [`pipe`], [`lock`] | pipes and locks |
+//! | [`pipe`], [`lock`], [`ticket`] | pipes, locks, and what one process alone can claim |
 //! | [`inotify`] | changes of files and directories |
 //! | [`awaited`] | whether a path, an interface or a socket is there |
 //! | [`inherited`] | descriptors a process was started with |
@@ -26,6 +26,7 @@ pub mod limits;
 pub mod listen;
 pub mod lock;
 pub mod memfd;
+pub mod oom;
 pub mod pipe;
 pub mod process;
 pub mod readable;
@@ -34,3 +35,4 @@ pub mod scoreboard;
 pub mod seqpacket;
 pub mod service_manager;
 pub mod spawn;
+pub mod ticket;

@@ -1,13 +1,46 @@
 //! Limits and priorities of the calling process and of those that it forks.
 
-use std::io;
+use std::{io, sync::OnceLock};
 
 use empery_control::process::Process;
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    sys::resource::{Resource, setrlimit},
+    sys::resource::{Resource, getrlimit, setrlimit},
     unistd::Pid,
 };
+
+/// What this process was started with, once it has taken more.
+static DESCRIPTORS_AS_FOUND: OnceLock<u64> = OnceLock::new();
+
+/// Takes as many descriptors for this process as it may have (RLIMIT_NOFILE, the hard limit). The limit of what it starts by
+/// [`crate::spawn`] stays as it was found.
+///
+/// # Errors
+/// setrlimit(2).
+pub fn take_descriptors() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    DESCRIPTORS_AS_FOUND.get_or_init(|| soft);
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
+
+/// For an exec: the limit is again as it was found, whatever is open stays open.
+///
+/// # Errors
+/// setrlimit(2).
+pub fn give_descriptors_back() -> io::Result<()> {
+    match descriptors_as_found() {
+        None => Ok(()),
+        Some(soft) => {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
+        }
+    }
+}
+
+/// The limit that others are to find; None when it is this process's own.
+pub(crate) fn descriptors_as_found() -> Option<u64> {
+    DESCRIPTORS_AS_FOUND.get().copied()
+}
 
 /// Takes them on; what could not be, in sentences.
 pub fn take_on(process: &Process) -> Vec<String> {

@@ -35,6 +35,8 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
     /// Whether that is all of it: nothing was longer than allowed, and every descriptor did fit.
     pub is_whole: bool,
+    /// The bytes are all there, and descriptors came with them that this process has no place for.
+    pub lost_fds: bool,
 }
 
 /// Who is at the other end, at the time it connected (SO_PEERCRED).
@@ -124,6 +126,8 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
     }
 }
 
+const CUT: &str = "a control message was longer than allowed, or its descriptors did not fit";
+
 /// Receives one message; None when the other end is gone.
 ///
 /// # Errors
@@ -138,8 +142,22 @@ pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
 
 /// What is said of a message that is not whole.
 fn cut() -> io::Error {
-    let sentence = "a control message was longer than allowed, or its descriptors did not fit";
-    io::Error::new(io::ErrorKind::InvalidData, sentence)
+    io::Error::new(io::ErrorKind::InvalidData, CUT)
+}
+
+/// The same, where a message without its descriptors is still of use: [`Received::lost_fds`].
+///
+/// # Errors
+/// recvmsg(2). `InvalidData` for a message longer than [`MAX_MESSAGE_BYTES`].
+pub fn receive_what_fits(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
+    match receive_any(fd)? {
+        Some(mut received) if received.lost_fds => {
+            received.fds.clear();
+            Ok(Some(received))
+        }
+        Some(received) if !received.is_whole => Err(cut()),
+        received => Ok(received),
+    }
 }
 
 /// Receives one message, whole or not: for a stranger's, whose descriptors are not closed in passing. None when the other end is
@@ -175,12 +193,13 @@ pub fn receive_any(fd: BorrowedFd<'_>) -> io::Result<Option<Received>> {
     // SAFETY: recvmsg has written `length` bytes, at most MAX_MESSAGE_BYTES, to the start of `bytes`.
     unsafe { bytes.set_len(length.min(MAX_MESSAGE_BYTES)) };
     let fds = take_fds(&message);
-    let is_whole = message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) == 0;
+    let cut = message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC);
+    let (is_whole, lost_fds) = (cut == 0, cut == libc::MSG_CTRUNC);
     if length == 0 && is_whole {
         return Ok(None);
     }
     bytes.shrink_to_fit();
-    Ok(Some(Received { bytes, fds, is_whole }))
+    Ok(Some(Received { bytes, fds, is_whole, lost_fds }))
 }
 
 impl Received {
@@ -260,6 +279,8 @@ mod tests {
         os::fd::AsFd,
     };
 
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
     use super::*;
 
     #[test]
@@ -292,6 +313,31 @@ mod tests {
         // End of file: the descriptor that came with the refused message is closed.
         assert_eq!(File::from(read).read(&mut [0]).unwrap(), 0);
         assert_eq!(receive(there.as_fd()).unwrap().unwrap().bytes, b"next");
+    }
+
+    #[test]
+    fn a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so() {
+        // In a process of its own: the limit holds for all tests of this one.
+        const ALONE: &str = "EMPERY_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name =
+                "seqpacket::tests::a_message_whose_descriptors_do_not_fit_comes_without_them_to_whoever_wants_it_so";
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.args(["--exact", name, "--test-threads", "1"]).env(ALONE, "1");
+            assert!(again.status().unwrap().success());
+            return;
+        }
+        let (here, there) = pair().unwrap();
+        send(here.as_fd(), b"first", &[here.as_fd()]).unwrap();
+        send(here.as_fd(), b"second", &[here.as_fd()]).unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        let first = receive_what_fits(there.as_fd());
+        let second = receive(there.as_fd());
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        let first = first.unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), first.fds.len(), first.lost_fds), (b"first".as_slice(), 0, true));
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

@@ -17,10 +17,14 @@ use std::{
     ptr,
 };
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::resource::{Resource, getrlimit},
+};
 
 use crate::{
     identity::{Credentials, Refused},
+    limits,
     pipe::cloexec_pipe,
     process::{self, pidfd_open},
 };
@@ -170,6 +174,7 @@ enum Step {
     Uid,
     NotForGood,
     Death,
+    Limit,
     Exec,
 }
 
@@ -184,6 +189,7 @@ impl Step {
             Step::Uid,
             Step::NotForGood,
             Step::Death,
+            Step::Limit,
         ]
         .into_iter()
         .find(|step| *step as u8 == number)
@@ -200,6 +206,7 @@ impl Step {
             Step::Uid => "setting the user of",
             Step::NotForGood => "giving up root for good for",
             Step::Death => "arranging for our death to end",
+            Step::Limit => "setting the limit of open files of",
             Step::Exec => "executing",
         }
     }
@@ -221,6 +228,8 @@ struct Plan {
     new_session: bool,
     /// The signal it gets when its parent, which has this pid, dies.
     death: Option<(i32, i32)>,
+    /// RLIMIT_NOFILE, where this process has taken more for itself.
+    descriptors: Option<libc::rlimit>,
 }
 
 impl Plan {
@@ -273,6 +282,7 @@ impl Plan {
             credentials: spawn.identity.as_ref().map(Credentials::look_up).transpose()?,
             new_session: spawn.new_session,
             death: None,
+            descriptors: limits::descriptors_as_found().map(limit_as_found).transpose()?,
         })
     }
 
@@ -311,7 +321,7 @@ impl Plan {
 
     fn prepare(&self) -> Result<(), Step> {
         let done = |result: libc::c_int, step| if result < 0 { Err(step) } else { Ok(()) };
-        // SAFETY: integers and NUL-terminated texts only. dup2 onto 0, 1 and 2 replaces what the child does not need;
+        // SAFETY: integers, NUL-terminated texts and one rlimit only. dup2 onto 0, 1 and 2 replaces what the child does not need;
         // its sources are none of these. close_range only marks, so that the pipe of the report works until exec.
         unsafe {
             for (number, source) in (0..).zip(self.stdio_numbers) {
@@ -329,6 +339,9 @@ impl Plan {
             }
             if let Some(directory) = &self.directory {
                 done(libc::chdir(directory.as_ptr()), Step::Directory)?;
+            }
+            if let Some(limit) = &self.descriptors {
+                done(libc::setrlimit(libc::RLIMIT_NOFILE, limit), Step::Limit)?;
             }
         }
         match &self.credentials {
@@ -350,6 +363,12 @@ impl Plan {
             if done { Ok(()) } else { Err(Step::Death) }
         })
     }
+}
+
+/// The limit of open files with this soft one, or with the hard one where that is lower by now.
+fn limit_as_found(soft: u64) -> io::Result<libc::rlimit> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard })
 }
 
 /// In the child: the failpoint between fork and exec.

@@ -221,7 +221,7 @@ impl FleetTask {
                 // Whoever asked may have hung up.
                 let _ = reply.send(answer);
             }
-            Ask::Stacks { name, worker, reply } => self.asked_for_stacks(&name, worker, reply),
+            Ask::Stacks { name, worker, pid, reply } => self.asked_for_stacks(&name, (worker, pid), reply),
             Ask::Retry { name, actor, reply } => {
                 let answer = self.asked_to_retry(name, actor);
                 // The same.

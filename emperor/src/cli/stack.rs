@@ -27,28 +27,38 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let client = Client::new(&options.running)?;
     let vassal = format!("/api/v1/vassals/{}", segment(&options.name));
-    let numbers = match options.worker {
-        Some(number) => vec![number],
-        None => {
-            let snapshot: VassalSnapshot = client.get(&vassal)?.json()?;
-            let mut numbers: Vec<u32> = snapshot.workers.iter().map(|worker| worker.view.worker.worker.0).collect();
-            numbers.dedup();
-            numbers
-        }
-    };
-    if numbers.is_empty() {
-        eprintln!("{} has no workers", options.name);
+    let snapshot: VassalSnapshot = client.get(&vassal)?.json()?;
+    // Those that drain, too: they are the ones that somebody waits for.
+    let all = snapshot.workers.iter().map(|worker| (worker.view.worker.worker.0, Some(worker.view.pid)));
+    let mut asked: Vec<(u32, Option<i32>)> =
+        all.filter(|(number, _)| options.worker.is_none_or(|only| only == *number)).collect();
+    match (options.worker, asked.is_empty()) {
+        // What is wrong with that number the emperor says.
+        (Some(number), true) => asked.push((number, None)),
+        (None, true) => eprintln!("{} has no workers", options.name),
+        (_, false) => {}
     }
-    let mut between = "";
-    for number in numbers {
-        let answer = client.get(&format!("{vassal}/workers/{number}/stack"))?;
+    let (mut between, mut failed) = ("", None);
+    for (number, pid) in asked {
+        let process = pid.map_or_else(String::new, |pid| format!("?pid={pid}"));
+        let answer = match client.get(&format!("{vassal}/workers/{number}/stack{process}")) {
+            Ok(answer) => answer,
+            // It has ended since the list was made, perhaps: what the others do is told all the same.
+            Err(failure) => {
+                failed = Some(failure);
+                continue;
+            }
+        };
         if options.json {
             print::document(&answer.text());
         } else {
             let stacks: WorkerStacks = answer.json()?;
             say!("{between}{}", stacks.text().trim_end());
-            between = "\n";
         }
+        between = "\n";
     }
-    Ok(Exit::Done)
+    match failed {
+        Some(failure) if between.is_empty() => Err(failure),
+        Some(_) | None => Ok(Exit::Done),
+    }
 }

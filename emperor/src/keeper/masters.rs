@@ -14,7 +14,10 @@ use empery_lifecycle::{
     fleet::{Berth, Identity, MasterKey},
     ids::VassalName,
 };
-use empery_sys::process;
+use empery_sys::{
+    oom::KillCounts,
+    process::{self, How},
+};
 
 use super::locks;
 
@@ -32,6 +35,28 @@ pub(super) struct Master {
     pub(super) identity: Identity,
     /// Whose leftovers it takes over besides.
     pub(super) former_uids: Vec<u32>,
+    /// Kills for memory before it was there.
+    kill_counts: KillCounts,
+}
+
+impl Master {
+    /// One that runs.
+    pub(super) fn new(pid: i32, pidfd: OwnedFd, identity: Identity, former_uids: Vec<u32>) -> Self {
+        Self { pid, pidfd, identity, former_uids, kill_counts: KillCounts::of(pid) }
+    }
+
+    /// How it has ended, in words.
+    fn ended(&self, how: How) -> String {
+        told(how, self.kill_counts.evidence())
+    }
+}
+
+/// Nobody knows here whom the kernel has killed for memory: that it has killed somebody since is told of one that was killed.
+fn told(how: How, kills: Option<String>) -> String {
+    match kills.filter(|_| how == How::Signal(libc::SIGKILL)) {
+        Some(kills) => format!("{how}, perhaps for want of memory ({kills})"),
+        None => how.to_string(),
+    }
 }
 
 /// All of them.
@@ -47,8 +72,7 @@ impl Masters {
         let held = point!("keeper.adopt").and_then(|()| locks::held(runtime))?;
         let living = held.into_iter().map(|lock| {
             tracing::info!(vassal = %lock.text.master.vassal, pid = lock.text.pid, "found a living master");
-            let (pid, identity) = (lock.text.pid, lock.text.identity);
-            (lock.text.master, Master { pid, pidfd: lock.pidfd, identity, former_uids: Vec::new() })
+            (lock.text.master, Master::new(lock.text.pid, lock.pidfd, lock.text.identity, Vec::new()))
         });
         Ok(Self(living.collect()))
     }
@@ -93,11 +117,11 @@ impl Masters {
         self.0.is_empty()
     }
 
-    /// Takes note that a child was reaped; its key when it was a master.
-    pub(super) fn ended(&mut self, pid: i32) -> Option<MasterKey> {
+    /// Takes note that a child was reaped; its key when it was a master, and how it ended in words.
+    pub(super) fn ended(&mut self, pid: i32, how: How) -> Option<(MasterKey, String)> {
         let key = self.0.iter().find(|(_, master)| master.pid == pid).map(|(key, _)| key.clone())?;
-        self.0.remove(&key);
-        Some(key)
+        let master = self.0.remove(&key)?;
+        Some((key, master.ended(how)))
     }
 
     /// Those that have ended and that nobody reaped: found masters are no children of ours, unless an earlier keeper of
@@ -108,7 +132,7 @@ impl Masters {
             let lives = !process::pidfd_wait(master.pidfd.as_fd(), Duration::ZERO).unwrap_or(false);
             if !lives {
                 let how = process::reap(master.pidfd.as_fd()).ok().flatten();
-                lost.push((key.clone(), how.map_or_else(|| UNSEEN.to_owned(), |how| how.to_string())));
+                lost.push((key.clone(), how.map_or_else(|| UNSEEN.to_owned(), |how| master.ended(how))));
             }
             lives
         });
@@ -157,4 +181,18 @@ pub(super) fn children(master: &Master) -> Vec<OwnedFd> {
     // One that is its child still is what was opened: nobody else had its number meanwhile.
     let still = children();
     opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, pidfd)| pidfd).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_that_was_killed_is_told_of_with_the_kernels_kills_for_memory() {
+        let kills = || Some("kills for memory since it was forked: 1 on the machine".to_owned());
+        let sentence = told(How::Signal(libc::SIGKILL), kills());
+        assert!(sentence.starts_with("signal 9 (SIGKILL), perhaps for want of memory (kills for memory"), "{sentence}");
+        assert_eq!(told(How::Signal(libc::SIGKILL), None), "signal 9 (SIGKILL)");
+        assert_eq!(told(How::Code(22), kills()), "exit code 22");
+    }
 }

@@ -124,7 +124,7 @@ impl Desk {
         tracing::info!(%vassal, pid = child.pid, serial = order.master.serial.0, "master started");
         let pid = child.pid;
         let (vassal, berth) = (vassal.clone(), *berth);
-        self.masters.add(order.master, Master { pid, pidfd: child.pidfd, identity: order.identity, former_uids });
+        self.masters.add(order.master, Master::new(pid, child.pidfd, order.identity, former_uids));
         self.lead_on(&vassal, berth.other());
         Ok(pid)
     }

@@ -37,6 +37,23 @@ def block_signals():
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 
 
+def ignore_children():
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def reap_children():
+    """A handler that waits for whatever child there is, as books on daemons have it."""
+
+    def reap(*_):
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    signal.signal(signal.SIGCHLD, reap)
+
+
 def thread():
     beat = threading.Event()
     threading.Thread(target=beat.wait, name="hostile-thread", daemon=True).start()
@@ -90,6 +107,8 @@ MODES = {
     "lasting-thread": lasting_thread,
     "handles-signals": handle_sigterm,  # A7
     "blocks-signals": block_signals,
+    "ignores-children": ignore_children,
+    "reaps-children": reap_children,
     "gil": lambda: harm.hold_the_gil(SECONDS),  # A8
     "loop": lambda: harm.spin(SECONDS),  # A9
     "fork-bomb": harm.fork_bomb,  # A10

@@ -8,11 +8,11 @@ use empery_control::{
     stacks::{Frame, RequestView, ThreadStack, WorkerStacks, of_faulthandler},
 };
 use empery_lifecycle::ids::WorkerRef;
-use empery_sys::process::How;
+use empery_sys::{oom, process::How};
 use nix::sys::signal::Signal;
 
-use super::{Supervisor, generation::WorkerHandle, stacks::crash_text};
-use crate::{clock, log, oom};
+use super::{Supervisor, generation::WorkerHandle, in_flight, stacks::crash_text};
+use crate::{clock, log};
 
 /// How many lines of the log are shown.
 const LAST_LINES: usize = 20;
@@ -83,16 +83,18 @@ impl Supervisor {
             let of_zygote = generation.zygote.iter_mut().map(|zygote| &mut zygote.kill_counts);
             of_workers.chain(of_zygote).for_each(|others| others.told_of(counts));
         }
+        let of_orphans = self.orphans.values_mut().filter_map(|orphan| orphan.handle.kill_counts.as_mut());
+        of_orphans.for_each(|others| others.told_of(counts));
     }
 
     /// Whether one that is to be killed is asked before what it does: a request keeps it from leaving. Somebody who has the
-    /// whole vassal stop may not have that second.
+    /// vassal stop at once does not have that second.
     pub(super) fn is_worth_asking(&self, worker: WorkerRef) -> bool {
-        let Some(generation) = self.generations.get(&worker.generation).filter(|_| !self.stop_asked) else {
-            return false;
-        };
         let drains = |handle: &WorkerHandle| handle.phase == WorkerPhase::Draining && handle.exit.is_none();
-        generation.workers.get(&worker).is_some_and(drains) && generation.serves(worker)
+        let serves = |board| in_flight::serves(board, worker);
+        !self.stops_at_once
+            && self.worker(worker).is_some_and(drains)
+            && self.scoreboard_of(worker.generation).is_some_and(serves)
     }
 
     /// It has told, or cannot: now it is killed.
@@ -113,11 +115,11 @@ impl Supervisor {
 
     /// What it was serving is counted as failed, and its slots are free.
     fn take_lost_requests(&mut self, worker: WorkerRef) -> Vec<RequestView> {
-        let Some(generation) = self.generations.get(&worker.generation) else { return Vec::new() };
-        let Some(pid) = generation.workers.get(&worker).and_then(|handle| handle.pid) else { return Vec::new() };
+        let Some(board) = self.scoreboard_of(worker.generation) else { return Vec::new() };
+        let Some(pid) = self.worker(worker).and_then(|handle| handle.pid) else { return Vec::new() };
         let now = clock::now();
         let mut lost = Vec::new();
-        for serving in generation.serving_of(worker, pid) {
+        for serving in in_flight::serving_of(board, worker, pid) {
             if let Some(view) = serving.view(now) {
                 serving.slot.counters.requests.fetch_add(1, Ordering::Relaxed);
                 serving.slot.counters.errors_5xx.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! new generation or a worker of an earlier master, is told before anything else.
 
 use super::{Supervisor, generation::WorkerHandle};
-use crate::{link::orphan::OrphanHandle, log, station::Station};
+use crate::{log, station::Station};
 use empery_control::worker::ToWorker;
 
 impl Supervisor {
@@ -24,7 +24,7 @@ impl Supervisor {
             handle.peer.say(word.clone(), Vec::new());
         }
         for orphan in self.orphans.values() {
-            orphan.peer.say(word.clone(), Vec::new());
+            orphan.handle.peer.say(word.clone(), Vec::new());
         }
     }
 
@@ -36,17 +36,10 @@ impl Supervisor {
         }
     }
 
-    /// A worker was just made.
+    /// A worker was just made, or one of an earlier master found.
     pub(super) fn freeze_newcomer(&self, worker: &WorkerHandle) {
         if self.frozen {
             worker.peer.say(ToWorker::Freeze, Vec::new());
-        }
-    }
-
-    /// A worker of an earlier master was found.
-    pub(super) fn freeze_orphan(&self, orphan: &OrphanHandle) {
-        if self.frozen {
-            orphan.peer.say(ToWorker::Freeze, Vec::new());
         }
     }
 }

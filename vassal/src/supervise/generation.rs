@@ -8,17 +8,16 @@ use std::{
 
 use empery_control::{
     link::{WorkerPhase, WorkerView},
-    scoreboard::slot_index,
     worker::{Signals, ToWorker, ToZygote},
 };
 use empery_lifecycle::{
     ids::{GenerationId, WorkerId, WorkerRef},
     moment::Moment,
 };
-use empery_sys::{process::How, scoreboard::Scoreboard};
+use empery_sys::{oom::KillCounts, process::How, scoreboard::Scoreboard};
 
-use super::{deaths::KilledFor, harakiri::Struck, signals_side::SignalDesk, stopped::Stopped};
-use crate::{boot_output::BootOutput, extension, oom::KillCounts, peer::Peer, revision::Revision, succession::Image};
+use super::{deaths::KilledFor, harakiri::Struck, in_flight, signals_side::SignalDesk, stopped::Stopped};
+use crate::{boot_output::BootOutput, extension, peer::Peer, revision::Revision, succession::Image};
 
 /// See the module.
 pub(crate) struct Generation {
@@ -62,11 +61,13 @@ pub(crate) struct ZygoteHandle {
     pub(crate) silent: bool,
     /// This master has killed it.
     pub(crate) killed: bool,
+    /// It was asked to go.
+    pub(crate) retired: bool,
     /// Kills for memory before it was there.
     pub(crate) kill_counts: KillCounts,
 }
 
-/// A worker.
+/// A worker, of this master or of an earlier one.
 pub(crate) struct WorkerHandle {
     /// Its pid, once it or the zygote said so.
     pub(crate) pid: Option<i32>,
@@ -88,6 +89,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) killed_for: Option<KilledFor>,
     /// How it is reached while all its threads are inside the app.
     pub(crate) signals: Signals,
+    /// Whether it claims the connections that it is offered.
+    pub(crate) claims: bool,
     /// What faulthandler of this process writes to.
     pub(crate) crash: Option<OwnedFd>,
     /// Kills for memory before it was there.
@@ -107,6 +110,31 @@ pub(crate) struct WorkerHandle {
 }
 
 impl WorkerHandle {
+    /// One that is about to be there; `crash` is where its faulthandler writes.
+    pub(crate) fn new(peer: Peer<ToWorker>, crash: Option<OwnedFd>) -> Self {
+        Self {
+            pid: None,
+            peer,
+            phase: WorkerPhase::Booting,
+            since: crate::clock::now(),
+            since_unix_s: crate::clock::unix_s(),
+            exit: None,
+            silent: false,
+            condemned: None,
+            killed_for: None,
+            signals: Signals::default(),
+            claims: false,
+            crash,
+            kill_counts: None,
+            struck: None,
+            stopped: None,
+            kill_when_known: false,
+            last_words: None,
+            letterbox: None,
+            recycle_told: false,
+        }
+    }
+
     /// Whether it takes connections.
     pub(crate) fn accepts(&self) -> bool {
         self.phase == WorkerPhase::Serving && self.exit.is_none() && !self.silent
@@ -131,13 +159,12 @@ impl Generation {
 
     /// The slots of one process of a worker.
     pub(crate) fn slots_of(&self, worker: WorkerRef) -> impl Iterator<Item = u32> + use<> {
-        let (processes, threads) = (self.revision.config.processes, self.revision.config.threads);
-        (0..threads).map(move |thread| slot_index(processes, threads, worker.worker.0, worker.spawn, thread))
+        in_flight::slots_of(&self.scoreboard, worker)
     }
 
     /// Whether any of its threads is inside a request.
     pub(crate) fn serves(&self, worker: WorkerRef) -> bool {
-        self.slots_of(worker).any(|slot| self.began_ns(slot) > 0)
+        in_flight::serves(&self.scoreboard, worker)
     }
 
     /// How long its threads were inside requests so far, on average, in microseconds.
@@ -153,7 +180,7 @@ impl Generation {
     }
 
     fn began_ns(&self, slot: u32) -> u64 {
-        self.scoreboard.slot(slot).state.started_monotonic_ns.load(Ordering::Relaxed)
+        in_flight::began_ns(&self.scoreboard, slot)
     }
 
     /// For how long this process has not been able to take a request, in ns; 0 when a thread of it has nothing to do.

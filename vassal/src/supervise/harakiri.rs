@@ -2,6 +2,8 @@
 //! worker nor the app can forget it, and performs what [`Harakiri`] decides. While nothing runs, nothing can be overdue
 //! before a whole limit from now, so that is when this looks again.
 
+pub(crate) mod limits;
+
 use std::{os::fd::AsFd, sync::atomic::Ordering, time::Duration};
 
 use empery_control::{
@@ -10,13 +12,18 @@ use empery_control::{
 };
 use empery_lifecycle::{
     generations::RecycleReason,
-    harakiri::{Harakiri, LOOK_EVERY, Mercy, Sight, Step, Voice},
-    ids::WorkerRef,
+    harakiri::{Harakiri, LOOK_EVERY, Sight, Step, Voice},
+    ids::{GenerationId, WorkerRef},
     moment::Moment,
 };
-use empery_sys::process;
+use empery_sys::{process, scoreboard::Scoreboard};
 
-use super::{Supervisor, generation::Generation, in_flight::Serving, stacks::Wanted, stacks::raise};
+use super::{
+    Supervisor,
+    generation::WorkerHandle,
+    in_flight::{Serving, serving_of},
+    stacks::{Wanted, raise},
+};
 use crate::{clock, log};
 
 /// How soon those are looked at again that `harakiri-queue-threshold` spares.
@@ -67,16 +74,19 @@ impl Supervisor {
         let mut overdue = Vec::new();
         let mut next: Option<Moment> = None;
         let mut sooner = |at: Moment| next = Some(next.map_or(at, |next| next.min(at)));
-        for generation in self.generations.values() {
-            let limit = limit(generation).map(|limit| {
-                let threshold = generation.revision.config.request.harakiri_queue_threshold;
-                let is_spared = threshold > 0 && self.longest_queue(generation) <= threshold;
+        for id in self.generations.keys().chain(self.carried.keys()) {
+            let (Some(limits), Some(board)) = (self.limits_of(*id), self.scoreboard_of(*id)) else { continue };
+            let limit = limits.limit().map(|limit| {
+                let threshold = limits.queue_threshold;
+                let is_spared = threshold > 0 && self.longest_queue(*id) <= threshold;
                 (limit, is_spared)
             });
             if let Some((limit, _)) = limit {
                 sooner(now.after(limit));
             }
-            look_at(generation, limit, now, &mut sooner, &mut overdue);
+            for (worker, handle) in self.children().filter(|(worker, _)| worker.generation == *id) {
+                look_at(board, (worker, handle), limit, now, &mut sooner, &mut overdue);
+            }
         }
         for (worker, request) in overdue {
             self.strike(worker, request);
@@ -90,8 +100,10 @@ impl Supervisor {
         self.harakiri_at = next;
     }
 
-    fn longest_queue(&self, generation: &Generation) -> u64 {
-        let keys = generation.revision.listener_keys();
+    fn longest_queue(&self, id: GenerationId) -> u64 {
+        let own = self.generations.get(&id).into_iter().flat_map(|generation| generation.revision.listener_keys());
+        let carried = self.orphans.values().filter(|orphan| orphan.worker.generation == id);
+        let keys = own.chain(carried.flat_map(|orphan| orphan.listeners.iter().cloned()));
         let queues = keys.filter_map(|key| {
             let held = self.listeners.get(&key)?;
             empery_sys::listen::queue_length(held.socket.as_fd()).map(|(queue, _)| queue)
@@ -101,31 +113,29 @@ impl Supervisor {
 
     /// Workers that have to be looked at again soon.
     fn struck(&self) -> Vec<WorkerRef> {
-        let workers = self.generations.values().flat_map(|generation| &generation.workers);
-        workers
-            .filter(|(_, handle)| handle.struck.as_ref().is_some_and(|struck| struck.machine.is_under_way()))
-            .map(|(worker, _)| *worker)
-            .collect()
+        let is_under_way =
+            |handle: &WorkerHandle| handle.struck.as_ref().is_some_and(|struck| struck.machine.is_under_way());
+        self.children().filter(|(_, handle)| is_under_way(handle)).map(|(worker, _)| worker).collect()
     }
 
     fn strike(&mut self, worker: WorkerRef, request: StruckRequest) {
-        let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
-        let is_verbose = generation.revision.config.request.harakiri_verbose;
-        let mercy = mercy(generation, request.limit_s);
-        let Some(handle) = generation.workers.get_mut(&worker) else { return };
-        say_harakiri(worker, handle.pid.unwrap_or(0), &request, is_verbose);
+        let Some(limits) = self.limits_of(worker.generation) else { return };
+        let Some(handle) = self.worker_mut(worker) else { return };
+        say_harakiri(worker, handle.pid.unwrap_or(0), &request, limits.is_verbose);
         let steps = match &mut handle.struck {
             Some(struck) if !struck.machine.has_ended() => {
                 struck.requests.push(request);
                 struck.machine.joined()
             }
             _ => {
-                let (machine, steps) = Harakiri::begin(mercy);
+                let (machine, steps) = Harakiri::begin(limits.mercy(request.limit_s));
                 handle.struck = Some(Struck { machine, requests: vec![request] });
                 steps
             }
         };
-        *generation.harakiris.entry(worker.worker).or_default() += 1;
+        if let Some(generation) = self.generations.get_mut(&worker.generation) {
+            *generation.harakiris.entry(worker.worker).or_default() += 1;
+        }
         self.step(worker, steps);
     }
 
@@ -143,12 +153,10 @@ impl Supervisor {
 
     fn look_at_struck(&mut self, worker: WorkerRef, now: Moment) {
         let Some(pid) = self.living_pid(worker) else { return };
-        let Some(generation) = self.generations.get_mut(&worker.generation) else { return };
         let sight = {
-            let Some(struck) = generation.workers.get(&worker).and_then(|handle| handle.struck.as_ref()) else {
-                return;
-            };
-            let serving = generation.serving_of(worker, pid);
+            let Some(board) = self.scoreboard_of(worker.generation) else { return };
+            let Some(struck) = self.worker(worker).and_then(|handle| handle.struck.as_ref()) else { return };
+            let serving = serving_of(board, worker, pid);
             let (stuck, others): (Vec<_>, Vec<_>) =
                 serving.iter().filter(|serving| serving.request.is_some()).partition(|serving| struck.has(serving));
             let heard = |serving: &Serving<'_>| serving.slot.state.struck_ns.load(Ordering::Acquire) == 0;
@@ -196,12 +204,8 @@ impl Supervisor {
     fn end_requests(&mut self, worker: WorkerRef) {
         self.mark(worker, Whom::Struck);
         self.have_it_attend(worker);
-        let graceful = self.generations.get(&worker.generation).and_then(|generation| {
-            let request = &generation.revision.config.request;
-            request.harakiri_graceful_timeout.map(|_| request.harakiri_graceful_signal)
-        });
-        if let Some(handle) = self.worker_mut(worker) {
-            // For an app that has a handler for it; without one it would only be a kill.
+        let graceful = self.limits_of(worker.generation).and_then(|limits| limits.graceful_signal());
+        if let Some(handle) = self.worker(worker) {
             raise(handle, graceful);
         }
     }
@@ -216,9 +220,9 @@ impl Supervisor {
     /// Writes into the scoreboard which requests are meant.
     fn mark(&self, worker: WorkerRef, whom: Whom) {
         let Some(pid) = self.living_pid(worker) else { return };
-        let Some(generation) = self.generations.get(&worker.generation) else { return };
-        let Some(struck) = generation.workers.get(&worker).and_then(|handle| handle.struck.as_ref()) else { return };
-        for serving in generation.serving_of(worker, pid) {
+        let Some(board) = self.scoreboard_of(worker.generation) else { return };
+        let Some(struck) = self.worker(worker).and_then(|handle| handle.struck.as_ref()) else { return };
+        for serving in serving_of(board, worker, pid) {
             if let Some(request) = &serving.request
                 && (whom == Whom::All || struck.has(&serving))
             {
@@ -235,51 +239,35 @@ enum Whom {
     All,
 }
 
-fn limit(generation: &Generation) -> Option<Duration> {
-    let limit_s = generation.revision.config.request.harakiri_s;
-    (limit_s > 0).then(|| Duration::from_secs(limit_s.into()))
-}
-
-/// Without `harakiri-graceful-timeout` the others get as much time as any request may take, but not more than in a drain.
-fn mercy(generation: &Generation, limit_s: u64) -> Mercy {
-    let config = &generation.revision.config;
-    let drain = config
-        .request
-        .harakiri_graceful_timeout
-        .unwrap_or_else(|| Duration::from_secs(limit_s.max(1)).min(config.mercy));
-    Mercy { drain }
-}
-
 /// Collects what is overdue, and says when the next thing can be.
 fn look_at(
-    generation: &Generation,
+    board: &Scoreboard,
+    (worker, handle): (WorkerRef, &WorkerHandle),
     limit: Option<(Duration, bool)>,
     now: Moment,
     sooner: &mut impl FnMut(Moment),
     overdue: &mut Vec<(WorkerRef, StruckRequest)>,
 ) {
-    for (worker, handle) in &generation.workers {
-        let Some(pid) = handle.pid.filter(|_| handle.condemned.is_none() && handle.exit.is_none()) else { continue };
-        for serving in generation.serving_of(*worker, pid) {
-            let Some(request) = &serving.request else { continue };
-            if handle.struck.as_ref().is_some_and(|struck| struck.has(&serving)) {
-                continue;
-            }
-            let started = Moment(request.started_monotonic_ns);
-            let of_all = limit.map(|(limit, is_spared)| (started.after(limit), limit, is_spared));
-            let own = serving.slot.own_limit_ns().map(|ends| (Moment(ends), Moment(ends).since(started), false));
-            let Some((due, limit, is_spared)) = [of_all, own].into_iter().flatten().min_by_key(|(due, ..)| *due) else {
-                continue;
-            };
-            if due > now {
-                sooner(due);
-            } else if is_spared {
-                sooner(now.after(SPARED_FOR));
-            } else if let Some(view) = serving.view(now) {
-                let (core, limit_s) = (serving.core, limit.as_secs());
-                let (started_ns, started_unix_ms) = (request.started_monotonic_ns, request.started_unix_ms);
-                overdue.push((*worker, StruckRequest { core, started_ns, limit_s, view, started_unix_ms }));
-            }
+    let Some(pid) = handle.pid.filter(|_| handle.condemned.is_none() && handle.exit.is_none()) else { return };
+    for serving in serving_of(board, worker, pid) {
+        let Some(request) = &serving.request else { continue };
+        if handle.struck.as_ref().is_some_and(|struck| struck.has(&serving)) {
+            continue;
+        }
+        let started = Moment(request.started_monotonic_ns);
+        let of_all = limit.map(|(limit, is_spared)| (started.after(limit), limit, is_spared));
+        let own = serving.slot.own_limit_ns().map(|ends| (Moment(ends), Moment(ends).since(started), false));
+        let Some((due, limit, is_spared)) = [of_all, own].into_iter().flatten().min_by_key(|(due, ..)| *due) else {
+            continue;
+        };
+        if due > now {
+            sooner(due);
+        } else if is_spared {
+            sooner(now.after(SPARED_FOR));
+        } else if let Some(view) = serving.view(now) {
+            let (core, limit_s) = (serving.core, limit.as_secs());
+            let (started_ns, started_unix_ms) = (request.started_monotonic_ns, request.started_unix_ms);
+            overdue.push((worker, StruckRequest { core, started_ns, limit_s, view, started_unix_ms }));
         }
     }
 }

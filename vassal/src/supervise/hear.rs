@@ -8,7 +8,7 @@ use std::{
 use empery_control::{
     link::{FromMaster, Severity},
     signals::SignalWord,
-    worker::{Connection, FromWorker, FromZygote, ToWorker},
+    worker::{FromWorker, FromZygote},
 };
 use empery_failpoint::step;
 use empery_lifecycle::{
@@ -18,7 +18,7 @@ use empery_lifecycle::{
 };
 
 use super::{Supervisor, input::Input, worker_id::Who};
-use crate::{handover::Travelling, log, signals::Signal, stats};
+use crate::{log, signals::Signal, stats};
 
 impl Supervisor {
     pub(crate) fn hear(&mut self, input: Input) {
@@ -34,6 +34,7 @@ impl Supervisor {
             Input::WorkerSilent(worker) => self.worker_silent(worker),
             Input::FromOrphan(orphan, word, descriptors) => self.heard_orphan(orphan, word, descriptors),
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
+            Input::OrphanEnded(orphan) => self.orphan_exited(orphan, None),
             Input::FromGateway(serial, word) => self.heard_gateway(serial, word),
             Input::GatewaySilent(serial) => self.gateway_silent(serial),
             Input::Touched(path) => self.touched(&path),
@@ -112,6 +113,7 @@ impl Supervisor {
     pub(super) fn stop(&mut self) {
         if self.stop_asked {
             log::say("*** stopping at once ***");
+            self.stops_at_once = true;
             self.kill_gateways();
             self.hurry_daemons();
             self.hurry_posts();
@@ -156,9 +158,9 @@ impl Supervisor {
 
     fn heard_worker(&mut self, worker: WorkerRef, word: FromWorker, descriptors: Vec<OwnedFd>) {
         match word {
-            FromWorker::Up { pid, signals, .. } => {
+            FromWorker::Up { pid, signals, claims, .. } => {
                 if let Some(handle) = self.worker_mut(worker) {
-                    handle.signals = signals;
+                    (handle.signals, handle.claims) = (signals, claims);
                 }
                 self.worker_has_pid(worker, pid);
             }
@@ -213,11 +215,19 @@ impl Supervisor {
                     "*** signal {signal} was raised by a worker of an earlier master, and nobody is there to run its function yet ***"
                 )),
             },
+            FromWorker::Up { signals, .. } => {
+                if let Some(handle) = self.orphans.get_mut(&orphan) {
+                    handle.handle.signals = signals;
+                }
+            }
+            FromWorker::Stacks { asked, threads } => {
+                if let Some(worker) = self.orphans.get(&orphan).map(|handle| handle.worker) {
+                    self.heard_stacks(worker, asked, threads);
+                }
+            }
+            FromWorker::LimitSet => self.arm_harakiri(),
             // It is replaced with its whole generation anyway, and has proved long ago.
-            FromWorker::Up { .. }
-            | FromWorker::Stacks { .. }
-            | FromWorker::LimitSet
-            | FromWorker::AppLoaded { .. }
+            FromWorker::AppLoaded { .. }
             | FromWorker::LoadFailed { .. }
             | FromWorker::Pong { .. }
             | FromWorker::Signals { .. }
@@ -238,70 +248,6 @@ impl Supervisor {
         }
         let text = format!("worker {} has no app: {sentence} (lazy-apps)", worker.worker.0);
         self.notice(Severity::Incident, "worker-load-failed", text, Some(worker));
-    }
-
-    /// An idle connection looks for another worker.
-    fn hand_over(&mut self, from: Who, token: u64, connection: Connection, mut descriptors: Vec<OwnedFd>) {
-        let Some(socket) = descriptors.pop() else {
-            self.say_to(from, ToWorker::NotAdopted { token }, Vec::new());
-            return;
-        };
-        self.route(from, token, connection, socket);
-    }
-
-    fn route(&mut self, from: Who, token: u64, connection: Connection, socket: OwnedFd) {
-        let receiver = self.next_receiver(from).and_then(|to| Some((to, socket.try_clone().ok()?)));
-        let Some((to, copy)) = receiver else {
-            self.say_to(from, ToWorker::NotAdopted { token }, Vec::new());
-            return;
-        };
-        let told = self.handovers.depart(Travelling { from, token, to, connection, socket });
-        self.say_to(to, ToWorker::Adopt(told), vec![copy]);
-    }
-
-    fn adopted(&mut self, to: Who, token: u64) {
-        if let Some((from, token)) = self.handovers.arrive(to, token) {
-            self.say_to(from, ToWorker::Adopted { token }, Vec::new());
-        }
-    }
-
-    /// A worker is gone: connections on their way to it go to another.
-    pub(super) fn reroute(&mut self, gone: Who) {
-        for stranded in self.handovers.lost(gone) {
-            self.route(stranded.from, stranded.token, stranded.connection, stranded.socket);
-        }
-    }
-
-    /// Whose turn it is to get a connection: a worker of the generation in service, an idle one if there is one, else the
-    /// one that has been inside its request for the shortest time; it is not the one that is stuck.
-    fn next_receiver(&mut self, from: Who) -> Option<Who> {
-        let (serving, _) = self.machine.serving()?;
-        let generation = self.generations.get(&serving)?;
-        let accepting: Vec<WorkerRef> = generation
-            .workers
-            .iter()
-            .filter(|(worker, handle)| handle.accepts() && Who::Worker(**worker) != from)
-            .map(|(worker, _)| *worker)
-            .collect();
-        let now = crate::clock::now();
-        self.turn = self.turn.wrapping_add(1);
-        let turned = || accepting.iter().cycle().skip(self.turn % accepting.len().max(1)).take(accepting.len());
-        turned().min_by_key(|worker| generation.inside_for_ns(**worker, now)).map(|worker| Who::Worker(*worker))
-    }
-
-    fn say_to(&mut self, who: Who, word: ToWorker, descriptors: Vec<OwnedFd>) {
-        match who {
-            Who::Worker(worker) => {
-                if let Some(handle) = self.worker_mut(worker) {
-                    handle.peer.say(word, descriptors);
-                }
-            }
-            Who::Orphan(orphan) => {
-                if let Some(handle) = self.orphans.get(&orphan) {
-                    handle.peer.say(word, descriptors);
-                }
-            }
-        }
     }
 
     /// Says something an operator should know, in the log and to the brain.

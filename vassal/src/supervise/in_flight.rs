@@ -3,12 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use empery_control::{
-    scoreboard::{HeadKind, InFlight, Slot},
+    scoreboard::{HeadKind, InFlight, Slot, slot_index},
     stacks::RequestView,
 };
 use empery_lifecycle::{ids::WorkerRef, moment::Moment};
-
-use super::generation::Generation;
+use empery_sys::scoreboard::Scoreboard;
 
 /// Longest part of a request that is told, in characters.
 const PART_MAX_CHARS: usize = 1024;
@@ -37,16 +36,32 @@ impl Serving<'_> {
     }
 }
 
-impl Generation {
-    /// The threads of this process; none, when its slots belong to another by now.
-    pub(super) fn serving_of(&self, worker: WorkerRef, pid: i32) -> Vec<Serving<'_>> {
-        let slots = self.slots_of(worker).map(|slot| self.scoreboard.slot(slot));
-        (0..)
-            .zip(slots)
-            .filter(|(_, slot)| i64::from(slot.state.pid.load(Ordering::Relaxed)) == i64::from(pid))
-            .map(|(core, slot)| Serving { core, slot, request: slot.in_flight() })
-            .collect()
-    }
+/// The slots of one process of a worker; none, when there is no such worker.
+pub(super) fn slots_of(board: &Scoreboard, worker: WorkerRef) -> impl Iterator<Item = u32> + use<> {
+    let (processes, threads) = (board.processes(), board.threads());
+    let WorkerRef { worker, spawn, .. } = worker;
+    let its = if (1..=processes).contains(&worker.0) { 0..threads } else { 0..0 };
+    its.map(move |thread| slot_index(processes, threads, worker.0, spawn, thread))
+}
+
+/// The threads of this process; none, when its slots belong to another by now.
+pub(super) fn serving_of(board: &Scoreboard, worker: WorkerRef, pid: i32) -> Vec<Serving<'_>> {
+    let slots = slots_of(board, worker).map(|slot| board.slot(slot));
+    (0..)
+        .zip(slots)
+        .filter(|(_, slot)| i64::from(slot.state.pid.load(Ordering::Relaxed)) == i64::from(pid))
+        .map(|(core, slot)| Serving { core, slot, request: slot.in_flight() })
+        .collect()
+}
+
+/// Since when a thread has been inside a request, in ns of the monotonic clock; 0 when it is inside none.
+pub(super) fn began_ns(board: &Scoreboard, slot: u32) -> u64 {
+    board.slot(slot).state.started_monotonic_ns.load(Ordering::Relaxed)
+}
+
+/// Whether any thread of the worker is inside a request.
+pub(super) fn serves(board: &Scoreboard, worker: WorkerRef) -> bool {
+    slots_of(board, worker).any(|slot| began_ns(board, slot) > 0)
 }
 
 /// A request in words, without what could garble a terminal.
@@ -75,7 +90,20 @@ fn view(request: &InFlight, core: u32, number: u64, now: Moment) -> RequestView 
 
 #[cfg(test)]
 mod tests {
+    use empery_lifecycle::ids::{GenerationId, WorkerId};
+
     use super::*;
+
+    #[test]
+    fn a_worker_that_there_cannot_be_has_no_slots() {
+        let (board, _descriptor) = Scoreboard::create(GenerationId(1), 2, 3, 1).unwrap();
+        let of = |worker, spawn| {
+            let worker = WorkerRef { generation: GenerationId(1), worker: WorkerId(worker), spawn };
+            slots_of(&board, worker).collect::<Vec<_>>()
+        };
+        assert_eq!((of(2, 0), of(1, 3)), (vec![3, 4, 5], vec![6, 7, 8]));
+        assert_eq!((of(0, 0), of(3, 0)), (Vec::new(), Vec::new()));
+    }
 
     #[test]
     fn the_request_line_is_found_in_both_protocols() {

@@ -42,8 +42,10 @@ pub(crate) enum Input {
     WorkerSilent(WorkerRef),
     /// A worker of an earlier master said something, with descriptors.
     FromOrphan(OrphanId, FromWorker, Vec<OwnedFd>),
-    /// A worker of an earlier master is gone.
+    /// A worker of an earlier master will say nothing more.
     OrphanSilent(OrphanId),
+    /// The process of a worker of an earlier master, which is no child of this one, has ended.
+    OrphanEnded(OrphanId),
     /// The gateway of this number said something.
     FromGateway(u64, FromGateway),
     /// The gateway of this number will say nothing more.

@@ -9,22 +9,21 @@ use std::{
 
 use empery_control::{
     boot::AwaitedListener,
-    link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, Severity, WorkerPhase, WorkerView},
+    link::{FromMaster, LINK_VERSION, MasterSnapshot, Order, WorkerView},
     worker::Introduction,
 };
 use empery_lifecycle::{
     fleet::Identity,
     generations::{Event, Report},
-    ids::{OperationId, OrphanId, RevisionId, WorkerRef},
+    ids::{OperationId, RevisionId},
 };
-use empery_sys::{channel::Channel, process};
+use empery_sys::channel::Channel;
 
 use super::{
     Supervisor,
     input::{Input, Introduced},
     stacks::Wanted,
     succeed::Succession,
-    worker_id::Who,
 };
 use crate::{
     link::{brain::Brain, orphan::OrphanHandle},
@@ -154,8 +153,8 @@ impl Supervisor {
                 descriptors.push(copy);
             }
         }
-        for (id, (_, descriptor)) in &self.carried {
-            if let Ok(copy) = descriptor.try_clone() {
+        for (id, carried) in &self.carried {
+            if let Ok(copy) = carried.descriptor.try_clone() {
                 generations.push(*id);
                 descriptors.push(copy);
             }
@@ -322,43 +321,6 @@ impl Supervisor {
         if let Some(brain) = self.brain.take() {
             // A brain that does not read is not waited for longer.
             let _ = tokio::time::timeout_at(deadline, brain.peer.finish()).await;
-        }
-    }
-
-    /// A worker of an earlier master, or of an earlier image of this one.
-    pub(super) fn adopt_orphan(&mut self, worker: WorkerRef, pid: i32, listeners: Vec<String>, channel: Channel) {
-        self.last_orphan += 1;
-        let orphan = OrphanId(self.last_orphan);
-        let Ok(pidfd) = process::pidfd_open(pid) else { return };
-        let peer = Peer::attach(channel, self.inbox.clone(), move |heard| match heard {
-            Heard::Word(word, descriptors) => Input::FromOrphan(orphan, word, descriptors),
-            Heard::Silence => Input::OrphanSilent(orphan),
-        });
-        log::say(&format!("*** {worker} (pid: {pid}) of an earlier master serves on until it is relieved ***"));
-        let handle = OrphanHandle {
-            worker,
-            pid,
-            pidfd,
-            peer,
-            phase: WorkerPhase::Orphan,
-            exit: None,
-            listeners,
-            since_unix_s: crate::clock::unix_s(),
-        };
-        self.freeze_orphan(&handle);
-        self.orphans.insert(orphan, handle);
-        self.tell(Event::OrphanFound { orphan });
-    }
-
-    /// A worker of an earlier master is gone.
-    pub(super) fn orphan_silent(&mut self, orphan: OrphanId) {
-        if let Some(handle) = self.orphans.remove(&orphan) {
-            if let Some(text) = handle.unasked_end() {
-                self.notice(Severity::Incident, "orphan-ended", text, Some(handle.worker));
-            }
-            self.listeners_changed = true;
-            self.reroute(Who::Orphan(orphan));
-            self.tell(Event::OrphanExited { orphan });
         }
     }
 }

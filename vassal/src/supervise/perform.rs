@@ -5,27 +5,27 @@ use std::{collections::BTreeMap, os::fd::AsRawFd};
 
 use empery_control::{
     boot::WorkerBoot,
-    link::{FromMaster, WorkerPhase},
-    worker::{Signals, ToWorker, ToZygote},
+    link::{FromMaster, Severity, WorkerPhase},
+    worker::{ToWorker, ToZygote},
 };
 use empery_failpoint::{point, step};
 use empery_lifecycle::{
     generations::{Action, Event, Exit, FailureReason},
-    ids::{GenerationId, OrphanId, RevisionId, WorkerRef},
+    ids::{GenerationId, RevisionId, WorkerRef},
 };
-use empery_sys::{channel::Channel, memfd, process, scoreboard::Scoreboard, seqpacket};
+use empery_sys::{channel::Channel, memfd, oom::KillCounts, scoreboard::Scoreboard, seqpacket};
 use nix::sys::signal::Signal;
 
 use super::{
     EXIT_FAILED_APP, Supervisor,
     generation::{Generation, WorkerHandle, ZygoteHandle},
     input::Input,
+    recycle_side::Import,
     signals_side::SignalDesk,
     stacks::Wanted,
 };
 use crate::{
     boot_output::BootOutput,
-    oom::KillCounts,
     peer::{Heard, Peer},
     zygote::{self, Descriptors},
 };
@@ -66,17 +66,23 @@ impl Supervisor {
                 }
                 self.generations.insert(id, generation);
             }
-            Err(sentence) => {
+            Err(NotBooted::NoRoom(sentence)) => {
+                self.notice(Severity::Warning, "memory-short", sentence, None);
+                self.tell(Event::NoRoom { generation: id });
+            }
+            Err(NotBooted::Failed(sentence)) => {
                 self.tell(Event::BootFailed { generation: id, reason: FailureReason::Setup { sentence } });
             }
         }
     }
 
-    fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, String> {
+    fn try_boot(&mut self, id: GenerationId, revision: RevisionId) -> Result<Generation, NotBooted> {
         let out_of_descriptors = |error: std::io::Error| format!("the zygote cannot be started: {error}");
         let revision = self.revisions.take(revision)?;
-        if let Some(sentence) = self.no_room_for_import() {
-            return Err(sentence);
+        match self.import_beside() {
+            Import::Fits => {}
+            Import::WithoutZygote(sentence) => return Err(NotBooted::NoRoom(sentence)),
+            Import::Never(sentence) => return Err(NotBooted::Failed(sentence)),
         }
         let config = &revision.config;
         let counted = crate::apps::told(&config.app)?.counted();
@@ -117,6 +123,7 @@ impl Supervisor {
                 exit: None,
                 silent: false,
                 killed: false,
+                retired: false,
                 kill_counts: KillCounts::of(child.pid),
             }),
             workers: BTreeMap::new(),
@@ -152,26 +159,7 @@ impl Supervisor {
         zygote.peer.say(ToZygote::Fork(WorkerBoot { worker }), std::iter::once(theirs).chain(copy).collect());
         // It waits in the channel and is answered when the worker's loop runs: that is the proof.
         peer.say(ToWorker::Ping { token: 0 }, Vec::new());
-        let handle = WorkerHandle {
-            pid: None,
-            peer,
-            phase: WorkerPhase::Booting,
-            since: crate::clock::now(),
-            since_unix_s: crate::clock::unix_s(),
-            exit: None,
-            silent: false,
-            condemned: None,
-            killed_for: None,
-            signals: Signals::default(),
-            crash,
-            kill_counts: None,
-            struck: None,
-            stopped: None,
-            kill_when_known: false,
-            letterbox: None,
-            last_words: None,
-            recycle_told: false,
-        };
+        let handle = WorkerHandle::new(peer, crash);
         self.freeze_newcomer(&handle);
         if let Some(generation) = self.generations.get_mut(&worker.generation) {
             generation.workers.insert(worker, handle);
@@ -215,8 +203,11 @@ impl Supervisor {
 
     fn retire_zygote(&mut self, generation: GenerationId) {
         step!("master.retire");
-        match self.zygote(generation) {
-            Some(zygote) => zygote.peer.say(ToZygote::Retire, Vec::new()),
+        match self.generations.get_mut(&generation).and_then(|generation| generation.zygote.as_mut()) {
+            Some(zygote) => {
+                zygote.retired = true;
+                zygote.peer.say(ToZygote::Retire, Vec::new());
+            }
             None => self.zygote_is_gone(generation),
         }
     }
@@ -236,30 +227,22 @@ impl Supervisor {
         self.tell(Event::ZygoteExited { generation, how: "it was gone already".to_owned() });
     }
 
-    fn drain_orphan(&mut self, orphan: OrphanId) {
-        match self.orphans.get_mut(&orphan) {
-            Some(handle) => {
-                handle.phase = WorkerPhase::Draining;
-                handle.peer.say(ToWorker::Drain, Vec::new());
-            }
-            None => self.tell(Event::OrphanExited { orphan }),
-        }
-    }
-
-    fn kill_orphan(&mut self, orphan: OrphanId) {
-        match self.orphans.get(&orphan) {
-            // A process of another parent: only a pidfd is sure to mean it.
-            Some(handle) => drop(process::pidfd_kill(&handle.pidfd, Signal::SIGKILL as i32)),
-            None => self.tell(Event::OrphanExited { orphan }),
-        }
-    }
-
-    pub(super) fn worker_mut(&mut self, worker: WorkerRef) -> Option<&mut WorkerHandle> {
-        self.generations.get_mut(&worker.generation)?.workers.get_mut(&worker)
-    }
-
     pub(super) fn zygote(&self, generation: GenerationId) -> Option<&ZygoteHandle> {
         self.generations.get(&generation)?.zygote.as_ref()
+    }
+}
+
+/// Why there is no zygote. In a sentence.
+enum NotBooted {
+    /// The one that serves is in the way.
+    NoRoom(String),
+    /// It cannot be started.
+    Failed(String),
+}
+
+impl From<String> for NotBooted {
+    fn from(sentence: String) -> Self {
+        NotBooted::Failed(sentence)
     }
 }
 

@@ -125,6 +125,11 @@ impl PostSide {
         (1..).zip(processes).map(of).collect()
     }
 
+    /// Whether nothing that was said to them waits in this process.
+    pub(super) fn are_told(&self) -> bool {
+        self.all.values().all(|handle| handle.silent || handle.peer.is_told())
+    }
+
     fn listening(&self, id: GenerationId) -> impl Iterator<Item = (&PostRef, &PostHandle)> {
         let listens = move |(post, handle): &(&PostRef, &PostHandle)| {
             post.generation == id && handle.letterbox.is_some() && handle.exit.is_none() && !handle.leaves
@@ -337,6 +342,8 @@ impl Supervisor {
 
     pub(super) fn post_not_forked(&mut self, post: PostRef, sentence: &str) {
         log::say(&format!("*** the {} cannot be forked: {sentence} ***", name(post.post)));
+        // Should it be there all the same, it finds its channel closed and leaves.
+        self.posts.all.get(&post).iter().for_each(|handle| handle.peer.is_gone());
         self.post_is_over(post);
     }
 

@@ -5,9 +5,12 @@ use empery_control::link::{Severity, WorkerPhase};
 use empery_failpoint::step;
 use empery_lifecycle::{
     generations::{Event, Exit},
-    ids::{GenerationId, WorkerRef},
+    ids::{GenerationId, OrphanId, WorkerRef},
 };
-use empery_sys::process::{How, is_ending, reap_any};
+use empery_sys::{
+    oom::KillCounts,
+    process::{How, is_ending, reap_any},
+};
 
 use super::{
     Supervisor, Who,
@@ -16,7 +19,6 @@ use super::{
     perform::kill_child,
     succeed::Succession,
 };
-use crate::oom::KillCounts;
 
 impl Supervisor {
     /// SIGCHLD came: collects every child that has ended. Some are nobody's: children of the app whose parent died.
@@ -31,9 +33,8 @@ impl Supervisor {
                 self.gateway_exited(gateway, how);
             } else if self.succession == Succession::Trial(pid) {
                 self.trial_ended(how);
-            } else if let Some(orphan) = self.orphans.values_mut().find(|orphan| orphan.pid == pid) {
-                orphan.exit = Some(how);
-                orphan.peer.is_gone();
+            } else if let Some(orphan) = self.orphan_of_pid(pid) {
+                self.orphan_exited(orphan, Some(how));
             } else if self.beside_ended(pid, how) || self.alarm_ended(pid, how) || self.post_ended(pid, how) {
                 // Said there.
             } else if self.is_forking() {
@@ -56,6 +57,10 @@ impl Supervisor {
             .flat_map(|generation| &generation.workers)
             .find(|(_, handle)| handle.pid == Some(pid) && handle.exit.is_none())
             .map(|(worker, _)| *worker)
+    }
+
+    fn orphan_of_pid(&self, pid: i32) -> Option<OrphanId> {
+        self.orphan_of(|orphan| orphan.is_child() && orphan.handle.pid == Some(pid) && orphan.handle.exit.is_none())
     }
 
     fn is_forking(&self) -> bool {
@@ -152,8 +157,9 @@ impl Supervisor {
         self.tell(Event::WorkerExited { worker, exit, how: death.how });
     }
 
-    /// It will never have a pid.
+    /// It will never have a pid. Should it be there all the same, it finds its channel closed and leaves.
     pub(super) fn worker_lost(&mut self, worker: WorkerRef, how: String) {
+        self.worker_mut(worker).iter().for_each(|handle| handle.peer.is_gone());
         self.forget_worker(worker);
         self.tell(Event::WorkerExited { worker, exit: Exit::Died, how });
     }
@@ -189,7 +195,7 @@ impl Supervisor {
             self.memory_kill_told(&zygote.kill_counts);
         }
         let how = memory.unwrap_or_else(|| how.to_string());
-        if self.machine.serving().is_some_and(|(serving, _)| serving == id) {
+        if self.machine.serving().is_some_and(|(serving, _)| serving == id) && !zygote.retired {
             // No deployment tells of it.
             let text = format!(
                 "the zygote of generation {id} (pid: {}) has ended: {how}; its workers serve on until another generation has booted",

@@ -10,6 +10,7 @@ use empery_lifecycle::{
     generations::{Event, RecycleReason, Room, Weighing},
     ids::{GenerationId, WorkerRef},
     moment::Moment,
+    spread,
 };
 use empery_sys::process;
 
@@ -49,7 +50,7 @@ impl Supervisor {
         self.arm_recycling();
     }
 
-    fn of_serving<T>(&self, ask: impl FnOnce(&Generation) -> T) -> Option<T> {
+    pub(super) fn of_serving<T>(&self, ask: impl FnOnce(&Generation) -> T) -> Option<T> {
         let (serving, _) = self.machine.serving()?;
         self.generations.get(&serving).map(ask)
     }
@@ -79,12 +80,20 @@ impl Supervisor {
         self.tell(Event::Weighed { what, room });
     }
 
-    /// Why the app cannot be imported once more beside what serves, when it surely does not fit: the kernel would kill
+    /// Whether the app can be imported once more beside what serves. Where it surely does not fit the kernel would kill
     /// somebody, perhaps one who serves.
-    pub(super) fn no_room_for_import(&self) -> Option<String> {
-        let (serving, _) = self.machine.serving()?;
-        let zygote = self.generations.get(&serving)?.zygote.as_ref()?;
-        does_not_fit(process::anonymous_bytes(zygote.pid)?, room::available_bytes()?)
+    pub(super) fn import_beside(&self) -> Import {
+        let memory = || {
+            let (serving, _) = self.machine.serving()?;
+            let zygote = self.generations.get(&serving)?.zygote.as_ref()?.pid;
+            Some((zygote, process::anonymous_bytes(zygote)?, room::available_bytes()?))
+        };
+        match memory() {
+            Some((zygote, needed, available)) if needed > available => {
+                import_short(needed, available, process::unshared_bytes(zygote).unwrap_or(0))
+            }
+            Some(_) | None => Import::Fits,
+        }
     }
 
     /// What it will take: what the smallest of the workers that serve has to itself, and for those forked from a zygote
@@ -108,14 +117,31 @@ impl Supervisor {
     }
 }
 
-fn does_not_fit(needed_bytes: u64, available_bytes: u64) -> Option<String> {
+/// Whether the app can be imported while another generation serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Import {
+    /// As far as anybody can tell.
+    Fits,
+    /// It would when the zygote of that one were gone, and why.
+    WithoutZygote(String),
+    /// Why not.
+    Never(String),
+}
+
+/// It takes as much as the zygote has, which is more than there is; the zygote alone has so much of it.
+fn import_short(needed_bytes: u64, available_bytes: u64, of_zygote_bytes: u64) -> Import {
     let (needed, available) = (needed_bytes / MEGABYTE, available_bytes / MEGABYTE);
-    (needed_bytes > available_bytes).then(|| {
-        format!(
-            "there is no memory to import the app a second time: it takes about {needed} MB, and {available} MB are left; \
-             raise the limit, have fewer workers, or stop the vassal and start it again"
-        )
-    })
+    let short = format!(
+        "there is no memory to import the app a second time: it takes about {needed} MB, and {available} MB are left"
+    );
+    if needed_bytes <= available_bytes.saturating_add(of_zygote_bytes) {
+        Import::WithoutZygote(format!(
+            "{short}; the zygote of the generation that serves goes first, and until the next one serves nobody takes the \
+             place of a worker that ends"
+        ))
+    } else {
+        Import::Never(format!("{short}; raise the limit, have fewer workers, or stop the vassal and start it again"))
+    }
 }
 
 fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &WorkerHandle)> {
@@ -123,11 +149,14 @@ fn candidates(generation: &Generation) -> impl Iterator<Item = (WorkerRef, &Work
     serving.map(|(worker, handle)| (*worker, handle))
 }
 
-/// When it has lived as long as it may.
+/// When it has lived as long as it may. Without `max-worker-lifetime-delta` the workers are spread a little by themselves.
 fn end_of_life(recycle: &Recycle, worker: WorkerRef, handle: &WorkerHandle) -> Option<Moment> {
-    let delta_s = u64::from(worker.worker.0 - 1).saturating_mul(recycle.max_worker_lifetime_delta_s);
-    let life = Duration::from_secs(recycle.max_worker_lifetime_s.saturating_add(delta_s));
-    (recycle.max_worker_lifetime_s > 0).then(|| handle.since.after(life))
+    let most_s = recycle.max_worker_lifetime_s;
+    let life_ms = match recycle.max_worker_lifetime_delta_s {
+        0 => spread::later(most_s.saturating_mul(1000), worker),
+        delta_s => most_s.saturating_add(u64::from(worker.worker.0 - 1).saturating_mul(delta_s)).saturating_mul(1000),
+    };
+    (most_s > 0).then(|| handle.since.after(Duration::from_millis(life_ms)))
 }
 
 fn next_end_of_life(generation: &Generation) -> Option<Moment> {
@@ -175,10 +204,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_import_that_surely_does_not_fit_is_refused_with_both_numbers() {
-        let sentence = does_not_fit(300 * MEGABYTE, 120 * MEGABYTE).unwrap();
-        assert!(sentence.contains("about 300 MB, and 120 MB are left"), "{sentence}");
-        assert_eq!(does_not_fit(300 * MEGABYTE, 300 * MEGABYTE), None);
+    fn an_import_that_surely_does_not_fit_is_refused_with_both_numbers_unless_the_zygote_can_go_first() {
+        let short = |of_zygote| import_short(300 * MEGABYTE, 120 * MEGABYTE, of_zygote * MEGABYTE);
+        let Import::Never(sentence) = short(179) else { panic!("it does not fit") };
+        assert!(sentence.contains("about 300 MB, and 120 MB are left; raise the limit"), "{sentence}");
+        let Import::WithoutZygote(sentence) = short(180) else { panic!("it fits without the zygote") };
+        assert!(sentence.contains("about 300 MB, and 120 MB are left; the zygote"), "{sentence}");
     }
 
     #[test]

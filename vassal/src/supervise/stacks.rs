@@ -17,7 +17,7 @@ use empery_lifecycle::{ids::WorkerRef, moment::Moment};
 use empery_sys::{memfd, process};
 use nix::unistd::{Whence, ftruncate, lseek};
 
-use super::{Supervisor, generation::WorkerHandle};
+use super::{Supervisor, generation::WorkerHandle, in_flight::serving_of};
 use crate::clock;
 
 /// How long a thread that waits may take to answer before the main thread is asked by a signal: whoever answers over the
@@ -34,6 +34,8 @@ const DUMP_LOOK_EVERY: Duration = Duration::from_millis(40);
 const DUMP_WITHIN: Duration = Duration::from_millis(400);
 
 const STOPPED: &str = "the process is stopped (by a signal, or by a debugger): nothing in it can tell its stacks";
+const STRANGER: &str =
+    "it serves on for a master that is gone: it can be asked no more, and goes once a new generation has taken over";
 const NO_PYTHON: &str = "no thread could run Python within 500 ms: C code holds Python's lock, or does not come back";
 
 /// Who wants the stacks.
@@ -69,6 +71,11 @@ enum Stage {
 }
 
 impl StackAskings {
+    /// Workers that an earlier image has asked answer to higher numbers only.
+    pub(super) fn go_on_from(&mut self, last: u32) {
+        self.last = last;
+    }
+
     /// When the next has to be looked at.
     pub(super) fn deadline(&self) -> Option<Moment> {
         let at = |asking: &Asking| match asking.stage {
@@ -93,13 +100,17 @@ impl Supervisor {
         let requests = self.requests_of(worker, began);
         self.stack_askings.all.insert(worker, Asking { number, began, requests, stage, wanted: vec![wanted] });
         match self.living_pid(worker) {
-            None => self.stacks_are(worker, Source::Nobody, Vec::new(), Some("there is no such worker (any more)")),
+            None => {
+                let is_stranger = self.orphans.values().any(|orphan| orphan.worker == worker);
+                let note = if is_stranger { STRANGER } else { "there is no such worker (any more)" };
+                self.stacks_are(worker, Source::Nobody, Vec::new(), Some(note));
+            }
             Some(pid) if process::is_stopped(pid) => {
                 self.stacks_are(worker, Source::Nobody, Vec::new(), Some(STOPPED));
             }
             Some(pid) => {
-                if let Some(generation) = self.generations.get(&worker.generation)
-                    && let Some(first) = generation.serving_of(worker, pid).first()
+                if let Some(board) = self.scoreboard_of(worker.generation)
+                    && let Some(first) = serving_of(board, worker, pid).first()
                 {
                     first.slot.state.stacks_asked.store(number, Ordering::Release);
                 }
@@ -111,8 +122,8 @@ impl Supervisor {
     }
 
     fn requests_of(&self, worker: WorkerRef, now: Moment) -> Vec<RequestView> {
-        let living = self.living_pid(worker).zip(self.generations.get(&worker.generation));
-        let serving = living.map(|(pid, generation)| generation.serving_of(worker, pid)).unwrap_or_default();
+        let living = self.living_pid(worker).zip(self.scoreboard_of(worker.generation));
+        let serving = living.map(|(pid, board)| serving_of(board, worker, pid)).unwrap_or_default();
         serving.iter().filter_map(|serving| serving.view(now)).collect()
     }
 
@@ -216,8 +227,8 @@ impl Supervisor {
 
     /// Which thread serves what.
     fn complete(&self, stacks: &mut WorkerStacks, requests: Vec<RequestView>) {
-        let Some(generation) = self.generations.get(&stacks.worker.generation) else { return };
-        for serving in generation.serving_of(stacks.worker, stacks.pid) {
+        let Some(board) = self.scoreboard_of(stacks.worker.generation) else { return };
+        for serving in serving_of(board, stacks.worker, stacks.pid) {
             let found =
                 serving.ident().and_then(|ident| stacks.threads.iter_mut().find(|thread| thread.ident == ident));
             let request = requests.iter().find(|request| request.core == serving.core).cloned();
@@ -241,7 +252,7 @@ impl Supervisor {
 
     /// The pid of a worker that has not ended.
     pub(super) fn living_pid(&self, worker: WorkerRef) -> Option<i32> {
-        let handle = self.generations.get(&worker.generation)?.workers.get(&worker)?;
+        let handle = self.worker(worker)?;
         handle.pid.filter(|_| handle.exit.is_none())
     }
 }

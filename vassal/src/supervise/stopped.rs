@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use empery_lifecycle::{ids::WorkerRef, moment::Moment};
+use empery_lifecycle::{
+    ids::{OrphanId, WorkerRef},
+    moment::Moment,
+};
 use empery_sys::process::{self, How};
 use nix::sys::signal::Signal;
 
@@ -22,6 +25,9 @@ const LOOK_EVERY_GOVERNED: Duration = Duration::from_secs(240);
 /// A debugger is told first that its process has ended, and its parent only when it has taken notice (ptrace(2)): one that
 /// was forgotten never does. So long the kernel may take to end a process that was killed.
 const ENDED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How one ended that was killed here.
+const KILLED: How = How::Signal(Signal::SIGKILL as i32);
 
 /// A worker that stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +50,8 @@ impl Stopped {
 impl Supervisor {
     /// When to look again.
     pub(super) fn stopped_deadline(&self) -> Option<Moment> {
-        let workers = || self.generations.values().flat_map(|generation| generation.workers.values());
+        let own = || self.generations.values().flat_map(|generation| generation.workers.values());
+        let workers = || own().chain(self.orphans.values().map(|orphan| &orphan.handle));
         workers().next()?;
         let first_due = workers().filter_map(|handle| Some(handle.stopped?.due())).min();
         let every = match self.station {
@@ -62,44 +69,66 @@ impl Supervisor {
         let mut ended: Vec<WorkerRef> = Vec::new();
         for generation in self.generations.values_mut() {
             for (worker, handle) in &mut generation.workers {
-                if look(handle, now) {
-                    ended.push(*worker);
+                match look(handle, now) {
+                    Found::Nothing => {}
+                    Found::Overdue => handle.pid.into_iter().for_each(kill_child),
+                    Found::Ended => ended.push(*worker),
                 }
             }
         }
         for worker in ended {
-            self.worker_exited(worker, How::Signal(Signal::SIGKILL as i32));
+            self.worker_exited(worker, KILLED);
+        }
+        let mut ended: Vec<OrphanId> = Vec::new();
+        for (id, orphan) in &mut self.orphans {
+            match look(&mut orphan.handle, now) {
+                Found::Nothing => {}
+                Found::Overdue => orphan.kill(),
+                Found::Ended => ended.push(*id),
+            }
+        }
+        for orphan in ended {
+            self.orphan_exited(orphan, Some(KILLED));
         }
     }
 }
 
-/// Whether it has ended, though its parent is not told.
-fn look(handle: &mut WorkerHandle, now: Moment) -> bool {
-    let Some(pid) = handle.pid.filter(|_| handle.exit.is_none()) else { return false };
+/// What a look at a worker shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// It runs, or may stand still for a while longer.
+    Nothing,
+    /// It has stood still for too long.
+    Overdue,
+    /// It has ended, though its parent is not told.
+    Ended,
+}
+
+fn look(handle: &mut WorkerHandle, now: Moment) -> Found {
+    let Some(pid) = handle.pid.filter(|_| handle.exit.is_none()) else { return Found::Nothing };
     match handle.stopped {
         Some(Stopped::Killed(at)) => {
             if at.after(ENDED_WITHIN) > now {
-                return false;
+                return Found::Nothing;
             }
             handle.stopped = Some(Stopped::Killed(now));
-            process::has_ended(pid)
+            if process::has_ended(pid) { Found::Ended } else { Found::Nothing }
         }
-        _ if handle.condemned.is_some() => false,
+        _ if handle.condemned.is_some() => Found::Nothing,
         _ if !process::is_stopped(pid) => {
             handle.stopped = None;
-            false
+            Found::Nothing
         }
         Some(Stopped::Since(since)) if since.after(STOPPED_MAX) <= now => {
             let seconds = STOPPED_MAX.as_secs();
             handle.condemned = Some(format!("it stood still for {seconds} s (SIGSTOP, or a debugger) and was killed"));
             handle.stopped = Some(Stopped::Killed(now));
-            kill_child(pid);
-            false
+            Found::Overdue
         }
-        Some(Stopped::Since(_)) => false,
+        Some(Stopped::Since(_)) => Found::Nothing,
         None => {
             handle.stopped = Some(Stopped::Since(now));
-            false
+            Found::Nothing
         }
     }
 }

@@ -1,26 +1,31 @@
 //! Hands this vassal to a changed binary on SIGHUP. Waits until nothing is between two processes: no connection on its
-//! way to another worker. What boots is given up; the new image boots it again.
+//! way to another worker, no word that its channel had no room for; but not for longer than a drain may take. What boots is given up; the new image boots it again.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::PathBuf,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use empery_control::{link::WorkerPhase, scoreboard::Totals};
-use empery_lifecycle::ids::{GenerationId, OperationId};
+use empery_lifecycle::{
+    generations::Policy,
+    ids::{GenerationId, OperationId},
+    moment::Moment,
+};
 use empery_sys::{
     channel::Channel,
     process,
-    scoreboard::Scoreboard,
     spawn::{Spawn, spawn},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{Supervisor, gateways::Phase, perform::kill_child};
+use super::{Supervisor, gateways::Phase, harakiri::limits::Limits, orphans::Carried, perform::kill_child};
 use crate::{
-    extension, log,
+    clock, extension, log,
     regions::Regions,
     station::Station,
     succession::{self, GatewayLeft, Image, ListenerLeft, Testament, WorkerLeft},
@@ -28,6 +33,9 @@ use crate::{
 
 /// How long a changed binary may take to say its version.
 const TRIAL_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether what holds a succession up is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How far a succession is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +45,12 @@ pub(crate) enum Succession {
     /// The changed binary is asked for its version, as this process.
     Trial(i32),
     /// It runs: as soon as nothing is under way.
-    Due,
+    Due {
+        /// When it is not waited for any more.
+        until: Moment,
+        /// When it is looked again.
+        look_at: Moment,
+    },
 }
 
 impl Supervisor {
@@ -101,7 +114,10 @@ impl Supervisor {
     /// The trial of the changed binary has ended.
     pub(super) fn trial_ended(&mut self, how: empery_sys::process::How) {
         if how == empery_sys::process::How::Code(0) {
-            self.succession = Succession::Due;
+            let now = clock::now();
+            let mercy = self.of_serving(|generation| generation.revision.config.mercy);
+            let until = now.after(mercy.unwrap_or(Policy::default().mercy));
+            self.succession = Succession::Due { until, look_at: now };
         } else {
             self.binary_refused(&how.to_string());
         }
@@ -119,9 +135,24 @@ impl Supervisor {
         self.changed_binary().is_some() || serving.is_some_and(|generation| generation.extension_changed())
     }
 
+    /// When it is looked again whether something is under way.
+    pub(super) fn succession_at(&self) -> Option<Moment> {
+        match self.succession {
+            Succession::Due { look_at, .. } if !self.stop_asked => Some(look_at),
+            Succession::Due { .. } | Succession::Trial(_) | Succession::No => None,
+        }
+    }
+
     /// Succeeds when it is time. Returns when it is not, or when it failed.
     pub(super) fn succeed_if_due(&mut self) {
-        if self.succession != Succession::Due || self.stop_asked || !self.handovers.is_empty() {
+        let Succession::Due { until, .. } = self.succession else { return };
+        if self.stop_asked {
+            return;
+        }
+        let now = clock::now();
+        if now < until && (!self.handovers.is_empty() || !self.all_are_told()) {
+            // An answer comes by itself, and that a socket has room again is not told.
+            self.succession = Succession::Due { until, look_at: until.min(now.after(LOOK_EVERY)) };
             return;
         }
         self.succession = Succession::No;
@@ -137,6 +168,7 @@ impl Supervisor {
             gateways: self.leave_gateways(&mut left),
             workers: self.leave_workers(&mut left),
             scoreboards: self.leave_scoreboards(&mut left),
+            limits: self.leave_limits(),
             regions: self.regions.leave(&mut left),
             retired: self.retired,
             stats: self.stats.as_ref().map(|stats| stats.leave(&mut left)),
@@ -150,6 +182,16 @@ impl Supervisor {
         };
         let error = succession::succeed(&binary, &testament, &left);
         self.binary_refused(&error.to_string());
+    }
+
+    /// Whether nothing that was said to those that stay waits in this process, where it would be lost.
+    fn all_are_told(&self) -> bool {
+        let own = self.generations.values().flat_map(|generation| generation.workers.values());
+        let mut workers = own.chain(self.orphans.values().map(|orphan| &orphan.handle));
+        workers.all(|handle| handle.silent || handle.phase == WorkerPhase::Booting || handle.peer.is_told())
+            && self.gateways.all.values().all(|handle| handle.silent || handle.peer.is_told())
+            && self.posts.are_told()
+            && self.brain.as_ref().is_none_or(|brain| brain.peer.is_told())
     }
 
     /// Workers that do not serve yet are of no use to a successor.
@@ -211,6 +253,7 @@ impl Supervisor {
                     continue;
                 };
                 left.push(handle.peer.channel());
+                left.extend(handle.crash.as_ref().map(AsFd::as_fd));
                 workers.push(WorkerLeft {
                     worker: *worker,
                     pid,
@@ -218,18 +261,28 @@ impl Supervisor {
                     phase: handle.phase,
                     since_unix_s: handle.since_unix_s,
                     listeners: generation.revision.listener_keys().collect(),
+                    signals: handle.signals,
+                    crash: handle.crash.as_ref().map(AsRawFd::as_raw_fd),
+                    pidfd: None,
                 });
             }
         }
         for orphan in self.orphans.values() {
-            left.push(orphan.peer.channel());
+            let handle = &orphan.handle;
+            let Some(pid) = handle.pid.filter(|_| !handle.silent) else { continue };
+            left.push(handle.peer.channel());
+            left.extend(handle.crash.as_ref().map(AsFd::as_fd));
+            left.extend((!orphan.is_child()).then(|| orphan.pidfd.as_fd()));
             workers.push(WorkerLeft {
                 worker: orphan.worker,
-                pid: orphan.pid,
-                fd: orphan.peer.channel().as_raw_fd(),
-                phase: orphan.phase,
-                since_unix_s: orphan.since_unix_s,
+                pid,
+                fd: handle.peer.channel().as_raw_fd(),
+                phase: handle.phase,
+                since_unix_s: handle.since_unix_s,
                 listeners: orphan.listeners.clone(),
+                signals: handle.signals,
+                crash: handle.crash.as_ref().map(AsRawFd::as_raw_fd),
+                pidfd: (!orphan.is_child()).then(|| orphan.pidfd.as_raw_fd()),
             });
         }
         workers
@@ -237,7 +290,7 @@ impl Supervisor {
 
     fn leave_scoreboards<'a>(&'a self, left: &mut Vec<BorrowedFd<'a>>) -> Vec<(GenerationId, i32)> {
         let own = self.generations.iter().map(|(id, generation)| (*id, generation.scoreboard_fd.as_fd()));
-        let carried = self.carried.iter().map(|(id, (_, descriptor))| (*id, descriptor.as_fd()));
+        let carried = self.carried.iter().map(|(id, carried)| (*id, carried.descriptor.as_fd()));
         own.chain(carried)
             .map(|(id, descriptor)| {
                 left.push(descriptor);
@@ -246,29 +299,33 @@ impl Supervisor {
             .collect()
     }
 
+    fn leave_limits(&self) -> Vec<(GenerationId, Limits)> {
+        let ids = self.generations.keys().chain(self.carried.keys());
+        ids.filter_map(|id| Some((*id, self.limits_of(*id)?))).collect()
+    }
+
     /// In the new image: goes on counting where the earlier one stopped.
     pub(crate) fn go_on(
         &mut self,
         retired: Totals,
         deploys: u64,
         regions: Regions,
-        scoreboards: Vec<(GenerationId, Scoreboard, OwnedFd)>,
+        carried: BTreeMap<GenerationId, Carried>,
     ) {
         self.announced_by_predecessor();
         self.retired = retired;
         self.deploys = deploys;
         self.regions = regions;
-        self.carried =
-            scoreboards.into_iter().map(|(id, scoreboard, descriptor)| (id, (scoreboard, descriptor))).collect();
+        let slots = carried.values().flat_map(|carried| {
+            let board = &carried.scoreboard;
+            (0..board.slots()).map(move |slot| board.slot(slot).state.stacks_asked.load(Ordering::Relaxed))
+        });
+        self.stack_askings.go_on_from(slots.max().unwrap_or(0));
+        self.carried = carried;
     }
 
     /// In the new image: takes over a gateway of the earlier one.
     pub(crate) fn carry_gateway(&mut self, left: GatewayLeft, channel: Channel) {
         self.hold_gateway(channel, left.pid, Some(left.plan), Phase::Serving);
-    }
-
-    /// In the new image: takes over a worker of the earlier one. It is a child of this process, so its pid is its own.
-    pub(crate) fn carry(&mut self, left: WorkerLeft, channel: Channel) {
-        self.adopt_orphan(left.worker, left.pid, left.listeners, channel);
     }
 }

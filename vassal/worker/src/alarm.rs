@@ -4,7 +4,8 @@
 use std::{io, ptr};
 
 /// Catches a signal that nobody else has taken. System calls that it interrupts go on (SA_RESTART), and it runs on the
-/// thread's signal stack if there is one: code of other runtimes in the app expects that. False when it was taken.
+/// thread's signal stack if there is one: code of other runtimes in the app expects that. False when it was taken; by this
+/// handler it may be.
 pub(crate) fn catch_if_default(signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<bool> {
     // SAFETY: zeros are a valid sigaction: the default one, with an empty mask.
     let (mut before, mut action): (libc::sigaction, libc::sigaction) =
@@ -12,6 +13,9 @@ pub(crate) fn catch_if_default(signal: i32, handler: extern "C" fn(libc::c_int))
     // SAFETY: no new action, and a valid place for the old one.
     if unsafe { libc::sigaction(signal, ptr::null(), &mut before) } < 0 {
         return Err(io::Error::last_os_error());
+    }
+    if before.sa_sigaction == handler as *const () as usize {
+        return Ok(true);
     }
     if before.sa_sigaction != libc::SIG_DFL {
         return Ok(false);

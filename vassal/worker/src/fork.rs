@@ -31,10 +31,11 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<Forked> {
         return between(&os, read, write);
     }
     os.call_method1("close", (write,))?;
-    os.call_method1("waitpid", (child, 0))?;
-    let answer: Vec<u8> = os.call_method1("read", (read, 4))?.extract()?;
+    let answer = os.call_method1("read", (read, 4)).and_then(|answer| answer.extract::<Vec<u8>>());
     os.call_method1("close", (read,))?;
-    let number = <[u8; 4]>::try_from(answer.as_slice()).map(i32::from_ne_bytes);
+    // An app that ignores SIGCHLD, or whose handler for it waits for every child, has it waited for already (wait(2), ECHILD).
+    let _ = os.call_method1("waitpid", (child, 0));
+    let number = <[u8; 4]>::try_from(answer?.as_slice()).map(i32::from_ne_bytes);
     match number {
         Ok(pid) if pid > 0 => Ok(Forked::Zygote(pid)),
         Ok(errno) => Err(std::io::Error::from_raw_os_error(-errno).into()),

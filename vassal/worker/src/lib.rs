@@ -12,6 +12,7 @@ mod alarm;
 mod attend;
 mod autoreload;
 mod awaiting;
+mod bereft;
 mod decorators;
 mod epoll;
 mod fork;

@@ -47,9 +47,9 @@ pub(crate) fn say<T: Serialize>(fd: BorrowedFd<'_>, word: &T, descriptors: &[Bor
     }
 }
 
-/// Receives a word.
+/// Receives a word. One whose descriptors this process had no place for comes without.
 pub(crate) fn hear<T: DeserializeOwned>(fd: BorrowedFd<'_>) -> Heard<T> {
-    match seqpacket::receive(fd) {
+    match seqpacket::receive_what_fits(fd) {
         Ok(Some(received)) => match framing::decode(&received.bytes) {
             Ok(word) => Heard::Word(word, received.fds),
             Err(framing::FramingError::Json(error)) => Heard::Noise(error.to_string()),

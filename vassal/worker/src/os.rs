@@ -113,6 +113,37 @@ pub(crate) fn wait(fd: RawFd, ready: Ready, timeout_ms: u64) -> io::Result<bool>
     Ok(check(unsafe { libc::poll(&mut entry, 1, timeout) })? > 0)
 }
 
+/// Whether the other end of a socket is closed. Signal-safe.
+pub(crate) fn is_hung_up(fd: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::poll(&mut entry, 1, 0) > 0 && entry.revents & libc::POLLHUP != 0 }
+}
+
+/// Has this signal raised in this process whenever something happens on a socket (fcntl(2), O_ASYNC).
+pub(crate) fn raise_on_events(fd: RawFd, signal: libc::c_int) -> io::Result<()> {
+    /// asm-generic/fcntl.h.
+    const F_SETSIG: libc::c_int = 10;
+    // SAFETY: numbers only; getpid cannot fail.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETOWN, libc::getpid()))?;
+        check(libc::fcntl(fd, F_SETSIG, signal))?;
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_ASYNC))?;
+    }
+    Ok(())
+}
+
+/// Takes that back.
+pub(crate) fn raise_no_more(fd: RawFd) -> io::Result<()> {
+    // SAFETY: numbers only.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_ASYNC))?;
+    }
+    Ok(())
+}
+
 /// Accepts without waiting; the connection is non-blocking and close-on-exec. The peer is None on a unix socket.
 pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: zeros are a valid sockaddr_storage.

@@ -10,8 +10,10 @@ use std::{
 
 use empery_control::{
     boot::RecycleRules,
+    ids::WorkerRef,
     worker::{FromWorker, RecycleReason},
 };
+use empery_lifecycle::spread;
 use nix::unistd::{SysconfVar, sysconf};
 use pyo3::prelude::*;
 
@@ -23,6 +25,8 @@ const ROLLUP_EVERY_NS: u64 = 1_000_000_000;
 /// See the module.
 pub(crate) struct Recycling {
     rules: &'static RecycleRules,
+    /// How many requests are enough.
+    most_requests: Option<u64>,
     asked: AtomicBool,
     /// /proc/self/statm, when a limit needs it: one pread(2) a request.
     statm: Option<File>,
@@ -38,13 +42,14 @@ impl Recycling {
     ///
     /// # Errors
     /// When proc(5) is not there and a limit needs it.
-    pub(crate) fn new(rules: &'static RecycleRules) -> io::Result<Self> {
+    pub(crate) fn new(rules: &'static RecycleRules, worker: WorkerRef) -> io::Result<Self> {
         let open = |needed: bool, name: &str| {
             let failed = |error: io::Error| io::Error::new(error.kind(), format!("/proc/self/{name}: {error}"));
             needed.then(|| File::open(format!("/proc/self/{name}")).map_err(failed)).transpose()
         };
         Ok(Self {
             rules,
+            most_requests: most_requests(rules, worker),
             asked: AtomicBool::new(false),
             statm: open(rules.rss_max_bytes > 0 || rules.as_max_bytes > 0, "statm")?,
             rollup: open(rules.pss_max_bytes > 0 || rules.uss_max_bytes > 0, "smaps_rollup")?,
@@ -56,11 +61,7 @@ impl Recycling {
     /// A request has ended; so many have.
     pub(crate) fn after_request(&self, worker: &Worker, done: u64) {
         let rules = self.rules;
-        let most = (rules.max_requests > 0).then(|| {
-            let delta = u64::from(worker.reference.worker.0 - 1).saturating_mul(rules.max_requests_delta);
-            rules.max_requests.saturating_add(delta)
-        });
-        let enough = most.is_some_and(|most| done >= most);
+        let enough = self.most_requests.is_some_and(|most| done >= most);
         if !(enough || self.statm.is_some() || self.rollup.is_some()) || self.asked.load(Ordering::Relaxed) {
             return;
         }
@@ -139,6 +140,15 @@ impl Recycling {
             too_much("uss", unshared, self.rules.uss_max_bytes, "reload-on-uss")
         })
     }
+}
+
+/// Without `max-requests-delta` its processes are spread a little by themselves.
+fn most_requests(rules: &RecycleRules, worker: WorkerRef) -> Option<u64> {
+    let most = match rules.max_requests_delta {
+        0 => spread::later(rules.max_requests, worker),
+        delta => rules.max_requests.saturating_add(u64::from(worker.worker.0 - 1).saturating_mul(delta)),
+    };
+    (rules.max_requests > 0).then_some(most)
 }
 
 fn too_much(what: &str, bytes: u64, most_bytes: u64, option: &str) -> Option<String> {

@@ -21,7 +21,7 @@ use empery_sys::{limits, scoreboard::Scoreboard};
 use pyo3::prelude::*;
 
 use crate::{
-    attend, autoreload, gevent, hooks, leave,
+    attend, autoreload, bereft, gevent, hooks, leave,
     line::Line,
     load::{self, CollectorIs, Loaded},
     log::{self, Log},
@@ -73,6 +73,11 @@ impl Worker {
     /// The slot of a thread of a worker (counted from 1) in its n-th spawn.
     pub(crate) fn slot_of(&self, worker: u32, spawn: u32, core: u32) -> &Slot {
         self.scoreboard.slot(slot_index(self.boot.processes, self.boot.threads, worker, spawn, core))
+    }
+
+    /// What a master is told first.
+    pub(crate) fn up(&self) -> FromWorker {
+        FromWorker::Up { worker: self.reference, pid: self.pid, signals: self.signals, claims: true }
     }
 
     /// Tells the master something that it may miss without harm.
@@ -182,17 +187,20 @@ fn begin(
         stacks_told: AtomicU32::new(0),
         is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),
         _crash: crash,
-        recycling: Recycling::new(&boot.recycle)?,
+        recycling: Recycling::new(&boot.recycle, reference)?,
     };
     worker.take_slots();
     stray::watch();
     let worker = WORKER.get_or_init(|| worker);
     point!("worker.up")?;
-    worker.line.say(&FromWorker::Up { worker: reference, pid: worker.pid, signals: worker.signals }, &[])?;
+    worker.line.say(&worker.up(), &[])?;
     Ok(worker)
 }
 
 fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResult<i32> {
+    // SAFETY: the line stays open and is nobody else's: only a worker that serves replaces it.
+    let line = worker.line.raw().map(|raw| unsafe { BorrowedFd::borrow_raw(raw) });
+    let watch = line.map(bereft::Watch::begin);
     if let Err(failure) = hooks::run(py, &worker.boot.process.post_fork) {
         worker.log(&failure.sentence);
         return Ok(1);
@@ -211,6 +219,7 @@ fn live(py: Python<'_>, worker: &'static Worker, app: Option<Loaded>) -> PyResul
     signals::begin()?;
     let serving: &'static Serving = Box::leak(Box::new(Serving::new(worker)?));
     autoreload::start(py, worker)?;
+    drop(watch);
     serve::run(py, serving, app)?;
     point!("worker.leave")?;
     uwsgi_module::at_exit(py);

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use crate::{
     awaiting::{self, Waited},
+    bereft,
     fork::{Forked, fork},
     imports,
     line::{self, Heard},
@@ -83,6 +84,7 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
         Waited::InVain(sentence) => return Ok(refused(channel.as_fd(), LoadFailure { sentence, traceback: None })),
     }
     load::collector(py, CollectorIs::Off)?;
+    let watch = bereft::Watch::begin(channel.as_fd());
     let began = Instant::now();
     if let Err(failure) = imports::early(py, &boot.apps.imports) {
         python::flush(py);
@@ -102,6 +104,8 @@ fn serve(py: Python<'_>, channel: OwnedFd, resume: RawFd) -> PyResult<Turn> {
             }
         }
     };
+    // What it may start as next, and what it forks, watch for themselves.
+    drop(watch);
     let import_ms = if boot.lazy_apps { 0 } else { began.elapsed().as_millis() as u64 };
     python::flush(py);
     let threads = python::other_threads(py)?;
@@ -216,7 +220,11 @@ fn fork_on_request(py: Python<'_>, boot: &'static AppBoot, channel: OwnedFd, app
                 }
             }
             ToZygote::ForkPost { post } => {
-                let Some(line) = fds.into_iter().next() else { continue };
+                let Some(line) = fds.into_iter().next() else {
+                    let sentence = "the order to fork came without its channel".to_owned();
+                    let _ = line::say(channel.as_fd(), &FromZygote::PostNotForked { post, sentence }, &[]);
+                    continue;
+                };
                 let answer = match fork(py) {
                     Ok(Forked::Worker) => {
                         drop(channel);

@@ -7,10 +7,15 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::fd::AsFd,
+    path::PathBuf,
+    time::Duration,
 };
 
 use driver::{Channel, Generation, Listeners, app, app_of, connect, get};
-use empery_control::worker::{FromWorker, FromZygote, Introduction, RecycleReason, ToWorker};
+use empery_control::{
+    apps::AppTarget,
+    worker::{FromWorker, FromZygote, Introduction, RecycleReason, ToWorker},
+};
 use empery_sys::{process, seqpacket};
 
 fn ask(stream: &mut TcpStream, path: &str) -> String {
@@ -235,6 +240,75 @@ fn a_worker_alone_finishes_and_leaves_when_its_master_dies() {
     generation.worker = None;
     assert!(driver::read_to_end(client).contains("slept"));
     assert_eq!(process::wait_for(&pidfd).unwrap().to_string(), "exit code 0");
+}
+
+/// The text of an app that says where it is and hangs in its import, and the file that says so.
+fn hanging(name: &str, hang: &str) -> (AppTarget, PathBuf) {
+    let place = std::env::temp_dir().join(format!("empery-worker-{}-hangs-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&place);
+    let text = format!("import ctypes, threading\nopen({:?}, 'w').close()\n{hang}\n", place.display().to_string());
+    (app_of(&format!("hangs-{name}"), &text), place)
+}
+
+const HANGS: [(&str, &str); 2] =
+    [("in-python", "threading.Event().wait()"), ("with-its-lock", "ctypes.PyDLL(None).usleep(600_000_000)")];
+
+#[test]
+fn a2_a_zygote_that_hangs_in_the_import_leaves_with_its_master() {
+    for (name, hang) in HANGS {
+        let listeners = Listeners::new();
+        let (app, place) = hanging(name, hang);
+        let mut generation = Generation::begin(1, app, &listeners, |_| {});
+        driver::until(|| place.exists());
+        let (nobody, _) = seqpacket::pair().unwrap();
+        generation.channel = Channel(nobody);
+        assert!(process::pidfd_wait(generation.zygote.pidfd.as_fd(), driver::DEADLINE).unwrap(), "{name}: it stays");
+        std::fs::remove_file(place).unwrap();
+    }
+}
+
+#[test]
+fn a2_a_worker_that_hangs_in_the_import_leaves_with_its_master_and_not_when_that_speaks() {
+    for (name, hang) in HANGS {
+        let listeners = Listeners::new();
+        let (app, place) = hanging(&format!("lazily-{name}"), hang);
+        let mut generation = Generation::boot(1, app, &listeners, |boot| boot.lazy_apps = true);
+        let pidfd = process::pidfd_open(generation.fork(1)).unwrap();
+        driver::until(|| place.exists());
+        generation.line().say(&ToWorker::Ping { token: 1 }, &[]);
+        generation.line().say(&ToWorker::Freeze, &[]);
+        driver::pace(50);
+        assert!(!process::pidfd_wait(pidfd.as_fd(), Duration::ZERO).unwrap(), "{name}: a word has ended it");
+        generation.worker = None;
+        assert_eq!(process::wait_for(&pidfd).unwrap().to_string(), "exit code 0", "{name}");
+        std::fs::remove_file(place).unwrap();
+    }
+}
+
+#[test]
+fn a7_an_app_that_ignores_its_children_or_waits_for_all_of_them_has_workers() {
+    let ignores = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n";
+    let reaps = "
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+signal.signal(signal.SIGCHLD, reap)
+";
+    for (name, at_import) in [("ignores", ignores), ("reaps", reaps)] {
+        let rest = "
+def application(environ, start_response):
+    start_response('200 OK', [])
+    return [b'here']
+";
+        let listeners = Listeners::new();
+        let text = format!("import os, signal\n{at_import}{rest}");
+        let mut generation = Generation::serving(app_of(name, &text), &listeners, |_| {});
+        assert!(get(&listeners, "/").ends_with("here"), "{name}");
+        generation.drain();
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::Response,
 };
 use empery_control::stacks::{Source, ThreadStack, WorkerStacks};
@@ -37,9 +37,10 @@ struct Thread {
 pub(super) async fn page(
     State(realm): State<Realm>,
     Path((name, worker)): Path<(String, String)>,
+    Query(process): Query<stack::Process>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    let stacks = stack::ask(&realm, &name, &worker).await?;
+    let stacks = stack::ask(&realm, &name, &worker, &process).await?;
     let frame = Frame::new(&realm.now(), &caller);
     let how = how(&stacks);
     let segment = segment(&name);

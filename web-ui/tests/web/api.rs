@@ -86,6 +86,9 @@ async fn a_worker_tells_what_its_threads_do() {
     let told = told.json();
     assert_eq!((&told["source"], &told["threads"][0]["request"]["uri"]), (&"python".into(), &"/<script>".into()));
     assert!(told["text"].as_str().unwrap().contains("File \"/srv/<b>.py\", line 7, in view\n    time.sleep(60)"));
+    let of_process = called.api("GET", "/api/v1/vassals/shop.ini/workers/1/stack?pid=4711").await;
+    assert_eq!(of_process.json()["pid"], 4711);
+    called.api("GET", "/api/v1/vassals/shop.ini/workers/1/stack?pid=x").await.assert_problem(400, "bad-request");
     called.api("GET", "/api/v1/vassals/shop.ini/workers/9/stack").await.assert_problem(404, "unknown-worker");
     called.api("GET", "/api/v1/vassals/shop.ini/workers/x/stack").await.assert_problem(404, "unknown-worker");
     called.api("GET", "/api/v1/vassals/none.ini/workers/1/stack").await.assert_problem(404, "unknown-vassal");

@@ -64,10 +64,12 @@ impl Fake {
             while let Some(ask) = asks.recv().await {
                 let (vassal, verb, actor, reply) = match ask {
                     Ask::Operation { name, verb, actor, reply } => (name, verb, actor, reply),
-                    Ask::Stacks { name, worker, reply } => {
+                    Ask::Stacks { name, worker, pid, reply } => {
                         let known = fleet().vassals.iter().any(|known| known.name == name);
                         let _ = reply.send(match worker.0 {
                             _ if !known => Err(AskError::UnknownVassal(name)),
+                            // One that drains beside the one that serves.
+                            1 if pid == Some(4711) => Ok(WorkerStacks { pid: 4711, ..stacks() }),
                             1 => Ok(stacks()),
                             _ => Err(AskError::UnknownWorker(name, worker.0)),
                         });

@@ -43,6 +43,8 @@ pub(super) enum Beside {
 /// How far a boot is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Progress {
+    /// Nothing of it is there: there is no room before the zygote of the generation that serves has gone.
+    Clearing,
     /// The zygote imports the app.
     Importing,
     /// The app is imported; whether its workers fit beside those that serve is being found out.
@@ -66,7 +68,7 @@ impl Boot {
                 vec![Action::Weigh(Weighing::Workers(self.generation))]
             }
             (Progress::Importing, Beside::Others | Beside::Nobody) => self.fork(self.start.max(1)),
-            (Progress::Weighing | Progress::Proving { .. }, _) => Vec::new(),
+            (Progress::Clearing | Progress::Weighing | Progress::Proving { .. }, _) => Vec::new(),
         }
     }
 
@@ -75,7 +77,7 @@ impl Boot {
         match (&self.progress, room) {
             (Progress::Weighing, Room::Enough) => self.fork(self.start),
             (Progress::Weighing, Room::Short) => self.fork(1),
-            (Progress::Importing | Progress::Proving { .. }, _) => Vec::new(),
+            (Progress::Clearing | Progress::Importing | Progress::Proving { .. }, _) => Vec::new(),
         }
     }
 
@@ -90,14 +92,14 @@ impl Boot {
             Progress::Proving { waiting, .. } if self.generation == worker.generation && worker.spawn == 0 => {
                 waiting.remove(&worker.worker);
             }
-            Progress::Proving { .. } | Progress::Importing | Progress::Weighing => {}
+            Progress::Proving { .. } | Progress::Clearing | Progress::Importing | Progress::Weighing => {}
         }
     }
 
     /// Whether every worker has proved.
     pub(super) fn is_proved(&self) -> bool {
         match &self.progress {
-            Progress::Importing | Progress::Weighing => false,
+            Progress::Clearing | Progress::Importing | Progress::Weighing => false,
             Progress::Proving { waiting, .. } => waiting.is_empty(),
         }
     }
@@ -110,7 +112,7 @@ impl Boot {
     /// How many workers were forked.
     pub(super) fn forked(&self) -> u32 {
         match self.progress {
-            Progress::Importing | Progress::Weighing => 0,
+            Progress::Clearing | Progress::Importing | Progress::Weighing => 0,
             Progress::Proving { forked, .. } => forked,
         }
     }
@@ -122,7 +124,13 @@ impl Boot {
 
     /// Its processes: the workers first, so that nobody forks on behalf of a dead one.
     pub(super) fn processes(&self) -> Vec<Process> {
-        self.workers().map(Process::Worker).chain([Process::Zygote(self.generation)]).collect()
+        let zygote = match self.progress {
+            Progress::Clearing => None,
+            Progress::Importing | Progress::Weighing | Progress::Proving { .. } => {
+                Some(Process::Zygote(self.generation))
+            }
+        };
+        self.workers().map(Process::Worker).chain(zygote).collect()
     }
 
     fn first_of(&self, worker: WorkerId) -> WorkerRef {

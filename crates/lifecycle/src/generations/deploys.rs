@@ -65,6 +65,32 @@ impl Generations {
         out.push(Action::Report(Report::Booting { operation, generation, revision }));
     }
 
+    /// There is no room for the import beside the zygote that serves: that one goes first. Its workers serve on, and nobody
+    /// takes the place of one that ends meanwhile.
+    pub(super) fn no_room(&mut self, generation: GenerationId, now: Moment, out: &mut Vec<Action>) {
+        let importing = |boot: &&mut Boot| boot.generation == generation && boot.progress == Progress::Importing;
+        let Some(boot) = self.booting.as_mut().filter(importing) else {
+            return;
+        };
+        boot.progress = Progress::Clearing;
+        if let Some(serving) = self.serving.as_mut().filter(|serving| serving.zygote == Zygote::Alive) {
+            serving.zygote = Zygote::Gone;
+            out.push(self.departures.ask(Process::Zygote(serving.generation), now.after(serving.plan.mercy)));
+        }
+    }
+
+    /// The zygote that was in the way is gone.
+    pub(super) fn boot_when_clear(&mut self, out: &mut Vec<Action>) {
+        let zygote = self.serving.as_ref().map(|serving| Process::Zygote(serving.generation));
+        if zygote.is_some_and(|zygote| self.departures.is_leaving(zygote)) {
+            return;
+        }
+        if let Some(boot) = self.booting.as_mut().filter(|boot| boot.progress == Progress::Clearing) {
+            boot.progress = Progress::Importing;
+            out.push(Action::Boot { generation: boot.generation, revision: boot.revision });
+        }
+    }
+
     /// How many workers the next generation has: where both adapt, as many as what serves now has come to need.
     fn size_of_next(&self, plan: Plan) -> u32 {
         match &self.serving {

@@ -128,6 +128,10 @@ impl Node {
             match *process {
                 Process::Zygote(generation) if !known.proved && known.asked != Asked::Killed => {
                     free(Event::Loaded { generation });
+                    if left.shortages > 0 && known.asked == Asked::No {
+                        let shortages = left.shortages - 1;
+                        costly.push((Event::NoRoom { generation }, Bounds { shortages, ..left }));
+                    }
                     if left.deaths > 0 && known.asked == Asked::No {
                         costly.push((Event::BootFailed { generation, reason: FailureReason::Superseded }, died));
                     }

@@ -116,6 +116,9 @@ impl World {
         match action {
             Action::Boot { generation, .. } => {
                 let generation = *generation;
+                if self.machine.serving().is_some() && self.chance.percent(self.weather.shortages) {
+                    return self.post_in(0, Event::NoRoom { generation });
+                }
                 self.alive.insert(Process::Zygote(generation), ());
                 if self.chance.percent(self.weather.boots_fail) {
                     let reason = FailureReason::Setup { sentence: "of chance".into() };
@@ -152,6 +155,10 @@ impl World {
                 self.finishes(Process::Orphan(*orphan));
             }
             Action::Kill(worker) => self.dies(Process::Worker(*worker), Exit::Died, 50),
+            Action::KillZygote(generation) if !self.alive.contains_key(&Process::Zygote(*generation)) => {
+                // One that was never there is gone at once.
+                self.post_in(0, Event::ZygoteExited { generation: *generation, how: "of chance".to_owned() });
+            }
             Action::KillZygote(generation) => self.dies(Process::Zygote(*generation), Exit::Died, 50),
             Action::KillOrphan(orphan) => self.dies(Process::Orphan(*orphan), Exit::Died, 50),
             Action::OpenGate(_) | Action::Report(_) | Action::Leave => {}

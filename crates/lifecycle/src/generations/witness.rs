@@ -59,6 +59,8 @@ pub(super) struct Witness {
     pub(super) given_up: bool,
     /// A worker that was said to have no room beside it for its successor, while that is being acted upon.
     pub(super) yields: Option<WorkerRef>,
+    /// What boots was said to have no room, and has not begun again.
+    pub(super) clears: bool,
     pub(super) stopped: Stopped,
     /// Whether a deploy was ever asked for.
     pub(super) begun: bool,
@@ -90,6 +92,7 @@ impl Witness {
             anew: true,
             given_up: false,
             yields: None,
+            clears: false,
             stopped: Stopped::No,
             begun: false,
             left: false,
@@ -197,6 +200,12 @@ impl Witness {
                 self.stopped = if self.stopped == Stopped::AtOnce { Stopped::AtOnce } else { Stopped::Asked }
             }
             Event::StopNow => self.stopped = Stopped::AtOnce,
+            Event::NoRoom { generation } => {
+                if self.booting == Some(*generation) {
+                    self.processes.remove(&Process::Zygote(*generation));
+                    self.clears = true;
+                }
+            }
             Event::Loaded { generation } => self.proves(Process::Zygote(*generation)),
             Event::Proved { worker } => self.proves(Process::Worker(*worker)),
             Event::ZygoteExited { generation, .. } => self.ends(Process::Zygote(*generation)),
@@ -255,7 +264,12 @@ impl Witness {
         demand!(!self.left, "{action:?} after Leave");
         match action {
             Action::Boot { generation, .. } => {
-                demand!(self.booting.is_none(), "generation {generation} boots beside {:?}, which boots", self.booting);
+                let again = std::mem::take(&mut self.clears) && self.booting == Some(*generation);
+                demand!(
+                    again || self.booting.is_none(),
+                    "generation {generation} boots beside {:?}, which boots",
+                    self.booting
+                );
                 demand!(self.stopped == Stopped::No, "generation {generation} boots after a stop");
                 self.booting = Some(*generation);
                 self.begins(Process::Zygote(*generation), now)
@@ -303,7 +317,9 @@ impl Witness {
     /// Nothing is drained but what has a successor that serves, or by a stop.
     fn asked_to_finish(&mut self, process: Process, before: &Witness, now: Moment) -> Verdict {
         let succeeded = match process {
-            Process::Zygote(generation) => self.serving.is_none_or(|serving| serving > generation),
+            Process::Zygote(generation) => {
+                self.serving.is_none_or(|serving| serving > generation || self.clears && serving == generation)
+            }
             Process::Orphan(_) => self.serving.is_some(),
             Process::Worker(worker) => {
                 let recycled = self.processes.iter().any(|(other, known)| match other {
@@ -396,7 +412,7 @@ impl Witness {
                     self.booting.is_none_or(|booting| booting == *generation),
                     "{generation} failed, which did not boot"
                 );
-                self.booting = None;
+                (self.booting, self.clears) = (None, false);
                 demand!(
                     !*still_serving || self.accepting() > 0 || self.serving.is_some(),
                     "nothing serves, but is said to"

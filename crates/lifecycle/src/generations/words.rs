@@ -155,6 +155,12 @@ pub enum Event {
     Stop,
     /// Kill everything and leave (the second signal).
     StopNow,
+    /// [`Action::Boot`] was not carried out: there is no memory to import the app beside what the zygote of the generation that
+    /// serves has, and there would be without that.
+    NoRoom {
+        /// Which was to boot.
+        generation: GenerationId,
+    },
     /// The zygote of the generation is ready to fork (app imported, or nothing to import before the fork).
     Loaded {
         /// Which.

@@ -113,3 +113,13 @@ fn a_held_child_does_not_hold_its_parents_locks() {
     drop(held);
     std::fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn a_program_finds_the_limit_of_open_files_that_this_process_was_started_with() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let found = hard.min(500);
+    nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, found, hard).unwrap();
+    limits::take_descriptors().unwrap();
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, hard);
+    assert_eq!(run(shell("ulimit -S -n")).0, format!("{found}\n"));
+}

@@ -23,8 +23,13 @@ pub(super) struct StackQuestions {
 }
 
 impl FleetTask {
-    pub(super) fn asked_for_stacks(&mut self, name: &VassalName, worker: WorkerId, reply: Reply<WorkerStacks>) {
-        let found = self.worker_to_ask(name, worker);
+    pub(super) fn asked_for_stacks(
+        &mut self,
+        name: &VassalName,
+        (worker, pid): (WorkerId, Option<i32>),
+        reply: Reply<WorkerStacks>,
+    ) {
+        let found = self.worker_to_ask(name, worker, pid);
         let questions = &mut self.stack_questions;
         // Those that were given up meanwhile.
         questions.open.retain(|_, (_, reply)| !reply.is_closed());
@@ -45,22 +50,23 @@ impl FleetTask {
         }
     }
 
-    /// The process that fills the place: the one that serves, else the newest.
-    fn worker_to_ask(&self, name: &VassalName, id: WorkerId) -> Result<(MasterKey, WorkerRef), AskError> {
+    /// The process that fills the place: the one that serves, else the newest. Or the one of this pid.
+    fn worker_to_ask(
+        &self,
+        name: &VassalName,
+        id: WorkerId,
+        pid: Option<i32>,
+    ) -> Result<(MasterKey, WorkerRef), AskError> {
         if self.fleet.view(name).is_none() {
             return Err(AskError::UnknownVassal(name.clone()));
         }
         let seats = self.posts.get(name).into_iter().flat_map(|post| &post.seats);
         let of_place = seats.flat_map(|(master, seat)| seat.workers.iter().map(move |view| (master, seat, view)));
         let best = of_place
-            .filter(|(_, _, view)| view.worker.worker == id)
+            .filter(|(_, _, view)| view.worker.worker == id && pid.is_none_or(|pid| pid == view.pid))
             .max_by_key(|(_, _, view)| (view.phase == WorkerPhase::Serving, view.worker.generation, view.worker.spawn));
         match best {
             None => Err(AskError::UnknownWorker(name.clone(), id.0)),
-            Some((_, _, view)) if view.phase == WorkerPhase::Orphan => Err(AskError::Conflict(format!(
-                "worker {} serves on for a master that is gone: it can be asked once a new generation has taken over",
-                id.0
-            ))),
             Some((_, seat, _)) if !seat.tells_stacks => Err(AskError::Conflict(
                 "the vassal's master is of an earlier version that tells no stacks: bring the vassal under the present one with `emperor stop` and `emperor start`"
                     .to_owned(),

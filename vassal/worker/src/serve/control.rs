@@ -1,6 +1,6 @@
 //! What the master says, and doing it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use empery_control::{
     boot::Protocol,
@@ -8,6 +8,7 @@ use empery_control::{
 };
 
 use empery_failpoint::step;
+use empery_sys::ticket;
 use pyo3::Python;
 
 use super::{Phase, Serving, connection::Connection, lead::Lead};
@@ -54,7 +55,13 @@ impl Serving {
                 self.worker.say(&FromWorker::GateClosed);
             }
             ToWorker::Adopt(about) => {
-                if let Some(fd) = fds.into_iter().next() {
+                let mut fds = fds.into_iter();
+                let (fd, ticket) = (fds.next(), fds.next());
+                if fd.is_none() {
+                    self.worker.log("no descriptor is left for a connection that another worker has passed on");
+                }
+                // Who was too slow has lost it to another.
+                if let Some(fd) = fd.filter(|_| ticket.is_none_or(|ticket| ticket::claim(ticket.as_fd()))) {
                     step!("worker.adopt");
                     self.adopt(fd, &about);
                 }

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use empery_control::worker::{FromWorker, Introduction};
+use empery_control::worker::Introduction;
 use empery_sys::seqpacket;
 
 use super::{
@@ -83,11 +83,7 @@ impl Serving {
         let fds: Vec<BorrowedFd<'_>> =
             listeners.iter().map(|listener| unsafe { BorrowedFd::borrow_raw(listener.fd) }).collect();
         line::say(link.as_fd(), &introduction, &fds)?;
-        line::say(
-            link.as_fd(),
-            &FromWorker::Up { worker: worker.reference, pid: worker.pid, signals: worker.signals },
-            &[],
-        )?;
+        line::say(link.as_fd(), &worker.up(), &[])?;
         self.epoll.add(link.as_raw_fd(), Watch::Level, LINE)?;
         worker.line.replace(link)
     }

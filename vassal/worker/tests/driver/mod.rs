@@ -165,6 +165,20 @@ impl Generation {
         listeners: &Listeners,
         change: impl FnOnce(&mut AppBoot),
     ) -> Self {
+        let mut generation = Self::begin(number, target, listeners, change);
+        // What an app registers at import is the master's business.
+        let words = std::iter::from_fn(|| generation.channel.hear().map(|(word, _)| word));
+        generation.loaded = { words }.find(|word| !matches!(word, FromZygote::Signals { .. }));
+        generation
+    }
+
+    /// Begins to boot an app.
+    pub(crate) fn begin(
+        number: u64,
+        target: AppTarget,
+        listeners: &Listeners,
+        change: impl FnOnce(&mut AppBoot),
+    ) -> Self {
         let log = log();
         let mut boot = AppBoot {
             generation: GenerationId(number),
@@ -224,10 +238,7 @@ impl Generation {
         inherit.extend(boot.listeners.iter().map(|listener| listener.fd));
         let (zygote, channel) = zygote(inherit, &log);
         channel.say(&ToZygote::Load(Box::new(boot)), &[]);
-        // What an app registers at import is the master's business.
-        let words = std::iter::from_fn(|| channel.hear().map(|(word, _)| word));
-        let loaded = { words }.find(|word| !matches!(word, FromZygote::Signals { .. }));
-        Self { zygote, channel, loaded, worker: None, scoreboard, log }
+        Self { zygote, channel, loaded: None, worker: None, scoreboard, log }
     }
 
     /// Forks the worker and proves that it answers; its gate is closed.

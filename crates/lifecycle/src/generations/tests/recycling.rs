@@ -142,3 +142,25 @@ fn the_half_of_the_scoreboard_of_a_worker_that_still_drains_is_not_given_to_anot
         "spawn 0 still drains, and 2 would share its half"
     );
 }
+
+#[test]
+fn without_room_for_another_import_the_zygote_goes_first_and_the_workers_serve_on() {
+    let mut machine = serving();
+    assert_eq!(machine.handle(deploy(2), at(10)), boot(Some(2), 2, 2));
+    let no_room = Event::NoRoom { generation: GenerationId(2) };
+    assert_eq!(machine.handle(no_room.clone(), at(10)), [Action::RetireZygote(GenerationId(1))]);
+    assert_eq!(machine.handle(no_room, at(10)), [], "said twice");
+    let again = Action::Boot { generation: GenerationId(2), revision: RevisionId(2) };
+    assert_eq!(machine.handle(zygote_left(1), at(11)), [again]);
+    assert!(machine.handle(loaded(2), at(12)).contains(&Action::Weigh(Weighing::Workers(GenerationId(2)))));
+}
+
+#[test]
+fn a_deploy_that_is_given_up_before_there_was_room_leaves_a_generation_that_gets_its_zygote_back() {
+    let mut machine = serving();
+    machine.handle(deploy(2), at(10));
+    machine.handle(Event::NoRoom { generation: GenerationId(2) }, at(10));
+    let given_up = machine.handle(Event::Cancel { operation: OperationId(2) }, at(10));
+    assert!(!given_up.contains(&Action::KillZygote(GenerationId(2))), "it was never there: {given_up:?}");
+    assert!(given_up.contains(&Action::Boot { generation: GenerationId(3), revision: RevisionId(1) }), "{given_up:?}");
+}

@@ -11,7 +11,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The counters at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KillCounts {
+pub struct KillCounts {
     group: Option<Group>,
     in_group: u64,
     on_machine: u64,
@@ -34,7 +34,8 @@ enum Version {
 
 impl KillCounts {
     /// Those that concern this process.
-    pub(crate) fn of(pid: i32) -> KillCounts {
+    #[must_use]
+    pub fn of(pid: i32) -> KillCounts {
         let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let group = group(&membership, Path::new(CGROUPS));
         let in_group = group.as_ref().map_or(0, Group::kills);
@@ -42,7 +43,8 @@ impl KillCounts {
     }
 
     /// Since then, when there was such a kill: why a process that was killed probably was.
-    pub(crate) fn sentence(&self) -> Option<String> {
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
         match (&self.group, self.kills_in_group()) {
             (Some(group), 1..) => {
                 let limit = group.limit().map(|limit| format!(", limit {limit}")).unwrap_or_default();
@@ -57,7 +59,8 @@ impl KillCounts {
     }
 
     /// The numbers behind [`Self::sentence`].
-    pub(crate) fn evidence(&self) -> Option<String> {
+    #[must_use]
+    pub fn evidence(&self) -> Option<String> {
         self.sentence()?;
         let machine = on_machine().saturating_sub(self.on_machine);
         let group = self.group.as_ref().map_or_else(String::new, |group| {
@@ -68,7 +71,7 @@ impl KillCounts {
     }
 
     /// One such kill was told of: it does not explain the end of another process, too.
-    pub(crate) fn told_of(&mut self, same: &KillCounts) {
+    pub fn told_of(&mut self, same: &KillCounts) {
         if self.group == same.group {
             self.in_group = (self.in_group + 1).min(self.group.as_ref().map_or(0, Group::kills).max(self.in_group));
         }
