@@ -14,9 +14,10 @@ mod frozen;
 pub(crate) mod green;
 mod lead;
 pub(crate) mod lent;
+mod meanwhile;
 mod orphan;
 pub(crate) mod outgoing;
-mod parting;
+pub(crate) mod parting;
 mod raised;
 mod relay;
 mod slab;
@@ -83,7 +84,7 @@ pub(crate) struct Serving {
     pub(crate) owed: Box<[Owed]>,
     /// For each thread, the answer of the request that it serves, or served last.
     answers_of: Box<[Mutex<Option<Py<StartResponse>>>]>,
-    /// Only with one thread and siblings.
+    /// Only with one thread.
     parting: Option<Parting>,
     lent: Lent,
     /// Of the next connection that goes to another worker.
