@@ -65,6 +65,8 @@ impl Serving {
         if self.phase() == Phase::Serving {
             self.close_gate(lead, Gate::Closed);
             self.enter(Phase::Draining);
+            // Nobody resumes a worker that leaves: what waits goes elsewhere or is served.
+            self.resume(lead);
             self.give_away_idle(lead);
         }
     }

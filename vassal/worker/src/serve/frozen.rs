@@ -35,8 +35,11 @@ impl Serving {
         }
     }
 
-    /// Accepts nothing and begins nothing.
+    /// Accepts nothing and begins nothing. One that leaves finishes what it has, or its mercy would be over before.
     pub(super) fn freeze(&self, lead: &mut Lead) {
+        if self.phase() != Phase::Serving {
+            return;
+        }
         lead.frozen.was_opened |= !matches!(lead.gate, Gate::Closed);
         lead.frozen.is_frozen = true;
         self.close_gate(lead, Gate::Closed);
