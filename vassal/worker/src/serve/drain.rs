@@ -71,10 +71,14 @@ impl Serving {
         }
     }
 
-    /// Gives away what is idle; done when nothing is left, and no signal that was delivered before.
+    /// Gives away what is idle; done when nothing is left, no signal that was delivered before, and no function of one.
     pub(super) fn drain_on(&self, lead: &mut Lead) {
         self.give_away_idle(lead);
-        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() && !signals::has_any() {
+        if self.slab().count() == 0
+            && lead.handovers.under_way.is_empty()
+            && !signals::has_any()
+            && self.functions_running.load(Ordering::Acquire) == 0
+        {
             self.enter(Phase::Done);
         }
     }

@@ -13,6 +13,7 @@ use std::{
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use super::{
+    raised::Call,
     Next, Serving,
     connection::Connection,
     slab::Place,
@@ -23,7 +24,6 @@ use crate::{
     os::{self, Ready},
     python,
     request::Tools,
-    signals,
 };
 
 /// What the greenlets of a worker share.
@@ -76,7 +76,7 @@ pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: &Py<PyAny>) ->
             Some(Next::End) => return Ok(()),
             Some(Next::Raised) => {
                 if let Some(signal) = serving.take_raised() {
-                    gevent::spawn(py, &signals::as_call(py, signal)?)?;
+                    gevent::spawn(py, Bound::new(py, Call::new(serving, signal))?.as_any())?;
                 }
             }
             Some(Next::Serve(place, connection)) => {

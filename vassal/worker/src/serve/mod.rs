@@ -28,7 +28,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -101,6 +101,8 @@ pub(crate) struct Serving {
     pub(crate) answers: Option<&'static Cache>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
+    /// Functions of uWSGI signals that run.
+    functions_running: AtomicU32,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -157,6 +159,7 @@ impl Serving {
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
             first_scarce_descriptor: accept::first_scarce_descriptor()?,
+            functions_running: AtomicU32::new(0),
             wake: os::event_counter()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             leave_asked: AtomicBool::new(false),
