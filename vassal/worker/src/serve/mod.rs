@@ -168,9 +168,6 @@ impl Serving {
         if let Some(line) = serving.worker.line.raw() {
             serving.epoll.add(line, Watch::Level, lead::LINE)?;
         }
-        if let Some(letterbox) = signals::ready() {
-            serving.watch_letterbox(letterbox)?;
-        }
         accept::prepare(&worker.boot.listeners, &worker.boot.process);
         Ok(serving)
     }
@@ -362,6 +359,10 @@ pub(crate) fn now_ms() -> u64 {
 pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> PyResult<()> {
     SERVING.get_or_init(|| serving);
     name_main_thread(py, serving.worker)?;
+    // A thread of the app may have opened it since this was made, when nobody was there to be told.
+    if let Some(letterbox) = signals::ready() {
+        serving.watch_letterbox(letterbox)?;
+    }
     if let Engine::Gevent { .. } = serving.worker.boot.engine {
         return green::run(py, serving, &app);
     }

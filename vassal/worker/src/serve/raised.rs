@@ -63,9 +63,12 @@ impl Call {
 }
 
 impl Serving {
-    /// Signals are delivered here.
+    /// Signals are delivered here. Whoever opens the letterbox and whoever begins to serve may say so both.
     pub(crate) fn watch_letterbox(&self, raw: RawFd) -> std::io::Result<()> {
-        self.epoll.add(raw, Watch::Level, lead::LETTERBOX)
+        match self.epoll.add(raw, Watch::Level, lead::LETTERBOX) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            watched => watched,
+        }
     }
 
     /// Somebody else takes what is delivered.
