@@ -48,7 +48,7 @@ use crate::{
     serve::{
         connection::{Coming, Connection},
         farewell::Owed,
-        lead::Lead,
+        lead::{Lead, Turn},
         lent::Lent,
         parting::Parting,
         relay::{Followed, Relay, Role},
@@ -92,8 +92,8 @@ pub(crate) struct Serving {
     /// Only the leader locks it, and lets go of it while inside the app.
     lead: Mutex<Lead>,
     slab: Mutex<Slab>,
-    /// Connections with received bytes that were not looked at yet.
-    ready: Mutex<VecDeque<Place>>,
+    /// Who waits for being looked at: connections that have sent something, and listeners.
+    ready: Mutex<VecDeque<Turn>>,
     /// What is answered without the app; None when there is nothing of the kind.
     pub(crate) static_files: Option<StaticFiles>,
     pub(crate) rules: Option<Rules>,
@@ -215,7 +215,7 @@ impl Serving {
         self.slab.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ready(&self) -> MutexGuard<'_, VecDeque<Place>> {
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Turn>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -313,7 +313,7 @@ impl Serving {
     pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
         connection.has_its_turn = true;
         self.slab().put(place, connection, NEVER_MS);
-        self.ready().push_back(place);
+        self.ready().push_back(Turn::Connection(place));
     }
 
     /// Closes a connection that the calling thread holds.
