@@ -189,11 +189,15 @@ impl Serving {
             return parting.arm(FIRST_MS - age_ms);
         }
         let again_ms = if parting.is_relieved() {
-            self.part_what_is_ready(parting);
-            self.part_what_is_idle(parting, 0);
+            if is_heard {
+                self.part_what_is_ready(parting);
+                self.part_what_is_idle(parting, 0);
+            }
             parting.relief_pause_ms()
+        // A master that stands still may be killed, and what is on its way to it is lost then.
+        let is_heard = self.worker.line.raw_now().is_some_and(|line| os::unsent_bytes(line) == 0);
         } else {
-            if self.a_sibling(|_| true) {
+            if is_heard && self.a_sibling(|_| true) {
                 self.part_what_is_ready(parting);
                 if age_ms >= IDLE_TOO_MS {
                     self.part_what_is_idle(parting, now_ms().saturating_sub(LATELY_MS));
