@@ -296,6 +296,26 @@ fn p10_a_stuck_worker_keeps_its_connections_while_its_master_does_not_read() {
 }
 
 #[test]
+fn what_was_given_away_and_comes_back_late_is_served() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners, |_| {});
+    let gate = std::env::temp_dir().join(format!("empery-relay-late-{}", std::process::id()));
+    let (mut neighbour, mut stuck) = stuck_beside(&generation, &listeners, &gate);
+    ask(&mut neighbour, "/second");
+    let Some((FromWorker::Handover { token, .. }, fds)) = generation.line().hear() else { panic!("not given away") };
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut stuck), "hold");
+    // All others are inside long requests.
+    driver::pace(5_500);
+    drop(fds);
+    generation.line().say(&ToWorker::NotAdopted { token }, &[]);
+    assert_eq!(answer(&mut neighbour), "second");
+    std::fs::remove_file(gate).unwrap();
+    drop((neighbour, stuck));
+    generation.drain();
+}
+
+#[test]
 fn after_a_long_request_the_next_one_is_watched_as_closely() {
     let listeners = Listeners::new();
     let mut generation = with_sibling(&listeners, |_| {});

@@ -240,7 +240,7 @@ impl Serving {
         }
         let in_ms = sooner(expires_in_ms, self.reopens_in_ms(lead, now));
         let in_ms = sooner(in_ms, self.seeks_in_ms(lead, now));
-        Ok(Due { in_ms: sooner(in_ms, lead.handovers.gives_up_in_ms(now)), seen_ms: now })
+        Ok(Due { in_ms: sooner(in_ms, self.gives_up_in_ms(lead, now)), seen_ms: now })
     }
 
     /// Takes what epoll knows, or will know within so many ms; `seen_ms` is when the deadlines were seen to.
