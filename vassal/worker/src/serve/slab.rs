@@ -76,6 +76,7 @@ impl Slab {
         let entry = &mut self.entries[index as usize];
         entry.used = true;
         entry.is_muted = false;
+        entry.parted = None;
         Place { index, use_number: entry.use_number }
     }
 
