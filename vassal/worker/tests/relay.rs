@@ -316,6 +316,34 @@ fn what_was_given_away_and_comes_back_late_is_served() {
 }
 
 #[test]
+fn a_worker_that_is_stuck_after_a_request_gives_its_connections_away_too() {
+    let gate = std::env::temp_dir().join(format!("empery-relay-hook-{}", std::process::id()));
+    let text = format!(
+        "import uwsgi\n{APP}\ndef hook():\n    while os.path.exists({gate:?}):\n        time.sleep(0.002)\n\nuwsgi.after_req_hook = hook\n",
+        gate = gate.display().to_string()
+    );
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("relay-hook", &text), &listeners, |boot| {
+        boot.processes = 2;
+        boot.process.hook_is_unlimited = true;
+    });
+    let slot = generation.scoreboard.slot(slot_index(2, 1, 2, 0, 0));
+    slot.state.flags.store(FLAG_ACCEPTING, Ordering::Relaxed);
+    let (mut neighbour, mut slow) = (connect(&listeners), connect(&listeners));
+    ask(&mut neighbour, "/first");
+    assert_eq!(answer(&mut neighbour), "first");
+    std::fs::write(&gate, "").unwrap();
+    ask(&mut slow, "/slow");
+    assert_eq!(answer(&mut slow), "slow");
+    ask(&mut neighbour, "/second");
+    let Some((FromWorker::Handover { token, .. }, _)) = generation.line().hear() else { panic!("not given away") };
+    generation.line().say(&ToWorker::Adopted { token }, &[]);
+    std::fs::remove_file(gate).unwrap();
+    drop((neighbour, slow));
+    generation.drain();
+}
+
+#[test]
 fn after_a_long_request_the_next_one_is_watched_as_closely() {
     let listeners = Listeners::new();
     let mut generation = with_sibling(&listeners, |_| {});

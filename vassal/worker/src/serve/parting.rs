@@ -81,6 +81,8 @@ pub(super) struct Parting {
     /// When to try again to give everything away, in ms from a try; 0 when this worker was not relieved.
     relieved_ms: AtomicU64,
     has_siblings: bool,
+    /// When the request began, on the monotonic clock in ns, that goes on and is not shown any more; 0 when there is none.
+    hidden_since_ns: AtomicU64,
     /// The words that say where a connection goes, for each listener: a handler cannot make them.
     words: Vec<Template>,
 }
@@ -104,6 +106,7 @@ impl Parting {
             has_parted: AtomicBool::new(false),
             relieved_ms: AtomicU64::new(0),
             has_siblings: boot.processes > 1,
+            hidden_since_ns: AtomicU64::new(0),
             words: words.collect::<io::Result<_>>()?,
         }))
     }
@@ -183,19 +186,20 @@ impl Serving {
 
     /// In the handler.
     fn part(&self, parting: &Parting) {
-        let began_ns = self.worker.slot(0).state.started_monotonic_ns.load(Ordering::Relaxed);
+        let shown_ns = self.worker.slot(0).state.started_monotonic_ns.load(Ordering::Relaxed);
+        let began_ns = if shown_ns == 0 { parting.hidden_since_ns.load(Ordering::Relaxed) } else { shown_ns };
         let age_ms = if began_ns == 0 { 0 } else { os::monotonic_ns().saturating_sub(began_ns) / 1_000_000 };
         if age_ms < FIRST_MS {
             return parting.arm(FIRST_MS - age_ms);
         }
+        // A master that stands still may be killed, and what is on its way to it is lost then.
+        let is_heard = self.worker.line.raw_now().is_some_and(|line| os::unsent_bytes(line) == 0);
         let again_ms = if parting.is_relieved() {
             if is_heard {
                 self.part_what_is_ready(parting);
                 self.part_what_is_idle(parting, 0);
             }
             parting.relief_pause_ms()
-        // A master that stands still may be killed, and what is on its way to it is lost then.
-        let is_heard = self.worker.line.raw_now().is_some_and(|line| os::unsent_bytes(line) == 0);
         } else {
             if is_heard && self.a_sibling(|_| true) {
                 self.part_what_is_ready(parting);
@@ -207,6 +211,13 @@ impl Serving {
         };
         parting.is_far.store(true, Ordering::Relaxed);
         parting.arm(again_ms);
+    }
+
+    /// The request that began then goes on, though the scoreboard does not show it; 0 when it has ended.
+    pub(crate) fn goes_on_hidden(&self, since_ns: u64) {
+        if let Some(parting) = &self.parting {
+            parting.hidden_since_ns.store(since_ns, Ordering::Relaxed);
+        }
     }
 
     /// There is no master any more that could have relieved this worker.
