@@ -334,11 +334,12 @@ fn a_worker_that_is_stuck_after_a_request_gives_its_connections_away_too() {
     assert_eq!(answer(&mut neighbour), "first");
     std::fs::write(&gate, "").unwrap();
     ask(&mut slow, "/slow");
-    assert_eq!(answer(&mut slow), "slow");
+    driver::pace(50);
     ask(&mut neighbour, "/second");
     let Some((FromWorker::Handover { token, .. }, _)) = generation.line().hear() else { panic!("not given away") };
     generation.line().say(&ToWorker::Adopted { token }, &[]);
     std::fs::remove_file(gate).unwrap();
+    assert_eq!(answer(&mut slow), "slow");
     drop((neighbour, slow));
     generation.drain();
 }
