@@ -147,6 +147,8 @@ fn in_flight(ground: &Ground) -> Result<()> {
     let emperor = Emperor::start(ground)?;
     emperor.drop_file("shop.ini", &super::ini(port, "slow", ""))?;
     let first = emperor.loyal("shop.ini")?["generation"].as_u64();
+    let mut kept = Connection::open(port, Duration::from_secs(10))?;
+    ensure!(kept.ask(&Ask::get("/"))?.text() == "at once");
     let gate = ground.path("gate");
     let path = format!("/wait{}", gate.display());
     let request = std::thread::spawn(move || http::get(port, &path));
@@ -154,6 +156,10 @@ fn in_flight(ground: &Ground) -> Result<()> {
     emperor.touch("shop.ini")?;
     emperor.vassal_until("shop.ini", "the next generation", |vassal| vassal["generation"].as_u64() > first)?;
     ensure!(http::get(port, "/")?.text() == "at once", "the new generation does not answer while the old one drains");
+    ensure!(
+        kept.ask(&Ask::get("/"))?.text() == "at once",
+        "a client waits in the old generation for another's request"
+    );
     fs::write(&gate, "")?;
     let answer = request.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
     ensure!(answer.status == 200 && answer.text() == "waited", "{answer:?}");

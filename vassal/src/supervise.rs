@@ -23,6 +23,7 @@ mod perform;
 pub(crate) mod posts_side;
 mod reap;
 mod recycle_side;
+mod relief;
 mod report;
 pub(crate) mod signals_side;
 pub(crate) mod stacks;

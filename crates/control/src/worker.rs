@@ -231,6 +231,10 @@ pub struct Signals {
     pub farewell: Option<i32>,
     /// faulthandler writes the stack of every thread to the memfd that came with [`ToZygote::Fork`].
     pub dump: Option<i32>,
+    /// Raised on the main thread of a worker that was told to drain and has not done so yet: it gives its idle connections away
+    /// though its threads are inside the app.
+    #[serde(default)]
+    pub relieve: Option<i32>,
 }
 
 fn requests() -> RecycleReason {

@@ -32,6 +32,7 @@ impl Supervisor {
             Input::ZygoteSilent(generation) => self.zygote_silent(generation),
             Input::FromWorker(worker, word, descriptors) => self.heard_worker(worker, word, descriptors),
             Input::WorkerSilent(worker) => self.worker_silent(worker),
+            Input::DrainsStill(worker) => self.relieve(worker),
             Input::FromOrphan(orphan, word, descriptors) => self.heard_orphan(orphan, word, descriptors),
             Input::OrphanSilent(orphan) => self.orphan_silent(orphan),
             Input::OrphanEnded(orphan) => self.orphan_exited(orphan, None),

@@ -38,6 +38,8 @@ pub(crate) enum Input {
     ZygoteSilent(GenerationId),
     /// A worker said something, with descriptors.
     FromWorker(WorkerRef, FromWorker, Vec<OwnedFd>),
+    /// A worker was told to drain a moment ago.
+    DrainsStill(WorkerRef),
     /// A worker will say nothing more.
     WorkerSilent(WorkerRef),
     /// A worker of an earlier master said something, with descriptors.

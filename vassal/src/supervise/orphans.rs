@@ -116,6 +116,10 @@ impl Supervisor {
             Some(orphan) => {
                 orphan.handle.phase = WorkerPhase::Draining;
                 orphan.handle.peer.say(ToWorker::Drain, Vec::new());
+                let (worker, is_child) = (orphan.worker, orphan.is_child());
+                if is_child {
+                    self.relieve_soon(worker);
+                }
             }
             None => self.tell(Event::OrphanExited { orphan: id }),
         }

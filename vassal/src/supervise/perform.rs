@@ -183,6 +183,7 @@ impl Supervisor {
             Some(handle) => {
                 handle.phase = WorkerPhase::Draining;
                 handle.peer.say(ToWorker::Drain, Vec::new());
+                self.relieve_soon(worker);
             }
             None => self.worker_is_gone(worker),
         }

@@ -15,6 +15,7 @@ use crate::{
     serve::{
         Serving, farewell,
         green::{self, Found},
+        parting,
     },
     stacks, stray,
     worker::Worker,
@@ -50,14 +51,17 @@ fn dump_signal() -> i32 {
     libc::SIGRTMIN() + 10
 }
 
-/// Takes the signals that are free. `crash` is where faulthandler writes.
-pub(crate) fn install(py: Python<'_>, crash: Option<&OwnedFd>) -> Signals {
+/// Takes the signals that are free, for a worker of so many threads. `crash` is where faulthandler writes.
+pub(crate) fn install(py: Python<'_>, threads: u32, crash: Option<&OwnedFd>) -> Signals {
     // What cannot be had is done without; why does not matter to anybody.
+    let ask = take(py, ask_signal(), Interrupts::Nothing).unwrap_or_default();
     Signals {
-        ask: take(py, ask_signal(), Interrupts::Nothing).unwrap_or_default(),
+        ask,
         attend: take(py, attend_signal(), Interrupts::Waiting).unwrap_or_default(),
         farewell: farewell::install(),
         dump: crash.and_then(|crash| take_dump(py, crash).unwrap_or_default()),
+        // Several threads cannot be told apart from the loop in a native handler.
+        relieve: if threads > 1 { ask } else { parting::install() },
     }
 }
 
@@ -110,6 +114,11 @@ fn on_signal(py: Python<'_>, _number: i32, _frame: &Bound<'_, PyAny>) -> PyResul
 /// Does what the master wants. An error is the [`Harakiri`] of the request that the calling thread is inside.
 pub(crate) fn attend(py: Python<'_>, heard_by: HeardBy) -> PyResult<()> {
     let Some(worker) = Worker::here().filter(|_| !stray::is_child()) else { return Ok(()) };
+    if heard_by == HeardBy::MainThread
+        && let Some(serving) = Serving::here()
+    {
+        serving.hear_meanwhile();
+    }
     tell_stacks(py, worker);
     let mut is_struck = false;
     for core in 0..worker.boot.threads {

@@ -1,10 +1,12 @@
-//! Forks a worker out of the zygote: twice, through Python's own fork, so that CPython's hooks run (logging, random, ssl rely
-//! on `os.register_at_fork`) and the worker's parent becomes the master, the nearest subreaper (prctl(2)). `posix` is
-//! what `os` is made of: gevent replaces `os.fork` and `os.waitpid` by some that run its loop, and nothing is to run here.
+//! Forks a worker out of the zygote: twice, so that the worker's parent becomes the master, the nearest subreaper (prctl(2)).
+//! The second fork is Python's own, so that CPython's hooks run, and those of the app (logging, random, ssl rely on
+//! `os.register_at_fork`). They run once: the first fork is nothing but fork(2), or the process between would start the
+//! threads that a worker is to have, and fork with them. `posix` is what `os` is made of: gevent replaces `os.fork` and
+//! `os.waitpid` by some that run its loop, and nothing is to run here.
 
 use pyo3::prelude::*;
 
-use crate::python;
+use crate::{os as system, python};
 
 /// Where the caller is after the fork.
 pub(crate) enum Forked {
@@ -19,12 +21,12 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<Forked> {
     python::flush(py);
     let os = py.import("posix")?;
     let (read, write): (i32, i32) = os.call_method0("pipe")?.extract()?;
-    let child: i32 = match os.call_method0("fork").and_then(|pid| pid.extract()) {
+    let child = match system::fork_without_hooks(py) {
         Ok(pid) => pid,
         Err(error) => {
             os.call_method1("close", (read,))?;
             os.call_method1("close", (write,))?;
-            return Err(error);
+            return Err(error.into());
         }
     };
     if child == 0 {

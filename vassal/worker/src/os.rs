@@ -489,3 +489,12 @@ pub(crate) fn read_once(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     // SAFETY: as many bytes as the slice has.
     count(unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) })
 }
+
+/// fork(2), of which neither Python nor the app learns: 0 in the child, in which only the calling thread lives on, with Python's
+/// lock.
+pub(crate) fn fork_without_hooks(_: pyo3::Python<'_>) -> io::Result<i32> {
+    // SAFETY: no memory is passed. What other threads have locked stays locked in the child, and a zygote that forks has no
+    // other threads of Python's.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
+}

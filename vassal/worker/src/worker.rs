@@ -183,7 +183,7 @@ fn begin(
         requests: AtomicU64::new(0),
         spawned_unix_s: os::realtime_ns() / 1_000_000_000,
         spawned_monotonic_ns: os::monotonic_ns(),
-        signals: attend::install(py, crash.as_ref()),
+        signals: attend::install(py, boot.threads, crash.as_ref()),
         stacks_told: AtomicU32::new(0),
         is_struck: (0..boot.threads).map(|_| AtomicBool::new(false)).collect(),
         _crash: crash,

@@ -99,3 +99,31 @@ fn what_was_sent_ahead_or_in_part_waits_until_it_is_resumed() {
     let _ = (std::fs::remove_file(&gate), std::fs::remove_file(&begun));
     generation.drain();
 }
+
+#[test]
+fn a_frozen_worker_that_is_to_leave_does_and_what_waited_is_served() {
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("frozen-leaves", APP), &listeners, |boot| {
+        boot.client_timeout_ms = 20_000;
+    });
+    let (mut idle, mut half) = (connect(&listeners), connect(&listeners));
+    half.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n").unwrap();
+    idle.write_all(request("/").as_bytes()).unwrap();
+    let mut answer = String::new();
+    driver::until(|| {
+        answer.push_str(&come(&mut idle));
+        answer.ends_with("ok")
+    });
+    say(&generation, &ToWorker::Freeze);
+    idle.write_all(request("/").as_bytes()).unwrap();
+    half.write_all(b"Connection: close\r\n\r\n").unwrap();
+    pace(QUIET_MS);
+    assert_eq!((come(&mut idle), come(&mut half)), (String::new(), String::new()));
+
+    // It ends, though nobody has resumed it and nobody takes what it has.
+    generation.drain();
+    for client in [idle, half] {
+        let answer = read_to_end(client);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+    }
+}

@@ -265,6 +265,85 @@ fn a_stuck_worker_gives_away_clients_of_a_load_balancer_too_and_says_who_they_ar
     generation.drain();
 }
 
+/// A neighbour that was answered, and a request that is inside until the gate is there.
+fn stuck_beside(generation: &Generation, listeners: &Listeners, gate: &std::path::Path) -> (TcpStream, TcpStream) {
+    let (mut neighbour, mut stuck) = (connect(listeners), connect(listeners));
+    ask(&mut neighbour, "/first");
+    assert_eq!(answer(&mut neighbour), "first");
+    ask(&mut stuck, &format!("/hold{}", gate.display()));
+    let slot = generation.scoreboard.slot(slot_index(2, 1, 1, 0, 0));
+    driver::until(|| slot.in_flight().is_some_and(|request| request.head.starts_with(b"GET /hold")));
+    (neighbour, stuck)
+}
+
+#[test]
+fn p10_a_stuck_worker_keeps_its_connections_while_its_master_does_not_read() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners, |_| {});
+    let gate = std::env::temp_dir().join(format!("empery-relay-unread-{}", std::process::id()));
+    // Its answer stays unread.
+    generation.line().say(&ToWorker::Ping { token: 1 }, &[]);
+    driver::pace(50);
+    let (mut neighbour, mut stuck) = stuck_beside(&generation, &listeners, &gate);
+    ask(&mut neighbour, "/second");
+    driver::pace(300);
+    // The master is killed.
+    generation.worker = None;
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut stuck), "hold");
+    assert_eq!(answer(&mut neighbour), "second");
+    std::fs::remove_file(gate).unwrap();
+}
+
+#[test]
+fn what_was_given_away_and_comes_back_late_is_served() {
+    let listeners = Listeners::new();
+    let mut generation = with_sibling(&listeners, |_| {});
+    let gate = std::env::temp_dir().join(format!("empery-relay-late-{}", std::process::id()));
+    let (mut neighbour, mut stuck) = stuck_beside(&generation, &listeners, &gate);
+    ask(&mut neighbour, "/second");
+    let Some((FromWorker::Handover { token, .. }, fds)) = generation.line().hear() else { panic!("not given away") };
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(answer(&mut stuck), "hold");
+    // All others are inside long requests.
+    driver::pace(5_500);
+    drop(fds);
+    generation.line().say(&ToWorker::NotAdopted { token }, &[]);
+    assert_eq!(answer(&mut neighbour), "second");
+    std::fs::remove_file(gate).unwrap();
+    drop((neighbour, stuck));
+    generation.drain();
+}
+
+#[test]
+fn a_worker_that_is_stuck_after_a_request_gives_its_connections_away_too() {
+    let gate = std::env::temp_dir().join(format!("empery-relay-hook-{}", std::process::id()));
+    let text = format!(
+        "import uwsgi\n{APP}\ndef hook():\n    while os.path.exists({gate:?}):\n        time.sleep(0.002)\n\nuwsgi.after_req_hook = hook\n",
+        gate = gate.display().to_string()
+    );
+    let listeners = Listeners::new();
+    let mut generation = Generation::serving(app_of("relay-hook", &text), &listeners, |boot| {
+        boot.processes = 2;
+        boot.process.hook_is_unlimited = true;
+    });
+    let slot = generation.scoreboard.slot(slot_index(2, 1, 2, 0, 0));
+    slot.state.flags.store(FLAG_ACCEPTING, Ordering::Relaxed);
+    let (mut neighbour, mut slow) = (connect(&listeners), connect(&listeners));
+    ask(&mut neighbour, "/first");
+    assert_eq!(answer(&mut neighbour), "first");
+    std::fs::write(&gate, "").unwrap();
+    ask(&mut slow, "/slow");
+    driver::pace(50);
+    ask(&mut neighbour, "/second");
+    let Some((FromWorker::Handover { token, .. }, _)) = generation.line().hear() else { panic!("not given away") };
+    generation.line().say(&ToWorker::Adopted { token }, &[]);
+    std::fs::remove_file(gate).unwrap();
+    assert_eq!(answer(&mut slow), "slow");
+    drop((neighbour, slow));
+    generation.drain();
+}
+
 #[test]
 fn after_a_long_request_the_next_one_is_watched_as_closely() {
     let listeners = Listeners::new();

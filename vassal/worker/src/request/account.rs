@@ -50,10 +50,12 @@ impl Tools {
     pub(super) fn after_request(&self, py: Python<'_>) {
         let Some(hook) = &self.after_request else { return };
         if self.worker.boot.process.hook_is_unlimited {
+            self.serving.goes_on_hidden(self.slot.state.started_monotonic_ns.load(Ordering::Relaxed));
             self.slot.end();
             attend::spare_the_next(py, self.worker, self.core);
         }
         let called = hook.call0(py);
+        self.serving.goes_on_hidden(0);
         if stray::is_child() {
             stray::leave(py, self.worker, called.as_ref().err());
         }

@@ -11,7 +11,7 @@ use empery_control::{boot::AppListener, process::Process, scoreboard::Slot};
 use super::{
     Next, Serving,
     connection::Connection,
-    lead::{Gate, LISTENER, Lead},
+    lead::{Gate, LISTENER, Lead, Turn},
 };
 use crate::{epoll::Watch, os};
 
@@ -114,13 +114,19 @@ impl Serving {
     pub(super) fn reopens_in_ms(&self, lead: &Lead, now_ms: u64) -> Option<u64> {
         match lead.gate {
             Gate::Paused { until_ms } | Gate::Yields { until_ms } => Some(until_ms.saturating_sub(now_ms)),
-            Gate::Closed | Gate::Open => None,
+            Gate::Closed | Gate::Open | Gate::Full => None,
         }
     }
 
     /// Takes one connection; its first bytes are often there already.
     pub(super) fn accept(&self, lead: &mut Lead, index: usize, buffer: &mut Vec<u8>) -> Option<Next> {
         let Gate::Open = lead.gate else { return None };
+        if lead.is_full {
+            self.unwatch_listeners();
+            lead.gate = Gate::Full;
+            self.ready().push_back(Turn::Listener(index));
+            return None;
+        }
         let listener = self.worker.boot.listeners.get(index)?;
         match os::accept(listener.fd) {
             Ok((fd, peer)) => {
@@ -164,6 +170,14 @@ impl Serving {
                 None
             }
         }
+    }
+
+    /// Takes one connection, if the gate was left open, as often as others have their turn.
+    pub(super) fn accept_in_turn(&self, lead: &mut Lead, index: usize, buffer: &mut Vec<u8>) -> Option<Next> {
+        if let Gate::Full = lead.gate {
+            self.open_gate(lead);
+        }
+        self.accept(lead, index, buffer)
     }
 
     /// Closes the connections that have been idle for longest (RFC 9112 section 9.5 allows it). False when none is idle.

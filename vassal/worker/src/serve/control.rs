@@ -24,13 +24,17 @@ impl Serving {
     pub(super) fn listen_to_master(&self, lead: &mut Lead) {
         match self.worker.line.hear::<ToWorker>() {
             Heard::Word(word, fds) => self.obey(lead, word, fds),
-            Heard::Noise(what) => self.worker.log(&format!("the master said what is not understood: {what}")),
+            Heard::Noise(what) => self.misunderstood(&what),
             Heard::Nothing => {}
             Heard::End => self.master_is_gone(lead),
         }
     }
 
-    fn obey(&self, lead: &mut Lead, word: ToWorker, fds: Vec<OwnedFd>) {
+    pub(super) fn misunderstood(&self, what: &str) {
+        self.worker.log(&format!("the master said what is not understood: {what}"));
+    }
+
+    pub(super) fn obey(&self, lead: &mut Lead, word: ToWorker, fds: Vec<OwnedFd>) {
         match word {
             ToWorker::Attend => Python::attach(|py| {
                 // The request that this thread is inside cannot be struck: it is inside none.

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{os, signals};
 
-/// How long the answer about a connection that was passed on may take while no other answer comes, in ms. Words are lost
-/// when descriptors run out on their way; a drain must not wait out its mercy for them.
+/// How long the answer about a connection that was passed on may take in a drain while no other answer comes, in ms. Words
+/// are lost when descriptors run out on their way; a drain must not wait out its mercy for them. Whoever serves on keeps
+/// what may come back: all others may be inside long requests.
 const ANSWER_MAX_MS: u64 = 5_000;
 
 /// Connections on their way to another worker. Ours are copies: they are kept until the other side has its own, and
@@ -49,7 +50,7 @@ impl Handovers {
     }
 
     /// How long until no answer is waited for any more; None when none is.
-    pub(super) fn gives_up_in_ms(&self, now_ms: u64) -> Option<u64> {
+    fn gives_up_in_ms(&self, now_ms: u64) -> Option<u64> {
         (!self.under_way.is_empty()).then(|| (self.moved_ms + ANSWER_MAX_MS).saturating_sub(now_ms))
     }
 
@@ -65,14 +66,21 @@ impl Serving {
         if self.phase() == Phase::Serving {
             self.close_gate(lead, Gate::Closed);
             self.enter(Phase::Draining);
+            lead.handovers.moved_ms = now_ms();
+            // Nobody resumes a worker that leaves: what waits goes elsewhere or is served.
+            self.resume(lead);
             self.give_away_idle(lead);
         }
     }
 
-    /// Gives away what is idle; done when nothing is left, and no signal that was delivered before.
+    /// Gives away what is idle; done when nothing is left, no signal that was delivered before, and no function of one.
     pub(super) fn drain_on(&self, lead: &mut Lead) {
         self.give_away_idle(lead);
-        if self.slab().count() == 0 && lead.handovers.under_way.is_empty() && !signals::has_any() {
+        if self.slab().count() == 0
+            && lead.handovers.under_way.is_empty()
+            && !signals::has_any()
+            && self.functions_running.load(Ordering::Acquire) == 0
+        {
             self.enter(Phase::Done);
         }
     }
@@ -84,9 +92,14 @@ impl Serving {
         }
     }
 
+    /// How long until a drain waits for no answer any more; None when it waits for none.
+    pub(super) fn gives_up_in_ms(&self, lead: &Lead, now_ms: u64) -> Option<u64> {
+        if self.phase() == Phase::Draining { lead.handovers.gives_up_in_ms(now_ms) } else { None }
+    }
+
     /// What nobody has answered for in all this time is not waited for.
     pub(super) fn give_up_answers(&self, lead: &mut Lead, now_ms: u64) {
-        if lead.handovers.gives_up_in_ms(now_ms) == Some(0) {
+        if self.gives_up_in_ms(lead, now_ms) == Some(0) {
             let number = lead.handovers.under_way.len();
             self.worker.log(&format!("{number} idle connections were passed on, and nobody said where they went"));
             lead.handovers.forget_all();

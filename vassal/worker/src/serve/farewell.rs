@@ -98,9 +98,14 @@ impl Owed {
         is_ours
     }
 
-    /// In the handler.
-    fn tell(&self) {
+    /// In the handler. `is_meant` says whether the thread is inside the request still that is to be answered.
+    fn tell(&self, is_meant: impl Fn() -> bool) {
         if self.state.compare_exchange(OPEN, TELLING, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Another may have begun before that; now none begins or ends.
+            if !is_meant() {
+                self.state.store(OPEN, Ordering::Release);
+                return;
+            }
             let (fd, manner) = (self.fd.load(Ordering::Relaxed), self.manner.load(Ordering::Relaxed));
             let (head, body) = (if manner & 2 != 0 { CGI } else { HTTP }, if manner & 1 != 0 { b"" } else { BODY });
             // A client that is gone, or takes nothing, learns nothing.
@@ -145,8 +150,9 @@ extern "C" fn on_signal(_: libc::c_int) {
         for (core, owed) in (0..).zip(&serving.owed) {
             let state = &serving.worker.slot(core).state;
             let struck = state.struck_ns.load(Ordering::Acquire);
-            if struck != 0 && struck == state.started_monotonic_ns.load(Ordering::Acquire) {
-                owed.tell();
+            let is_meant = || struck == state.started_monotonic_ns.load(Ordering::Acquire);
+            if struck != 0 && is_meant() {
+                owed.tell(is_meant);
                 // The master sees by it that this was done.
                 state.struck_ns.store(0, Ordering::Release);
             }

@@ -4,7 +4,7 @@
 use super::{
     Phase, Serving,
     connection::{Coming, Connection},
-    lead::{Gate, Lead},
+    lead::{Gate, Lead, Turn},
     slab::{NEVER_MS, Place},
 };
 
@@ -35,8 +35,11 @@ impl Serving {
         }
     }
 
-    /// Accepts nothing and begins nothing.
+    /// Accepts nothing and begins nothing. One that leaves finishes what it has, or its mercy would be over before.
     pub(super) fn freeze(&self, lead: &mut Lead) {
+        if self.phase() != Phase::Serving {
+            return;
+        }
         lead.frozen.was_opened |= !matches!(lead.gate, Gate::Closed);
         lead.frozen.is_frozen = true;
         self.close_gate(lead, Gate::Closed);
@@ -67,7 +70,9 @@ impl Serving {
         if !lead.frozen.is_frozen {
             return;
         }
-        for place in std::mem::take(&mut *self.ready()) {
+        for turn in std::mem::take(&mut *self.ready()) {
+            // The gate is closed: no listener waits.
+            let Turn::Connection(place) = turn else { continue };
             let taken = self.slab().take(place);
             if let Some(connection) = taken {
                 self.park(lead, place, connection);

@@ -2,19 +2,18 @@
 //! begins a greenlet for each request. These run when it waits, and each other's waits are their chance; wherever a thread
 //! would wait for its client, a greenlet lets the others run.
 //!
-//! A greenlet has a seat, which is its place on the scoreboard and what is kept from request to request. When none is free,
-//! the connection that is next waits, and all behind it.
+//! A greenlet has a seat, which is its place on the scoreboard and what is kept from request to request. While none is free,
+//! connections wait for their turn and the leader takes no more; it goes on hearing its master, sending answers and watching
+//! the clock.
 
-use std::{
-    os::fd::AsRawFd,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
-};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering};
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use super::{
     Next, Serving,
     connection::Connection,
+    raised::Call,
     slab::Place,
     thread::{self, BUFFER_KEPT_BYTES},
 };
@@ -23,7 +22,6 @@ use crate::{
     os::{self, Ready},
     python,
     request::Tools,
-    signals,
 };
 
 /// What the greenlets of a worker share.
@@ -65,7 +63,10 @@ pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: &Py<PyAny>) ->
     let green = GREEN.get_or_init(|| Green { seats, free });
     let mut buffer = Vec::new();
     loop {
-        let next = serving.look(&mut serving.lead(), &mut buffer);
+        let mut lead = serving.lead();
+        lead.is_full = locked(&green.free).is_empty();
+        let next = serving.look(&mut lead, &mut buffer);
+        drop(lead);
         let next = match next {
             Some(next) => Some(next),
             None => wait(py, serving),
@@ -76,11 +77,12 @@ pub(super) fn run(py: Python<'_>, serving: &'static Serving, app: &Py<PyAny>) ->
             Some(Next::End) => return Ok(()),
             Some(Next::Raised) => {
                 if let Some(signal) = serving.take_raised() {
-                    gevent::spawn(py, &signals::as_call(py, signal)?)?;
+                    gevent::spawn(py, Bound::new(py, Call::new(serving, signal))?.as_any())?;
                 }
             }
             Some(Next::Serve(place, connection)) => {
-                let core = green.free_seat(py, serving);
+                // The leader gives nothing out while there is none.
+                let Some(core) = locked(&green.free).pop() else { continue };
                 let seat = &green.seats[core as usize];
                 let mut kept = locked(&seat.get().kept);
                 std::mem::swap(&mut kept.buffer, &mut buffer);
@@ -102,21 +104,6 @@ fn wait(py: Python<'_>, serving: &'static Serving) -> Option<Next> {
         thread::look_after(py, serving, &error);
     }
     serving.take_events(&mut serving.lead(), Some(0), due.seen_ms)
-}
-
-impl Green {
-    /// A seat, as soon as there is one: whoever gets up wakes the leader.
-    fn free_seat(&self, py: Python<'_>, serving: &'static Serving) -> u32 {
-        loop {
-            if let Some(core) = locked(&self.free).pop() {
-                return core;
-            }
-            if let Err(error) = gevent::wait(py, serving.wake.as_raw_fd(), Ready::Read, None) {
-                thread::look_after(py, serving, &error);
-            }
-            os::lower(&serving.wake);
-        }
-    }
 }
 
 #[pymethods]

@@ -54,6 +54,16 @@ pub(super) enum Gate {
     Paused { until_ms: u64 },
     /// Not until then: siblings have fewer connections.
     Yields { until_ms: u64 },
+    /// Not until its turn comes ([`Turn::Listener`]): nobody could serve another request.
+    Full,
+}
+
+/// Whose turn it is next.
+pub(super) enum Turn {
+    /// What this connection has sent is looked at.
+    Connection(Place),
+    /// A connection is taken from the listener of this index.
+    Listener(usize),
 }
 
 /// What only the leader touches.
@@ -64,6 +74,8 @@ pub(crate) struct Lead {
     heard: Heard,
     pub(super) again: Again,
     pub(super) gate: Gate,
+    /// Nobody can serve another request now.
+    pub(super) is_full: bool,
     /// What a frozen worker leaves alone.
     pub(super) frozen: Frozen,
     /// There were no descriptors or no memory for the last new connection; said once in the log.
@@ -80,6 +92,7 @@ impl Lead {
             heard: Heard::default(),
             again: Again::new(),
             gate: Gate::Closed,
+            is_full: false,
             frozen: Frozen::default(),
             is_starved: false,
             handovers: Handovers::default(),
@@ -163,7 +176,7 @@ impl Serving {
                 }
             }
             self.park_ready(lead);
-            if self.ready().is_empty() {
+            if lead.is_full || self.ready().is_empty() {
                 break;
             }
             // Others have waited as long: what is due comes first, and what epoll knows the next time. Clients that send ahead
@@ -175,11 +188,27 @@ impl Serving {
             if let Some(next) = self.take_events(lead, Some(0), due.seen_ms) {
                 return Some(next);
             }
-            let Some(place) = self.ready().pop_front() else { continue };
+            let turn = self.ready().pop_front();
+            let place = match turn {
+                Some(Turn::Connection(place)) => place,
+                Some(Turn::Listener(index)) => {
+                    if let Some(next) = self.accept_in_turn(lead, index, buffer) {
+                        return Some(next);
+                    }
+                    continue;
+                }
+                None => continue,
+            };
             let taken = self.slab().take(place);
             if let Some(mut connection) = taken {
                 connection.has_its_turn = false;
                 connection.waits_since_ms = due.seen_ms;
+                if connection.received.is_empty() {
+                    if let Some(next) = self.receive_request(place, connection, buffer) {
+                        return Some(next);
+                    }
+                    continue;
+                }
                 *buffer = std::mem::take(&mut connection.received);
                 return Some(Next::Serve(place, connection));
             }
@@ -211,7 +240,7 @@ impl Serving {
         }
         let in_ms = sooner(expires_in_ms, self.reopens_in_ms(lead, now));
         let in_ms = sooner(in_ms, self.seeks_in_ms(lead, now));
-        Ok(Due { in_ms: sooner(in_ms, lead.handovers.gives_up_in_ms(now)), seen_ms: now })
+        Ok(Due { in_ms: sooner(in_ms, self.gives_up_in_ms(lead, now)), seen_ms: now })
     }
 
     /// Takes what epoll knows, or will know within so many ms; `seen_ms` is when the deadlines were seen to.
@@ -266,6 +295,10 @@ impl Serving {
             return None;
         }
         match connection.coming {
+            Coming::Request if lead.is_full => {
+                self.wait_for_its_turn(place, connection);
+                None
+            }
             // What it sends meanwhile stays with the kernel, or a client that sends ahead would fill the memory.
             Coming::Request if connection.has_its_turn => {
                 self.slab().put(place, connection, NEVER_MS);
@@ -280,6 +313,19 @@ impl Serving {
                 self.throw_away(place, connection, buffer);
                 None
             }
+        }
+    }
+
+    /// Leaves what it has sent with the kernel until somebody can serve it.
+    fn wait_for_its_turn(&self, place: Place, mut connection: Box<Connection>) {
+        // Its events would come for as long as that takes.
+        if connection.watched.take().is_some() {
+            let _ = self.epoll.remove(connection.raw());
+        }
+        if connection.has_its_turn {
+            self.slab().put(place, connection, NEVER_MS);
+        } else {
+            self.put_ready(place, connection);
         }
     }
 

@@ -14,9 +14,10 @@ mod frozen;
 pub(crate) mod green;
 mod lead;
 pub(crate) mod lent;
+mod meanwhile;
 mod orphan;
 pub(crate) mod outgoing;
-mod parting;
+pub(crate) mod parting;
 mod raised;
 mod relay;
 mod slab;
@@ -27,7 +28,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -47,7 +48,7 @@ use crate::{
     serve::{
         connection::{Coming, Connection},
         farewell::Owed,
-        lead::Lead,
+        lead::{Lead, Turn},
         lent::Lent,
         parting::Parting,
         relay::{Followed, Relay, Role},
@@ -83,7 +84,7 @@ pub(crate) struct Serving {
     pub(crate) owed: Box<[Owed]>,
     /// For each thread, the answer of the request that it serves, or served last.
     answers_of: Box<[Mutex<Option<Py<StartResponse>>>]>,
-    /// Only with one thread and siblings.
+    /// Only with one thread.
     parting: Option<Parting>,
     lent: Lent,
     /// Of the next connection that goes to another worker.
@@ -91,8 +92,8 @@ pub(crate) struct Serving {
     /// Only the leader locks it, and lets go of it while inside the app.
     lead: Mutex<Lead>,
     slab: Mutex<Slab>,
-    /// Connections with received bytes that were not looked at yet.
-    ready: Mutex<VecDeque<Place>>,
+    /// Who waits for being looked at: connections that have sent something, and listeners.
+    ready: Mutex<VecDeque<Turn>>,
     /// What is answered without the app; None when there is nothing of the kind.
     pub(crate) static_files: Option<StaticFiles>,
     pub(crate) rules: Option<Rules>,
@@ -100,6 +101,8 @@ pub(crate) struct Serving {
     pub(crate) answers: Option<&'static Cache>,
     /// From this number on descriptors are the app's, as long as connections can be done without.
     first_scarce_descriptor: RawFd,
+    /// Functions of uWSGI signals that run.
+    functions_running: AtomicU32,
     /// Wakes the leader.
     wake: OwnedFd,
     phase: AtomicU8,
@@ -156,6 +159,7 @@ impl Serving {
             slab: Mutex::new(Slab::new(now_ms())),
             ready: Mutex::new(VecDeque::new()),
             first_scarce_descriptor: accept::first_scarce_descriptor()?,
+            functions_running: AtomicU32::new(0),
             wake: os::event_counter()?,
             phase: AtomicU8::new(Phase::Serving as u8),
             leave_asked: AtomicBool::new(false),
@@ -163,9 +167,6 @@ impl Serving {
         serving.epoll.add(serving.wake.as_raw_fd(), Watch::Level, lead::WAKE)?;
         if let Some(line) = serving.worker.line.raw() {
             serving.epoll.add(line, Watch::Level, lead::LINE)?;
-        }
-        if let Some(letterbox) = signals::ready() {
-            serving.watch_letterbox(letterbox)?;
         }
         accept::prepare(&worker.boot.listeners, &worker.boot.process);
         Ok(serving)
@@ -214,7 +215,7 @@ impl Serving {
         self.slab.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ready(&self) -> MutexGuard<'_, VecDeque<Place>> {
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Turn>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -312,7 +313,7 @@ impl Serving {
     pub(crate) fn put_ready(&self, place: Place, mut connection: Box<Connection>) {
         connection.has_its_turn = true;
         self.slab().put(place, connection, NEVER_MS);
-        self.ready().push_back(place);
+        self.ready().push_back(Turn::Connection(place));
     }
 
     /// Closes a connection that the calling thread holds.
@@ -358,6 +359,10 @@ pub(crate) fn now_ms() -> u64 {
 pub(crate) fn run(py: Python<'_>, serving: &'static Serving, app: Py<PyAny>) -> PyResult<()> {
     SERVING.get_or_init(|| serving);
     name_main_thread(py, serving.worker)?;
+    // A thread of the app may have opened it since this was made, when nobody was there to be told.
+    if let Some(letterbox) = signals::ready() {
+        serving.watch_letterbox(letterbox)?;
+    }
     if let Engine::Gevent { .. } = serving.worker.boot.engine {
         return green::run(py, serving, &app);
     }

@@ -35,6 +35,7 @@ impl Serving {
         }
         self.worker.line.cut();
         lead.handovers.forget_all();
+        self.forget_relief();
         let serves_on =
             self.worker.boot.outlive_master && self.worker.boot.link_path.is_some() && self.phase() == Phase::Serving;
         if serves_on {

@@ -2,6 +2,9 @@
 //! master, so that no client waits behind somebody else's slow view. A thread for that would be a thread beside apps that
 //! fork; so it is a signal handler, raised by a timer, that acts only while the app runs.
 //!
+//! A worker that its master has relieved while it is stuck gives all of them away, whether it has siblings or not: there
+//! is a new generation, or a successor, which only the master knows.
+//!
 //! What runs in the handler allocates nothing, waits for nothing, and touches what the loop owns only because the loop
 //! cannot be at work: it has called the app. The loop settles what happened when it comes back ([`Serving::settle`]).
 //!
@@ -11,7 +14,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use empery_control::{
@@ -22,7 +25,7 @@ use empery_control::{
 };
 
 use super::{
-    SERVING, Serving,
+    Phase, SERVING, Serving,
     connection::Connection,
     lead::{self, SPECIAL},
     now_ms,
@@ -44,15 +47,28 @@ const IDLE_TOO_MS: u64 = 50;
 /// Such a connection must have been in use so lately, in ms.
 const LATELY_MS: u64 = 10_000;
 
+/// How soon a relieved worker begins, in ms.
+const AT_ONCE_MS: u64 = 1;
+
 /// Most connections that are given away at once.
 const AT_ONCE_MAX: usize = 64;
 
 /// A sibling that has been inside a request for so long is not one to give anything to, in ms.
 const SIBLING_MAX_MS: u64 = 5;
 
-/// Which of the real-time signals.
-pub(super) fn signal() -> i32 {
+/// Which of the real-time signals the timer raises.
+fn signal() -> i32 {
     libc::SIGRTMIN() + 7
+}
+
+/// Which of them the master raises that relieves this worker.
+fn relief_signal() -> i32 {
+    libc::SIGRTMIN() + 13
+}
+
+/// Takes the signal of a master that relieves a worker of one thread, if it is free.
+pub(crate) fn install() -> Option<i32> {
+    alarm::catch_if_default(relief_signal(), on_relief).unwrap_or(false).then(relief_signal)
 }
 
 /// See the module.
@@ -62,15 +78,20 @@ pub(super) struct Parting {
     /// The timer is set for a request that is old: too far away for the next one.
     is_far: AtomicBool,
     has_parted: AtomicBool,
+    /// When to try again to give everything away, in ms from a try; 0 when this worker was not relieved.
+    relieved_ms: AtomicU64,
+    has_siblings: bool,
+    /// When the request began, on the monotonic clock in ns, that goes on and is not shown any more; 0 when there is none.
+    hidden_since_ns: AtomicU64,
     /// The words that say where a connection goes, for each listener: a handler cannot make them.
     words: Vec<Template>,
 }
 
 impl Parting {
-    /// For a worker that has siblings and one thread; called on that thread.
+    /// For a worker that has one thread; called on that thread.
     pub(super) fn new(worker: &Worker) -> io::Result<Option<Self>> {
         let boot = worker.boot;
-        if boot.threads > 1 || boot.processes < 2 {
+        if boot.threads > 1 {
             return Ok(None);
         }
         if !alarm::catch_if_default(signal(), on_signal)? {
@@ -83,8 +104,22 @@ impl Parting {
             is_armed: AtomicBool::new(false),
             is_far: AtomicBool::new(false),
             has_parted: AtomicBool::new(false),
+            relieved_ms: AtomicU64::new(0),
+            has_siblings: boot.processes > 1,
+            hidden_since_ns: AtomicU64::new(0),
             words: words.collect::<io::Result<_>>()?,
         }))
+    }
+
+    fn is_relieved(&self) -> bool {
+        self.relieved_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// Twice as long each time, as for those that are not relieved.
+    fn relief_pause_ms(&self) -> u64 {
+        let pause_ms = self.relieved_ms.load(Ordering::Relaxed);
+        self.relieved_ms.store(pause_ms.saturating_mul(2), Ordering::Relaxed);
+        pause_ms
     }
 
     fn arm(&self, in_ms: u64) {
@@ -102,9 +137,26 @@ extern "C" fn on_signal(_: libc::c_int) {
     {
         parting.is_armed.store(false, Ordering::Relaxed);
         // A child that the app has forked is not this worker.
-        if serving.relay.leader_is_inside() && alarm::process_id() == serving.worker.pid {
+        let is_ours = alarm::process_id() == serving.worker.pid;
+        if is_ours && serving.relay.leader_is_inside() {
             serving.part(parting);
+        } else if is_ours && parting.is_relieved() && serving.phase() == Phase::Serving {
+            // It is about to hear it from the master, or to begin another request before that.
+            parting.arm(FIRST_MS);
         }
+    }
+    alarm::set_error_number(error_number);
+}
+
+/// It may run on any thread; what the timer raises comes to ours.
+extern "C" fn on_relief(_: libc::c_int) {
+    let error_number = alarm::error_number();
+    if let Some(serving) = SERVING.get()
+        && let Some(parting) = &serving.parting
+        && alarm::process_id() == serving.worker.pid
+    {
+        parting.relieved_ms.store(FIRST_MS, Ordering::Relaxed);
+        parting.arm(AT_ONCE_MS);
     }
     alarm::set_error_number(error_number);
 }
@@ -114,6 +166,7 @@ impl Serving {
     /// how old the request is that runs then.
     pub(super) fn watch_for_parting(&self) {
         if let Some(parting) = &self.parting
+            && parting.has_siblings
             && !parting.is_armed.load(Ordering::Relaxed)
             && self.slab().count() > 1
         {
@@ -133,19 +186,45 @@ impl Serving {
 
     /// In the handler.
     fn part(&self, parting: &Parting) {
-        let began_ns = self.worker.slot(0).state.started_monotonic_ns.load(Ordering::Relaxed);
+        let shown_ns = self.worker.slot(0).state.started_monotonic_ns.load(Ordering::Relaxed);
+        let began_ns = if shown_ns == 0 { parting.hidden_since_ns.load(Ordering::Relaxed) } else { shown_ns };
         let age_ms = if began_ns == 0 { 0 } else { os::monotonic_ns().saturating_sub(began_ns) / 1_000_000 };
         if age_ms < FIRST_MS {
             return parting.arm(FIRST_MS - age_ms);
         }
-        if self.a_sibling(|_| true) {
-            self.part_what_is_ready(parting);
-            if age_ms >= IDLE_TOO_MS {
-                self.part_what_is_idle(parting);
+        // A master that stands still may be killed, and what is on its way to it is lost then.
+        let is_heard = self.worker.line.raw_now().is_some_and(|line| os::unsent_bytes(line) == 0);
+        let again_ms = if parting.is_relieved() {
+            if is_heard {
+                self.part_what_is_ready(parting);
+                self.part_what_is_idle(parting, 0);
             }
-        }
+            parting.relief_pause_ms()
+        } else {
+            if is_heard && self.a_sibling(|_| true) {
+                self.part_what_is_ready(parting);
+                if age_ms >= IDLE_TOO_MS {
+                    self.part_what_is_idle(parting, now_ms().saturating_sub(LATELY_MS));
+                }
+            }
+            age_ms
+        };
         parting.is_far.store(true, Ordering::Relaxed);
-        parting.arm(age_ms);
+        parting.arm(again_ms);
+    }
+
+    /// The request that began then goes on, though the scoreboard does not show it; 0 when it has ended.
+    pub(crate) fn goes_on_hidden(&self, since_ns: u64) {
+        if let Some(parting) = &self.parting {
+            parting.hidden_since_ns.store(since_ns, Ordering::Relaxed);
+        }
+    }
+
+    /// There is no master any more that could have relieved this worker.
+    pub(super) fn forget_relief(&self) {
+        if let Some(parting) = &self.parting {
+            parting.relieved_ms.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether there is a sibling that serves, has a thread that is not inside a long request, and is as asked by the slot
@@ -182,13 +261,12 @@ impl Serving {
         });
     }
 
-    fn part_what_is_idle(&self, parting: &Parting) {
-        let lately_ms = now_ms().saturating_sub(LATELY_MS);
+    fn part_what_is_idle(&self, parting: &Parting, used_since_ms: u64) {
         let mut from = 0;
         for _ in 0..AT_ONCE_MAX {
             let Ok(slab) = self.slab.try_lock() else { return };
             let found =
-                slab.find(from, |connection| connection.may_be_parted() && connection.waits_since_ms >= lately_ms);
+                slab.find(from, |connection| connection.may_be_parted() && connection.waits_since_ms >= used_since_ms);
             drop(slab);
             let Some(place) = found else { return };
             from = place.index as usize + 1;
@@ -223,10 +301,13 @@ impl Serving {
     /// The app has returned: what was given away meanwhile is on its way to another worker.
     pub(super) fn settle(&self) {
         let Some(parting) = &self.parting else { return };
-        if parting.is_far.swap(false, Ordering::Relaxed) {
+        // The handler changes none of this while the app does not run.
+        if parting.is_far.load(Ordering::Relaxed) {
+            parting.is_far.store(false, Ordering::Relaxed);
             parting.is_armed.store(false, Ordering::Relaxed);
         }
-        if parting.has_parted.swap(false, Ordering::Relaxed) {
+        if parting.has_parted.load(Ordering::Relaxed) {
+            parting.has_parted.store(false, Ordering::Relaxed);
             let parted: Vec<(u64, Box<Connection>)> = self.slab().take_parted();
             let mut lead = self.lead();
             for (token, connection) in parted {

@@ -76,6 +76,7 @@ impl Slab {
         let entry = &mut self.entries[index as usize];
         entry.used = true;
         entry.is_muted = false;
+        entry.parted = None;
         Place { index, use_number: entry.use_number }
     }
 
@@ -234,7 +235,10 @@ impl Slab {
     pub(crate) fn take_oldest_idle(&mut self, most: usize) -> Vec<(Place, Box<Connection>)> {
         let mut idle: Vec<(bool, u64, u32)> = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
-            if let Some(connection) = entry.connection.as_deref().filter(|connection| connection.is_idle()) {
+            // What was given away is another worker's, and what waits for its turn has sent something.
+            let may_go =
+                |connection: &&Connection| entry.parted.is_none() && connection.is_idle() && !connection.has_its_turn;
+            if let Some(connection) = entry.connection.as_deref().filter(may_go) {
                 idle.push((connection.requests == 0, connection.waits_since_ms, index as u32));
             }
         }

@@ -45,17 +45,6 @@ pub(crate) fn begin() -> std::io::Result<()> {
     if functions().is_empty() { Ok(()) } else { letterbox::open().map(drop) }
 }
 
-/// The same as a callable without arguments, for a greenlet.
-pub(crate) fn as_call(py: Python<'_>, signal: u8) -> PyResult<Bound<'_, PyAny>> {
-    let run = pyo3::wrap_pyfunction!(run_here, py)?;
-    py.import("functools")?.call_method1("partial", (run, signal))
-}
-
-#[pyfunction]
-fn run_here(py: Python<'_>, signal: u8) {
-    run(py, signal);
-}
-
 /// Runs the function of a signal in a worker. What it raises is logged; SystemExit too, for requests are to go on.
 pub(crate) fn run(py: Python<'_>, signal: u8) {
     if let Some(worker) = Worker::here() {
