@@ -250,8 +250,14 @@ fn hanging(name: &str, hang: &str) -> (AppTarget, PathBuf) {
     (app_of(&format!("hangs-{name}"), &text), place)
 }
 
-const HANGS: [(&str, &str); 2] =
-    [("in-python", "threading.Event().wait()"), ("with-its-lock", "ctypes.PyDLL(None).usleep(600_000_000)")];
+/// A semaphore is waited for again after a signal, as a lock is; sleep(3) and its relatives are not (signal(7)).
+const HANGS: [(&str, &str); 2] = [
+    ("in-python", "threading.Event().wait()"),
+    (
+        "with-its-lock",
+        "room, libc = ctypes.create_string_buffer(64), ctypes.PyDLL(None)\nlibc.sem_init(room, 0, 0)\nlibc.sem_wait(room)",
+    ),
+];
 
 #[test]
 fn a2_a_zygote_that_hangs_in_the_import_leaves_with_its_master() {

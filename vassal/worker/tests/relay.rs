@@ -319,7 +319,9 @@ fn what_was_given_away_and_comes_back_late_is_served() {
 fn a_worker_that_is_stuck_after_a_request_gives_its_connections_away_too() {
     let gate = std::env::temp_dir().join(format!("empery-relay-hook-{}", std::process::id()));
     let text = format!(
-        "import uwsgi\n{APP}\ndef hook():\n    while os.path.exists({gate:?}):\n        time.sleep(0.002)\n\nuwsgi.after_req_hook = hook\n",
+        "import uwsgi\n{APP}\ninner = application\n\ndef application(environ, start_response):\n    global last\n    \
+         last = environ['PATH_INFO']\n    return inner(environ, start_response)\n\ndef hook():\n    \
+         while last == '/slow' and os.path.exists({gate:?}):\n        time.sleep(0.002)\n\nuwsgi.after_req_hook = hook\n",
         gate = gate.display().to_string()
     );
     let listeners = Listeners::new();
