@@ -102,10 +102,10 @@ fn endless(ground: &Ground) -> Result<()> {
     let port = ground.port()?;
     let emperor = Emperor::start(ground)?;
     emperor
-        .drop_file("shop.ini", &super::ini(port, "ids", "boot-deadline = 2\nexec-asap = sleep 1000 & sleep 1000\n"))?;
+        .drop_file("shop.ini", &super::ini(port, "ids", "boot-deadline = 1\nexec-asap = sleep 1000 & sleep 1000\n"))?;
     let vassal = emperor.deploy_failed("shop.ini")?;
     let said = emperor.says("logs", &["shop.ini"])?.stdout;
-    ensure!(said.contains("sleep 1000 failed: it was killed after 2 s"), "{said}\n{vassal}");
+    ensure!(said.contains("sleep 1000 failed: it was killed after 10 s"), "{said}\n{vassal}");
     emperor.drop_file("shop.ini", &super::ini(port, "ids", "exec-asap = true\n"))?;
     emperor.loyal("shop.ini")?;
     emperor.stop()

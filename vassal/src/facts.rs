@@ -171,6 +171,7 @@ fn output_of(command: &str, until: Option<Instant>) -> Result<Vec<u8>, FileError
     let other = |what: String| FileError::Other(what);
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+    empery_sys::limits::spare(&mut shell);
     let child = shell.spawn().map_err(|error| other(format!("/bin/sh: {error}")))?;
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     let output = match until {

@@ -19,7 +19,7 @@ pub(crate) struct Ending {
     shell: Shell,
 }
 
-/// Does what is to be done at a moment, in the surroundings of this process, however long it takes.
+/// Does what is to be done at a moment, before everything else.
 ///
 /// # Errors
 /// One sentence about the first that failed.

@@ -9,13 +9,16 @@ use std::{
 };
 
 use empery_config::vassal::VassalConfig;
-use empery_sys::{hooks, process};
+use empery_sys::{hooks, limits, process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::zygote;
+
+/// How often the deadline of a boot a command may take.
+const BOOTS: u32 = 10;
 
 /// See the module.
 #[derive(Default)]
@@ -27,9 +30,14 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    /// For the hooks of a configuration. Each may take as long as a generation may take to boot.
+    /// For the hooks of a configuration. Each may take [`BOOTS`] times as long as a generation may take to boot: what a start waits
+    /// for, such as a migration of a database, is longer than an import.
     pub(crate) fn new(config: &VassalConfig, output: Option<OwnedFd>) -> Self {
-        Self { env: zygote::environment(std::env::vars_os(), &config.env), output, longest: config.boot_deadline }
+        Self {
+            env: zygote::environment(std::env::vars_os(), &config.env),
+            output,
+            longest: config.boot_deadline * BOOTS,
+        }
     }
 
     /// The same, for commands that may take so long.
@@ -47,6 +55,7 @@ impl Shell {
         if let Some(output) = &self.output {
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         }
+        limits::spare(&mut command);
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         // Not reaped yet, so the number is its own.

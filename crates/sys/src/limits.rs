@@ -1,6 +1,6 @@
 //! Limits and priorities of the calling process and of those that it forks.
 
-use std::{io, sync::OnceLock};
+use std::{io, os::unix::process::CommandExt, process::Command, sync::OnceLock};
 
 use empery_control::process::Process;
 use nix::{
@@ -34,6 +34,18 @@ pub fn give_descriptors_back() -> io::Result<()> {
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
             Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
         }
+    }
+}
+
+/// Has a command find the limit as this process has found it, too.
+pub fn spare(command: &mut Command) {
+    if let Some(soft) = descriptors_as_found() {
+        let find = move || {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
+        };
+        // SAFETY: between fork and exec it makes two system calls and nothing else (signal-safety(7)).
+        unsafe { command.pre_exec(find) };
     }
 }
 

@@ -60,6 +60,15 @@ impl<T: Send + 'static> ClosedElsewhere<T> {
     }
 }
 
+impl<T: Send + 'static> ClosedElsewhere<T> {
+    /// Returns when it is closed.
+    pub(super) async fn closed(mut self) {
+        if let Some(it) = self.0.take() {
+            close(it).await;
+        }
+    }
+}
+
 impl<T: Send + 'static> Drop for ClosedElsewhere<T> {
     fn drop(&mut self) {
         if let (Some(it), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {

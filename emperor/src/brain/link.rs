@@ -113,7 +113,22 @@ impl Link {
         let mut wait = RETRY_FIRST;
         loop {
             let over = match connect(&self.path).await {
-                Ok(line) => self.speak(line.get(), &mut wait).await,
+                Ok(line) => {
+                    let over = self.speak(line.get(), &mut wait).await;
+                    if matches!(over, Over::Lost(_)) {
+                        // One at a time: a master could have a new one made while the closing of each takes for ever.
+                        tokio::select! {
+                            () = line.closed() => {}
+                            how = &mut self.ended => {
+                                if let Ok(how) = how {
+                                    self.inbox.tell(Input::MasterGone { master: self.master, how });
+                                }
+                                return;
+                            }
+                        }
+                    }
+                    over
+                }
                 Err(cause) => Over::Lost(cause),
             };
             let cause = match over {

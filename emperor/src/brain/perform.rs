@@ -195,6 +195,10 @@ impl Performer {
 
     /// Hands a listening socket to the keeper that a master was found with.
     pub(crate) fn keep(&self, vassal: VassalName, key: String, socket: OwnedFd) {
+        if self.tools.holders.of(&key).is_some_and(|holder| holder != vassal) {
+            // Whatever it listens on: the name is another's.
+            return empery_sys::listen::close(socket);
+        }
         self.tools.holders.take(&vassal, &key);
         self.tell_keeper(Ask::Keep { vassal, key }, vec![socket]);
     }

@@ -21,7 +21,7 @@ use super::{clock, link::LinkHandle, pulse::Pulse, rations::Rations, sample::Met
 
 /// Most slots that all scoreboards of a vassal may have together: each of them is looked at once a second, and takes more than
 /// 2 KiB of memory by that. A vassal may hand over any number.
-pub(crate) const SLOTS_MAX: u32 = 65_536;
+pub(crate) const SLOTS_MAX: u32 = 131_072;
 
 /// One vassal's processes.
 #[derive(Debug, Default)]

@@ -16,6 +16,9 @@ use empery_lifecycle::{
 };
 use empery_sys::{listen, pipe::cloexec_pipe};
 
+/// Most listening sockets of one vassal that are kept of those that its masters bring.
+const HANDED_MAX: usize = 256;
+
 /// A kept listening socket.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -79,6 +82,11 @@ impl FdStore {
     /// # Errors
     /// When it does not listen.
     pub(super) fn keep_handed(&mut self, vassal: &VassalName, key: String, socket: OwnedFd) -> io::Result<()> {
+        let held = &self.shelf(vassal).listeners;
+        if held.len() >= HANDED_MAX && !held.contains_key(&key) {
+            listen::close(socket);
+            return Err(io::Error::other(format!("{HANDED_MAX} sockets of this vassal are kept already")));
+        }
         match listen::address(socket.as_fd()) {
             Ok(bound) => {
                 self.keep_listener(vassal, key, Kept { socket, bound });

@@ -116,8 +116,8 @@ impl Body for Answer {
             Content::Own(text) => Pin::new(text).poll_frame(context).map_err(|never| match never {}),
             Content::Worker(delivery) => {
                 let part = ready!(delivery.poll_part(context));
-                if let (Some(Ok(bytes)), Some(in_flight), false) = (&part, &mut this.in_flight, delivery.is_passed_on())
-                {
+                // The last one, too: HTTP/2 keeps it here until its client has room.
+                if let (Some(Ok(bytes)), Some(in_flight)) = (&part, &mut this.in_flight) {
                     in_flight.offered(bytes.len());
                 }
                 Poll::Ready(part.map(|part| part.map(Frame::data)))

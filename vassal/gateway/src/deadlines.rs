@@ -19,14 +19,11 @@ use std::{
 };
 
 use empery_wire::limits::ANSWER_MIN_BYTES_PER_S;
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     floor::Floor,
-    limits::{BODY_BEGUN_BYTES, CONNECTION_BEGUN_BYTES, CONNECTION_LINES_MAX},
+    limits::{BODY_BEGUN_BYTES, CONNECTION_BEGUN_BYTES},
 };
 use offers::Offers;
 
@@ -43,8 +40,6 @@ pub(crate) struct Activity {
     written_bytes: AtomicU64,
     /// Requests so far.
     requests: AtomicU64,
-    /// Connections to workers that its requests may have.
-    lines: Arc<Semaphore>,
     /// Requests that the client took back before they were answered, less those that were answered.
     taken_back: AtomicU32,
     flooded: Notify,
@@ -112,7 +107,6 @@ impl Activity {
             offers: Mutex::default(),
             written_bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            lines: Arc::new(Semaphore::new(CONNECTION_LINES_MAX)),
             taken_back: AtomicU32::new(0),
             flooded: Notify::new(),
             is_last: AtomicBool::new(false),

@@ -80,7 +80,6 @@ impl Exchange {
             Err(Unbegun::Broken) => return Ok(refusal(StatusCode::BAD_REQUEST, version)),
         };
         translate::frame(&mut head.headers, &body);
-        in_flight.may_take_a_line().await;
         let answered = self.send(head, body).await;
         in_flight.answered();
         Ok(match answered {

@@ -30,9 +30,6 @@ pub(crate) const ANSWER_HEAD_MAX_BYTES: usize = 128 * 1024;
 /// Connections to the workers at a time; more requests wait for one.
 pub(crate) const WORKER_CONNECTIONS_MAX: usize = 4096;
 
-/// Of these, those that the requests of one client's connection have at a time; its other requests wait.
-pub(crate) const CONNECTION_LINES_MAX: usize = 32;
-
 /// Idle connections to the workers that are kept.
 pub(crate) const WORKER_CONNECTIONS_IDLE_MAX: usize = 256;
 

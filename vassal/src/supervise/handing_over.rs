@@ -56,7 +56,7 @@ impl Supervisor {
     /// the middle of something long, stands still, or never got it.
     pub(super) fn offer_again(&mut self, now: Moment) {
         for (token, from, to) in self.handovers.overdue(now) {
-            let other = self.next_receiver(from, Some(to)).or_else(|| self.next_receiver(from, None));
+            let other = self.next_receiver(from, Some(to));
             if other.is_some_and(|(_, inside_for_ns)| inside_for_ns == 0)
                 && let Some(back) = self.handovers.take_back(token)
             {

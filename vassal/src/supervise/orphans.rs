@@ -62,16 +62,15 @@ impl Supervisor {
     /// In a new image of this master: takes over a worker of the earlier one. The pidfd comes with one that was no child.
     pub(crate) fn carry(&mut self, left: WorkerLeft, channel: Channel, crash: Option<OwnedFd>, pidfd: Option<OwnedFd>) {
         let orphan = self.next_orphan();
-        let (pidfd, kin) = match pidfd {
-            None => match process::pidfd_open(left.pid) {
-                Ok(pidfd) => (pidfd, Kin::Child),
-                // Without its channel it leaves.
-                Err(_) => return,
-            },
-            Some(pidfd) => {
-                let is_watched = watch(orphan, &pidfd, &self.inbox);
-                (pidfd, Kin::Stranger { is_watched, has_ended: false })
-            }
+        let own = std::process::id().cast_signed();
+        // An earlier image may have said of none that it is no child.
+        let is_child = pidfd.is_none() && process::children_of(own).is_ok_and(|children| children.contains(&left.pid));
+        // Without its channel one that has ended leaves.
+        let Ok(pidfd) = pidfd.map_or_else(|| process::pidfd_open(left.pid), Ok) else { return };
+        let kin = if is_child {
+            Kin::Child
+        } else {
+            Kin::Stranger { is_watched: watch(orphan, &pidfd, &self.inbox), has_ended: false }
         };
         let phase = match left.phase {
             WorkerPhase::Draining => WorkerPhase::Draining,

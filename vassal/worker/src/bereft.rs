@@ -28,6 +28,8 @@ impl Watch {
         if !alarm::catch_if_default(signal(), on_signal).unwrap_or(false) {
             return Self(None);
         }
+        // Raised instead when no more real-time signals may be pending (fcntl(2), F_SETSIG), and would end the process.
+        let _ = alarm::catch_if_default(libc::SIGIO, on_signal);
         CHANNEL.store(raw, Ordering::SeqCst);
         if os::raise_on_events(raw, signal()).is_err() {
             CHANNEL.store(-1, Ordering::SeqCst);

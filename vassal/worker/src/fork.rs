@@ -1,7 +1,7 @@
 //! Forks a worker out of the zygote: twice, so that the worker's parent becomes the master, the nearest subreaper (prctl(2)).
 //! The second fork is Python's own, so that CPython's hooks run, and those of the app (logging, random, ssl rely on
-//! `os.register_at_fork`). They run once: the first fork is nothing but fork(2), or the process between would start the
-//! threads that a worker is to have, and fork with them. `posix` is what `os` is made of: gevent replaces `os.fork` and
+//! `os.register_at_fork`). They run once: the first fork is nothing but fork(2), unless there are threads, or the process between
+//! would start the threads that a worker is to have, and fork with them. `posix` is what `os` is made of: gevent replaces `os.fork` and
 //! `os.waitpid` by some that run its loop, and nothing is to run here.
 
 use pyo3::prelude::*;
@@ -21,12 +21,18 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<Forked> {
     python::flush(py);
     let os = py.import("posix")?;
     let (read, write): (i32, i32) = os.call_method0("pipe")?.extract()?;
-    let child = match system::fork_without_hooks(py) {
+    // Where there are other threads, what they hold is made anew by Python's fork alone.
+    let first = if system::has_other_threads() {
+        os.call_method0("fork").and_then(|pid| pid.extract())
+    } else {
+        system::fork_without_hooks(py).map_err(PyErr::from)
+    };
+    let child = match first {
         Ok(pid) => pid,
         Err(error) => {
             os.call_method1("close", (read,))?;
             os.call_method1("close", (write,))?;
-            return Err(error.into());
+            return Err(error);
         }
     };
     if child == 0 {

@@ -490,11 +490,17 @@ pub(crate) fn read_once(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
     count(unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) })
 }
 
+/// Whether this process has more threads than the calling one, whoever has started them (proc(5), `/proc/self/task`). When that
+/// cannot be told it may have.
+pub(crate) fn has_other_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |threads| threads.count() != 1)
+}
+
 /// fork(2), of which neither Python nor the app learns: 0 in the child, in which only the calling thread lives on, with Python's
 /// lock.
 pub(crate) fn fork_without_hooks(_: pyo3::Python<'_>) -> io::Result<i32> {
-    // SAFETY: no memory is passed. What other threads have locked stays locked in the child, and a zygote that forks has no
-    // other threads of Python's.
+    // SAFETY: no memory is passed. The caller has seen that there is no other thread, whose locks would stay locked in the
+    // child.
     let pid = unsafe { libc::fork() };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::{Activity, Heads, offers::Offer};
 use crate::{
     floor::Guest,
@@ -18,14 +16,12 @@ pub(crate) struct InFlight {
     is_offered: bool,
     /// How much of the answer was given to the client's connection.
     given_bytes: u64,
-    /// It may use a worker's connection.
-    line: Option<OwnedSemaphorePermit>,
 }
 
 impl InFlight {
     /// One more of a connection.
     pub(super) fn new(activity: Arc<Activity>, number: u64) -> Self {
-        Self { activity, number, is_answered: false, is_offered: false, given_bytes: 0, line: None }
+        Self { activity, number, is_answered: false, is_offered: false, given_bytes: 0 }
     }
 
     /// There is an answer.
@@ -39,12 +35,6 @@ impl InFlight {
     /// It outlives its client's connection as HTTP knows it: a guest for as long as it is there.
     pub(crate) fn stays(&self) -> Guest {
         self.activity.floor.enter()
-    }
-
-    /// Until its client holds so few connections to workers that it may have one more: this request has it as long as it is there.
-    pub(crate) async fn may_take_a_line(&mut self) {
-        // Nobody closes it.
-        self.line = Arc::clone(&self.activity.lines).acquire_owned().await.ok();
     }
 
     /// A part of the answer waits for the client, of so many bytes; 0 when it is not here yet.
@@ -77,7 +67,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.taken();
-        drop(self.line.take());
         let activity = &self.activity;
         if !self.is_answered && activity.taken_back.fetch_add(1, Relaxed) >= TAKEN_BACK_MAX {
             activity.flooded.notify_one();

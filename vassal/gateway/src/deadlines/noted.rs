@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Activity, Heads};
+use super::Activity;
 
 /// A stream whose reads and writes are noted.
 pub(crate) struct Noted<S> {
@@ -42,13 +42,7 @@ impl<S> Noted<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = room.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, room);
-        let activity = &self.activity;
-        if room.filled().len() > before && activity.heads == Heads::Each {
-            activity.head_comes();
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(context, room)
     }
 }
 

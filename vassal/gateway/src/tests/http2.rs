@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::*;
 use crate::{
     connection::serve_http2,
-    limits::{CONNECTION_BEGUN_BYTES, CONNECTION_LINES_MAX, STREAMS_MAX, UNBEGUN_MAX},
+    limits::{CONNECTION_BEGUN_BYTES, STREAMS_MAX, UNBEGUN_MAX},
 };
 
 const DATA: u8 = 0;
@@ -316,25 +316,6 @@ async fn who_gives_room_slowly_gets_the_whole_answer_over_http2() {
         }
         tokio::time::sleep(brief / 4).await;
     }
-}
-
-#[tokio::test]
-async fn h1_the_requests_of_one_connection_have_only_so_many_of_the_workers() {
-    let (workers, told) = silent();
-    let mut client = connect_http2(&workers, PATIENT);
-    client.write_all(&preface(&[])).await.unwrap();
-    for stream in (1..2 * STREAMS_MAX).step_by(2) {
-        client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, stream, GET)).await.unwrap();
-    }
-    let told = tokio::task::spawn_blocking(move || {
-        (0..CONNECTION_LINES_MAX).for_each(|_| told.recv_timeout(SOON).unwrap());
-        assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "one client has more than its share");
-        told
-    });
-    let told = told.await.unwrap();
-    // One that is taken back makes room for the next.
-    client.write_all(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).await.unwrap();
-    tokio::task::spawn_blocking(move || told.recv_timeout(SOON).unwrap()).await.unwrap();
 }
 
 #[tokio::test]

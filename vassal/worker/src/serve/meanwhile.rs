@@ -10,7 +10,8 @@ impl Serving {
     /// Does what the master has said, unless somebody leads, who hears it himself. Called with Python's lock, which a
     /// thread that comes to lead may hold as well: nothing here lets go of it before the lead is free again.
     pub(crate) fn hear_meanwhile(&self) {
-        if self.worker.line.raw().is_none() {
+        // With one thread a native handler gives connections away, of which nobody but that thread knows yet.
+        if self.parting.is_some() || self.worker.line.raw().is_none() {
             return;
         }
         let Ok(mut lead) = self.lead.try_lock() else { return };
@@ -19,6 +20,8 @@ impl Serving {
             match self.worker.line.hear::<ToWorker>() {
                 // Whoever called does.
                 Heard::Word(ToWorker::Attend, _) => {}
+                // Not taken: the master offers it to somebody who is free.
+                Heard::Word(ToWorker::Adopt(_), _) => {}
                 Heard::Word(ToWorker::OpenGate, _) if self.phase() == Phase::Serving => {
                     self.open_gate_unless_frozen(&mut lead);
                     has_opened = true;

@@ -195,11 +195,13 @@ impl Serving {
         // A master that stands still may be killed, and what is on its way to it is lost then.
         let is_heard = self.worker.line.raw_now().is_some_and(|line| os::unsent_bytes(line) == 0);
         let again_ms = if parting.is_relieved() {
+            let mut goes_on = false;
             if is_heard {
                 self.part_what_is_ready(parting);
-                self.part_what_is_idle(parting, 0);
+                goes_on = self.part_what_is_idle(parting, 0);
             }
-            parting.relief_pause_ms()
+            // As long as there is more to give, or nobody has heard of what was given, it is no time to wait longer.
+            if is_heard && !goes_on { parting.relief_pause_ms() } else { FIRST_MS }
         } else {
             if is_heard && self.a_sibling(|_| true) {
                 self.part_what_is_ready(parting);
@@ -261,19 +263,20 @@ impl Serving {
         });
     }
 
-    fn part_what_is_idle(&self, parting: &Parting, used_since_ms: u64) {
-        let mut from = 0;
+    /// Whether there may be more.
+    fn part_what_is_idle(&self, parting: &Parting, used_since_ms: u64) -> bool {
+        let (mut from, mut given) = (0, 0);
         for _ in 0..AT_ONCE_MAX {
-            let Ok(slab) = self.slab.try_lock() else { return };
+            let Ok(slab) = self.slab.try_lock() else { return true };
             let found =
                 slab.find(from, |connection| connection.may_be_parted() && connection.waits_since_ms >= used_since_ms);
             drop(slab);
-            let Some(place) = found else { return };
+            let Some(place) = found else { return false };
             from = place.index as usize + 1;
-            if !self.part_with(parting, place) {
-                return;
-            }
+            // One that stays, such as one that is frozen, keeps none behind it.
+            given += usize::from(self.part_with(parting, place));
         }
+        given > 0
     }
 
     /// Gives one connection away. False when it stays.

@@ -218,11 +218,12 @@ impl Slab {
         Some((slot * SLOT_MS).saturating_sub(now_ms).max(1))
     }
 
-    /// Takes out every connection that `which` names.
+    /// Takes out every connection that `which` names, but for those that were given away.
     pub(crate) fn take_all(&mut self, which: impl Fn(&Connection) -> bool) -> Vec<(Place, Box<Connection>)> {
         let mut out = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            if entry.connection.as_deref().is_some_and(&which)
+            if entry.parted.is_none()
+                && entry.connection.as_deref().is_some_and(&which)
                 && let Some(connection) = entry.connection.take()
             {
                 out.push((Place { index: index as u32, use_number: entry.use_number }, connection));
