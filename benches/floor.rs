@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, listening))?;
     let mut open: HashMap<u64, TcpStream> = HashMap::new();
     let mut ready = [EpollEvent::empty(); 256];
+    let mut room = [0; 16 * 1024];
     loop {
         let count = epoll.wait(&mut ready, EpollTimeout::NONE)?;
         for event in ready.iter().take(count) {
@@ -38,7 +39,7 @@ fn main() -> Result<()> {
                     epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, name))?;
                     open.insert(name, stream);
                 }
-            } else if open.get_mut(&which).is_some_and(|stream| !answer(stream)) {
+            } else if open.get_mut(&which).is_some_and(|stream| !answer(stream, &mut room)) {
                 open.remove(&which);
             }
         }
@@ -50,14 +51,13 @@ fn token(socket: &impl AsRawFd) -> u64 {
 }
 
 /// Whether the connection stays open.
-fn answer(stream: &mut TcpStream) -> bool {
-    let mut head = [0u8; 16 * 1024];
-    let length = match stream.read(&mut head) {
+fn answer(stream: &mut TcpStream, room: &mut [u8]) -> bool {
+    let length = match stream.read(room) {
         Ok(0) => return false,
         Ok(length) => length,
         Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
     };
-    let head = &head[..length];
+    let head = &room[..length];
     if !head.ends_with(b"\r\n\r\n") {
         return true;
     }

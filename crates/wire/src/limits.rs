@@ -49,7 +49,7 @@ pub const ANSWER_MIN_BYTES_PER_S: u64 = 240;
 pub const ANSWER_HELD_MAX_BYTES: usize = 1024 * 1024;
 
 /// As much of all answers of a worker together: beyond it threads wait for their clients, in bytes.
-pub const ANSWERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+pub const ANSWERS_HELD_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// A piece of an answer that is known whole is kept for any client when it is no longer than this, whatever is kept for others, in
 /// bytes.
